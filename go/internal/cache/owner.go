@@ -1,0 +1,224 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of a load.
+var (
+	// ErrOverload is the answer when too many loads are under way: the asker goes to the
+	// database by itself rather than wait in ever more memory.
+	ErrOverload = errors.New("too many loads are under way")
+	// ErrTimeout is the answer when the loader took too long.
+	ErrTimeout = errors.New("the load took too long")
+	// ErrClosed is the answer when the process is about to end.
+	ErrClosed = errors.New("the cache is closed")
+)
+
+// A Loader loads keys from the database, all in as few queries as it can. It calls done once
+// with a result for each key, in order, or with an error for them all; from any goroutine,
+// and possibly never.
+type Loader interface {
+	Load(keys [][]byte, done func(values []Result, err error))
+}
+
+// Owner answers for the keys that this process owns, from memory or by a load that all who
+// ask for the same name share. It never asks another process, so that two that differ about
+// who owns a key cannot wait for each other.
+type Owner struct {
+	store  *Store
+	loader Loader
+	ttl    time.Duration
+	limits Limits
+
+	mu      sync.Mutex
+	closed  bool
+	flights map[string]*flight // by ring key
+
+	Loads  atomic.Uint64 // keys loaded from the database
+	Shared atomic.Uint64 // requests that waited for a load under way
+	Failed atomic.Uint64 // keys whose load failed
+}
+
+// Limits bound what an owner does at once.
+type Limits struct {
+	Flights     int           // loads under way
+	LoadTimeout time.Duration // of one load
+}
+
+// flight is one load, under a deadline of its own: who gives up waiting for it leaves it to
+// the others.
+type flight struct {
+	name   Name
+	done   chan struct{}
+	once   sync.Once
+	result Result
+}
+
+func (f *flight) land(r Result) {
+	f.once.Do(func() {
+		f.result = r
+		close(f.done)
+	})
+}
+
+// NewOwner returns an owner that keeps values in store, for ttl (0: until they are evicted).
+func NewOwner(store *Store, loader Loader, ttl time.Duration, limits Limits) *Owner {
+	return &Owner{store: store, loader: loader, ttl: ttl, limits: limits, flights: make(map[string]*flight)}
+}
+
+// Get answers names in order. What is not in the store and not being loaded is loaded at once.
+func (o *Owner) Get(ctx context.Context, names []Name) []Result {
+	results := make([]Result, len(names))
+	waits := make([]*flight, len(names))
+	var mine []*flight
+	for i, name := range names {
+		if value, ok := o.store.Get(name.Key, name.Version, nil); ok {
+			results[i] = Result{Value: value, Source: Own}
+			continue
+		}
+		f, leads, err := o.join(name)
+		if err != nil {
+			results[i] = Result{Err: err}
+			continue
+		}
+		waits[i] = f
+		results[i].Source = Shared
+		if leads {
+			results[i].Source = Database
+			mine = append(mine, f)
+		}
+	}
+	o.load(mine)
+	for i, f := range waits {
+		if f != nil {
+			results[i] = f.wait(ctx, results[i].Source)
+		}
+	}
+	return results
+}
+
+// Cached answers names in order if all are in the store.
+func (o *Owner) Cached(names []Name) ([]Result, bool) {
+	results := make([]Result, len(names))
+	for i, name := range names {
+		value, ok := o.store.Get(name.Key, name.Version, nil)
+		if !ok {
+			return nil, false
+		}
+		results[i] = Result{Value: value, Source: Own}
+	}
+	return results, true
+}
+
+func (f *flight) wait(ctx context.Context, source Source) Result {
+	select {
+	case <-f.done:
+		r := f.result
+		if r.Err == nil && r.Source != Own {
+			r.Source = source
+		}
+		return r
+	case <-ctx.Done():
+		return Result{Err: ctx.Err()}
+	}
+}
+
+// join returns the flight of a name, and whether the caller has to load it.
+func (o *Owner) join(name Name) (f *flight, leads bool, err error) {
+	key := name.ringKey()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if f = o.flights[key]; f != nil {
+		o.Shared.Add(1)
+		return f, false, nil
+	}
+	if o.closed {
+		return nil, false, ErrClosed
+	}
+	if len(o.flights) >= o.limits.Flights {
+		return nil, false, ErrOverload
+	}
+	f = &flight{name: name, done: make(chan struct{})}
+	// Between the caller's look into the store and now the value may have landed.
+	if value, ok := o.store.Get(name.Key, name.Version, nil); ok {
+		f.land(Result{Value: value, Source: Own})
+		return f, false, nil
+	}
+	o.flights[key] = f
+	return f, true, nil
+}
+
+func (o *Owner) load(flights []*flight) {
+	if len(flights) == 0 {
+		return
+	}
+	keys := make([][]byte, len(flights))
+	for i, f := range flights {
+		keys[i] = f.name.Key
+	}
+	var once sync.Once
+	finish := func(values []Result, err error) {
+		once.Do(func() { o.finish(flights, values, err) })
+	}
+	late := time.AfterFunc(o.limits.LoadTimeout, func() { finish(nil, ErrTimeout) })
+	o.loader.Load(keys, func(values []Result, err error) {
+		late.Stop()
+		if err == nil && len(values) != len(flights) {
+			err = errors.New("the loader answered for other keys than it was asked for")
+		}
+		finish(values, err)
+	})
+}
+
+// finish stores what was loaded under the name that was asked for, never a later one (R1),
+// and wakes who waits.
+func (o *Owner) finish(flights []*flight, values []Result, err error) {
+	for i, f := range flights {
+		r := Result{Err: err}
+		if err == nil {
+			r = values[i]
+		}
+		if r.Err == nil {
+			o.Loads.Add(1)
+			o.Put(f.name, r.Value)
+		} else {
+			o.Failed.Add(1)
+		}
+		o.mu.Lock()
+		if key := f.name.ringKey(); o.flights[key] == f {
+			delete(o.flights, key)
+		}
+		o.mu.Unlock()
+		f.land(r)
+	}
+}
+
+// Put stores a value under its name.
+func (o *Owner) Put(name Name, value []byte) {
+	o.store.Add(name.Key, name.Version, value, expiry(o.ttl))
+}
+
+// Close ends every load with [ErrClosed].
+func (o *Owner) Close() {
+	o.mu.Lock()
+	o.closed = true
+	flights := o.flights
+	o.flights = make(map[string]*flight)
+	o.mu.Unlock()
+	for _, f := range flights {
+		f.land(Result{Err: ErrClosed})
+	}
+}
+
+// expiry is when a value stored now ends, in the store's clock.
+func expiry(ttl time.Duration) int64 {
+	if ttl <= 0 {
+		return 0
+	}
+	return time.Now().Add(ttl).UnixNano()
+}

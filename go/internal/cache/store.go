@@ -1,0 +1,244 @@
+package cache
+
+import (
+	"fmt"
+	"hash/maphash"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// shardCount is the number of locks. It is a power of two, because the upper shardBits bits of a
+// key's hash say in which shard it lies.
+const (
+	shardBits  = 6
+	shardCount = 1 << shardBits
+)
+
+// never is the age of a shard without entries: younger than all others, so nothing is evicted there.
+const never = math.MaxUint64
+
+// Store is a cache of values under names (a key and a version), bounded in bytes, which forgets the
+// least recently used entry first. All methods may be called at the same time from any goroutine.
+//
+// It holds at most one version of a key: adding another one replaces it. A superseded version is
+// never asked for again (a version never comes back, see R1), so to keep it would waste room.
+//
+// Everything that grows with the number of entries lies in one memory mapping that Go's garbage
+// collector does not look into (see arena), so a full store makes no collection longer.
+//
+// Locks: each shard has its own, and nobody holds two of them. A shard's lock may be held when the
+// arena's is taken, never the other way round.
+type Store struct {
+	seed     maphash.Seed // random, because users choose ids and must not choose who collides
+	hashMask uint64       // all ones; tests clear bits to force collisions
+	now      func() int64 // ns
+	arena    *arena
+	rejected atomic.Int64
+
+	// clock counts Adds. It is the time by which shards compare the age of their oldest entries: a
+	// counter that also ran at every Get would be a cache line that all reading cores fight for.
+	clock atomic.Uint64
+
+	// adding is held shared while an entry is written, which happens outside of the shards' locks,
+	// and alone by Close, which must not take the memory away meanwhile.
+	adding sync.RWMutex
+
+	// ages has the clock reading of each shard's last use of its oldest entry, or never. They lie
+	// side by side, so that looking for the oldest of all reads 8 cache lines and takes no lock.
+	ages   [shardCount]atomic.Uint64
+	shards [shardCount]shard
+}
+
+// Stats tells what a Store holds now, and what happened in it since it was made.
+type Stats struct {
+	Bytes     int64 // memory taken by the entries, all bookkeeping included; at most the limit
+	Items     int64 // entries held, those expired but not yet noticed included
+	Gets      int64 // looks by Get and GetInto
+	Hits      int64 // those of the Gets that found their value
+	Evictions int64 // entries dropped to make room for others
+	Expired   int64 // entries dropped because a Get found them expired
+	Rejected  int64 // Adds that stored nothing
+}
+
+// NewStore returns a store that takes at most maxBytes bytes of memory, everything counted. With a
+// limit that is 0, negative, or below about 16 KiB it keeps nothing.
+//
+// The address space is reserved at once, memory is taken as the store fills up, and both are given
+// back by Close only. As make does, NewStore panics if the system refuses the memory.
+func NewStore(maxBytes int64) *Store {
+	return newStore(maxBytes, func() int64 { return time.Now().UnixNano() })
+}
+
+// newStore is NewStore with a clock, against which Add's expire is compared.
+func newStore(maxBytes int64, now func() int64) *Store {
+	memory, err := newArena(maxBytes)
+	if err != nil {
+		panic(fmt.Errorf("cache: cannot reserve %d bytes: %w", maxBytes, err))
+	}
+	s := &Store{seed: maphash.MakeSeed(), hashMask: math.MaxUint64, now: now, arena: memory}
+	for i := range s.shards {
+		s.shards[i].open(memory, i, &s.ages[i])
+	}
+	return s
+}
+
+// Get appends a copy of the value under the name (key, version) to dst, and makes it the most
+// recently used. Without such an entry it returns dst as it was, and false. It allocates only when
+// dst lacks the capacity.
+func (s *Store) Get(key []byte, version uint64, dst []byte) (value []byte, ok bool) {
+	for {
+		room := dst[len(dst):cap(dst)]
+		n, ok := s.GetInto(key, version, room)
+		if !ok {
+			return dst, false
+		}
+		if n <= len(room) {
+			return dst[:len(dst)+n], true
+		}
+		dst = slices.Grow(dst, n) // here and not below, so that nobody waits for the allocator
+	}
+}
+
+// GetInto copies the value under the name (key, version) to the beginning of buf, makes it the most
+// recently used, and returns its length in bytes. If that is more than len(buf), nothing was copied
+// or counted, and the caller comes again with a larger buffer.
+func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, ok bool) {
+	sh, hash := s.shardOf(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	entry := sh.find(hash, key, version)
+	if entry != none && s.expired(entry) {
+		sh.drop(entry)
+		sh.expired++
+		entry = none
+	}
+	if entry == none {
+		sh.gets++
+		return 0, false
+	}
+	n = int(s.arena.header(entry).valueLen)
+	if n > len(buf) {
+		return n, true
+	}
+	sh.gets++
+	sh.hits++
+	sh.touch(entry, s.clock.Load())
+	value := s.arena.value(entry)
+	value.read(buf[:n])
+	return n, true
+}
+
+// Has tells whether Get would find the name (key, version). It is no use of the entry.
+func (s *Store) Has(key []byte, version uint64) bool {
+	sh, hash := s.shardOf(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	entry := sh.find(hash, key, version)
+	return entry != none && !s.expired(entry)
+}
+
+// Add stores a copy of value under the name (key, version), in place of any version of that key,
+// and evicts what was used least recently until there is room. From expire on (nanoseconds of Unix
+// time) it is a miss; 0 means never.
+//
+// It returns false if nothing was stored: the store is closed, or key and value take more than a
+// third of the limit (a quarter always fits), or all room is taken by other Adds under way.
+func (s *Store) Add(key []byte, version uint64, value []byte, expire int64) bool {
+	s.adding.RLock()
+	defer s.adding.RUnlock()
+	n, fits := s.arena.blocksFor(len(key), len(value))
+	if !fits || !s.makeRoom(n) {
+		s.rejected.Add(1)
+		return false
+	}
+	// Nobody knows the new entry yet, so a large one can be written while the shard is free.
+	entry := s.arena.write(n, key, version, value, expire)
+	sh, hash := s.shardOf(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if old := sh.findKey(hash, key); old != none {
+		sh.drop(old)
+	}
+	sh.insert(hash, entry, s.clock.Add(1))
+	return true
+}
+
+// Remove drops the entry of key, whatever its version.
+func (s *Store) Remove(key []byte) {
+	sh, hash := s.shardOf(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if entry := sh.findKey(hash, key); entry != none {
+		sh.drop(entry)
+	}
+}
+
+// Clear drops all entries that were stored before the call. Their memory is kept for new ones.
+func (s *Store) Clear() {
+	for i := range s.shards {
+		s.shards[i].clear()
+	}
+}
+
+// Stats sums up the shards one after the other, so it is exact when nothing else is going on.
+func (s *Store) Stats() Stats {
+	total := Stats{Bytes: s.arena.bytes(), Rejected: s.rejected.Load()}
+	for i := range s.shards {
+		s.shards[i].addTo(&total)
+	}
+	return total
+}
+
+// Close gives all memory back to the system. Afterwards every Get misses and Add stores nothing.
+func (s *Store) Close() {
+	s.adding.Lock()
+	defer s.adding.Unlock()
+	for i := range s.shards {
+		s.shards[i].close()
+	}
+	s.arena.close()
+}
+
+// makeRoom reserves n blocks, and evicts the oldest entries until it can.
+func (s *Store) makeRoom(n int) bool {
+	for !s.arena.reserve(n) {
+		if !s.evict() {
+			return false
+		}
+	}
+	return true
+}
+
+// evict drops the oldest entry of the shard whose oldest was unused for longest, and tells whether
+// there was one. Inside a shard the order of use is exact; between shards it is so down to uses
+// between the same two Adds, which count as simultaneous.
+func (s *Store) evict() bool {
+	for {
+		victim, oldest := 0, uint64(never)
+		for i := range s.ages {
+			if age := s.ages[i].Load(); age < oldest {
+				victim, oldest = i, age
+			}
+		}
+		if oldest == never {
+			return false
+		}
+		// Others may have emptied that shard meanwhile, which its age then shows: look again.
+		if s.shards[victim].evict() {
+			return true
+		}
+	}
+}
+
+func (s *Store) shardOf(key []byte) (sh *shard, hash uint64) {
+	hash = maphash.Bytes(s.seed, key) & s.hashMask
+	return &s.shards[hash>>(64-shardBits)], hash
+}
+
+func (s *Store) expired(entry block) bool {
+	expire := s.arena.header(entry).expire
+	return expire != 0 && s.now() >= expire
+}

@@ -1,0 +1,159 @@
+package cache
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// named returns a value that tells its name, so that a reader sees a wrong or torn one.
+func named(key []byte, version uint64, n int) []byte {
+	unit := binary.LittleEndian.AppendUint64(bytes.Clone(key), version)
+	return bytes.Repeat(unit, n)
+}
+
+func isNamed(value, key []byte, version uint64) bool {
+	return bytes.Equal(value, named(key, version, len(value)/(len(key)+8)))
+}
+
+// hammer does n random things to the store, and returns what was wrong.
+func hammer(s *Store, limit int64, seed uint64, n int) error {
+	random := rand.New(rand.NewPCG(seed, 1))
+	var dst []byte
+	for range n {
+		key, version := fmt.Appendf(nil, "key %3d", random.IntN(300)), uint64(random.IntN(2))
+		switch p := random.IntN(100); {
+		case p < 40:
+			s.Add(key, version, named(key, version, random.IntN(1<<random.IntN(12))), int64(random.IntN(3)))
+		case p < 90:
+			value, ok := s.Get(key, version, dst[:0])
+			if ok && !isNamed(value, key, version) {
+				return fmt.Errorf("Get(%q, %d) = %.100q...", key, version, value)
+			}
+			dst = value
+		case p < 93:
+			s.Has(key, version)
+		case p < 96:
+			s.Remove(key)
+		case p < 99:
+			if got := s.Stats(); got.Bytes < 0 || got.Bytes > limit || got.Items < 0 {
+				return fmt.Errorf("%+v with a limit of %d", got, limit)
+			}
+		case random.IntN(20) == 0:
+			s.Clear()
+		}
+	}
+	return nil
+}
+
+// hammerAtOnce runs hammer in several goroutines, and other beside them.
+func hammerAtOnce(t *testing.T, s *Store, limit int64, other func()) {
+	t.Helper()
+	var group sync.WaitGroup
+	for seed := range uint64(4) {
+		group.Go(func() {
+			if err := hammer(s, limit, seed, 5000); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	other()
+	group.Wait()
+}
+
+func TestStoreInManyHands(t *testing.T) {
+	for _, mask := range []uint64{^uint64(0), oneBucket} {
+		const limit = 512 << 10
+		var now atomic.Int64
+		s := newStore(limit, func() int64 { return now.Add(1) % 3 })
+		s.hashMask = mask
+		hammerAtOnce(t, s, limit, func() {})
+		checkIntact(t, s)
+		if s.Stats().Evictions == 0 {
+			t.Error("nothing was evicted: the test is too gentle")
+		}
+		s.Clear()
+		if got := s.Stats(); got.Items != 0 || got.Bytes != 0 {
+			t.Errorf("%+v after Clear: something leaked", got)
+		}
+		s.Close()
+	}
+}
+
+func TestStoreClosedWhileInUse(t *testing.T) {
+	const limit = 512 << 10
+	for range 20 {
+		s := NewStore(limit)
+		hammerAtOnce(t, s, limit, func() {
+			if err := hammer(s, limit, 99, 500); err != nil {
+				t.Error(err)
+			}
+			s.Close()
+		})
+		if got := s.Stats(); got.Items != 0 || got.Bytes != 0 {
+			t.Fatalf("%+v after Close", got)
+		}
+	}
+}
+
+// TestStoreBigAddsAtOnce has more big writes under way than fit: none may wait for another for ever.
+func TestStoreBigAddsAtOnce(t *testing.T) {
+	s, _ := testStore(t, 4*oneMB)
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			value := pattern(i, oneMB)
+			for n := range 20 {
+				s.Add(fmt.Append(nil, i, n), 2, value, 0)
+			}
+		})
+	}
+	group.Wait()
+	checkIntact(t, s)
+	mustAdd(t, s, "last", 2, pattern(1, oneMB))
+}
+
+// checkIntact walks through everything in a store that is not in use.
+func checkIntact(t *testing.T, s *Store) {
+	t.Helper()
+	seen := make(map[block]bool)
+	claim := func(b block) {
+		if seen[b] {
+			t.Fatalf("block %d is in two places", b)
+		}
+		seen[b] = true
+	}
+	used := 0
+	for i := range s.shards {
+		sh, newer, items := &s.shards[i], none, int64(0)
+		for entry := sh.newest; entry != none; entry = s.arena.header(entry).older {
+			h := s.arena.header(entry)
+			n, _ := s.arena.blocksFor(int(h.keyLen), int(h.valueLen))
+			b := entry
+			for range n - 1 {
+				claim(b)
+				b = *s.arena.link(b)
+			}
+			claim(b)
+			if b != h.last || h.newer != newer {
+				t.Fatalf("shard %d: entry %d of %d blocks is badly linked: %+v", i, entry, n, *h)
+			}
+			used, newer, items = used+n, entry, items+1
+		}
+		if sh.oldest != newer || sh.items != items {
+			t.Fatalf("shard %d: oldest %d, %d items; walked to %d past %d", i, sh.oldest, sh.items, newer, items)
+		}
+	}
+	free := s.arena.total - int(s.arena.fresh)
+	for b := s.arena.head; b != none; b = *s.arena.link(b) {
+		claim(b)
+		free++
+	}
+	if used+free != s.arena.total || free != s.arena.free {
+		t.Fatalf("%d blocks used and %d free, counted as %d free of %d", used, free, s.arena.free, s.arena.total)
+	}
+}

@@ -1,0 +1,99 @@
+//go:build !race
+
+package cache
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// realMemory returns the memory of this process that is really there (RSS), in bytes.
+func realMemory(t *testing.T) int64 {
+	t.Helper()
+	debug.FreeOSMemory()
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skip("needs /proc: ", err)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
+	if err != nil {
+		t.Fatalf("/proc/self/statm is %q: %v", statm, err)
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+func TestStorePanicsIfMemoryIsRefused(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic for a limit larger than any address space")
+		}
+	}()
+	if _, err := newArena(1 << 62); err == nil {
+		t.Skip("the system grants any size")
+	}
+	NewStore(1 << 62)
+}
+
+func TestStoreRealMemory(t *testing.T) {
+	const limit = 64 * oneMB
+	for _, test := range []struct {
+		name string
+		size func() int
+		most float64 // real memory, in limits
+	}{
+		{"1 KB", func() int { return 1024 }, 1.15},
+		{"200 bytes to 200 KB", func() int { return 200 + rand.IntN(200<<10-200) }, 1.25},
+		{"200 bytes to 200 KB, small ones more often", mixedSize, 1.25},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			source := make([]byte, 400<<10)
+			start := realMemory(t)
+			s := NewStore(limit)
+			defer s.Close()
+			if got := realMemory(t) - start; got > limit/20 {
+				t.Errorf("an empty store takes %d bytes", got)
+			}
+			fillTimes(s, 5*limit, source, test.size)
+			ratio := float64(realMemory(t)-start) / limit
+			t.Logf("%.3f times the limit, %.3f with values", ratio, float64(valueBytes(s))/limit)
+			if ratio > test.most || ratio < 0.9 {
+				t.Errorf("real memory is %.3f times the limit, want 0.9 to %.2f", ratio, test.most)
+			}
+			s.Close()
+			if got := realMemory(t) - start; got > limit/20 {
+				t.Errorf("%d bytes were not given back by Close", got)
+			}
+		})
+	}
+}
+
+// fillTimes adds values of sum bytes altogether, from several goroutines.
+func fillTimes(s *Store, sum int, source []byte, size func() int) {
+	const writers = 4
+	var group sync.WaitGroup
+	for writer := range writers {
+		group.Go(func() {
+			for n, i := 0, 0; n < sum/writers; i++ {
+				value := source[:size()]
+				s.Add(fmt.Append(nil, "a key of some length ", writer, i), 2, value, 0)
+				n += len(value)
+			}
+		})
+	}
+	group.Wait()
+}
+
+func valueBytes(s *Store) (sum int64) {
+	for i := range s.shards {
+		for entry := s.shards[i].newest; entry != none; entry = s.arena.header(entry).older {
+			sum += int64(s.arena.header(entry).valueLen)
+		}
+	}
+	return sum
+}

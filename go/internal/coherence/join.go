@@ -1,0 +1,221 @@
+package coherence
+
+import "slices"
+
+// joining is the way into the cluster (R5, R7).
+type joining struct {
+	phase   phase
+	attempt uint64    // tells the tries apart
+	since   Time      // when the own row was posted
+	awaited []*member // who has not given its word yet
+	asking  bool      // awaited is known: a reading after the post has come
+	tries   int
+	retryAt Time
+	before  []string // writing transactions open when this process was elected
+}
+
+// hasState tells whether epoch, table and events are those of the cluster.
+func (m *Machine) hasState() bool { return m.phase == entering || m.phase == standing }
+
+// advance takes the next step of joining, if it is time for one.
+func (m *Machine) advance(now Time) {
+	if m.cfg.Alone {
+		return
+	}
+	switch m.phase {
+	case fresh:
+		if now >= m.retryAt {
+			m.phase = posting
+			m.act(Action{Kind: Post})
+		}
+	case waiting:
+		m.awaitWords(now)
+	case copying:
+		if now >= m.retryAt {
+			m.tryCopy(now)
+		}
+	case booting:
+		if now >= m.retryAt {
+			m.retryAt = now.Add(retry)
+			m.act(Action{Kind: OpenTransactions})
+		}
+	}
+}
+
+// Posted answers [Post].
+func (m *Machine) Posted(now Time, err error) {
+	if m.phase != posting {
+		return
+	}
+	if err != nil {
+		m.startOver(now)
+		return
+	}
+	m.phase, m.since, m.retryAt = waiting, now, now
+	m.attempt++
+	m.awaited, m.asking = nil, false
+	m.read()
+}
+
+// startOver begins anew after a pause.
+func (m *Machine) startOver(now Time) { m.phase, m.retryAt = fresh, now.Add(retry) }
+
+// awaitWords waits until every process in the table, also those that are out, has confirmed
+// to have this one in its reading, or one lease has passed: from then on each of them
+// announces to this process whatever it commits.
+func (m *Machine) awaitWords(now Time) {
+	if now >= m.since.Add(m.outlastLease()) {
+		m.beginCopy(now)
+		return
+	}
+	if !m.asking {
+		if !m.known || m.asked < m.since {
+			return
+		}
+		m.asking = true
+		m.awaited = slices.Clone(m.order)
+	}
+	m.awaited = slices.DeleteFunc(m.awaited, func(p *member) bool {
+		return p.gone || m.members[p.row.Incarnation] != p
+	})
+	if len(m.awaited) == 0 {
+		m.beginCopy(now)
+		return
+	}
+	if now >= m.retryAt {
+		m.retryAt = now.Add(retry / 6)
+		for _, p := range m.awaited {
+			m.send(p.row.Incarnation, &Message{Kind: Ask, Attempt: m.attempt})
+		}
+	}
+}
+
+func (m *Machine) gotWord(now Time, who Incarnation, attempt uint64) {
+	if m.phase == waiting && m.asking && attempt == m.attempt {
+		m.awaited = slices.DeleteFunc(m.awaited, func(p *member) bool { return p.row.Incarnation == who })
+		m.awaitWords(now)
+	}
+}
+
+func (m *Machine) beginCopy(now Time) {
+	m.phase, m.tries = copying, 0
+	m.tryCopy(now)
+}
+
+// tryCopy asks one in standing for its state, or, where there is none, to be elected.
+func (m *Machine) tryCopy(now Time) {
+	if !m.isFresh(now) {
+		m.read()
+		return
+	}
+	m.retryAt = now.Add(retry)
+	m.tries++
+	source, boots := m.sources()
+	if source != nil {
+		m.send(source.row.Incarnation, &Message{Kind: CopyRequest, Attempt: m.attempt})
+		if m.tries > patience {
+			m.markOut(now, source, "nothing can be copied from it")
+		}
+		return
+	}
+	if m.tries > patience {
+		for _, p := range boots {
+			m.markOut(now, p, "it was elected and does not begin")
+		}
+	}
+	m.act(Action{Kind: Elect})
+}
+
+// sources returns a member in standing, chosen at random, and those that are elected.
+func (m *Machine) sources() (source *member, boots []*member) {
+	var in []*member
+	for _, row := range m.Rows() {
+		p := m.members[row.Incarnation]
+		switch row.State {
+		case In:
+			in = append(in, p)
+		case Boot:
+			boots = append(boots, p)
+		}
+	}
+	if len(in) > 0 {
+		source = in[m.cfg.Random()%uint64(len(in))]
+	}
+	return source, boots
+}
+
+// copied takes the state of one in standing.
+//
+// Nothing is taken before the last deadline that readers of the table were shown has passed:
+// one that was stopped between loading the deadline and loading the version would else take
+// a half written table for versions.
+func (m *Machine) copied(now Time, message *Message) {
+	if m.phase != copying || message.Attempt != m.attempt || message.State == nil || now <= m.served {
+		return
+	}
+	m.enter(now, message.State)
+}
+
+// Elected answers [Elect]: whether this process begins with a new epoch, and which writing
+// transactions were open just after it was elected.
+func (m *Machine) Elected(now Time, won bool, open []string, err error) {
+	if m.phase != copying || err != nil || !won {
+		return
+	}
+	m.phase, m.before, m.retryAt = booting, open, now
+	m.advance(now)
+}
+
+// boot begins with a random epoch once the transactions open at the election have ended.
+func (m *Machine) boot(now Time, open []string) {
+	if m.phase == booting && !intersects(m.before, open) && now > m.served {
+		m.enter(now, &Snapshot{Epoch: m.even()})
+	}
+}
+
+// enter replaces epoch, table and events, adds what this process has acknowledged and what it
+// was told meanwhile, and asks to be let in.
+func (m *Machine) enter(now Time, s *Snapshot) {
+	mine, waiting, told := m.open, m.waiting, m.told
+	counts, sequence := m.counts, m.sequence
+	m.events = newEvents()
+	m.counts, m.sequence = counts, sequence
+	m.table.reset(s.Epoch&^1, s.Buckets)
+	for who, by := range s.Settled {
+		m.settled[who] = by.unpack()
+	}
+	for _, e := range s.Recent {
+		m.remember(e)
+	}
+	for _, e := range s.Open {
+		m.openEvent(now, e)
+	}
+	for _, o := range inOrder(mine) {
+		if again := m.openEvent(now, o.event); again != nil {
+			again.own = o.own
+			if slices.Contains(waiting, o) {
+				m.waiting = append(m.waiting, again)
+			}
+		}
+	}
+	for _, e := range told {
+		m.apply(now, e)
+	}
+	m.phase = entering
+	m.act(Action{Kind: Enter})
+}
+
+// Entered answers [Enter]: whether the row was still there to be turned to in.
+func (m *Machine) Entered(now Time, ok bool, err error) {
+	if m.phase != entering {
+		return
+	}
+	if err != nil || !ok {
+		m.startOver(now)
+		return
+	}
+	m.phase = standing
+	m.note("in standing")
+	m.publish()
+	m.read()
+}

@@ -1,0 +1,83 @@
+package coherence
+
+import (
+	"maps"
+	"slices"
+)
+
+// Two processes that began with the same copy and have settled the same events hold the same
+// table whatever the order, and so share names. An event that was announced and then given up
+// before every member heard of it can leave them different, and so can an election that
+// overlaps with the last step of a joiner. That is never wrong, but costs the sharing. So each
+// tells another one now and then what it has settled and is told what it lacks; of two that
+// lack nothing and still differ, the younger copies anew.
+
+// maxRecent bounds the settled events that are kept to level others.
+const maxRecent = 4096
+
+// levelling is what is kept for that.
+type levelling struct {
+	recent []Event // the last settled events, a ring
+	oldest int     // where the next one goes, once the ring is full
+	level  Time    // when to compare next
+}
+
+func (l *levelling) remember(e Event) {
+	if len(l.recent) < maxRecent {
+		l.recent = append(l.recent, e)
+		return
+	}
+	l.recent[l.oldest] = e
+	l.oldest = (l.oldest + 1) % maxRecent
+}
+
+// compare tells a random member in standing what is settled here.
+func (m *Machine) compare(now Time) {
+	if m.phase != standing || now < m.level {
+		return
+	}
+	m.level = now.Add(m.cfg.Lease)
+	if other, _ := m.sources(); other != nil {
+		m.sendCompare(other.row.Incarnation, 1)
+	}
+}
+
+func (m *Machine) sendCompare(to Incarnation, attempt uint64) {
+	m.send(to, &Message{Kind: Compare, Attempt: attempt, Sequence: m.table.digest,
+		State: &Snapshot{Settled: m.packSettled()}})
+}
+
+// compared answers with what the other one lacks, and, when it was the one to begin, with
+// what is settled here.
+func (m *Machine) compared(from Incarnation, message *Message) {
+	if m.phase != standing || message.State == nil {
+		return
+	}
+	theirs, ours := message.State.Settled, m.packSettled()
+	if message.Sequence != m.table.digest && from < m.cfg.Incarnation && maps.EqualFunc(ours, theirs, SettledBy.equal) {
+		m.note("its versions differ from another member's: joins again")
+		m.phase = fresh
+		m.publish()
+		return
+	}
+	var lacking []Entry
+	for _, e := range m.recent {
+		if !theirs[e.ID.Writer].has(e.ID.Sequence) {
+			lacking = append(lacking, Entry{Event: e, Settled: true})
+		}
+	}
+	for part := range slices.Chunk(lacking, entriesInMessage) {
+		m.send(from, &Message{Kind: Level, Entries: part})
+	}
+	if message.Attempt == 1 {
+		m.sendCompare(from, 0)
+	}
+}
+
+func (m *Machine) levelled(message *Message) {
+	for _, e := range message.Entries {
+		if e.Settled && m.phase == standing {
+			m.settle(e.Event)
+		}
+	}
+}

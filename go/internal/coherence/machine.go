@@ -1,0 +1,203 @@
+package coherence
+
+import (
+	"cmp"
+	"slices"
+)
+
+// phase is how far the process itself has come on its way into the cluster.
+type phase uint8
+
+const (
+	fresh    phase = iota // has no row yet, or was put out and must post again
+	posting               // asked the database to write the row
+	waiting               // row is there; waits for everyone's word, or one lease (R5)
+	copying               // looks for one in standing to copy from, or to be elected (R7)
+	booting               // elected; waits until the transactions open then have ended
+	entering              // has its copy; asked the database to turn the row to in
+	standing              // row is in: serves as long as its reading is fresh (R2)
+	left                  // said bye
+)
+
+// Machine is the coherence protocol of one process. Every method takes the time now; what is
+// to be done about it is fetched with [Machine.Actions] after each call.
+type Machine struct {
+	cfg   Config
+	table *Table
+	out   []Action
+
+	events
+	readings
+	joining
+	orphans
+	levelling
+
+	members map[Incarnation]*member
+	order   []*member                // members, by incarnation: the same schedule, the same story
+	links   map[Incarnation]struct{} // who can be reached now
+	number  uint64                   // of the last entry of any log
+	heard   map[Incarnation]uint64   // number of the last entry taken of another one's log
+	ticked  Time
+}
+
+// member is what this process keeps of another one, for as long as it has a row.
+type member struct {
+	row      Row  // the incarnation never changes
+	gone     bool // proved to have ended: it acknowledges nothing and commits nothing
+	outSince Time // when a reading first showed it out
+	marked   Time // when this process last asked to mark it out
+	log      log  // what it is told, in order
+}
+
+// New returns the machine of a process that begins now, writing to table.
+func New(cfg Config, table *Table, now Time) *Machine {
+	m := &Machine{
+		cfg:     cfg,
+		table:   table,
+		members: make(map[Incarnation]*member),
+		links:   make(map[Incarnation]struct{}),
+		heard:   make(map[Incarnation]uint64),
+	}
+	m.events = newEvents()
+	if cfg.Alone {
+		m.table.reset(m.even(), nil)
+		m.phase = standing
+		m.table.setDeadline(1<<63 - 1)
+		return m
+	}
+	m.advance(now)
+	return m
+}
+
+// Actions returns what is to be done, in order, and forgets it.
+func (m *Machine) Actions() []Action {
+	out := m.out
+	m.out = nil
+	return out
+}
+
+// Tick lets time pass; call it at least every 50 ms.
+func (m *Machine) Tick(now Time) {
+	if m.phase == left {
+		return
+	}
+	if m.cfg.Alone {
+		m.watchOrphans(now)
+		return
+	}
+	m.poll(now)
+	m.advance(now)
+	m.hurry(now)
+	m.watchOrphans(now)
+	m.compare(now)
+}
+
+// Linked tells that a connection to a process can be used; what it has not acknowledged is
+// sent again.
+func (m *Machine) Linked(now Time, who Incarnation) {
+	m.links[who] = struct{}{}
+	if p := m.members[who]; p != nil {
+		p.gone = false
+		m.resend(p)
+		m.advance(now)
+	}
+}
+
+// Unlinked tells that the last connection to a process is gone.
+func (m *Machine) Unlinked(who Incarnation) { delete(m.links, who) }
+
+// Gone tells that a process is proved to have ended: a connection to its address was refused
+// on this host, another incarnation answers there, or it said bye. It needs no announcement
+// and no wait (R3), and its word is not needed (R5).
+func (m *Machine) Gone(now Time, who Incarnation) {
+	delete(m.links, who)
+	p := m.members[who]
+	if p == nil || p.gone {
+		return
+	}
+	p.gone = true
+	if p.row.State != Out {
+		m.markOut(now, p, "it has ended")
+	}
+	m.act(Action{Kind: Members})
+	m.tryAll(now)
+	m.advance(now)
+}
+
+// Leave says bye: serves nothing from now on, and asks for the removal of the own row. Events
+// of this process that are not settled stay with the others as orphans.
+func (m *Machine) Leave(now Time) {
+	if m.phase == left || m.cfg.Alone {
+		m.phase = left
+		m.table.setDeadline(0)
+		return
+	}
+	m.phase = left
+	m.table.setDeadline(0)
+	for _, p := range m.order {
+		m.send(p.row.Incarnation, &Message{Kind: Bye})
+	}
+	m.act(Action{Kind: Remove})
+}
+
+// Rows returns the members but for this process, ordered by incarnation; who is proved to
+// have ended counts as out.
+func (m *Machine) Rows() []Row {
+	rows := make([]Row, 0, len(m.order))
+	for _, p := range m.order {
+		row := p.row
+		if p.gone {
+			row.State = Out
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func (m *Machine) addMember(row Row) *member {
+	p := &member{row: row}
+	m.members[row.Incarnation] = p
+	i, _ := slices.BinarySearchFunc(m.order, p, byIncarnation)
+	m.order = slices.Insert(m.order, i, p)
+	return p
+}
+
+func (m *Machine) dropMember(p *member) {
+	delete(m.members, p.row.Incarnation)
+	i, _ := slices.BinarySearchFunc(m.order, p, byIncarnation)
+	m.order = slices.Delete(m.order, i, i+1)
+}
+
+func byIncarnation(a, b *member) int { return cmp.Compare(a.row.Incarnation, b.row.Incarnation) }
+
+func (m *Machine) act(a Action) { m.out = append(m.out, a) }
+
+func (m *Machine) note(text string) { m.act(Action{Kind: Note, Text: text}) }
+
+// send is for messages that may be lost: who needs the answer asks again.
+func (m *Machine) send(to Incarnation, message *Message) {
+	if _, linked := m.links[to]; linked {
+		m.act(Action{Kind: Send, To: to, Message: message})
+	}
+}
+
+// markOut asks to mark a member out, and again when no reading shows it after a while.
+func (m *Machine) markOut(now Time, p *member, because string) {
+	if p.marked == 0 || now >= p.marked.Add(m.cfg.Lease/4) {
+		if p.marked == 0 {
+			m.note("marks out " + p.describe() + ": " + because)
+		}
+		p.marked = now
+		m.act(Action{Kind: MarkOut, To: p.row.Incarnation})
+	}
+	m.read()
+}
+
+// even returns random bits that never show doubt and are never nothing.
+func (m *Machine) even() uint64 {
+	for {
+		if n := m.cfg.Random() &^ 1; n != 0 {
+			return n
+		}
+	}
+}

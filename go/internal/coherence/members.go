@@ -1,0 +1,184 @@
+package coherence
+
+import (
+	"slices"
+	"time"
+)
+
+// readings is what the members table said last.
+type readings struct {
+	asked   Time  // when the last reading was asked for: it counts from then
+	known   bool  // there is a reading
+	listed  bool  // it shows the own row
+	state   State // the own state in it
+	reading bool  // one is under way; the next waits, so that an older never replaces a newer
+	again   bool  // somebody wants one begun later
+	next    Time  // when to read without being asked to
+	words   []ask // who waits for a reading begun after they asked
+	served  Time  // the latest deadline that readers were ever shown
+}
+
+// ask is a joiner's question whether it is counted in.
+type ask struct {
+	who     Incarnation
+	attempt uint64
+	at      Time
+}
+
+// Reading takes a reading of the members table that was asked for at the time asked, or the
+// failure to get one.
+func (m *Machine) Reading(now, asked Time, rows []Row, err error) {
+	m.reading = false
+	if err == nil && (!m.known || asked >= m.asked) && m.phase != left {
+		m.asked, m.known = asked, true
+		m.takeRows(now, rows)
+		m.giveWords(asked)
+		m.lookAtOwnRow()
+		m.publish()
+		m.advance(now)
+		m.tryAll(now)
+	}
+	if m.again && err == nil {
+		m.read()
+	}
+}
+
+func (m *Machine) takeRows(now Time, rows []Row) {
+	listed := make(map[Incarnation]bool, len(rows))
+	m.listed = false
+	changed := false
+	for _, row := range rows {
+		listed[row.Incarnation] = true
+		if row.Incarnation == m.cfg.Incarnation {
+			m.listed, m.state = true, row.State
+			continue
+		}
+		p := m.members[row.Incarnation]
+		if p == nil {
+			p = m.addMember(Row{Incarnation: row.Incarnation})
+		}
+		if row.State == Out && p.row.State != Out {
+			p.outSince = now
+			m.dropLog(p)
+		}
+		if row.State == Out || row.State == Joining {
+			p.marked = 0
+		}
+		changed = changed || p.row != row
+		p.row = row
+	}
+	for _, p := range slices.Clone(m.order) {
+		if !listed[p.row.Incarnation] {
+			m.dropLog(p)
+			m.dropMember(p)
+			changed = true
+		}
+	}
+	m.forgetWriters(now, listed)
+	if changed {
+		m.act(Action{Kind: Members})
+	}
+}
+
+// forgetWriters drops what is kept of writers whose row has been gone for so long that
+// nobody tells of their events any more, so that commands do not leave memory behind.
+func (m *Machine) forgetWriters(now Time, listed map[Incarnation]bool) {
+	const after = 10 * time.Minute
+	open := make(map[Incarnation]bool)
+	for id := range m.open {
+		open[id.Writer] = true
+	}
+	for who, by := range m.settled {
+		switch {
+		case listed[who] || open[who]:
+			by.gone = 0
+		case by.gone == 0:
+			by.gone = now
+		case now >= by.gone.Add(after):
+			delete(m.settled, who)
+			delete(m.heard, who)
+		}
+	}
+}
+
+// lookAtOwnRow begins anew when the table shows this process out, or not at all.
+func (m *Machine) lookAtOwnRow() {
+	if m.phase < waiting || m.asked < m.since || m.listed && m.state != Out {
+		return
+	}
+	if m.phase == standing {
+		m.note("was marked out in the members table: joins again")
+	}
+	m.phase = fresh
+}
+
+// publish shows readers until when they may serve (R2).
+func (m *Machine) publish() {
+	deadline := Time(0)
+	if m.phase == standing && m.listed && m.state != Out {
+		deadline = m.asked.Add(m.cfg.Lease)
+	}
+	m.served = max(m.served, deadline)
+	m.table.setDeadline(deadline)
+}
+
+func (m *Machine) isFresh(now Time) bool {
+	return m.known && now < m.asked.Add(m.cfg.Lease)
+}
+
+// Serves tells whether the process is in standing.
+func (m *Machine) Serves(now Time) bool {
+	return m.phase == standing && m.listed && m.state != Out && m.isFresh(now)
+}
+
+// outlastLease is a lease on anyone's clock.
+func (m *Machine) outlastLease() time.Duration {
+	return time.Duration(float64(m.cfg.Lease) * outlast)
+}
+
+func (m *Machine) read() {
+	m.again = m.reading
+	if !m.reading {
+		m.reading = true
+		m.act(Action{Kind: Read})
+	}
+}
+
+// poll reads four times a lease; more often while it joins, which others wait for.
+func (m *Machine) poll(now Time) {
+	if now < m.next {
+		return
+	}
+	every := m.cfg.Lease / 4
+	if m.phase != standing {
+		every = m.cfg.Lease / 60
+	}
+	m.next = now.Add(every)
+	m.read()
+}
+
+// wasAsked gives the word after a reading begun from now on, which a joiner whose row was
+// there before it asked is in.
+func (m *Machine) wasAsked(now Time, who Incarnation, attempt uint64) {
+	for _, a := range m.words {
+		if a.who == who && a.attempt == attempt {
+			return
+		}
+	}
+	m.words = append(m.words, ask{who, attempt, now})
+	m.read()
+}
+
+func (m *Machine) giveWords(asked Time) {
+	later := m.words[:0]
+	for _, a := range m.words {
+		if a.at > asked {
+			later = append(later, a)
+			continue
+		}
+		if p := m.members[a.who]; p != nil && p.row.State != Out {
+			m.send(a.who, &Message{Kind: Word, Attempt: a.attempt})
+		}
+	}
+	m.words = later
+}

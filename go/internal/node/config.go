@@ -1,0 +1,74 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"guillotina_groupcache/internal/transport"
+)
+
+// Config is what Python says of this process; times in seconds, sizes in bytes.
+type Config struct {
+	Listen  string           `json:"listen"` // "": a client, or a process alone
+	Alone   bool             `json:"alone"`  // no peers: no connections, no members table
+	Secret  transport.Secret `json:"secret"`
+	TLS     *TLS             `json:"tls"`
+	Size    int64            `json:"size"`
+	TTL     float64          `json:"ttl"` // 0: none
+	Lease   float64          `json:"lease"`
+	Buckets uint32           `json:"buckets"` // a power of two, the same in the whole cluster
+}
+
+// TLS names the PEM files of an own PKI.
+type TLS struct {
+	Cert string `json:"cert"`
+	Key  string `json:"key"`
+	CA   string `json:"ca"`
+}
+
+// Waits that are not for the user to choose.
+const (
+	// ackTimeout is how long a member may take to acknowledge (R3).
+	ackTimeout = 100 * time.Millisecond
+	// orphanAfter is how long an event may be open before the database is asked (R6).
+	orphanAfter = time.Second
+	// loadTimeout bounds a load, so that a Python that stands still lets its waiters go.
+	loadTimeout = 30 * time.Second
+	// peerTimeout bounds a question to a peer; after it the asker loads for itself.
+	peerTimeout = 2 * time.Second
+	// maxFlights and maxReads bound what is under way at once; beyond, the database is read.
+	maxFlights = 1 << 14
+	maxReads   = 1 << 13
+	// answerBudget bounds the values in one answer to a peer, well within a frame: the
+	// largest value is some 5 MB.
+	answerBudget = 8 << 20
+	// tick is how often the state machine is told the time.
+	tick = 20 * time.Millisecond
+)
+
+func parseConfig(text []byte) (Config, error) {
+	var cfg Config
+	if err := json.Unmarshal(text, &cfg); err != nil {
+		return cfg, fmt.Errorf("configuration: %w", err)
+	}
+	if cfg.Buckets == 0 || cfg.Buckets&(cfg.Buckets-1) != 0 {
+		return cfg, fmt.Errorf("configuration: buckets is %d, allowed is a power of two", cfg.Buckets)
+	}
+	if cfg.Lease <= 0 {
+		return cfg, fmt.Errorf("configuration: lease is %v, allowed is a positive number of seconds", cfg.Lease)
+	}
+	return cfg, nil
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// random returns 64 random bits. Names are unique because they are good, so there is no
+// going on without them: crypto/rand ends the call that has none.
+func random() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:])
+}

@@ -1,0 +1,196 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/transport"
+)
+
+// Kinds of frames between nodes.
+const (
+	frameCoherence transport.Kind = iota + 1 // a message of package coherence
+	frameGet                                 // names; answered with results
+	framePut                                 // a name and the value that was just written
+	frameStats                               // answered with this process's statistics
+)
+
+// link is the connections with one other process. Each side prefers the one that it opened;
+// with a client, which cannot be dialled, there is only the one that the client opened.
+type link struct {
+	address  string // "": a client
+	sessions []*transport.Session
+	current  *transport.Session // the one that is sent over
+	stop     context.CancelFunc // ends the dialling; nil: nobody dials
+}
+
+// membersChanged dials who has come, stops dialling who has gone, and makes the ring anew.
+// The caller holds mu.
+func (n *Node) membersChanged() {
+	listed := make(map[coherence.Incarnation]bool)
+	var ring []string
+	for _, row := range n.machine.Rows() {
+		listed[row.Incarnation] = true
+		if row.Address == "" {
+			continue
+		}
+		if row.State == coherence.In {
+			ring = append(ring, row.Address)
+		}
+		l := n.linkTo(row.Incarnation)
+		l.address = row.Address
+		if l.stop == nil && n.life.Err() == nil {
+			var ctx context.Context
+			ctx, l.stop = context.WithCancel(n.life)
+			n.wg.Go(func() { n.keepDialling(ctx, row.Incarnation, row.Address) })
+		}
+	}
+	for who, l := range n.links {
+		if !listed[who] && l.stop != nil {
+			l.stop()
+			l.stop = nil
+		}
+	}
+	slices.Sort(ring)
+	if ring = slices.Compact(ring); !slices.Equal(ring, n.ring) {
+		n.ring = ring
+		if err := n.group.SetPeers(ring); err != nil {
+			n.log("error", "the ring of owners cannot be made: "+err.Error())
+		}
+	}
+}
+
+func (n *Node) linkTo(who coherence.Incarnation) *link {
+	l := n.links[who]
+	if l == nil {
+		l = &link{}
+		n.links[who] = l
+	}
+	return l
+}
+
+// keepDialling holds a session to a member for as long as it is listed. A refusal on this
+// host, or another incarnation at the address, proves that the member has ended (R3).
+func (n *Node) keepDialling(ctx context.Context, who coherence.Incarnation, address string) {
+	const shortest, longest = 20 * time.Millisecond, time.Second
+	pause := shortest
+	for ctx.Err() == nil {
+		dialCtx, cancel := context.WithTimeout(ctx, peerTimeout)
+		session, err := n.transport.Dial(dialCtx, address)
+		cancel()
+		switch {
+		case err == nil && coherence.Incarnation(session.Peer().Incarnation) == who:
+			pause = shortest
+			select {
+			case <-session.Done():
+				continue
+			case <-ctx.Done():
+				session.Close(nil)
+				return
+			}
+		case err == nil:
+			session.Close(nil)
+			if sameHost(address) {
+				n.input(func(m *coherence.Machine, now coherence.Time) { m.Gone(now, who) })
+			}
+		case errors.Is(err, transport.ErrGone):
+			n.input(func(m *coherence.Machine, now coherence.Time) { m.Gone(now, who) })
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, longest)
+	}
+}
+
+func sameHost(address string) bool {
+	if strings.HasPrefix(address, "unix:") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// up takes a new session into use. What the member has not acknowledged is sent again over
+// it before anything else is. The caller holds mu.
+func (n *Node) up(s *transport.Session) {
+	who := coherence.Incarnation(s.Peer().Incarnation)
+	l := n.linkTo(who)
+	l.sessions = append(l.sessions, s)
+	n.use(who, l)
+}
+
+func (n *Node) down(s *transport.Session) {
+	who := coherence.Incarnation(s.Peer().Incarnation)
+	l := n.links[who]
+	if l == nil {
+		return
+	}
+	l.sessions = slices.DeleteFunc(l.sessions, func(x *transport.Session) bool { return x == s })
+	n.use(who, l)
+	if len(l.sessions) == 0 && l.stop == nil {
+		delete(n.links, who)
+	}
+}
+
+// use picks the session to send over and tells the machine when it is another one.
+func (n *Node) use(who coherence.Incarnation, l *link) {
+	var best *transport.Session
+	for _, s := range l.sessions {
+		if best == nil || s.Outgoing() && !best.Outgoing() {
+			best = s
+		}
+	}
+	if best == l.current {
+		return
+	}
+	l.current = best
+	if best == nil {
+		n.machine.Unlinked(who)
+	} else {
+		n.machine.Linked(now(), who)
+	}
+}
+
+// sendCoherence sends a message of the machine. A session that cannot take it is closed:
+// the next one begins with all that was not acknowledged.
+func (n *Node) sendCoherence(to coherence.Incarnation, message *coherence.Message) {
+	if l := n.links[to]; l != nil && l.current != nil {
+		if err := l.current.Send(frameCoherence, message.Append(nil)); err != nil {
+			go l.current.Close(err)
+		}
+	}
+}
+
+// sessionTo returns the session with the owner at an address, or nil.
+func (n *Node) sessionTo(address string) *transport.Session {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.links {
+		if l.address == address && l.current != nil {
+			return l.current
+		}
+	}
+	return nil
+}
+
+// currentSessions returns the session to each process that can be reached. The caller holds mu.
+func (n *Node) currentSessions() []*transport.Session {
+	var sessions []*transport.Session
+	for _, l := range n.links {
+		if l.current != nil {
+			sessions = append(sessions, l.current)
+		}
+	}
+	return sessions
+}

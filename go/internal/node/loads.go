@@ -1,0 +1,58 @@
+package node
+
+import (
+	"errors"
+	"sync"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/completion"
+)
+
+// loads is the loads that Python works on.
+type loads struct {
+	mu      sync.Mutex
+	last    uint64
+	waiting map[uint64]func([]cache.Result, error)
+}
+
+// loader is the node as the cache sees it: the way to the database, through Python.
+type loader Node
+
+var errQueueFull = errors.New("node: Python does not take its work")
+
+func (l *loader) Load(keys [][]byte, done func([]cache.Result, error)) {
+	n := (*Node)(l)
+	n.loads.mu.Lock()
+	if n.loads.waiting == nil {
+		n.loads.waiting = make(map[uint64]func([]cache.Result, error))
+	}
+	n.loads.last++
+	id := n.loads.last
+	n.loads.waiting[id] = done
+	n.loads.mu.Unlock()
+
+	var packed []byte
+	for _, key := range keys {
+		packed = appendBytes(packed, key)
+	}
+	if !n.queue.Put(completion.Load, id, packed) {
+		n.Loaded(id, nil, errQueueFull)
+	}
+}
+
+// Loaded takes Python's answer to a load: results in the order of its keys, packed, or the
+// reason why there are none.
+func (n *Node) Loaded(id uint64, packed []byte, failed error) {
+	n.loads.mu.Lock()
+	done := n.loads.waiting[id]
+	delete(n.loads.waiting, id)
+	n.loads.mu.Unlock()
+	if done == nil {
+		return
+	}
+	if failed != nil {
+		done(nil, failed)
+		return
+	}
+	done(unpackResults(packed))
+}

@@ -1,0 +1,220 @@
+// Package node is one process's part in the cluster: it owns the goroutines, the clock and
+// the connections, and brings the state machine of package coherence together with the cache,
+// the transport, and the queue to Python.
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/completion"
+	"guillotina_groupcache/internal/transport"
+)
+
+// Node is a process's part in the cluster, from [Open] to [Node.Close].
+type Node struct {
+	cfg         Config
+	incarnation coherence.Incarnation
+	started     time.Time
+
+	queue     *completion.Queue
+	memory    []byte // the table's
+	table     *coherence.Table
+	group     *cache.Group
+	transport *transport.Transport // nil when alone
+
+	// mu guards the machine, and everything that is done because of it in its order: what
+	// is queued for a session under it is sent in the order in which the machine said so.
+	mu      sync.Mutex
+	machine *coherence.Machine
+	links   map[coherence.Incarnation]*link
+	ring    []string
+	questions
+	standing standing
+
+	loads    loads
+	breakers breakers
+	reads    atomic.Int64 // under way
+	counts   counts
+
+	life context.Context
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+// Open starts a node; config is the JSON form of [Config]. It listens, if it is to, but knows
+// nobody until Python has answered its first questions about the members table.
+func Open(config []byte) (*Node, error) {
+	cfg, err := parseConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg:         cfg,
+		incarnation: coherence.Incarnation(random()>>1 | 1), // the table's column is signed
+		started:     time.Now(),
+		links:       make(map[coherence.Incarnation]*link),
+	}
+	n.life, n.stop = context.WithCancel(context.Background())
+	if err := n.open(); err != nil {
+		n.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) open() (err error) {
+	if n.queue, err = completion.New(); err != nil {
+		return err
+	}
+	if n.table, err = n.mapTable(); err != nil {
+		return err
+	}
+	address := n.cfg.Listen
+	if n.cfg.Alone {
+		address = "self" // a ring of one
+	}
+	n.group, err = cache.New(cache.Config{
+		Address: address, Alone: n.cfg.Alone, Size: n.cfg.Size, TTL: seconds(n.cfg.TTL),
+		Limits: cache.Limits{Flights: maxFlights, LoadTimeout: loadTimeout},
+	}, (*peers)(n), (*loader)(n))
+	if err != nil {
+		return err
+	}
+	if !n.cfg.Alone {
+		if err = n.listen(); err != nil {
+			return err
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.machine = coherence.New(coherence.Config{
+		Incarnation: n.incarnation, Address: n.cfg.Listen, Alone: n.cfg.Alone,
+		Lease: seconds(n.cfg.Lease), AckTimeout: ackTimeout, OrphanAfter: orphanAfter,
+		Random: random,
+	}, n.table, now())
+	n.carryOut()
+	n.wg.Go(n.tickUntilClosed)
+	return nil
+}
+
+func (n *Node) listen() (err error) {
+	options := transport.Options{
+		Listen:  n.cfg.Listen,
+		Self:    transport.Peer{Incarnation: uint64(n.incarnation), Address: n.cfg.Listen},
+		Secret:  n.cfg.Secret,
+		Handler: (*handler)(n),
+		Log:     func(level, text string) { n.log(level, text) },
+	}
+	if t := n.cfg.TLS; t != nil {
+		options.TLS = &transport.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}
+	}
+	if n.transport, err = transport.New(options); err != nil {
+		return err
+	}
+	if n.cfg.Listen == "" {
+		return nil
+	}
+	return n.transport.Listen()
+}
+
+// mapTable makes the table in memory that Go's collector does not know and Python may map.
+// Pages that no version lies in take none.
+func (n *Node) mapTable() (*coherence.Table, error) {
+	words := coherence.TableHeader + int(n.cfg.Buckets)
+	memory, err := syscall.Mmap(-1, 0, words*8, syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("mapping the version table of %d bytes: %w", words*8, err)
+	}
+	n.memory = memory
+	return coherence.NewTable(unsafe.Slice((*uint64)(unsafe.Pointer(&memory[0])), words)), nil
+}
+
+// FD is readable while [Node.Drain] has something to give.
+func (n *Node) FD() int { return n.queue.FD() }
+
+// Drain moves finished work into buf; see [completion.Queue.Drain].
+func (n *Node) Drain(buf []byte) int { return n.queue.Drain(buf) }
+
+// input hands something to the machine and does what it asks for.
+func (n *Node) input(f func(m *coherence.Machine, now coherence.Time)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f(n.machine, now())
+	n.carryOut()
+}
+
+func (n *Node) tickUntilClosed() {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			n.input(func(m *coherence.Machine, now coherence.Time) {
+				m.Tick(now)
+				n.standing.watch(n, m, now)
+			})
+		case <-n.life.Done():
+			return
+		}
+	}
+}
+
+// carryOut does what the machine asks for. The caller holds mu.
+func (n *Node) carryOut() {
+	for actions := n.machine.Actions(); len(actions) > 0; actions = n.machine.Actions() {
+		for _, a := range actions {
+			switch a.Kind {
+			case coherence.Send:
+				n.sendCoherence(a.To, a.Message)
+			case coherence.Passed:
+				n.queue.Put(completion.Passed, a.Event.Sequence)
+			case coherence.Members:
+				n.membersChanged()
+			case coherence.Note:
+				n.log("info", a.Text)
+			default:
+				n.ask(a)
+			}
+		}
+	}
+}
+
+// log hands a line to Python's logger; level is a name of Python's logging.
+func (n *Node) log(level, text string) {
+	n.queue.Put(completion.Note, 0, []byte(level), []byte{0}, []byte(text))
+}
+
+// Leave serves nothing any more, says bye to the others, and asks Python to remove the row
+// from the members table.
+func (n *Node) Leave() {
+	n.input(func(m *coherence.Machine, now coherence.Time) { m.Leave(now) })
+}
+
+// Close ends every connection, load and goroutine, and gives all memory back. Nothing may be
+// called afterwards.
+func (n *Node) Close() {
+	n.stop()
+	if n.transport != nil {
+		n.transport.Close()
+	}
+	if n.group != nil {
+		n.group.Close()
+	}
+	n.wg.Wait()
+	if n.queue != nil {
+		n.queue.Close()
+	}
+	if n.memory != nil {
+		_ = syscall.Munmap(n.memory)
+		n.memory = nil
+	}
+}

@@ -1,0 +1,109 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"guillotina_groupcache/internal/cache"
+)
+
+// peers is the node as the cache sees it: the way to the owners of names.
+type peers Node
+
+var errUnreachable = errors.New("node: the owner cannot be reached")
+
+// Get asks an owner. It asks again for what did not fit the answer, for as long as each
+// answer brings something.
+func (p *peers) Get(ctx context.Context, address string, names []cache.Name) ([]cache.Result, error) {
+	n := (*Node)(p)
+	session := n.sessionTo(address)
+	if session == nil || n.breakers.open(address) {
+		return nil, errUnreachable
+	}
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	var results []cache.Result
+	for len(results) < len(names) {
+		body, err := session.Call(ctx, frameGet, packNames(names[len(results):]))
+		if err != nil {
+			n.breakers.note(address, err)
+			return nil, err
+		}
+		more, err := unpackResults(body)
+		if err != nil || len(more) == 0 {
+			err = errors.Join(errPacked, err)
+			session.Close(err)
+			return nil, err
+		}
+		results = append(results, more...)
+	}
+	n.breakers.note(address, nil)
+	return results, nil
+}
+
+// Put gives a value to its owner. What cannot be sent now is not worth waiting for: the
+// owner loads it when it is asked.
+func (p *peers) Put(address string, name cache.Name, value []byte) {
+	if session := (*Node)(p).sessionTo(address); session != nil {
+		_ = session.Send(framePut, packNames([]cache.Name{name}), value)
+	}
+}
+
+func unpackPut(body []byte) (cache.Name, []byte, error) {
+	if len(body) < 8 {
+		return cache.Name{}, nil, errPacked
+	}
+	_, value, err := takeBytes(body[8:])
+	if err != nil {
+		return cache.Name{}, nil, err
+	}
+	names, err := unpackNames(body[:len(body)-len(value)])
+	if err != nil {
+		return cache.Name{}, nil, err
+	}
+	return names[0], value, nil
+}
+
+// breakers keep a slow owner from slowing down everyone who asks it: after a question that
+// it did not answer in time it is not asked for a while, which doubles up to a bound.
+type breakers struct {
+	mu    sync.Mutex
+	pause map[string]pause
+}
+
+type pause struct {
+	until time.Time
+	next  time.Duration
+}
+
+const (
+	firstPause   = 500 * time.Millisecond
+	longestPause = 5 * time.Second
+)
+
+func (b *breakers) open(address string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Now().Before(b.pause[address].until)
+}
+
+func (b *breakers) note(address string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil {
+		delete(b.pause, address)
+		return
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return
+	}
+	if b.pause == nil {
+		b.pause = make(map[string]pause)
+	}
+	p := b.pause[address]
+	p.next = min(max(2*p.next, firstPause), longestPause)
+	p.until = time.Now().Add(p.next)
+	b.pause[address] = p
+}

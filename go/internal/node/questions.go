@@ -1,0 +1,118 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/completion"
+)
+
+// questions is what Python was asked of the database: the members table, and which writing
+// transactions are open. Python answers each one, be it with a failure.
+type questions struct {
+	lastQuestion uint64
+	pending      map[uint64]func(m *coherence.Machine, now coherence.Time, a answer)
+}
+
+// question as Python reads it.
+type question struct {
+	Op          string `json:"op"`
+	Incarnation uint64 `json:"incarnation,omitempty"` // whose row
+	Address     string `json:"address,omitempty"`     // post
+	Database    string `json:"database,omitempty"`    // open_transactions; "": of all
+}
+
+// answer as Python writes it; which fields are there depends on the question.
+type answer struct {
+	Error string `json:"error"`
+	Rows  []struct {
+		Incarnation uint64 `json:"incarnation"`
+		Address     string `json:"address"`
+		State       string `json:"state"`
+	} `json:"rows"`
+	Done bool     `json:"done"` // elect, enter
+	Open []string `json:"open"` // elect, open_transactions
+}
+
+func (a *answer) err() error {
+	if a.Error == "" {
+		return nil
+	}
+	return errors.New(a.Error)
+}
+
+// ask hands a question of the machine to Python. The caller holds mu. Time counts from here.
+func (n *Node) ask(a coherence.Action) {
+	own := question{Incarnation: uint64(n.incarnation)}
+	asked := now()
+	switch a.Kind {
+	case coherence.Read:
+		n.put(question{Op: "read"}, func(m *coherence.Machine, now coherence.Time, a answer) {
+			rows, err := a.rows()
+			m.Reading(now, asked, rows, err)
+		})
+	case coherence.Post:
+		own.Op, own.Address = "post", n.cfg.Listen
+		n.put(own, func(m *coherence.Machine, now coherence.Time, a answer) { m.Posted(now, a.err()) })
+	case coherence.Elect:
+		own.Op = "elect"
+		n.put(own, func(m *coherence.Machine, now coherence.Time, a answer) { m.Elected(now, a.Done, a.Open, a.err()) })
+	case coherence.Enter:
+		own.Op = "enter"
+		n.put(own, func(m *coherence.Machine, now coherence.Time, a answer) { m.Entered(now, a.Done, a.err()) })
+	case coherence.Remove:
+		own.Op = "remove"
+		n.put(own, nil)
+	case coherence.MarkOut:
+		n.put(question{Op: "mark_out", Incarnation: uint64(a.To)}, nil)
+	case coherence.OpenTransactions:
+		database := a.Database
+		n.put(question{Op: "open_transactions", Database: database},
+			func(m *coherence.Machine, now coherence.Time, a answer) {
+				m.OpenTransactions(now, database, a.Open, a.err())
+			})
+	}
+}
+
+func (n *Node) put(q question, then func(*coherence.Machine, coherence.Time, answer)) {
+	if n.pending == nil {
+		n.pending = make(map[uint64]func(*coherence.Machine, coherence.Time, answer))
+	}
+	n.lastQuestion++
+	n.pending[n.lastQuestion] = then
+	text, err := json.Marshal(q)
+	if err != nil {
+		panic(err) // strings and numbers always have a JSON form
+	}
+	n.queue.Put(completion.Database, n.lastQuestion, text)
+}
+
+// Answer takes Python's answer, in JSON, to a question.
+func (n *Node) Answer(id uint64, text []byte) error {
+	var a answer
+	if err := json.Unmarshal(text, &a); err != nil {
+		a.Error = fmt.Sprintf("malformed answer: %v", err)
+	}
+	n.input(func(m *coherence.Machine, now coherence.Time) {
+		then := n.pending[id]
+		delete(n.pending, id)
+		if then != nil {
+			then(m, now, a)
+		}
+	})
+	return nil
+}
+
+func (a *answer) rows() ([]coherence.Row, error) {
+	rows := make([]coherence.Row, len(a.Rows))
+	for i, r := range a.Rows {
+		state := coherence.ParseState(r.State)
+		if state == 0 || r.Incarnation == 0 {
+			return nil, fmt.Errorf("members table: a row with state %q and incarnation %d", r.State, r.Incarnation)
+		}
+		rows[i] = coherence.Row{Incarnation: coherence.Incarnation(r.Incarnation), Address: r.Address, State: state}
+	}
+	return rows, a.err()
+}

@@ -1,0 +1,91 @@
+package node
+
+import (
+	"context"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/completion"
+)
+
+// Status of a lookup, when it gives no value.
+const (
+	// Miss is a key whose value is not in this process: [Node.Read] gets it.
+	Miss = -1
+	// Bypass is a key that must be read from the database: the process is not in
+	// standing, or the key's bucket is in doubt.
+	Bypass = -2
+)
+
+// Lookup copies the value of a key from this process's memory into buf and returns its
+// length, and the store. A length over len(buf) means that nothing was copied: come again
+// with a larger buffer. Otherwise it returns [Miss] or [Bypass].
+func (n *Node) Lookup(key, buf []byte) (int, cache.Source) {
+	n.counts.gets.Add(1)
+	name, ok := n.name(key)
+	if !ok {
+		n.counts.bypasses.Add(1)
+		return Bypass, cache.Nowhere
+	}
+	size, source := n.group.Lookup(name, buf)
+	if source == cache.Nowhere {
+		return Miss, source
+	}
+	n.counts.from(source)
+	return size, source
+}
+
+// name gives a key the name that it has now, if it may be served. The order is R2's.
+func (n *Node) name(key []byte) (cache.Name, bool) {
+	deadline := n.table.Deadline()
+	version, settled := n.table.Version(n.table.Bucket(cache.Hash(key)))
+	if !settled || now() >= deadline {
+		return cache.Name{}, false
+	}
+	return cache.Name{Key: key, Version: version}, true
+}
+
+// Read gets keys, packed, wherever they are, and puts the answer into the queue under the id
+// request: a result for each, in order. One with source [cache.Nowhere] must be read from
+// the database by the asker.
+func (n *Node) Read(request uint64, packed []byte) error {
+	keys, err := unpackKeys(append([]byte(nil), packed...))
+	if err != nil {
+		return err
+	}
+	results := make([]cache.Result, len(keys))
+	names := make([]cache.Name, 0, len(keys))
+	at := make([]int, 0, len(keys))
+	for i, key := range keys {
+		if name, ok := n.name(key); ok {
+			names, at = append(names, name), append(at, i)
+		}
+	}
+	n.counts.bypasses.Add(uint64(len(keys) - len(names)))
+	if len(names) == 0 || n.reads.Add(1) > maxReads {
+		if len(names) > 0 {
+			n.reads.Add(-1)
+			n.counts.bypasses.Add(uint64(len(names)))
+		}
+		n.answerRead(request, results)
+		return nil
+	}
+	n.wg.Go(func() {
+		defer n.reads.Add(-1)
+		ctx, cancel := context.WithTimeout(n.life, loadTimeout)
+		defer cancel()
+		for j, r := range n.group.Get(ctx, names) {
+			n.counts.from(r.Source)
+			results[at[j]] = r
+		}
+		n.answerRead(request, results)
+	})
+	return nil
+}
+
+func (n *Node) answerRead(request uint64, results []cache.Result) {
+	size := 0
+	for _, r := range results {
+		size += 1 + 4 + len(r.Value)
+	}
+	n.queue.Put(completion.Values, request, packResults(results, size))
+}

@@ -1,0 +1,195 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/completion"
+	"guillotina_groupcache/internal/transport"
+)
+
+// counts are totals since the start.
+type counts struct {
+	gets, bypasses, served, pushed atomic.Uint64
+	sources                        [cache.Shared + 1]atomic.Uint64
+}
+
+func (c *counts) from(s cache.Source) {
+	if int(s) < len(c.sources) {
+		c.sources[s].Add(1)
+	}
+}
+
+// standing watches whether the process may serve, and logs a change once. mu guards it.
+type standing struct {
+	serves bool
+	since  time.Time
+}
+
+func (s *standing) watch(n *Node, m *coherence.Machine, now coherence.Time) {
+	serves := m.Serves(now)
+	if serves == s.serves && !s.since.IsZero() {
+		return
+	}
+	first := s.since.IsZero()
+	s.serves, s.since = serves, time.Now()
+	switch {
+	case serves:
+		n.log("info", "in standing: serves from the cache")
+	case !first:
+		n.log("warning", "not in standing: reads go to the database")
+	}
+}
+
+// statistics is what a process tells of itself; README and docs/operating.rst explain it.
+type statistics struct {
+	Incarnation string  `json:"incarnation"`
+	Address     string  `json:"address"`
+	Uptime      float64 `json:"uptime"` // seconds
+	InStanding  bool    `json:"in_standing"`
+	Since       float64 `json:"since"` // seconds that it has been so
+
+	Gets       uint64            `json:"gets"`
+	Hits       map[string]uint64 `json:"hits"` // by source
+	LocalLoads uint64            `json:"local_loads"`
+	LoadErrors uint64            `json:"load_errors"`
+	Shared     uint64            `json:"deduplicated_loads"`
+	PeerLoads  uint64            `json:"peer_loads"`
+	PeerErrors uint64            `json:"peer_errors"`
+	Served     uint64            `json:"served_to_peers"`
+	Bypasses   uint64            `json:"bypasses"`
+	Pushed     uint64            `json:"pushed"`
+
+	Main storeStatistics `json:"main"`
+	Hot  storeStatistics `json:"hot"`
+
+	Events  eventStatistics    `json:"events"`
+	Doubt   int                `json:"buckets_in_doubt"`
+	Members []memberStatistics `json:"members"`
+	Network any                `json:"network,omitempty"`
+}
+
+type storeStatistics struct {
+	Bytes     int64 `json:"bytes"`
+	Items     int64 `json:"items"`
+	Evictions int64 `json:"evictions"`
+	Expired   int64 `json:"expired"`
+	Rejected  int64 `json:"rejected"`
+}
+
+type eventStatistics struct {
+	Announced    uint64 `json:"announced"`    // own ones
+	Passed       uint64 `json:"passed"`       // own ones that everyone acknowledged
+	Acknowledged uint64 `json:"acknowledged"` // others' ones that this process acknowledged
+	Settled      uint64 `json:"settled"`      // anyone's
+	Orphans      uint64 `json:"orphans"`      // settled because the database said they are over
+	Open         int    `json:"open"`
+}
+
+type memberStatistics struct {
+	Incarnation string `json:"incarnation"`
+	Address     string `json:"address"`
+	State       string `json:"state"`
+	Connected   bool   `json:"connected"`
+}
+
+// Stats returns this process's statistics in JSON.
+func (n *Node) Stats() ([]byte, error) {
+	s := statistics{
+		Incarnation: hex(n.incarnation),
+		Address:     n.cfg.Listen,
+		Uptime:      time.Since(n.started).Seconds(),
+		Gets:        n.counts.gets.Load(),
+		Hits: map[string]uint64{
+			"own":      n.counts.sources[cache.Own].Load(),
+			"hot":      n.counts.sources[cache.Hot].Load(),
+			"peer":     n.counts.sources[cache.Peer].Load(),
+			"shared":   n.counts.sources[cache.Shared].Load(),
+			"database": n.counts.sources[cache.Database].Load(),
+		},
+		PeerLoads:  n.group.PeerLoads.Load(),
+		PeerErrors: n.group.PeerErrors.Load(),
+		Served:     n.counts.served.Load(),
+		Bypasses:   n.counts.bypasses.Load(),
+		Pushed:     n.counts.pushed.Load(),
+	}
+	s.LocalLoads, s.Shared, s.LoadErrors = n.group.Loads()
+	main, hot := n.group.Stats()
+	s.Main, s.Hot = ofStore(main), ofStore(hot)
+	if n.transport != nil {
+		s.Network = n.transport.Stats()
+	}
+
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.InStanding = n.machine.Serves(now())
+	if !n.standing.since.IsZero() {
+		s.Since = time.Since(n.standing.since).Seconds()
+	}
+	c, open, doubt := n.machine.Counts()
+	s.Events = eventStatistics{c.Announced, c.Passed, c.Acknowledged, c.Settled, c.Orphans, open}
+	s.Doubt = doubt
+	for _, row := range n.machine.Rows() {
+		l := n.links[row.Incarnation]
+		s.Members = append(s.Members, memberStatistics{
+			hex(row.Incarnation), row.Address, row.State.String(), l != nil && l.current != nil})
+	}
+	return json.Marshal(s)
+}
+
+func ofStore(s cache.Stats) storeStatistics {
+	return storeStatistics{s.Bytes, s.Items, s.Evictions, s.Expired, s.Rejected}
+}
+
+func hex(who coherence.Incarnation) string {
+	const digits = "0123456789abcdef"
+	b := make([]byte, 16)
+	for i := range b {
+		b[i] = digits[who>>(60-4*i)&15]
+	}
+	return string(b)
+}
+
+// PeerStats asks every member that can be reached for its statistics, and puts a JSON list of
+// them into the queue under the id request.
+func (n *Node) PeerStats(request uint64) {
+	n.mu.Lock()
+	sessions := n.currentSessions()
+	n.mu.Unlock()
+	n.wg.Go(func() {
+		answers := make([]json.RawMessage, len(sessions))
+		var wg sync.WaitGroup
+		for i, session := range sessions {
+			wg.Go(func() { answers[i] = n.statsOf(session) })
+		}
+		wg.Wait()
+		text, err := json.Marshal(answers)
+		if err != nil {
+			panic(err) // each of them was seen to be JSON
+		}
+		n.queue.Put(completion.PeerStats, request, text)
+	})
+}
+
+func (n *Node) statsOf(session *transport.Session) json.RawMessage {
+	ctx, cancel := context.WithTimeout(n.life, peerTimeout)
+	defer cancel()
+	text, err := session.Call(ctx, frameStats)
+	if err == nil && json.Valid(text) {
+		return text
+	}
+	reason := "its answer is no JSON"
+	if err != nil {
+		reason = err.Error()
+	}
+	text, err = json.Marshal(map[string]string{"address": session.Peer().Address, "error": reason})
+	if err != nil {
+		panic(err) // strings always have a JSON form
+	}
+	return text
+}

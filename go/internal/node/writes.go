@@ -1,0 +1,62 @@
+package node
+
+import (
+	"slices"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
+)
+
+// Announce makes an event over keys, packed, or all, of a transaction of database that has
+// written and not yet committed, and returns its number. [completion.Passed] with it tells
+// when COMMIT may be sent.
+func (n *Node) Announce(database string, packed []byte, all bool) (uint64, error) {
+	keys, err := unpackKeys(packed)
+	if err != nil {
+		return 0, err
+	}
+	buckets := make([]uint32, len(keys))
+	for i, key := range keys {
+		buckets[i] = n.table.Bucket(cache.Hash(key))
+	}
+	var id coherence.EventID
+	n.input(func(m *coherence.Machine, now coherence.Time) {
+		id = m.Announce(now, database, all, buckets)
+	})
+	return id.Sequence, nil
+}
+
+// Settle ends an event after the answer to COMMIT or ROLLBACK. pushes, keys and values by
+// turns, packed, are what the transaction has written: each is given to its owner under the
+// name that it has after the settlement, unless another event touched it meanwhile (R8).
+func (n *Node) Settle(sequence uint64, pushes []byte) error {
+	elements, err := unpackKeys(pushes)
+	if err != nil || len(elements)%2 != 0 {
+		return errPacked
+	}
+	var names []cache.Name
+	var values [][]byte
+	n.mu.Lock()
+	pushable := n.machine.Settle(now(), coherence.EventID{Writer: n.incarnation, Sequence: sequence})
+	for i := 0; i < len(elements); i += 2 {
+		bucket := n.table.Bucket(cache.Hash(elements[i]))
+		if version, settled := n.table.Version(bucket); settled && slices.Contains(pushable, bucket) {
+			names = append(names, cache.Name{Key: elements[i], Version: version})
+			values = append(values, elements[i+1])
+		}
+	}
+	n.carryOut()
+	n.mu.Unlock()
+	for i, name := range names {
+		n.group.Put(name, values[i])
+	}
+	n.counts.pushed.Add(uint64(len(names)))
+	return nil
+}
+
+// Lost tells that the answer to an event's COMMIT was lost (R9).
+func (n *Node) Lost(sequence uint64) {
+	n.input(func(m *coherence.Machine, _ coherence.Time) {
+		m.Lost(coherence.EventID{Writer: n.incarnation, Sequence: sequence})
+	})
+}

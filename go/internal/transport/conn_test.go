@@ -1,0 +1,36 @@
+package transport
+
+import (
+	"net"
+	"testing"
+	"time"
+)
+
+// stepConn notes how much is written under each deadline.
+type stepConn struct {
+	net.Conn
+	steps []int
+}
+
+func (c *stepConn) SetWriteDeadline(time.Time) error {
+	c.steps = append(c.steps, 0)
+	return nil
+}
+
+func (c *stepConn) Write(p []byte) (int, error) {
+	c.steps[len(c.steps)-1] += len(p)
+	return len(p), nil
+}
+
+// A large frame gets its time step by step: a slow line is no stalled peer.
+func TestADeadlineCoversOneStepOfAWrite(t *testing.T) {
+	under := &stepConn{}
+	conn := &timedConn{Conn: under, stall: time.Second}
+	const size = 5*writeStep + 1
+	if n, err := conn.Write(make([]byte, size)); n != size || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	if len(under.steps) != 6 || under.steps[0] != writeStep || under.steps[5] != 1 {
+		t.Fatalf("steps of %v bytes", under.steps)
+	}
+}

@@ -1,0 +1,60 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"syscall"
+)
+
+// Dial opens a session to an address, within ctx and Limits.Handshake, whichever ends
+// first. The handler's Up has returned when Dial returns. errors.Is(err, ErrGone) proves
+// that no process listens there, see ErrGone; any other error proves nothing. Who answers
+// may be another process than the caller expects, also the own one: look at Session.Peer.
+func (t *Transport) Dial(ctx context.Context, to string) (*Session, error) {
+	a, err := parseAddress(to, t.security != nil)
+	if err != nil {
+		return nil, err
+	}
+	if !t.enter() {
+		return nil, ErrClosed
+	}
+	defer t.group.Done()
+	ctx, cancel := context.WithTimeout(ctx, t.limits.Handshake)
+	defer cancel()
+	defer context.AfterFunc(t.life, cancel)()
+
+	var dialer net.Dialer
+	raw, err := dialer.DialContext(ctx, a.network, a.target)
+	if err != nil {
+		return nil, t.dialError(a, refusal(a, err))
+	}
+	s, err := t.handshake(ctx, raw, &a)
+	if err == nil {
+		err = t.start(s)
+	}
+	if err != nil {
+		return nil, t.dialError(a, err)
+	}
+	return s, nil
+}
+
+// refusal adds ErrGone to the system's answer where that is a proof. A full backlog, a
+// missing permission or silence are none.
+func refusal(a address, err error) error {
+	refused := errors.Is(err, syscall.ECONNREFUSED)
+	absent := a.network == "unix" && errors.Is(err, fs.ErrNotExist)
+	if a.local && (refused || absent) {
+		return fmt.Errorf("%w: nobody listens there (%w)", ErrGone, err)
+	}
+	return err
+}
+
+func (t *Transport) dialError(a address, err error) error {
+	if t.life.Err() != nil {
+		err = ErrClosed
+	}
+	return fmt.Errorf("dial %s: %w", a.text, err)
+}

@@ -1,0 +1,71 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrClosed is returned when the session or the transport has ended.
+	ErrClosed = errors.New("closed")
+
+	// ErrOverload is returned when a queue is full, here or (as a RemoteError) at the peer.
+	ErrOverload = errors.New("overload")
+
+	// ErrTooLarge is returned for a frame over Limits.Frame. Nothing of it is sent.
+	ErrTooLarge = errors.New("frame too large")
+
+	// ErrInUse is returned by Listen when another process listens on the address.
+	ErrInUse = errors.New("in use")
+
+	// ErrGone is returned by Dial when the address is on this host (loopback or unix
+	// socket) and nobody listens there. By rule R3 that proves that the process with this
+	// address has ended, provided that it listens for as long as it takes part, in the same
+	// network namespace, and that nobody else removes its socket file.
+	ErrGone = errors.New("gone")
+)
+
+// RemoteError is the error that the peer's handler answered a request with.
+type RemoteError struct {
+	Message string
+
+	overload bool
+}
+
+func (e *RemoteError) Error() string { return "peer: " + e.Message }
+
+// Is makes a peer's overload an ErrOverload.
+func (e *RemoteError) Is(target error) bool { return e.overload && target == ErrOverload }
+
+// Reason is why a connection was refused or a session broken off, as counted in Stats.
+type Reason string
+
+// The reasons there are.
+const (
+	ReasonBusy      Reason = "busy"      // more than Limits.Handshakes or Limits.Sessions
+	ReasonHandshake Reason = "handshake" // not done within Limits.Handshake
+	ReasonTLS       Reason = "tls"       // wrong secret, certificate or TLS version, or no TLS
+	ReasonMagic     Reason = "magic"     // no hello of this protocol
+	ReasonVersion   Reason = "version"   // another version of this protocol
+	ReasonHello     Reason = "hello"     // a broken or incomplete hello
+	ReasonOversized Reason = "oversized" // a frame longer than Limits.Frame
+	ReasonBroken    Reason = "broken"    // a frame of no known type or form
+	ReasonCut       Reason = "cut"       // the connection ended within a frame
+	ReasonSilent    Reason = "silent"    // nothing read for Limits.Silence
+	ReasonStalled   Reason = "stalled"   // nothing could be written for Limits.Stall
+	ReasonFlood     Reason = "flood"     // requests, but no room in the queue to refuse them
+	ReasonPanic     Reason = "panic"     // this side's handler panicked
+)
+
+// fault is an error that is counted in Stats and logged.
+type fault struct {
+	reason Reason
+	err    error
+}
+
+func (f *fault) Error() string { return f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+func faultf(reason Reason, format string, args ...any) error {
+	return &fault{reason, fmt.Errorf(format, args...)}
+}

@@ -1,0 +1,61 @@
+package transport
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Limits bounds what one process costs another. A zero field means its default.
+type Limits struct {
+	Frame       int // bytes of a frame's body, 16 MiB; the same in the whole cluster
+	Handshakes  int // inbound connections in handshake at once, 128; more are closed
+	Sessions    int // sessions at once, 1024; more are closed
+	Requests    int // requests of one session not yet answered, 1024; more get ErrOverload
+	QueueBytes  int // bytes of one session not yet written, 32 MiB; more is ErrOverload
+	QueueFrames int // frames of one session not yet written, 65536; more is ErrOverload
+
+	Handshake time.Duration // for a connection to become a session, 2 s
+	Beat      time.Duration // after writing nothing for so long, a sign of life is sent, 1 s
+	Silence   time.Duration // after reading nothing for so long, the session ends, 5 s
+	Stall     time.Duration // after a write makes no progress for so long, it ends, 5 s
+	Drain     time.Duration // for Close(nil) to send what is queued, 1 s
+}
+
+// withDefaults returns l with its zero fields filled in, or an error that names a field.
+func (l Limits) withDefaults() (Limits, error) {
+	err := cmp.Or(
+		fill("Frame", &l.Frame, 16<<20),
+		fill("Handshakes", &l.Handshakes, 128),
+		fill("Sessions", &l.Sessions, 1024),
+		fill("Requests", &l.Requests, 1024),
+		fill("QueueBytes", &l.QueueBytes, 32<<20),
+		fill("QueueFrames", &l.QueueFrames, 1<<16),
+		fill("Handshake", &l.Handshake, 2*time.Second),
+		fill("Beat", &l.Beat, time.Second),
+		fill("Silence", &l.Silence, 5*time.Second),
+		fill("Stall", &l.Stall, 5*time.Second),
+		fill("Drain", &l.Drain, time.Second),
+	)
+	switch {
+	case err != nil:
+	case l.Frame > math.MaxInt32: // the length is 32 bits on the wire, and an int may be
+		err = fmt.Errorf("option Limits.Frame is %d, at most %d are allowed", l.Frame, math.MaxInt32)
+	case l.QueueBytes-headerSize < l.Frame:
+		err = fmt.Errorf("option Limits.QueueBytes is %d, too small for one frame of Limits.Frame, %d bytes",
+			l.QueueBytes, l.Frame)
+	case l.Silence <= l.Beat:
+		err = fmt.Errorf("option Limits.Silence is %v, it must be longer than Limits.Beat, %v", l.Silence, l.Beat)
+	}
+	return l, err
+}
+
+// fill gives a field that is zero its default.
+func fill[T int | time.Duration](name string, field *T, standard T) error {
+	if *field < 0 {
+		return fmt.Errorf("option Limits.%s is %v, it must be positive", name, *field)
+	}
+	*field = cmp.Or(*field, standard)
+	return nil
+}

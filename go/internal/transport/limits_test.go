@@ -1,0 +1,333 @@
+package transport
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Everything in this table closes its connection, is counted and logged under its reason,
+// and harms no other session.
+func TestBrokenInput(t *testing.T) {
+	oversized := encodeFrame(typeMessage, 0, 0)
+	binary.BigEndian.PutUint32(oversized, 16<<20+1)
+	claimsMuch := encodeFrame(typeMessage, 0, 0, []byte("little"))
+	binary.BigEndian.PutUint32(claimsMuch, 16<<20)
+	version := encodeHello(Peer{Incarnation: 77})
+	version[5]++
+	longAddress := encodeHello(Peer{Incarnation: 77})
+	binary.BigEndian.PutUint16(longAddress[14:], maxAddress+1)
+	inputs := []struct {
+		name    string
+		greet   bool // send an honest hello first
+		data    []byte
+		reason  Reason
+		logLine string
+	}{
+		{"oversized frame", true, oversized, ReasonOversized, "16777217 bytes"},
+		{"cut header", true, encodeFrame(typeMessage, 0, 0)[:5], ReasonCut, "header of a frame"},
+		{"cut body", true, claimsMuch, ReasonCut, "body of a frame"},
+		{"type 0", true, make([]byte, headerSize), ReasonBroken, "unknown type 0"},
+		{"unknown type", true, encodeFrame(99, 0, 0), ReasonBroken, "unknown type 99"},
+		{"beat with a body", true, encodeFrame(typeBeat, 0, 0, []byte("x")), ReasonBroken, "beat with a body"},
+		{"garbage frame", true, []byte(strings.Repeat("garbage ", 10)), ReasonOversized, "1734439522 bytes"},
+		{"garbage hello", false, []byte("GET / HTTP/1.1\r\n\r\n"), ReasonMagic, `"GET "`},
+		{"TLS without a secret here", false, []byte{0x16, 3, 1, 0, 200, 1}, ReasonMagic, "speaks TLS"},
+		{"wrong version", false, version, ReasonVersion, "version 2 of the protocol, this process version 1"},
+		{"no hello", false, nil, ReasonHello, "before its hello was complete"},
+		{"cut hello", false, encodeHello(Peer{Incarnation: 77, Address: "there:1"})[:18], ReasonHello, "complete"},
+		{"no incarnation", false, encodeHello(Peer{}), ReasonHello, "no incarnation"},
+		{"address too long", false, longAddress, ReasonHello, "513 bytes"},
+		{"unprintable address", false, encodeHello(Peer{Incarnation: 77, Address: "a\nb"}), ReasonHello, `"a\nb"`},
+		{"address not UTF-8", false, encodeHello(Peer{Incarnation: 77, Address: "a\xff"}), ReasonHello, `"a\xff"`},
+	}
+	for _, in := range inputs {
+		t.Run(in.name, func(t *testing.T) {
+			noLeaks(t)
+			server, client := newServer(t, Limits{}), newNode(t, nil)
+			healthy := dial(t, client, server)
+			conn := rawConn(t, server)
+			if in.greet {
+				conn = greeted(t, server)
+			}
+			send(t, conn, in.data)
+			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			waitFault(t, server, in.reason)
+			waitClosed(t, conn)
+			waitFor(t, "log line with address", func() bool {
+				return strings.Contains(server.logged(), in.logLine) &&
+					strings.Contains(server.logged(), conn.LocalAddr().String())
+			})
+			call(t, healthy, "still working")
+		})
+	}
+}
+
+func TestFaultsAreLoggedOnceInAWhile(t *testing.T) {
+	noLeaks(t)
+	server := newServer(t, Limits{})
+	const n = 20
+	for range n {
+		conn := rawConn(t, server)
+		send(t, conn, []byte("garbage"))
+		waitClosed(t, conn)
+	}
+	waitFor(t, "counts", func() bool { return server.Stats().Faults[ReasonMagic] == n })
+	if lines := strings.Count(server.logged(), "\n") + 1; lines != 1 {
+		t.Fatalf("%d lines for %d faults", lines, n)
+	}
+	later := time.Now().Add(logEvery)
+	if muted, logNow := server.faults.count(ReasonMagic, later); !logNow || muted != n-1 {
+		t.Fatalf("later: %v, %d muted", logNow, muted)
+	}
+}
+
+// A wrong version is told to both sides: the listener's hello arrives although it refuses.
+func TestWrongVersionIsKnownAtBothSides(t *testing.T) {
+	noLeaks(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		hello := encodeHello(Peer{Incarnation: 77})
+		hello[5] = 9
+		_, _ = conn.Write(hello)
+		_, _ = io.Copy(io.Discard, conn)
+		_ = conn.Close()
+	}()
+	_, err = newNode(t, nil).Dial(context.Background(), listener.Addr().String())
+	if err == nil || !strings.Contains(err.Error(), "speaks version 9") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestSilentConnectionsInHandshakeAreBounded(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			noLeaks(t)
+			limits := Limits{Handshakes: 16, Handshake: patience}
+			server := newNode(t, func(o *Options) { o.Listen, o.Secret, o.Limits = way.listen(t), way.secret, limits })
+			client := newNode(t, func(o *Options) { o.Secret = way.secret })
+			healthy := dial(t, client, server)
+			const n = 300
+			conns := make([]net.Conn, n)
+			for i := range conns {
+				conns[i] = rawConn(t, server)
+			}
+			waitFor(t, "refusals", func() bool {
+				stats := server.Stats()
+				return stats.Handshakes == 16 && stats.Faults[ReasonBusy] == n-16
+			})
+			call(t, healthy, "still working")
+			for _, conn := range conns {
+				_ = conn.Close()
+			}
+			waitFor(t, "room", func() bool { return server.Stats().Handshakes == 0 })
+			call(t, dial(t, client, server), "room again")
+		})
+	}
+}
+
+func TestHandshakeHasADeadline(t *testing.T) {
+	eachWay(t, Limits{Handshake: 50 * time.Millisecond}, func(t *testing.T, server, _ *node) {
+		waitClosed(t, rawConn(t, server))
+		waitFault(t, server, ReasonHandshake)
+	})
+}
+
+func TestDialHasADeadline(t *testing.T) {
+	noLeaks(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // accepts by its backlog only
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	for _, secret := range []Secret{nil, Secret(testSecret)} {
+		client := newNode(t, func(o *Options) { o.Secret, o.Limits = secret, Limits{Handshake: 50 * time.Millisecond} })
+		_, err = client.Dial(context.Background(), listener.Addr().String())
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrGone) {
+			t.Fatalf("got %v", err)
+		}
+		client = newNode(t, func(o *Options) { o.Secret = secret })
+		ctx, cancel := context.WithCancel(context.Background())
+		time.AfterFunc(10*time.Millisecond, cancel)
+		if _, err = client.Dial(ctx, listener.Addr().String()); !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v", err)
+		}
+	}
+}
+
+func TestSessionsAreBounded(t *testing.T) {
+	noLeaks(t)
+	server, client := newServer(t, Limits{Sessions: 2}), newNode(t, nil)
+	first := dial(t, client, server)
+	dial(t, client, server)
+	server.session(t, 1)
+	waitClosed(t, greeted(t, server))
+	waitFault(t, server, ReasonBusy)
+	call(t, first, "still working")
+}
+
+func TestOverloadOfTheQueue(t *testing.T) {
+	eachWay(t, Limits{Frame: 1 << 20, QueueBytes: 4 << 20, QueueFrames: 1000}, func(t *testing.T, server, client *node) {
+		for _, size := range []int{1 << 20, 0} { // bounded in bytes, and in frames
+			s := dial(t, client, server)
+			if err := s.Send(kindHang); err != nil {
+				t.Fatal(err)
+			}
+			body := make([]byte, size)
+			var err error
+			for sent := 0; err == nil; sent++ {
+				if sent > 1<<20 {
+					t.Fatal("the queue is not bounded")
+				}
+				err = s.Send(0, body)
+			}
+			if !errors.Is(err, ErrOverload) {
+				t.Fatalf("got %v", err)
+			}
+			server.hang <- struct{}{}
+			waitFor(t, "room in the queue", func() bool { return s.Send(0) == nil })
+			call(t, s, "working again")
+		}
+		if client.Stats().Overloads == 0 {
+			t.Fatal("not counted")
+		}
+	})
+}
+
+func TestTooLargeBodies(t *testing.T) {
+	noLeaks(t)
+	limits := Limits{Frame: 1000, QueueBytes: 3000}
+	server, client := newServer(t, limits), newNode(t, func(o *Options) { o.Limits = limits })
+	s := dial(t, client, server)
+	if err := s.Send(0, make([]byte, 500), make([]byte, 501)); !errors.Is(err, ErrTooLarge) {
+		t.Fatalf("Send: %v", err)
+	}
+	if _, err := s.Call(context.Background(), kindEcho, make([]byte, 1001)); !errors.Is(err, ErrTooLarge) {
+		t.Fatalf("Call: %v", err)
+	}
+	var remote *RemoteError
+	if _, err := s.Call(context.Background(), kindSize, []byte{0, 0, 3, 0xe9}); !errors.As(err, &remote) {
+		t.Fatalf("an answer of 1001 bytes: %v", err)
+	}
+	call(t, s, strings.Repeat("x", 1000))
+}
+
+func TestPendingRequestsAreBounded(t *testing.T) {
+	noLeaks(t)
+	server, client := newServer(t, Limits{Requests: 3}), newNode(t, nil)
+	s := dial(t, client, server)
+	done := make(chan error, 3)
+	for range 3 {
+		go func() {
+			_, err := s.Call(context.Background(), kindHold)
+			done <- err
+		}()
+	}
+	waitFor(t, "requests", func() bool { _, _, _, held := server.seen(); return held == 3 })
+	_, err := s.Call(context.Background(), kindEcho)
+	var remote *RemoteError
+	if !errors.Is(err, ErrOverload) || !errors.As(err, &remote) {
+		t.Fatalf("got %v", err)
+	}
+	server.answerHeld(nil)
+	for range 3 {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	call(t, s, "room again")
+}
+
+// Who asks and does not read the answers cannot make the other side queue without end.
+func TestFloodOfRequestsEndsTheSession(t *testing.T) {
+	noLeaks(t)
+	server, client := newServer(t, Limits{Frame: 1 << 20, QueueBytes: 2 << 20}), newNode(t, nil)
+	healthy := dial(t, client, server)
+	conn := greeted(t, server)
+	request := encodeFrame(typeRequest, kindEcho, 1, make([]byte, 64<<10))
+	for i := 0; ; i++ {
+		if _, err := conn.Write(request); err != nil {
+			break
+		}
+		if i > 10000 {
+			t.Fatal("the session still lives")
+		}
+	}
+	// The bytes run out before the frames do: answers become failures, which need less.
+	waitFor(t, "end of the session", func() bool { _, downs, _, _ := server.seen(); return downs == 1 })
+	call(t, healthy, "still working")
+}
+
+func TestAPeerThatDoesNotReadIsClosed(t *testing.T) {
+	eachWay(t, Limits{Stall: 100 * time.Millisecond}, func(t *testing.T, server, client *node) {
+		s := dial(t, client, server)
+		if err := server.session(t, 0).Send(kindHang); err != nil { // stops the client's reader
+			t.Fatal(err)
+		}
+		other := dial(t, client, server)
+		call(t, other, "before")
+		waitFor(t, "the peer closed the session", func() bool {
+			back := server.session(t, 0)
+			return errors.Is(back.Send(0, make([]byte, 1<<20)), ErrClosed)
+		})
+		waitFault(t, server, ReasonStalled)
+		call(t, other, "still working")
+		close(client.hang)
+		client.waitDowns(t, 1)
+		if err := s.Send(0); !errors.Is(err, ErrClosed) {
+			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+func TestASilentPeerIsClosed(t *testing.T) {
+	noLeaks(t)
+	server := newServer(t, Limits{Silence: 100 * time.Millisecond, Beat: 10 * time.Millisecond})
+	waitClosed(t, greeted(t, server))
+	waitFault(t, server, ReasonSilent)
+}
+
+func TestBeatsKeepAnIdleSession(t *testing.T) {
+	eachWay(t, Limits{Silence: 2 * time.Second, Beat: 20 * time.Millisecond}, func(t *testing.T, server, client *node) {
+		s := dial(t, client, server)
+		// Each side hears of the other although nobody sends.
+		waitFor(t, "beats", func() bool { return client.Stats().FramesIn > 5 && server.Stats().FramesIn > 5 })
+		call(t, s, "still there")
+		if _, _, messages, held := server.seen(); messages+held != 0 {
+			t.Fatal("the handler saw a beat")
+		}
+	})
+}
+
+// A frame that arrives piece by piece is no silence, and needs memory only as it arrives.
+func TestASlowFrameIsRead(t *testing.T) {
+	noLeaks(t)
+	server := newServer(t, Limits{})
+	conn := greeted(t, server)
+	body := strings.Repeat("slow ", 40000)
+	data := encodeFrame(typeMessage, 0, 0, []byte(body))
+	for len(data) > 0 {
+		n := min(len(data), 7777)
+		send(t, conn, data[:n])
+		data = data[n:]
+	}
+	waitFor(t, "message", func() bool { _, _, messages, _ := server.seen(); return messages == 1 })
+	if server.messages[0] != body {
+		t.Fatal("another body arrived")
+	}
+}

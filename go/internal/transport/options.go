@@ -1,0 +1,83 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Kind says what a frame is about. Its meaning is the caller's.
+type Kind uint8
+
+// Peer is what a process says of itself in its hello.
+type Peer struct {
+	Incarnation uint64 // random id of one run of one process, never 0
+	Address     string // where it can be dialled; "": a client, which cannot be
+}
+
+// Handler is what a Transport calls. A panic in it ends that session and nothing else.
+//
+// All calls but Up are made by the session's reader goroutine, one after the other, in the
+// order in which the frames arrived. They must not block: while one runs, nothing is read.
+type Handler interface {
+	// Up is called once the handshake is done, before any frame of the session. For a
+	// dialled session that is inside Dial, so Up must not need a lock that the caller of
+	// Dial holds.
+	Up(s *Session)
+
+	// Down is the last call for a session, made exactly once if Up was called. err is nil
+	// after this side's Close(nil), io.EOF when the other side closed in order, else what
+	// ended the session.
+	Down(s *Session, err error)
+
+	// Message is a one-way frame. body is valid only during the call.
+	Message(s *Session, kind Kind, body []byte)
+
+	// Request is a frame that wants an answer. body is valid only during the call; answer
+	// copies what it is given. answer may be called later and from any goroutine; it never
+	// blocks, a second call does nothing, and neither does one after the session's end.
+	// A request that is never answered counts against Limits.Requests for ever.
+	Request(s *Session, kind Kind, body []byte, answer func(body []byte, err error))
+}
+
+// Files names the PEM files of an own PKI. The certificate must be valid for server and
+// client use and carry the name or IP under which peers dial it.
+type Files struct{ Cert, Key, CA string }
+
+// Options configures a Transport. It is read by New only.
+type Options struct {
+	Listen  string  // "host:port" or "unix:/path"; "": this process does not listen
+	Self    Peer    // told to every peer; without Listen its Address is ""
+	Secret  Secret  // the cluster's shared secret, see Secret; excludes TLS
+	TLS     *Files  // an own PKI; excludes Secret
+	Handler Handler // required
+	// Log receives "warning" and "error" lines; nil: no log. It is called from any
+	// goroutine and must not block.
+	Log    func(level, text string)
+	Limits Limits
+}
+
+// validate checks everything but Limits.
+func (o *Options) validate() error {
+	if o.Handler == nil {
+		return errors.New("option Handler is nil")
+	}
+	if o.Self.Incarnation == 0 {
+		return errors.New("option Self.Incarnation is 0, it must be a random number")
+	}
+	if o.Listen == "" && o.Self.Address != "" {
+		// Others would take the refused connection as proof that this process is gone (R3).
+		return fmt.Errorf("option Self.Address is %q, but Listen is empty: nobody would answer there", o.Self.Address)
+	}
+	for _, text := range []string{o.Listen, o.Self.Address} {
+		if text == "" {
+			continue
+		}
+		if _, err := parseAddress(text, o.secured()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// secured reports whether connections are authenticated and encrypted.
+func (o *Options) secured() bool { return len(o.Secret) > 0 || o.TLS != nil }

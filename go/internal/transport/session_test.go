@@ -1,0 +1,298 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestBothSidesCallAndSend(t *testing.T) {
+	eachWay(t, Limits{}, func(t *testing.T, server, client *node) {
+		s := dial(t, client, server)
+		back := server.session(t, 0)
+		if !s.Outgoing() || back.Outgoing() {
+			t.Error("only the dialling side's session is outgoing")
+		}
+		if s.Peer() != server.self || back.Peer() != client.self {
+			t.Errorf("peers %v and %v", s.Peer(), back.Peer())
+		}
+		for _, side := range []*Session{s, back} {
+			call(t, side, "hello")
+			call(t, side, "")
+			call(t, side, strings.Repeat("x", 5<<20))
+			if n := side.unanswered.Load(); n != 0 {
+				t.Errorf("%d requests count as unanswered", n)
+			}
+		}
+		const n = 1000
+		for i := range n {
+			if err := s.Send(0, []byte("up "), []byte(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+			if err := back.Send(0, []byte("down "), []byte(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		call(t, s, "after all messages")
+		call(t, back, "after all messages")
+		for i := range n {
+			if got, want := server.messages[i], fmt.Sprint("up ", i); got != want {
+				t.Fatalf("message %q, want %q", got, want)
+			}
+			if got, want := client.messages[i], fmt.Sprint("down ", i); got != want {
+				t.Fatalf("message %q, want %q", got, want)
+			}
+		}
+	})
+}
+
+func TestConcurrentCallsGetTheirOwnAnswers(t *testing.T) {
+	eachWay(t, Limits{}, func(t *testing.T, server, client *node) {
+		s := dial(t, client, server)
+		back := server.session(t, 0)
+		var group sync.WaitGroup
+		for i := range 16 {
+			group.Go(func() {
+				for j := range 50 {
+					side := []*Session{s, back}[j%2]
+					text := strings.Repeat(fmt.Sprint(i, " ", j, " "), 1+j*i*10)
+					body, err := side.Call(context.Background(), kindEcho, []byte(text))
+					if err != nil || string(body) != text {
+						t.Errorf("call %d %d: %v", i, j, err)
+					}
+				}
+			})
+		}
+		group.Wait()
+	})
+}
+
+func TestRemoteError(t *testing.T) {
+	noLeaks(t)
+	server, client := newServer(t, Limits{}), newNode(t, nil)
+	s := dial(t, client, server)
+	_, err := s.Call(context.Background(), kindFail, []byte("no such thing"))
+	var remote *RemoteError
+	if !errors.As(err, &remote) || remote.Message != "no such thing" || errors.Is(err, ErrOverload) {
+		t.Fatalf("got %v", err)
+	}
+	_, err = s.Call(context.Background(), kindFail, bytes.Repeat([]byte("ä"), 5000))
+	if !errors.As(err, &remote) || len(remote.Message) > maxMessage || !strings.HasPrefix(remote.Message, "ää") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestCallEndsWithItsContextAndDropsTheLateAnswer(t *testing.T) {
+	noLeaks(t)
+	server, client := newServer(t, Limits{}), newNode(t, nil)
+	s := dial(t, client, server)
+	ctx, cancel := context.WithCancel(context.Background())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.Call(ctx, kindHold)
+		failed <- err
+	}()
+	waitFor(t, "request", func() bool { _, _, _, held := server.seen(); return held == 1 })
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	s.calls.mu.Lock()
+	if n := len(s.calls.waiting); n != 0 {
+		t.Errorf("%d calls still wait", n)
+	}
+	s.calls.mu.Unlock()
+	server.answerHeld([]byte("late"))
+	call(t, s, "still working")
+	if _, err := s.Call(ctx, kindEcho); !errors.Is(err, context.Canceled) {
+		t.Fatalf("a call with an ended context: %v", err)
+	}
+}
+
+func TestCallsEndWithTheSession(t *testing.T) {
+	eachWay(t, Limits{}, func(t *testing.T, server, client *node) {
+		s := dial(t, client, server)
+		failed := make(chan error, 1)
+		go func() {
+			_, err := s.Call(context.Background(), kindHold)
+			failed <- err
+		}()
+		waitFor(t, "request", func() bool { _, _, _, held := server.seen(); return held == 1 })
+		reason := errors.New("a reason")
+		s.Close(reason)
+		if err := <-failed; !errors.Is(err, ErrClosed) || !errors.Is(err, reason) {
+			t.Fatalf("got %v", err)
+		}
+		server.waitDowns(t, 1)
+		server.answerHeld([]byte("after the end")) // must do nothing
+		if downs := client.waitDowns(t, 1); downs[0] != reason {
+			t.Fatalf("Down with %v", downs[0])
+		}
+		if err := s.Send(0); !errors.Is(err, ErrClosed) {
+			t.Fatalf("Send: %v", err)
+		}
+		if _, err := s.Call(context.Background(), kindEcho); !errors.Is(err, ErrClosed) {
+			t.Fatalf("Call: %v", err)
+		}
+	})
+}
+
+// What was sent before Close(nil) arrives, also while the other side keeps sending.
+func TestCloseSendsWhatIsQueued(t *testing.T) {
+	eachWay(t, Limits{Drain: patience}, func(t *testing.T, server, client *node) {
+		s := dial(t, client, server)
+		back := server.session(t, 0)
+		const n = 200
+		body := make([]byte, 10<<10)
+		for range n {
+			if err := s.Send(0, body); err != nil {
+				t.Fatal(err)
+			}
+			if err := back.Send(0, body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Close(nil)
+		if err := s.Send(0); !errors.Is(err, ErrClosed) {
+			t.Fatalf("Send after Close: %v", err)
+		}
+		if downs := server.waitDowns(t, 1); downs[0] != io.EOF {
+			t.Fatalf("Down at the other side with %v", downs[0])
+		}
+		if downs := client.waitDowns(t, 1); downs[0] != nil {
+			t.Fatalf("Down with %v", downs[0])
+		}
+		if _, _, messages, _ := server.seen(); messages != n {
+			t.Fatalf("%d messages of %d arrived", messages, n)
+		}
+		if faults := server.Stats().Faults; len(faults) != 0 {
+			t.Fatalf("counted as faults: %v", faults)
+		}
+	})
+}
+
+func TestUpComesBeforeFramesAndDownOnceAfterThem(t *testing.T) {
+	noLeaks(t)
+	server := newServer(t, Limits{})
+	client := newNode(t, nil)
+	client.whenUp(func(s *Session) { _ = s.Send(0, []byte("from Up")) })
+	s := dial(t, client, server)
+	if ups, _, _, _ := client.seen(); ups != 1 {
+		t.Fatal("Dial returned before Up")
+	}
+	call(t, s, "x")
+	if server.messages[0] != "from Up" {
+		t.Fatalf("first message %q", server.messages[0])
+	}
+	s.Close(errors.New("first"))
+	s.Close(errors.New("second"))
+	s.Close(nil)
+	client.Close()
+	server.Close()
+	for _, n := range []*node{client, server} {
+		if ups, downs, _, _ := n.seen(); ups != 1 || downs != 1 {
+			t.Fatalf("%d ups, %d downs", ups, downs)
+		}
+	}
+}
+
+func TestFramesAfterCloseAreNotDelivered(t *testing.T) {
+	noLeaks(t)
+	closing := errors.New("enough")
+	server := newServer(t, Limits{})
+	server.whenUp(func(s *Session) { s.Close(closing) })
+	conn := rawConn(t, server)
+	send(t, conn, append(encodeHello(Peer{Incarnation: 77}), encodeFrame(typeMessage, 0, 0)...))
+	if downs := server.waitDowns(t, 1); downs[0] != closing {
+		t.Fatalf("Down with %v", downs[0])
+	}
+	if _, _, messages, _ := server.seen(); messages != 0 {
+		t.Fatal("a frame came after Close")
+	}
+}
+
+func TestPanicOfTheHandlerEndsOnlyItsSession(t *testing.T) {
+	noLeaks(t)
+	server, client := newServer(t, Limits{}), newNode(t, nil)
+	healthy := dial(t, client, server)
+	bad := dial(t, client, server)
+	if err := bad.Send(kindPanic); err != nil {
+		t.Fatal(err)
+	}
+	server.waitDowns(t, 1)
+	bad = dial(t, client, server)
+	if _, err := bad.Call(context.Background(), kindPanic); !errors.Is(err, ErrClosed) {
+		t.Fatalf("got %v", err)
+	}
+	server.waitDowns(t, 2)
+	server.whenUp(func(*Session) { panic("on purpose") })
+	_, _ = client.Dial(context.Background(), server.Address())
+	server.waitDowns(t, 3)
+	call(t, healthy, "still working")
+	if n := server.Stats().Faults[ReasonPanic]; n != 3 {
+		t.Fatalf("%d panics counted", n)
+	}
+	if !strings.Contains(server.logged(), "on purpose") || !strings.Contains(server.logged(), "recorder") {
+		t.Fatalf("no panic with a stack in the log: %s", server.logged())
+	}
+}
+
+func TestCloseOfATransport(t *testing.T) {
+	eachWay(t, Limits{Drain: patience}, func(t *testing.T, server, client *node) {
+		s := dial(t, client, server)
+		server.session(t, 0)
+		address := server.Address()
+		server.Close()
+		server.Close()
+		if _, downs, _, _ := server.seen(); downs != 1 {
+			t.Fatal("Close returned before Down")
+		}
+		client.waitDowns(t, 1)
+		if _, err := s.Call(context.Background(), kindEcho); !errors.Is(err, ErrClosed) {
+			t.Fatalf("got %v", err)
+		}
+		if _, err := client.Dial(context.Background(), address); !errors.Is(err, ErrGone) {
+			t.Fatalf("got %v", err)
+		}
+		if _, err := server.Dial(context.Background(), address); !errors.Is(err, ErrClosed) {
+			t.Fatalf("got %v", err)
+		}
+		if err := server.Listen(); !errors.Is(err, ErrClosed) {
+			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+func TestCloseWaitsForAHangingHandlerOnlyForAWhile(t *testing.T) {
+	noLeaks(t)
+	server, client := newServer(t, Limits{Drain: 1e6}), newNode(t, nil)
+	s := dial(t, client, server)
+	if err := s.Send(kindHang); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "arrival", func() bool { return server.Stats().FramesIn > 0 })
+	server.Close()
+	if !strings.Contains(server.logged(), "does not return") {
+		t.Fatalf("log: %s", server.logged())
+	}
+	close(server.hang)
+}
+
+func TestStats(t *testing.T) {
+	noLeaks(t)
+	server, client := newServer(t, Limits{}), newNode(t, nil)
+	s := dial(t, client, server)
+	call(t, s, "12345")
+	waitFor(t, "counters", func() bool {
+		c, a := client.Stats(), server.Stats()
+		return c.Sessions == 1 && c.Dialled == 1 && c.Accepted == 0 && a.Dialled == 0 && a.Accepted == 1 &&
+			c.FramesOut >= 1 && c.BytesOut >= headerSize+5 && c.FramesIn >= 1 && c.BytesIn >= headerSize+5
+	})
+	s.Close(nil)
+	waitFor(t, "no sessions", func() bool { return client.Stats().Sessions == 0 && server.Stats().Sessions == 0 })
+}

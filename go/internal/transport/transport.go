@@ -1,0 +1,185 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Transport is one process's end of all its connections.
+type Transport struct {
+	listen   string
+	self     Peer
+	security *security // nil: plain, on this host only
+	handler  Handler
+	limits   Limits
+	faults   *faults
+	counters counters
+
+	handshakes chan struct{} // holds one element for each inbound connection in handshake
+
+	life  context.Context // ends with Close: aborts dials and handshakes
+	stop  context.CancelFunc
+	group sync.WaitGroup // all goroutines, and calls of Dial
+
+	mu       sync.Mutex
+	closed   bool
+	listener net.Listener // nil before Listen
+	sessions map[*Session]struct{}
+}
+
+// counters is the part of Stats that only grows.
+type counters struct {
+	dialled, accepted, overloads           atomic.Uint64
+	framesIn, framesOut, bytesIn, bytesOut atomic.Uint64
+}
+
+// Stats is what a Transport has done since New, and its state now.
+type Stats struct {
+	Sessions   int    // now
+	Handshakes int    // inbound connections in handshake now
+	Dialled    uint64 // sessions that this side opened
+	Accepted   uint64 // sessions that peers opened
+	FramesIn   uint64
+	FramesOut  uint64
+	BytesIn    uint64 // of frames, before TLS
+	BytesOut   uint64
+	Overloads  uint64            // frames refused by a full queue
+	Faults     map[Reason]uint64 // inbound connections refused and sessions broken off
+}
+
+// New checks the options and returns a Transport that does nothing yet. The caller ends it
+// with Close.
+func New(o Options) (*Transport, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	limits, err := o.Limits.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	security, err := newSecurity(&o)
+	if err != nil {
+		return nil, err
+	}
+	life, stop := context.WithCancel(context.Background())
+	return &Transport{
+		listen: o.Listen, self: o.Self, security: security, handler: o.Handler, limits: limits,
+		faults: newFaults(o.Log), handshakes: make(chan struct{}, limits.Handshakes),
+		life: life, stop: stop, sessions: map[*Session]struct{}{},
+	}, nil
+}
+
+// Stats returns the counters.
+func (t *Transport) Stats() Stats {
+	t.mu.Lock()
+	sessions := len(t.sessions)
+	t.mu.Unlock()
+	c := &t.counters
+	return Stats{
+		Sessions: sessions, Handshakes: len(t.handshakes),
+		Dialled: c.dialled.Load(), Accepted: c.accepted.Load(),
+		FramesIn: c.framesIn.Load(), FramesOut: c.framesOut.Load(),
+		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
+		Overloads: c.overloads.Load(), Faults: t.faults.snapshot(),
+	}
+}
+
+// Close ends the listener and all sessions, these as Session.Close(nil) does, and waits for
+// every goroutine; a handler that does not return it waits for no longer than twice
+// Limits.Drain. From here on others find the process gone (ErrGone), so it must no longer
+// serve from its cache. It must not be called from the Handler.
+func (t *Transport) Close() {
+	t.mu.Lock()
+	t.closed = true
+	listener := t.listener
+	t.listener = nil
+	sessions := t.sessions
+	t.sessions = map[*Session]struct{}{}
+	t.mu.Unlock()
+
+	t.stop()
+	if listener != nil {
+		_ = listener.Close() // there is nothing to do about an error here
+	}
+	for s := range sessions {
+		s.Close(nil)
+	}
+	done := make(chan struct{})
+	go func() {
+		t.group.Wait()
+		close(done)
+	}()
+	late := time.NewTimer(2 * t.limits.Drain)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+		t.faults.write("error", "a handler does not return, closed without waiting for it any longer")
+	}
+}
+
+// enter counts the calling goroutine into the group that Close waits for. After Close it
+// returns false.
+func (t *Transport) enter() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.group.Add(1)
+	}
+	return !t.closed
+}
+
+// start makes a session of a connection whose handshake is done, and lets it run.
+func (t *Transport) start(s *Session) error {
+	if err := t.admit(s); err != nil {
+		_ = s.raw.Close()
+		return err
+	}
+	if s.outgoing {
+		t.counters.dialled.Add(1)
+	} else {
+		t.counters.accepted.Add(1)
+	}
+	s.up()
+	go s.read()
+	go s.write()
+	return nil
+}
+
+// admit registers a session and its two goroutines.
+func (t *Transport) admit(s *Session) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return ErrClosed
+	}
+	if len(t.sessions) >= t.limits.Sessions {
+		return faultf(ReasonBusy, "%w: there are %d sessions already", ErrOverload, t.limits.Sessions)
+	}
+	t.sessions[s] = struct{}{}
+	t.group.Add(2)
+	return nil
+}
+
+func (t *Transport) forget(s *Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.sessions, s)
+}
+
+// guard calls f and turns a panic in it into an error, with the stack in the log: a bug in
+// one handler must not end the process.
+func (t *Transport) guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = faultf(ReasonPanic, "panic: %v", p)
+			t.faults.write("error", fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	return f()
+}

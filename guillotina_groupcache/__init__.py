@@ -1,0 +1,27 @@
+"""A shared object cache for Guillotina: the memory of all processes as one cache, by groupcache.
+
+Importing this package loads no library and starts nothing: `utility` does, when the first database is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guillotina import configure
+
+app_settings: dict[str, Any] = {
+    "cache": {"strategy": "groupcache"},
+    "load_utilities": {
+        "guillotina_groupcache": {
+            "provides": "guillotina_groupcache.interfaces.IGroupcacheUtility",
+            "factory": "guillotina_groupcache.utility.current_or_new",
+            "settings": {},
+        }
+    },
+}
+
+
+def includeme(root: Any, settings: Any) -> None:
+    """What Guillotina calls when the application is configured."""
+    for module in ("api", "startup", "strategy", "vacuum"):
+        configure.scan(f"guillotina_groupcache.{module}")

@@ -1,0 +1,40 @@
+"""`GET @cache-stats` and `POST @cache-clear` on the container."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guillotina import configure
+from guillotina.component import get_utility
+from guillotina.interfaces import IContainer
+
+from guillotina_groupcache.interfaces import IGroupcacheUtility
+
+
+@configure.service(
+    context=IContainer,
+    name="@cache-stats",
+    method="GET",
+    permission="guillotina.CacheManage",
+    summary="Statistics of this process' cache; with ?cluster=true, of every peer's too",
+    parameters=[{"in": "query", "name": "cluster", "required": False, "schema": {"type": "boolean"}}],
+    responses={"200": {"description": "The statistics"}},
+)
+async def cache_stats(context: Any, request: Any) -> Any:
+    """The counters that docs/operating.rst explains."""
+    cluster = str(request.query.get("cluster", "")).lower() in ("true", "1", "yes", "on")
+    return await get_utility(IGroupcacheUtility).get_stats(cluster)
+
+
+@configure.service(
+    context=IContainer,
+    name="@cache-clear",
+    method="POST",
+    permission="guillotina.CacheManage",
+    summary="Rename everything in the whole cluster's cache",
+    responses={"200": {"description": "Nothing that was cached before is served any more"}},
+)
+async def cache_clear(context: Any, request: Any) -> Any:
+    """One event over all buckets, however much is cached."""
+    await get_utility(IGroupcacheUtility).clear()
+    return {"success": True}

@@ -1,0 +1,170 @@
+"""Loads from the database, by Guillotina's own storage methods: what they give is what is cached.
+
+Every load runs in a read-only transaction of its own whose cache is Guillotina's dummy, on a connection of the
+storage's pool, outside of any database transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from guillotina.db.cache.dummy import DummyCache
+from guillotina.db.transaction import _EMPTY, Transaction
+
+from guillotina_groupcache import keys, records
+from guillotina_groupcache.interfaces import RecordError
+from guillotina_groupcache.keys import Key, Kind
+
+logger = logging.getLogger("guillotina_groupcache")
+
+#: Children that one query asks for.
+BATCH: Final = 1000
+
+
+class Loader:
+    """Loads keys of any of the databases that it was told of."""
+
+    __slots__ = ("_databases",)
+
+    def __init__(self) -> None:
+        self._databases: dict[str, Any] = {}
+
+    def add(self, database: Any) -> None:
+        """Make the keys of a Guillotina database (`IDatabase`) loadable."""
+        self._databases[database.id] = database
+
+    async def load(self, packed: Sequence[bytes]) -> list[bytes | None]:
+        """The byte form of each key's value; None where the load failed, which is logged.
+
+        Children of one container are one query; everything else is one query a key.
+        """
+        values: list[bytes | None] = [None] * len(packed)
+        wanted = [keys.decode(key) for key in packed]
+        for members in _grouped(wanted):
+            first = wanted[members[0]]
+            try:
+                if len(members) > 1:
+                    rows = await self._children(first, [wanted[i].name for i in members])
+                    found = [rows.get(wanted[i].name, records.ABSENT) for i in members]
+                else:
+                    found = [await self.load_one(first)]
+                for i, value in zip(members, found, strict=True):
+                    values[i] = records.encode(value)
+            except RecordError as error:
+                logger.warning("not cached: %s: %s", first, error)
+            except Exception as error:
+                # The asker repeats the load by itself and gets Guillotina's own exception.
+                logger.debug("load failed: %s: %r", first, error)
+        return values
+
+    async def load_one(self, key: Key) -> Any:
+        """The value of a key as Guillotina gives it, or `ABSENT`. Raises what the storage raises."""
+        storage, transaction = self._open(key.db)
+        return await _LOADS[key.kind](storage, transaction, key)
+
+    async def _children(self, key: Key, names: list[str]) -> dict[str, Any]:
+        storage, transaction = self._open(key.db)
+        rows: dict[str, Any] = {}
+        for at in range(0, len(names), BATCH):
+            for row in await storage.get_children(transaction, key.oid, names[at : at + BATCH]):
+                rows[row["id"]] = row
+        return rows
+
+    def _open(self, database: str) -> tuple[Any, Transaction]:
+        manager = self._databases[database].get_transaction_manager()
+        return manager.storage, Transaction(manager, read_only=True, cache=DummyCache(None))
+
+
+def _grouped(wanted: Sequence[Key]) -> list[list[int]]:
+    """The positions of keys that one query can load: children of one container."""
+    groups: dict[object, list[int]] = {}
+    for i, key in enumerate(wanted):
+        together = (key.db, key.oid) if key.kind is Kind.CHILD else i
+        groups.setdefault(together, []).append(i)
+    return list(groups.values())
+
+
+async def _object(storage: Any, transaction: Transaction, key: Key) -> Any:
+    try:
+        return await storage.load(transaction, key.oid)
+    except KeyError:
+        return records.ABSENT
+
+
+async def _child(storage: Any, transaction: Transaction, key: Key) -> Any:
+    row = await storage.get_child(transaction, key.oid, key.name)
+    return records.ABSENT if row is None else row
+
+
+async def _annotation(storage: Any, transaction: Transaction, key: Key) -> Any:
+    try:
+        row = await storage.get_annotation(transaction, key.oid, key.name)
+    except KeyError:
+        row = None
+    return _EMPTY if row is None else row
+
+
+async def _keys(storage: Any, transaction: Transaction, key: Key) -> Any:
+    return [row["id"] for row in await storage.keys(transaction, key.oid)]
+
+
+async def _len(storage: Any, transaction: Transaction, key: Key) -> Any:
+    return await storage.len(transaction, key.oid)
+
+
+async def _annotation_keys(storage: Any, transaction: Transaction, key: Key) -> Any:
+    return [row["id"] for row in await storage.get_annotation_keys(transaction, key.oid)]
+
+
+_LOADS: Final[dict[Kind, Callable[[Any, Transaction, Key], Awaitable[Any]]]] = {
+    Kind.OBJECT: _object,
+    Kind.CHILD: _child,
+    Kind.ANNOTATION: _annotation,
+    Kind.KEYS: _keys,
+    Kind.LEN: _len,
+    Kind.ANNOTATION_KEYS: _annotation_keys,
+}
+
+
+class SharedLoads:
+    """Loads of what is in doubt: nothing is stored, and a load is shared only by who asked before it began (R4).
+
+    So a reader that comes while one runs waits for the next: a hot object in doubt costs the database one
+    read at a time, not a stampede.
+    """
+
+    __slots__ = ("_load", "_next", "_running")
+
+    def __init__(self, load: Callable[[Key], Awaitable[Any]]) -> None:
+        self._load = load
+        self._next: dict[bytes, asyncio.Task[Any]] = {}
+        self._running: dict[bytes, asyncio.Task[Any]] = {}
+
+    async def get(self, key: bytes) -> Any:
+        """The value now in the database. Raises what the storage raises."""
+        task = self._next.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self._run(key, self._running.get(key)))
+            self._next[key] = task
+        # Who gives up waiting leaves the load to the others.
+        return await asyncio.shield(task)
+
+    async def _run(self, key: bytes, before: asyncio.Task[Any] | None) -> Any:
+        if before is not None:
+            await asyncio.wait([before])
+        task = self._running[key] = self._next.pop(key)
+        try:
+            return await self._load(keys.decode(key))
+        finally:
+            if self._running.get(key) is task:
+                del self._running[key]
+
+    def cancel(self) -> list[asyncio.Task[Any]]:
+        """End all loads; the caller waits for the tasks that are returned."""
+        tasks = [*self._next.values(), *self._running.values()]
+        for task in tasks:
+            task.cancel()
+        return tasks

@@ -1,0 +1,34 @@
+"""The C declarations of the Go library, for cffi's out-of-line ABI mode.
+
+Building the package runs this file and leaves `_native_abi.py`, which needs no compiler and loads no library.
+What the functions do is told at their exports in go/main.go.
+"""
+
+from cffi import FFI
+
+ffi = FFI()
+ffi.set_source("guillotina_groupcache._native_abi", None)
+ffi.cdef(
+    """
+    int64_t gc_error(uint8_t *buf, size_t size);
+    int64_t gc_open(const uint8_t *config, size_t size);
+    int64_t gc_close(int64_t handle);
+    int64_t gc_leave(int64_t handle);
+    int64_t gc_fd(int64_t handle);
+    int64_t gc_drain(int64_t handle, uint8_t *buf, size_t size);
+    int64_t gc_lookup(int64_t handle, const uint8_t *key, size_t key_size,
+                      uint8_t *buf, size_t size, uint8_t *source);
+    int64_t gc_read(int64_t handle, uint64_t request, const uint8_t *keys, size_t size);
+    int64_t gc_loaded(int64_t handle, uint64_t load, const uint8_t *results, size_t size, int failed);
+    int64_t gc_announce(int64_t handle, const uint8_t *database, size_t database_size,
+                        const uint8_t *keys, size_t size, int all);
+    int64_t gc_settle(int64_t handle, uint64_t event, const uint8_t *pushes, size_t size);
+    int64_t gc_lost(int64_t handle, uint64_t event);
+    int64_t gc_answer(int64_t handle, uint64_t question, const uint8_t *answer, size_t size);
+    int64_t gc_stats(int64_t handle, uint8_t *buf, size_t size);
+    int64_t gc_peer_stats(int64_t handle, uint64_t request);
+    """
+)
+
+if __name__ == "__main__":
+    ffi.compile(verbose=True)

@@ -1,0 +1,50 @@
+"""What is done when Guillotina tells that a database is there, at start-up or later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guillotina import app_settings, configure
+from guillotina.component import get_utility, provide_utility, query_utility
+from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
+from guillotina.interfaces import IApplicationInitializedEvent, IDatabaseInitializedEvent
+from zope.interface import alsoProvides
+
+from guillotina_groupcache import commit, vacuum
+from guillotina_groupcache.interfaces import IGroupcacheUtility
+from guillotina_groupcache.utility import GroupcacheUtility
+
+
+def _is_strategy() -> bool:
+    return app_settings["cache"]["strategy"] == "groupcache"
+
+
+@configure.subscriber(for_=IDatabaseInitializedEvent)
+async def database_initialized(event: Any) -> None:
+    """Begin with the first database, before anything can be written to it, and serve it.
+
+    An error here ends the start-up: the process does not run half.
+    """
+    if not _is_strategy():
+        return
+    utility = query_utility(IGroupcacheUtility)
+    if utility is None:
+        utility = GroupcacheUtility()
+        await utility.initialize()
+        provide_utility(utility, IGroupcacheUtility)
+    try:
+        await utility.add_database(event.database)
+    except BaseException:
+        await utility.finalize()
+        raise
+    storage = event.database.storage
+    commit.decorate(storage)
+    if IPostgresStorage.providedBy(storage) and not ICockroachStorage.providedBy(storage):
+        vacuum.decorate(event.database.id, storage)
+
+
+@configure.subscriber(for_=IApplicationInitializedEvent)
+async def application_initialized(event: Any) -> None:
+    """Refuse to start as a peer without a database that can be the referee."""
+    if _is_strategy():
+        get_utility(IGroupcacheUtility).check_members_table()

@@ -1,0 +1,236 @@
+"""The cache strategy: one a transaction. What it reads goes through the cache, what it writes becomes an event."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, Final
+
+from guillotina import configure
+from guillotina.component import query_utility
+from guillotina.const import ROOT_ID
+from guillotina.db.cache.base import BaseCache
+from guillotina.db.interfaces import ITransaction, ITransactionCache, IWriter
+
+from guillotina_groupcache import keys, metrics, records
+from guillotina_groupcache.interfaces import IGroupcacheUtility, RecordError
+from guillotina_groupcache.keys import Kind
+from guillotina_groupcache.native import Source
+
+logger = logging.getLogger("guillotina_groupcache")
+
+#: Children that a listing asks for at once, so that a large folder is not read into memory whole.
+WINDOW: Final = 1000
+#: Bytes of what one transaction has written that are given to the owners at once; the rest is loaded when asked.
+MAX_PUSHED: Final = 8 * 1024 * 1024
+
+_MISSES: Final = frozenset((Source.NOWHERE, Source.BYPASS, Source.DATABASE))
+
+
+@configure.adapter(for_=ITransaction, provides=ITransactionCache, name="groupcache")
+class GroupcacheStrategy(BaseCache):
+    """Guillotina's `ITransactionCache` over the utility of this process."""
+
+    def __init__(self, transaction: Any) -> None:
+        super().__init__(transaction)
+        self._utility = query_utility(IGroupcacheUtility)
+        self._database: str = getattr(transaction.manager, "db_id", "root")
+        #: Keys that somebody asked to invalidate; they belong to the transaction's event (R11).
+        self._named: set[bytes] = set()
+        self._everything = False
+        #: The records that were read, by object id: they tell where an object was before it was changed.
+        self.seen: dict[str, Any] = {}
+        self._pushes: list[tuple[bytes, records.Record]] = []
+        self._pushed_bytes = 0
+        # Guillotina asks for children one by one; over a network that is slower than no cache at all.
+        transaction.get_children = self.get_children
+
+    # --- reads
+
+    @property
+    def _bypassed(self) -> bool:
+        """Whether this transaction can see rows that nobody else sees: then nothing is cached, either way (R12)."""
+        return self._utility is None or self._transaction._db_txn is not None
+
+    async def get(
+        self, oid: str | None = None, container: Any = None, id: str | None = None, variant: str | None = None
+    ) -> Any:
+        """The value, `_EMPTY`, or None: Guillotina's own load follows."""
+        key = None
+        if not self._bypassed:
+            key = keys.from_cache_arguments(self._database, oid, container, id, variant)
+        if key is None:
+            self._misses += 1
+            return None
+        value, source = await self._utility.get(key)
+        self._count(source)
+        if isinstance(value, records.Marker):
+            return None
+        if source in _MISSES and value is not None:
+            metrics.loaded.set(True)
+        return self._saw(value)
+
+    def _count(self, source: Source) -> None:
+        if source in _MISSES:
+            self._misses += 1
+        else:
+            self._hits += 1
+        if source is Source.DATABASE:
+            self._stored += 1
+
+    def _saw(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            self.seen[value["zoid"]] = value
+        return value
+
+    async def get_children(self, parent: Any, ids: Sequence[str]) -> AsyncIterator[Any]:
+        """In place of `Transaction.get_children`: the objects, in the order asked, without those that are not there."""
+        transaction = self._transaction
+        if self._bypassed:
+            async for child in type(transaction).get_children(transaction, parent, ids):
+                yield child
+            return
+        ids = list(ids)
+        for at in range(0, len(ids), WINDOW):
+            for row in await self._children(parent, ids[at : at + WINDOW]):
+                yield transaction._fill_object(row, parent)
+
+    async def _children(self, parent: Any, ids: Sequence[str]) -> list[Any]:
+        wanted = [keys.encode(self._database, Kind.CHILD, parent.__uuid__, id_) for id_ in ids]
+        rows: dict[str, Any] = {}
+        unanswered = []
+        for id_, (value, source) in zip(ids, await self._utility.get_many(wanted), strict=True):
+            self._count(source)
+            if source is Source.NOWHERE or value is records.TOO_LARGE:
+                unanswered.append(id_)
+            elif value is not records.ABSENT:
+                rows[id_] = self._saw(value)
+        if unanswered:
+            storage = self._transaction.storage
+            for row in await storage.get_children(self._transaction, parent.__uuid__, unanswered):
+                rows[row["id"]] = self._saw(dict(row))
+        return [rows[id_] for id_ in ids if id_ in rows]
+
+    async def set(self, value: Any, keyset: Any = None, **arguments: Any) -> None:
+        """What Guillotina has loaded by itself is not stored: its version was not taken before the load (R1)."""
+        if not isinstance(value, (str, int, list)) and value is not None:
+            self.seen[value["zoid"]] = value
+
+    # --- what somebody asks to invalidate
+
+    def get_key(self, oid: Any = None, container: Any = None, id: Any = None, variant: Any = None) -> Any:
+        """The key's bytes; None for what is never cached."""
+        return keys.from_cache_arguments(self._database, oid, container, id, variant)
+
+    def get_cache_keys(self, ob: Any, type_: str = "modified") -> list[bytes]:
+        """Every key whose value a write of the object can change, whatever the kind of write (R11)."""
+        return list(object_keys(self._database, ob))
+
+    async def delete(self, key: Any) -> None:
+        """See `delete_all`."""
+        await self.delete_all([key])
+
+    async def delete_all(self, keys: Any) -> None:
+        """Rename these keys with the transaction's commit, or, if it commits nothing, when it ends."""
+        for key in keys:
+            if isinstance(key, bytes):
+                self._named.add(key)
+            else:
+                # A key of somebody's own making: what it means is not known, so it means everything.
+                self._everything = True
+
+    async def clear(self) -> None:
+        """Rename everything in the whole cluster, now."""
+        if self._utility is not None:
+            await self._utility.clear()
+
+    # --- the transaction's event
+
+    async def store_object(self, obj: Any, pickled: bytes) -> None:
+        """Called for each object written: its record is given to its owners after the commit (R8)."""
+        if self._utility is None or not self._utility.settings.push:
+            return
+        if self._pushed_bytes + len(pickled) > MAX_PUSHED:
+            return
+        self._pushed_bytes += len(pickled)
+        record = records.pushed(obj, pickled, self._transaction._tid, IWriter(obj))
+        for key in record_keys(self._database, record):
+            self._pushes.append((key, record))
+
+    def pushes(self) -> Iterable[tuple[bytes, bytes]]:
+        """What this transaction has written, as keys and byte forms. Counted as stored."""
+        encoded: dict[int, bytes] = {}
+        for key, record in self._pushes:
+            try:
+                if id(record) not in encoded:
+                    encoded[id(record)] = records.encode(record)
+                    self._stored += 1
+            except RecordError as error:
+                logger.warning("groupcache: not pushed: %s", error)
+                continue
+            yield key, encoded[id(record)]
+
+    def changed(self) -> tuple[set[bytes], bool]:
+        """The keys that this transaction may change, as far as its objects tell, or everything."""
+        transaction = self._transaction
+        changed = set(self._named)
+        for objects in (transaction.added, transaction.modified, transaction.deleted):
+            for oid, ob in objects.items():
+                changed.update(object_keys(self._database, ob))
+                if oid in self.seen:
+                    changed.update(record_keys(self._database, self.seen[oid], with_lists=True))
+        self._named.clear()
+        return changed, self._everything
+
+    def unseen(self) -> list[str]:
+        """Objects that are modified or deleted and of which it is not known where they were before."""
+        transaction = self._transaction
+        return [oid for oid in (*transaction.modified, *transaction.deleted) if oid not in self.seen and oid != ROOT_ID]
+
+    async def close(self, invalidate: bool = True, publish: bool = True) -> None:
+        """The transaction has ended. What was named and not announced, as nothing was written, is renamed now."""
+        named, everything = self._named, self._everything
+        self._named, self._everything = set(), False
+        self._pushes.clear()
+        self._pushed_bytes = 0
+        transaction = self._transaction
+        wrote = transaction.added or transaction.modified or transaction.deleted
+        if self._utility is not None and (named or everything) and not wrote:
+            await self._utility.invalidate(self._database, named, everything)
+
+
+def object_keys(database: str, ob: Any) -> Iterable[bytes]:
+    """Every key whose value a write of an object can change, as far as the object itself tells."""
+    oid = ob.__uuid__
+    if oid is None:
+        return
+    yield keys.encode(database, Kind.OBJECT, oid)
+    parent = getattr(ob, "__parent__", None)
+    of = getattr(ob, "__of__", None)
+    for name in {ob.__name__, getattr(ob, "id", None)} - {None}:
+        if of:
+            yield keys.encode(database, Kind.ANNOTATION, of, name)
+        elif parent is not None:
+            yield keys.encode(database, Kind.CHILD, parent.__uuid__, name)
+    if of:
+        yield keys.encode(database, Kind.ANNOTATION_KEYS, of)
+    elif parent is not None:
+        yield keys.encode(database, Kind.KEYS, parent.__uuid__)
+        yield keys.encode(database, Kind.LEN, parent.__uuid__)
+
+
+def record_keys(database: str, record: Any, with_lists: bool = False) -> Iterable[bytes]:
+    """The keys under which a record is found; with lists, also those of the lists that name it."""
+    yield keys.encode(database, Kind.OBJECT, record["zoid"])
+    of, parent, name = record["of"], record["parent_id"], record["id"]
+    if of:
+        if name is not None:
+            yield keys.encode(database, Kind.ANNOTATION, of, name)
+        if with_lists:
+            yield keys.encode(database, Kind.ANNOTATION_KEYS, of)
+    elif parent:
+        if name is not None:
+            yield keys.encode(database, Kind.CHILD, parent, name)
+        if with_lists:
+            yield keys.encode(database, Kind.KEYS, parent)
+            yield keys.encode(database, Kind.LEN, parent)

@@ -1,0 +1,313 @@
+"""The cache of this process: its life, its reads and its events. One an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from guillotina import app_settings
+from guillotina.component import query_utility
+from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
+from zope.interface import implementer
+
+from guillotina_groupcache import keys, metrics, records, settings
+from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError, IGroupcacheUtility
+from guillotina_groupcache.loader import Loader, SharedLoads
+from guillotina_groupcache.members import Members
+from guillotina_groupcache.native import Completion, Kind, Missed, Node, Result, Source, unpack, unpack_results
+
+logger = logging.getLogger("guillotina_groupcache")
+
+#: Buckets of the version table; the same in the whole cluster.
+BUCKETS: Final = 1 << 20
+#: Seconds for which a reading of the members table lets a process serve (R2).
+LEASE: Final = 3.0
+#: Seconds that a commit waits for its announcement: it has to outlast a lease that others are waited for.
+ANNOUNCE_TIMEOUT: Final = 30.0
+#: Seconds that leaving may take: saying bye, and removing the row.
+LEAVE_TIMEOUT: Final = 2.0
+
+
+def current_or_new(settings: Any = None) -> GroupcacheUtility:
+    """The factory of `load_utilities`: the utility that the first database has started, or a new one."""
+    return query_utility(IGroupcacheUtility) or GroupcacheUtility()
+
+
+@implementer(IGroupcacheUtility)
+class GroupcacheUtility:
+    """See `IGroupcacheUtility`, the contract."""
+
+    def __init__(self) -> None:
+        self.settings = settings.Settings()
+        self._node: Node | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loader = Loader()
+        self._shared = SharedLoads(self._loader.load_one)
+        self._members = Members(self._answer)
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}  # by request
+        self._announced: dict[int, asyncio.Future[None]] = {}  # by event
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- life
+
+    async def initialize(self, app: Any = None) -> None:
+        if self._node is not None:
+            return
+        self.settings = _settings()
+        loop = asyncio.get_running_loop()
+        node = Node(_node_config(self.settings))
+        self._node, self._loop = node, loop
+        loop.add_reader(node.fd, self._drain)
+        self._members.start()
+        metrics.register(self)
+        logger.info("groupcache: %s", _described(self.settings))
+
+    async def add_database(self, database: Any) -> None:
+        """Serve a Guillotina database from now on. The first on PostgreSQL holds the members table."""
+        self._loader.add(database)
+        storage = database.storage
+        if not IPostgresStorage.providedBy(storage) or ICockroachStorage.providedBy(storage):
+            return
+        self._members.add(database.id, storage)
+        if not self.settings.alone and not self._members.has_table:
+            await self._members.create(storage)
+
+    def check_members_table(self) -> None:
+        """Raise `ConfigurationError` where there are peers and no database that can be their referee."""
+        if not self.settings.alone and not self._members.has_table:
+            raise ConfigurationError(
+                "groupcache.peers: there is no PostgreSQL database for the members table:"
+                " give one, or no listen and no peers"
+            )
+
+    async def finalize(self, app: Any = None) -> None:
+        node, self._node = self._node, None
+        if node is None or self._loop is None:
+            return
+        metrics.unregister(self)
+        if not self.settings.alone:
+            await self._leave(node)
+        self._loop.remove_reader(node.fd)
+        await self._members.stop()
+        ended = [*self._tasks, *self._shared.cancel()]
+        for task in ended:
+            task.cancel()
+        if ended:
+            await asyncio.wait(ended)
+        for waiter in [*self._waiting.values(), *self._announced.values()]:
+            if not waiter.done():
+                waiter.set_exception(GroupcacheError("the cache has ended"))
+        self._waiting.clear()
+        self._announced.clear()
+        await self._loop.run_in_executor(None, node.close)
+
+    async def _leave(self, node: Node) -> None:
+        node.leave()
+        self._take(node.drain())
+        try:
+            await asyncio.wait_for(self._members.join(), LEAVE_TIMEOUT)
+        except asyncio.TimeoutError:
+            logger.warning("groupcache: the row in the members table could not be removed")
+
+    # --- completions
+
+    def _drain(self) -> None:
+        if self._node is not None:
+            self._take(self._node.drain())
+
+    def _take(self, completions: Iterable[Completion]) -> None:
+        for completion in completions:
+            kind, number, payload = completion
+            if kind is Kind.VALUES or kind is Kind.PEER_STATS:
+                _finish(self._waiting.pop(number, None), payload)
+            elif kind is Kind.LOAD:
+                self._spawn(self._load(number, unpack(payload)))
+            elif kind is Kind.PASSED:
+                _finish(self._announced.pop(number, None), None)
+            elif kind is Kind.DATABASE:
+                self._members.put(number, msgspec.json.decode(payload))
+            elif kind is Kind.NOTE:
+                level, _, text = payload.decode(errors="replace").partition("\0")
+                logger.log(logging.getLevelName(level.upper()), "groupcache: %s", text)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load(self, number: int, wanted: Sequence[bytes]) -> None:
+        node = self._node
+        try:
+            values = await self._loader.load(wanted)
+        except Exception as error:
+            logger.exception("groupcache: load of %d keys", len(wanted))
+            if node is self._node and node is not None:
+                node.load_failed(number, repr(error))
+            return
+        if node is self._node and node is not None:
+            node.loaded(number, values)
+
+    def _answer(self, question: int, answer: dict[str, Any]) -> None:
+        if self._node is not None:
+            self._node.answer(question, answer)
+
+    # --- reads
+
+    async def get(self, key: bytes) -> tuple[Any, Source]:
+        """The value of a key as the database held it at an instant of this call, and where it came from.
+
+        It may be `records.ABSENT` or `records.TOO_LARGE`. With `Source.NOWHERE` there is none: ask the
+        database, which raises what there is to raise.
+        """
+        node = self._node
+        if node is None:
+            return None, Source.NOWHERE
+        found = node.lookup(key)
+        if found is Missed.BYPASS:
+            return await self._bypass(key)
+        if not isinstance(found, Result):
+            (found,) = await self._read(node, [key])
+            if found.source is Source.NOWHERE:
+                return None, Source.NOWHERE
+        return records.decode(found.value), found.source
+
+    async def _bypass(self, key: bytes) -> tuple[Any, Source]:
+        try:
+            return await self._shared.get(key), Source.BYPASS
+        except Exception as error:
+            # Guillotina's own load follows, and its exception is the user's.
+            logger.debug("groupcache: bypass failed: %r", error)
+            return None, Source.NOWHERE
+
+    async def get_many(self, wanted: Sequence[bytes]) -> list[tuple[Any, Source]]:
+        """The same for many keys: one question to each peer, one query for what no process has."""
+        node = self._node
+        if node is None:
+            return [(None, Source.NOWHERE)] * len(wanted)
+        found: list[Result | Missed] = [node.lookup(key) for key in wanted]
+        missing = [i for i, result in enumerate(found) if result is Missed.MISS]
+        if missing:
+            results = await self._read(node, [wanted[i] for i in missing])
+            for i, result in zip(missing, results, strict=True):
+                found[i] = result
+        return [
+            (records.decode(result.value), result.source)
+            if isinstance(result, Result) and result.source is not Source.NOWHERE
+            else (None, Source.NOWHERE)
+            for result in found
+        ]
+
+    async def _read(self, node: Node, wanted: Sequence[bytes]) -> list[Result]:
+        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        number = next(self._numbers)
+        self._waiting[number] = waiter
+        try:
+            node.read(number, wanted)
+            return unpack_results(await waiter)
+        except GroupcacheError:
+            return [Result(Source.NOWHERE, b"")] * len(wanted)
+        finally:
+            self._waiting.pop(number, None)
+
+    # --- events
+
+    async def announce(self, database: str, changed: Iterable[bytes], everything: bool = False) -> int:
+        """Announce what a transaction that has written may change; return when COMMIT may be sent (R3).
+
+        The event's number goes to `settle`, or to `lost`, however the transaction ends. Raises
+        `GroupcacheError` where the announcement could not be made in `ANNOUNCE_TIMEOUT`: nothing may be
+        committed then, and the event is settled already.
+        """
+        node = self._node
+        if node is None:
+            raise GroupcacheError("the cache has ended: a commit could not be announced")
+        event = node.announce(database, changed, everything)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._announced[event] = waiter
+        try:
+            await asyncio.wait_for(waiter, ANNOUNCE_TIMEOUT)
+        except BaseException as error:
+            self.settle(event)
+            if isinstance(error, asyncio.TimeoutError):
+                raise GroupcacheError(
+                    f"a commit could not be announced to all members within {ANNOUNCE_TIMEOUT:.0f} s"
+                ) from None
+            raise
+        finally:
+            self._announced.pop(event, None)
+        return event
+
+    def settle(self, event: int, pushes: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Settle an event: the answer to COMMIT or ROLLBACK has come, or neither was sent."""
+        if self._node is not None:
+            self._node.settle(event, pushes)
+
+    def lost(self, event: int) -> None:
+        """The answer to COMMIT was lost: the database will say when the transaction is over (R9)."""
+        if self._node is not None:
+            self._node.lost(event)
+
+    async def invalidate(self, database: str, changed: Iterable[bytes], everything: bool = False) -> None:
+        """Rename keys, or everything, in the whole cluster, without a transaction."""
+        self.settle(await self.announce(database, changed, everything))
+
+    async def clear(self) -> None:
+        await self.invalidate("", (), everything=True)
+
+    # --- statistics
+
+    def local_stats(self) -> dict[str, Any]:
+        """The statistics of this process, at once; empty before `initialize` and after `finalize`."""
+        return {} if self._node is None else self._node.stats()
+
+    async def get_stats(self, cluster: bool = False) -> dict[str, Any]:
+        stats = self.local_stats()
+        if cluster and self._node is not None:
+            waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            number = next(self._numbers)
+            self._waiting[number] = waiter
+            self._node.peer_stats(number)
+            stats["peers"] = msgspec.json.decode(await waiter)
+        return stats
+
+
+def _finish(waiter: asyncio.Future[Any] | None, value: Any) -> None:
+    """Give a waiter its answer, unless it has given up."""
+    if waiter is not None and not waiter.done():
+        waiter.set_result(value)
+
+
+def _settings() -> settings.Settings:
+    parsed = settings.parse(app_settings.get("groupcache"), os.environ)
+    command = app_settings.get("_command")
+    # `guillotina` without a command, or with one of these, is a server; without either, an ASGI server runs us.
+    return parsed if command in (None, "", "serve", "serve-reload") else parsed.for_command()
+
+
+def _node_config(parsed: settings.Settings) -> dict[str, Any]:
+    return {
+        "listen": str(parsed.listen) if parsed.listen else "",
+        "alone": parsed.alone,
+        "secret": parsed.secret.reveal() if parsed.secret else "",
+        "tls": None
+        if parsed.tls is None
+        else {"cert": parsed.tls.cert, "key": parsed.tls.key, "ca": parsed.tls.ca},
+        "size": parsed.size,
+        "ttl": parsed.ttl,
+        "lease": LEASE,
+        "buckets": BUCKETS,
+    }
+
+
+def _described(parsed: settings.Settings) -> str:
+    if parsed.alone:
+        return "a cache of this process alone"
+    if parsed.listen is None:
+        return f"a client of {len(parsed.peers)} peers"
+    return f"a peer at {parsed.listen}"

@@ -1,0 +1,1 @@
+"""Guillotina's own test suite, on PostgreSQL, with guillotina_groupcache as its cache strategy."""

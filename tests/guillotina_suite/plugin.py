@@ -1,0 +1,93 @@
+"""The pytest plugin of Guillotina's suite: services, application, what is left out, and the count.
+
+A run of the whole suite fails when fewer tests passed than `EXPECTED_PASSED`, or when fewer of them ran with
+the strategy than `EXPECTED_CACHED`: a suite that was skipped, or that ran without the cache, proves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytest_docker_fixtures
+from guillotina import app_settings, testing
+
+from tests.guillotina_suite.services import PostgresImage, RedisImage
+
+APPLICATION = "guillotina_groupcache"
+STRATEGY = "groupcache"
+EXPECTED_PASSED = 575
+EXPECTED_CACHED = 400
+# Optional parts of Guillotina that store no objects of their own, with requirements of their own (Pillow, a
+# memcached server, the MCP SDK, an SMTP client), and the other database.
+LEFT_OUT = ("image", "memcached", "mcp", "mailer", "test_cockroach.py")
+# They want more of Redis than the one of `services` has: INFO, and to break connections when it stops.
+NEED_A_REAL_REDIS = ("test_redis_ops", "test_pubsub_recovers_after_restarting_redis")
+
+pytest_plugins = ["pytest_docker_fixtures", "guillotina.tests.fixtures"]
+
+# Read when Guillotina's fixtures and test modules are imported, which is after this.
+os.environ["DATABASE"] = "postgres"
+pytest_docker_fixtures.pg_image = PostgresImage()
+pytest_docker_fixtures.redis_image = RedisImage()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that tells what the suite does without any cache."""
+    parser.addoption("--without-cache", action="store_true", help="run without guillotina_groupcache")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the application into the settings of every test."""
+    config.pluginmanager.register(_Count(config), "groupcache-count")
+    if not config.getoption("--without-cache"):
+        testing.configure_with(_add_application)
+
+
+def pytest_ignore_collect(collection_path: Any) -> bool | None:
+    """Leave out what `LEFT_OUT` names."""
+    return True if collection_path.name in LEFT_OUT else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what `NEED_A_REAL_REDIS` names."""
+    left_out = [item for item in items if item.name in NEED_A_REAL_REDIS]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def _add_application(settings: dict[str, Any]) -> None:
+    settings["applications"].append(APPLICATION)
+
+
+class _Count:
+    """Counts what passed, and what ran with the strategy, and judges it at the end of a whole run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._cached_expected = 0 if config.getoption("--without-cache") else EXPECTED_CACHED
+        self._whole_run = not any(config.getoption(name) for name in ("keyword", "markexpr", "collectonly"))
+        self._passed = 0
+        self._cached = 0
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        self._cached += app_settings.get("cache", {}).get("strategy") == STRATEGY
+        yield
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._passed += report.when == "call" and report.passed
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._whole_run and not session.exitstatus and self._too_few():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        terminalreporter.write_line(
+            f"{self._passed} passed ({EXPECTED_PASSED} expected), "
+            f"{self._cached} ran with the strategy {STRATEGY} (at least {self._cached_expected} expected)"
+        )
+
+    def _too_few(self) -> bool:
+        return self._passed < EXPECTED_PASSED or self._cached < self._cached_expected
