@@ -90,6 +90,11 @@ class Members:
         """Whether a storage was given that the members table can lie in."""
         return self._table is not None
 
+    @property
+    def storages(self) -> list[PostgresqlStorage]:
+        """Every storage that was given, the table's first."""
+        return list(self._storages.values())
+
     def add(self, database: str, storage: PostgresqlStorage) -> None:
         """Know a database's storage: the first one holds the table, each answers for its own transactions."""
         self._storages[database] = storage

@@ -7,8 +7,11 @@ from typing import Any
 from guillotina import app_settings, configure
 from guillotina.component import get_utility, provide_utility, query_utility
 from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
-from guillotina.interfaces import IApplicationInitializedEvent, IDatabaseInitializedEvent
-from zope.interface import alsoProvides
+from guillotina.interfaces import (
+    IApplicationCleanupEvent,
+    IApplicationInitializedEvent,
+    IDatabaseInitializedEvent,
+)
 
 from guillotina_groupcache import commit, vacuum
 from guillotina_groupcache.interfaces import IGroupcacheUtility
@@ -41,6 +44,15 @@ async def database_initialized(event: Any) -> None:
     commit.decorate(storage)
     if IPostgresStorage.providedBy(storage) and not ICockroachStorage.providedBy(storage):
         vacuum.decorate(event.database.id, storage)
+
+
+@configure.subscriber(for_=IApplicationCleanupEvent)
+async def application_cleanup(event: Any) -> None:
+    """What the vacuums still have to delete is announced before the cache ends."""
+    utility = query_utility(IGroupcacheUtility)
+    if utility is not None:
+        for storage in utility.storages:
+            await vacuum.finish(storage)
 
 
 @configure.subscriber(for_=IApplicationInitializedEvent)

@@ -64,7 +64,8 @@ class GroupcacheUtility:
         node = Node(_node_config(self.settings))
         self._node, self._loop = node, loop
         loop.add_reader(node.fd, self._drain)
-        self._members.start()
+        if self.settings.alone:
+            self._members.start()
         metrics.register(self)
         logger.info("groupcache: %s", _described(self.settings))
 
@@ -77,6 +78,12 @@ class GroupcacheUtility:
         self._members.add(database.id, storage)
         if not self.settings.alone and not self._members.has_table:
             await self._members.create(storage)
+            self._members.start()
+
+    @property
+    def storages(self) -> list[Any]:
+        """The PostgreSQL storages that are served."""
+        return self._members.storages
 
     def check_members_table(self) -> None:
         """Raise `ConfigurationError` where there are peers and no database that can be their referee."""

@@ -5,8 +5,10 @@ Between the commit that trashes a folder and the vacuum its descendants can be r
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from guillotina import configure
 from guillotina.component import query_utility
@@ -17,6 +19,9 @@ from guillotina_groupcache.commit import announced, doomed_keys
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
 
 logger = logging.getLogger("guillotina_groupcache")
+
+#: Seconds: what Guillotina gives its vacuum when it ends.
+FINISH_TIMEOUT: Final = 2.0
 
 
 class _Unfinished(Exception):
@@ -48,6 +53,14 @@ def decorate(database: str, storage: Any) -> None:
 
     announced_vacuum.announces = True  # type: ignore[attr-defined]
     worker.vacuum = announced_vacuum
+
+
+async def finish(storage: Any) -> None:
+    """Let a storage's vacuum delete what it was given while it can still be announced, for two seconds at most."""
+    worker = storage.connection_manager.vacuum
+    if worker is not None:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(worker._queue.join(), FINISH_TIMEOUT)
 
 
 @configure.adapter(for_=IPostgresStorage, provides=IVacuumProvider)

@@ -215,7 +215,6 @@ func (m *Machine) Entered(now Time, ok bool, err error) {
 		return
 	}
 	m.phase = standing
-	m.note("in standing")
 	m.publish()
 	m.read()
 }

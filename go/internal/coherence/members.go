@@ -128,6 +128,9 @@ func (m *Machine) isFresh(now Time) bool {
 
 // Serves tells whether the process is in standing.
 func (m *Machine) Serves(now Time) bool {
+	if m.cfg.Alone {
+		return m.phase == standing
+	}
 	return m.phase == standing && m.listed && m.state != Out && m.isFresh(now)
 }
 
