@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -124,19 +124,14 @@ async def _changed(storage: Any, transaction: Any, strategy: GroupcacheStrategy)
     return changed, everything
 
 
-async def doomed_keys(
-    connection: Any, database: str, table: str, oids: list[str]
-) -> tuple[set[bytes], bool]:
+async def doomed_keys(connection: Any, database: str, table: str, oids: list[str]) -> tuple[set[bytes], bool]:
     """The keys of objects that are deleted and of all that goes with them, or everything if that is too much."""
     rows = await connection.fetch(_DESCENDANTS.format(table=table), oids, MAX_DESCENDANTS + 1)
     if len(rows) > MAX_DESCENDANTS:
         return set(), True
-    doomed = set()
+    doomed: set[bytes] = set()
     for row in rows:
         doomed.update(record_keys(database, row, with_lists=True))
         for kind in (Kind.KEYS, Kind.LEN, Kind.ANNOTATION_KEYS):
             doomed.add(keys.encode(database, kind, row["zoid"]))
     return doomed, False
-
-
-Commit = Callable[[Any], Awaitable[Any]]

@@ -36,6 +36,13 @@ class Loader:
         """Make the keys of a Guillotina database (`IDatabase`) loadable."""
         self._databases[database.id] = database
 
+    def remove(self, database: str) -> None:
+        """Load nothing of a database any more."""
+        self._databases.pop(database, None)
+
+    def __contains__(self, database: str) -> bool:
+        return database in self._databases
+
     async def load(self, packed: Sequence[bytes]) -> list[bytes | None]:
         """The byte form of each key's value; None where the load failed, which is logged.
 

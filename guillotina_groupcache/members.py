@@ -99,6 +99,10 @@ class Members:
         """Know a database's storage: the first one holds the table, each answers for its own transactions."""
         self._storages[database] = storage
 
+    def remove(self, database: str) -> None:
+        """Ask a database no more; the table, if it lies there, is read over its own connection still."""
+        self._storages.pop(database, None)
+
     async def create(self, storage: PostgresqlStorage) -> None:
         """Make the table in a storage's schema, unless it is there.
 

@@ -15,7 +15,7 @@ try:
     from prometheus_client import REGISTRY
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 except ImportError:
-    REGISTRY = None
+    REGISTRY = None  # type: ignore[assignment]
 
 #: Whether the value that a strategy has just returned was loaded from the database for this very call.
 #: Guillotina takes whatever a cache returns for a hit; `_record` calls such a value what it is.
@@ -37,15 +37,18 @@ _EVENTS: Final = ("announced", "passed", "acknowledged", "settled", "orphans")
 
 
 class _Collector:
-    """Reads the statistics when Prometheus asks, so that nothing is counted twice."""
+    """Reads the statistics when Prometheus asks, so that nothing is counted twice.
 
-    __slots__ = ("_utility",)
+    A process has one utility; where tests have a second one for a while, the last one counts.
+    """
 
-    def __init__(self, utility: GroupcacheUtility) -> None:
-        self._utility = utility
+    __slots__ = ("utilities",)
+
+    def __init__(self) -> None:
+        self.utilities: list[GroupcacheUtility] = []
 
     def collect(self) -> Iterator[Any]:
-        stats = self._utility.local_stats()
+        stats = self.utilities[-1].local_stats() if self.utilities else {}
         if not stats:
             return
         for name, text in _COUNTERS.items():
@@ -69,7 +72,7 @@ def _labelled(family: Any, name: str, text: str, label: str, values: dict[str, i
     return metric
 
 
-_collectors: dict[int, _Collector] = {}
+_collector = _Collector()
 _guillotinas_record = transaction.record_cache_metric
 
 
@@ -82,16 +85,19 @@ def _record(name: str, result_type: str, value: Any, key_args: dict[str, Any]) -
 
 def register(utility: GroupcacheUtility) -> None:
     """Count for a utility that has begun."""
-    transaction.record_cache_metric = _record
-    if REGISTRY is not None and id(utility) not in _collectors:
-        collector = _collectors[id(utility)] = _Collector(utility)
-        REGISTRY.register(collector)
+    if not _collector.utilities:
+        transaction.record_cache_metric = _record
+        if REGISTRY is not None:
+            REGISTRY.register(_collector)
+    _collector.utilities.append(utility)
 
 
 def unregister(utility: GroupcacheUtility) -> None:
     """Forget a utility that is about to end."""
-    collector = _collectors.pop(id(utility), None)
-    if collector is not None:
-        REGISTRY.unregister(collector)
-    if not _collectors:
+    if utility not in _collector.utilities:
+        return
+    _collector.utilities.remove(utility)
+    if not _collector.utilities:
         transaction.record_cache_metric = _guillotinas_record
+        if REGISTRY is not None:
+            REGISTRY.unregister(_collector)

@@ -145,9 +145,7 @@ class Node:
 
     def lookup(self, key: bytes) -> Result | Missed:
         """The value of a key if this process has it in memory and may serve it now."""
-        size = self._check(
-            self._lib.gc_lookup(self._handle, key, len(key), self._buffer, _BUFFER_SIZE, self._source)
-        )
+        size = self._check(self._lib.gc_lookup(self._handle, key, len(key), self._buffer, _BUFFER_SIZE, self._source))
         if size < 0:
             return Missed(size)
         if size <= _BUFFER_SIZE:
@@ -183,9 +181,7 @@ class Node:
     def announce(self, database: str, keys: Iterable[bytes], everything: bool = False) -> int:
         """Announce an event over keys, or over everything. `PASSED` with its number: COMMIT may be sent."""
         name, packed = database.encode(), pack(keys)
-        return self._check(
-            self._lib.gc_announce(self._handle, name, len(name), packed, len(packed), everything)
-        )
+        return self._check(self._lib.gc_announce(self._handle, name, len(name), packed, len(packed), everything))
 
     def settle(self, event: int, pushes: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Settle an event, and give what was written, as pairs of key and value, to its owners."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from guillotina import app_settings, configure
 from guillotina.component import get_utility, provide_utility, query_utility
-from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
+from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage, IStorageCreatedEvent
 from guillotina.interfaces import (
     IApplicationCleanupEvent,
     IApplicationInitializedEvent,
@@ -17,9 +18,18 @@ from guillotina_groupcache import commit, vacuum
 from guillotina_groupcache.interfaces import IGroupcacheUtility
 from guillotina_groupcache.utility import GroupcacheUtility
 
+#: Storages whose tables were made in this run: a database of the same name may have been there before.
+_created: weakref.WeakSet[Any] = weakref.WeakSet()
+
 
 def _is_strategy() -> bool:
-    return app_settings["cache"]["strategy"] == "groupcache"
+    return bool(app_settings["cache"]["strategy"] == "groupcache")
+
+
+@configure.subscriber(for_=IStorageCreatedEvent)
+async def storage_created(event: Any) -> None:
+    """Remember that nothing can be cached of a storage yet."""
+    _created.add(event.object)
 
 
 @configure.subscriber(for_=IDatabaseInitializedEvent)
@@ -41,9 +51,24 @@ async def database_initialized(event: Any) -> None:
         await utility.finalize()
         raise
     storage = event.database.storage
+    if storage in _created:
+        _created.discard(storage)
+        await utility.clear()
     commit.decorate(storage)
+    _forget_when_closed(utility, event.database)
     if IPostgresStorage.providedBy(storage) and not ICockroachStorage.providedBy(storage):
         vacuum.decorate(event.database.id, storage)
+
+
+def _forget_when_closed(utility: GroupcacheUtility, database: Any) -> None:
+    """A closed database answers nothing, so its cache must not either."""
+    close = database.storage.finalize
+
+    async def finalize() -> None:
+        utility.remove_database(database.id)
+        await close()
+
+    database.storage.finalize = finalize
 
 
 @configure.subscriber(for_=IApplicationCleanupEvent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from guillotina import configure
 from guillotina.component import query_utility
@@ -17,7 +17,13 @@ from guillotina_groupcache.interfaces import IGroupcacheUtility, RecordError
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import Source
 
+if TYPE_CHECKING:
+    from guillotina_groupcache.utility import GroupcacheUtility
+
 logger = logging.getLogger("guillotina_groupcache")
+
+#: `set`, which in the class below is a method of the cache.
+Set = set
 
 #: Children that a listing asks for at once, so that a large folder is not read into memory whole.
 WINDOW: Final = 1000
@@ -32,15 +38,18 @@ class GroupcacheStrategy(BaseCache):
     """Guillotina's `ITransactionCache` over the utility of this process."""
 
     def __init__(self, transaction: Any) -> None:
-        super().__init__(transaction)
-        self._utility = query_utility(IGroupcacheUtility)
+        super().__init__(transaction)  # type: ignore[no-untyped-call]
         self._database: str = getattr(transaction.manager, "db_id", "root")
+        utility = query_utility(IGroupcacheUtility)
+        self._utility: GroupcacheUtility | None = (
+            utility if utility is not None and utility.serves(self._database) else None
+        )
         #: Keys that somebody asked to invalidate; they belong to the transaction's event (R11).
-        self._named: set[bytes] = set()
+        self._named: Set[bytes] = set()
         self._everything = False
         #: The records that were read, by object id: they tell where an object was before it was changed.
         self.seen: dict[str, Any] = {}
-        self._pushes: list[tuple[bytes, records.Record]] = []
+        self._pushes: dict[bytes, records.Record] = {}
         self._pushed_bytes = 0
         # Guillotina asks for children one by one; over a network that is slower than no cache at all.
         transaction.get_children = self.get_children
@@ -48,21 +57,20 @@ class GroupcacheStrategy(BaseCache):
     # --- reads
 
     @property
-    def _bypassed(self) -> bool:
-        """Whether this transaction can see rows that nobody else sees: then nothing is cached, either way (R12)."""
-        return self._utility is None or self._transaction._db_txn is not None
+    def _cache(self) -> GroupcacheUtility | None:
+        """The utility; None while this transaction can see rows that nobody else sees: nothing is cached then (R12)."""
+        return self._utility if self._transaction._db_txn is None else None
 
     async def get(
         self, oid: str | None = None, container: Any = None, id: str | None = None, variant: str | None = None
     ) -> Any:
         """The value, `_EMPTY`, or None: Guillotina's own load follows."""
-        key = None
-        if not self._bypassed:
-            key = keys.from_cache_arguments(self._database, oid, container, id, variant)
-        if key is None:
+        cache = self._cache
+        key = keys.from_cache_arguments(self._database, oid, container, id, variant)
+        if cache is None or key is None:
             self._misses += 1
             return None
-        value, source = await self._utility.get(key)
+        value, source = await cache.get(key)
         self._count(source)
         if isinstance(value, records.Marker):
             return None
@@ -86,20 +94,21 @@ class GroupcacheStrategy(BaseCache):
     async def get_children(self, parent: Any, ids: Sequence[str]) -> AsyncIterator[Any]:
         """In place of `Transaction.get_children`: the objects, in the order asked, without those that are not there."""
         transaction = self._transaction
-        if self._bypassed:
+        cache = self._cache
+        if cache is None:
             async for child in type(transaction).get_children(transaction, parent, ids):
                 yield child
             return
         ids = list(ids)
         for at in range(0, len(ids), WINDOW):
-            for row in await self._children(parent, ids[at : at + WINDOW]):
+            for row in await self._children(cache, parent, ids[at : at + WINDOW]):
                 yield transaction._fill_object(row, parent)
 
-    async def _children(self, parent: Any, ids: Sequence[str]) -> list[Any]:
+    async def _children(self, cache: GroupcacheUtility, parent: Any, ids: Sequence[str]) -> list[Any]:
         wanted = [keys.encode(self._database, Kind.CHILD, parent.__uuid__, id_) for id_ in ids]
         rows: dict[str, Any] = {}
         unanswered = []
-        for id_, (value, source) in zip(ids, await self._utility.get_many(wanted), strict=True):
+        for id_, (value, source) in zip(ids, await cache.get_many(wanted), strict=True):
             self._count(source)
             if source is Source.NOWHERE or value is records.TOO_LARGE:
                 unanswered.append(id_)
@@ -111,7 +120,15 @@ class GroupcacheStrategy(BaseCache):
                 rows[row["id"]] = self._saw(dict(row))
         return [rows[id_] for id_ in ids if id_ in rows]
 
-    async def set(self, value: Any, keyset: Any = None, **arguments: Any) -> None:
+    async def set(
+        self,
+        value: Any,
+        keyset: Any = None,
+        oid: Any = None,
+        container: Any = None,
+        id: Any = None,
+        variant: Any = None,
+    ) -> None:
         """What Guillotina has loaded by itself is not stored: its version was not taken before the load (R1)."""
         if not isinstance(value, (str, int, list)) and value is not None:
             self.seen[value["zoid"]] = value
@@ -150,17 +167,19 @@ class GroupcacheStrategy(BaseCache):
         """Called for each object written: its record is given to its owners after the commit (R8)."""
         if self._utility is None or not self._utility.settings.push:
             return
-        if self._pushed_bytes + len(pickled) > MAX_PUSHED:
-            return
+        if self._pushed_bytes + len(pickled) > MAX_PUSHED or obj.__uuid__ is None:
+            return  # Guillotina stores a new database's root before it gives it an id
         self._pushed_bytes += len(pickled)
         record = records.pushed(obj, pickled, self._transaction._tid, IWriter(obj))
         for key in record_keys(self._database, record):
-            self._pushes.append((key, record))
+            self._pushes[key] = record
 
     def pushes(self) -> Iterable[tuple[bytes, bytes]]:
         """What this transaction has written, as keys and byte forms. Counted as stored."""
         encoded: dict[int, bytes] = {}
-        for key, record in self._pushes:
+        for key, record in self._pushes.items():
+            if record["zoid"] in self._transaction.deleted:
+                continue  # Guillotina writes what was changed, and then deletes what was deleted of it
             try:
                 if id(record) not in encoded:
                     encoded[id(record)] = records.encode(record)
@@ -170,10 +189,10 @@ class GroupcacheStrategy(BaseCache):
                 continue
             yield key, encoded[id(record)]
 
-    def changed(self) -> tuple[set[bytes], bool]:
+    def changed(self) -> tuple[Set[bytes], bool]:
         """The keys that this transaction may change, as far as its objects tell, or everything."""
         transaction = self._transaction
-        changed = set(self._named)
+        changed = {*self._named}
         for objects in (transaction.added, transaction.modified, transaction.deleted):
             for oid, ob in objects.items():
                 changed.update(object_keys(self._database, ob))

@@ -15,7 +15,7 @@ from guillotina.component import query_utility
 from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
 from zope.interface import implementer
 
-from guillotina_groupcache import keys, metrics, records, settings
+from guillotina_groupcache import metrics, records, settings
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError, IGroupcacheUtility
 from guillotina_groupcache.loader import Loader, SharedLoads
 from guillotina_groupcache.members import Members
@@ -80,6 +80,15 @@ class GroupcacheUtility:
             await self._members.create(storage)
             self._members.start()
 
+    def serves(self, database: str) -> bool:
+        """Whether a database's keys go through this cache."""
+        return self._node is not None and database in self._loader
+
+    def remove_database(self, database: str) -> None:
+        """Serve a database no more: its connections are about to be closed."""
+        self._loader.remove(database)
+        self._members.remove(database)
+
     @property
     def storages(self) -> list[Any]:
         """The PostgreSQL storages that are served."""
@@ -107,7 +116,8 @@ class GroupcacheUtility:
             task.cancel()
         if ended:
             await asyncio.wait(ended)
-        for waiter in [*self._waiting.values(), *self._announced.values()]:
+        waiters: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._announced.values()]
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(GroupcacheError("the cache has ended"))
         self._waiting.clear()
@@ -302,9 +312,7 @@ def _node_config(parsed: settings.Settings) -> dict[str, Any]:
         "listen": str(parsed.listen) if parsed.listen else "",
         "alone": parsed.alone,
         "secret": parsed.secret.reveal() if parsed.secret else "",
-        "tls": None
-        if parsed.tls is None
-        else {"cert": parsed.tls.cert, "key": parsed.tls.key, "ca": parsed.tls.ca},
+        "tls": None if parsed.tls is None else {"cert": parsed.tls.cert, "key": parsed.tls.key, "ca": parsed.tls.ca},
         "size": parsed.size,
         "ttl": parsed.ttl,
         "lease": LEASE,

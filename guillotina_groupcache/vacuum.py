@@ -38,7 +38,8 @@ def decorate(database: str, storage: Any) -> None:
     async def announced_vacuum(oid: str, table: str) -> None:
         utility = query_utility(IGroupcacheUtility)
         if utility is None:
-            return await delete(oid, table)
+            await delete(oid, table)
+            return
         async with storage.pool.acquire(timeout=storage._conn_acquire_timeout) as connection:
             doomed, everything = await doomed_keys(connection, database, table, [oid])
         try:
@@ -64,13 +65,13 @@ async def finish(storage: Any) -> None:
 
 
 @configure.adapter(for_=IPostgresStorage, provides=IVacuumProvider)
-class Vacuum(vacuum.PGVacuum):  # type: ignore[misc]
+class Vacuum(vacuum.PGVacuum):
     """`guillotina dbvacuum`: the cluster reads the database while it runs, as it names nothing it deletes."""
 
     async def __call__(self) -> None:
         utility = query_utility(IGroupcacheUtility)
         if utility is None:
-            await super().__call__()
+            await super().__call__()  # type: ignore[no-untyped-call]
             return
         async with announced(utility, "", (), everything=True):
-            await super().__call__()
+            await super().__call__()  # type: ignore[no-untyped-call]

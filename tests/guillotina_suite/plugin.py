@@ -84,8 +84,9 @@ class _Count:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        judgement = "TOO FEW: " if self._whole_run and self._too_few() else ""
         terminalreporter.write_line(
-            f"{self._passed} passed ({EXPECTED_PASSED} expected), "
+            f"{judgement}{self._passed} passed ({EXPECTED_PASSED} expected), "
             f"{self._cached} ran with the strategy {STRATEGY} (at least {self._cached_expected} expected)"
         )
 

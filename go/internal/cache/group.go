@@ -102,6 +102,11 @@ func (g *Group) SetPeers(addresses []string) error {
 		picker.Add(&peer.NoOpClient{Info: infos[0]})
 	}
 	for _, a := range addresses {
+		if a == g.address {
+			// The row of an earlier process at this address, until it is known to have ended:
+			// on the ring it would take this process's place.
+			continue
+		}
 		info := peer.Info{Address: a}
 		infos = append(infos, info)
 		picker.Add(&peer.NoOpClient{Info: info})
@@ -141,10 +146,32 @@ func (g *Group) Lookup(name Name, buf []byte) (n int, source Source) {
 // Get answers names in order: from memory, from their owners, of which each is asked once, or
 // from the database.
 func (g *Group) Get(ctx context.Context, names []Name) []Result {
-	if len(names) == 1 && g.address != "" {
-		return []Result{g.getOne(ctx, names[0])}
+	results := make([]Result, len(names))
+	var missing []int
+	for i, name := range names {
+		var ok bool
+		if results[i], ok = g.fromMemory(name); !ok {
+			missing = append(missing, i)
+		}
 	}
-	return g.getMany(ctx, names)
+	switch {
+	case len(missing) == 1 && g.address != "":
+		results[missing[0]] = g.getOne(ctx, names[missing[0]])
+	case len(missing) > 0:
+		g.getMany(ctx, names, missing, results)
+	}
+	return results
+}
+
+// fromMemory looks into the own stores. groupcache does so too, but does not tell which it was.
+func (g *Group) fromMemory(name Name) (Result, bool) {
+	if value, ok := g.main.Get(name.Key, name.Version, nil); ok {
+		return Result{Value: value, Source: Own}, true
+	}
+	if value, ok := g.hot.Get(name.Key, name.Version, nil); ok {
+		return Result{Value: value, Source: Hot}, true
+	}
+	return Result{}, false
 }
 
 // trace carries where a value came from out of groupcache: only who does the work writes it.
@@ -182,20 +209,15 @@ func (g *Group) load(ctx context.Context, key string, dest transport.Sink) error
 	return dest.SetBytes(r.Value, time.Time{})
 }
 
-// getMany goes round groupcache, which asks name by name.
-func (g *Group) getMany(ctx context.Context, names []Name) []Result {
-	results := make([]Result, len(names))
-	missing := make(map[string][]int) // by owner
-	for i, name := range names {
-		if value, ok := g.hot.Get(name.Key, name.Version, nil); ok {
-			results[i] = Result{Value: value, Source: Hot}
-			continue
-		}
-		owner := g.Owner(name.Key)
-		missing[owner] = append(missing[owner], i)
+// getMany fills in the missing results. It goes round groupcache, which asks name by name.
+func (g *Group) getMany(ctx context.Context, names []Name, missing []int, results []Result) {
+	byOwner := make(map[string][]int)
+	for _, i := range missing {
+		owner := g.Owner(names[i].Key)
+		byOwner[owner] = append(byOwner[owner], i)
 	}
 	var wg sync.WaitGroup
-	for owner, at := range missing {
+	for owner, at := range byOwner {
 		wg.Go(func() {
 			asked := pick(names, at)
 			for j, r := range g.ask(ctx, owner, asked) {
@@ -204,7 +226,6 @@ func (g *Group) getMany(ctx context.Context, names []Name) []Result {
 		})
 	}
 	wg.Wait()
-	return results
 }
 
 // ask gets names from their owner, and what the owner does not give from the database.
@@ -262,8 +283,11 @@ func pick(names []Name, at []int) []Name {
 // Serve answers a peer, from memory or by a load, never by asking another peer.
 func (g *Group) Serve(ctx context.Context, names []Name) []Result { return g.owner.Get(ctx, names) }
 
-// ServeNow is Serve for what is in memory; it is false when something is not, and never waits.
-func (g *Group) ServeNow(names []Name) ([]Result, bool) { return g.owner.Cached(names) }
+// ServeNow is Serve for what is in memory, see [Owner.Cached]; it is false when something is
+// not, and never waits.
+func (g *Group) ServeNow(names []Name, budget int) ([]Result, bool) {
+	return g.owner.Cached(names, budget)
+}
 
 // Put stores a value that was just written at the owner of its name (R8).
 func (g *Group) Put(name Name, value []byte) {

@@ -102,15 +102,19 @@ func (o *Owner) Get(ctx context.Context, names []Name) []Result {
 	return results
 }
 
-// Cached answers names in order if all are in the store.
-func (o *Owner) Cached(names []Name) ([]Result, bool) {
-	results := make([]Result, len(names))
-	for i, name := range names {
+// Cached answers names in order, until the values exceed budget bytes, if all of these are in
+// the store. What goes past the budget is not even copied: its asker comes again for it.
+func (o *Owner) Cached(names []Name, budget int) ([]Result, bool) {
+	results := make([]Result, 0, len(names))
+	for _, name := range names {
 		value, ok := o.store.Get(name.Key, name.Version, nil)
 		if !ok {
 			return nil, false
 		}
-		results[i] = Result{Value: value, Source: Own}
+		results = append(results, Result{Value: value, Source: Own})
+		if budget -= len(value); budget < 0 {
+			break
+		}
 	}
 	return results, true
 }
@@ -182,6 +186,7 @@ func (o *Owner) finish(flights []*flight, values []Result, err error) {
 		r := Result{Err: err}
 		if err == nil {
 			r = values[i]
+			r.Source = Database // whatever the loader says: Own would mean the store
 		}
 		if r.Err == nil {
 			o.Loads.Add(1)

@@ -12,14 +12,22 @@ import (
 
 // Config is what Python says of this process; times in seconds, sizes in bytes.
 type Config struct {
-	Listen  string           `json:"listen"` // "": a client, or a process alone
-	Alone   bool             `json:"alone"`  // no peers: no connections, no members table
-	Secret  transport.Secret `json:"secret"`
-	TLS     *TLS             `json:"tls"`
-	Size    int64            `json:"size"`
-	TTL     float64          `json:"ttl"` // 0: none
-	Lease   float64          `json:"lease"`
-	Buckets uint32           `json:"buckets"` // a power of two, the same in the whole cluster
+	Listen  string  `json:"listen"` // "": a client, or a process alone
+	Alone   bool    `json:"alone"`  // no peers: no connections, no members table
+	Secret  secret  `json:"secret"` // its UTF-8 bytes are the transport's secret
+	TLS     *TLS    `json:"tls"`
+	Size    int64   `json:"size"`
+	TTL     float64 `json:"ttl"` // 0: none
+	Lease   float64 `json:"lease"`
+	Buckets uint32  `json:"buckets"` // a power of two, the same in the whole cluster
+}
+
+// secret takes the text as it is, where JSON's rule for bytes would read it as base64.
+type secret struct{ transport.Secret }
+
+func (s *secret) UnmarshalText(text []byte) error {
+	s.Secret = append(transport.Secret(nil), text...)
+	return nil
 }
 
 // TLS names the PEM files of an own PKI.

@@ -74,7 +74,7 @@ func (h *handler) Request(s *transport.Session, kind transport.Kind, body []byte
 // up no other request of the same peer.
 func (n *Node) serve(names []cache.Name, answer func([]byte, error)) {
 	n.counts.served.Add(uint64(len(names)))
-	if results, ok := n.group.ServeNow(names); ok {
+	if results, ok := n.group.ServeNow(names, answerBudget); ok {
 		answer(packResults(asPeer(results), answerBudget), nil)
 		return
 	}

@@ -20,6 +20,8 @@ const (
 	frameStats                               // answered with this process's statistics
 )
 
+var errSelf = errors.New("node: the session leads to this process itself")
+
 // link is the connections with one other process. Each side prefers the one that it opened;
 // with a client, which cannot be dialled, there is only the one that the client opened.
 type link struct {
@@ -54,6 +56,7 @@ func (n *Node) membersChanged() {
 		if !listed[who] && l.stop != nil {
 			l.stop()
 			l.stop = nil
+			n.forget(who, l)
 		}
 	}
 	slices.Sort(ring)
@@ -62,6 +65,7 @@ func (n *Node) membersChanged() {
 		if err := n.group.SetPeers(ring); err != nil {
 			n.log("error", "the ring of owners cannot be made: "+err.Error())
 		}
+		n.breakers.keep(ring)
 	}
 }
 
@@ -72,6 +76,13 @@ func (n *Node) linkTo(who coherence.Incarnation) *link {
 		n.links[who] = l
 	}
 	return l
+}
+
+// forget drops a link that leads nowhere and that nobody makes anew.
+func (n *Node) forget(who coherence.Incarnation, l *link) {
+	if len(l.sessions) == 0 && l.stop == nil {
+		delete(n.links, who)
+	}
 }
 
 // keepDialling holds a session to a member for as long as it is listed. A refusal on this
@@ -125,6 +136,12 @@ func sameHost(address string) bool {
 // it before anything else is. The caller holds mu.
 func (n *Node) up(s *transport.Session) {
 	who := coherence.Incarnation(s.Peer().Incarnation)
+	if who == n.incarnation {
+		// An earlier process at this address has still a row, and so this one has dialled
+		// itself. Nothing may come of it: a process is no member of its own.
+		s.Close(errSelf)
+		return
+	}
 	l := n.linkTo(who)
 	l.sessions = append(l.sessions, s)
 	n.use(who, l)
@@ -138,9 +155,7 @@ func (n *Node) down(s *transport.Session) {
 	}
 	l.sessions = slices.DeleteFunc(l.sessions, func(x *transport.Session) bool { return x == s })
 	n.use(who, l)
-	if len(l.sessions) == 0 && l.stop == nil {
-		delete(n.links, who)
-	}
+	n.forget(who, l)
 }
 
 // use picks the session to send over and tells the machine when it is another one.
@@ -167,7 +182,7 @@ func (n *Node) use(who coherence.Incarnation, l *link) {
 func (n *Node) sendCoherence(to coherence.Incarnation, message *coherence.Message) {
 	if l := n.links[to]; l != nil && l.current != nil {
 		if err := l.current.Send(frameCoherence, message.Append(nil)); err != nil {
-			go l.current.Close(err)
+			l.current.Close(err)
 		}
 	}
 }

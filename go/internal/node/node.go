@@ -39,6 +39,7 @@ type Node struct {
 	questions
 	standing standing
 
+	owed     owed
 	loads    loads
 	breakers breakers
 	reads    atomic.Int64 // under way
@@ -88,19 +89,18 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if !n.cfg.Alone {
-		if err = n.listen(); err != nil {
-			return err
-		}
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	// Before the node listens: the first session may come at once, and asks for the machine.
 	n.machine = coherence.New(coherence.Config{
 		Incarnation: n.incarnation, Address: n.cfg.Listen, Alone: n.cfg.Alone,
 		Lease: seconds(n.cfg.Lease), AckTimeout: ackTimeout, OrphanAfter: orphanAfter,
 		Random: random,
 	}, n.table, now())
-	n.carryOut()
+	if !n.cfg.Alone {
+		if err = n.listen(); err != nil {
+			return err
+		}
+	}
+	n.input(func(*coherence.Machine, coherence.Time) {})
 	n.wg.Go(n.tickUntilClosed)
 	return nil
 }
@@ -109,7 +109,7 @@ func (n *Node) listen() (err error) {
 	options := transport.Options{
 		Listen:  n.cfg.Listen,
 		Self:    transport.Peer{Incarnation: uint64(n.incarnation), Address: n.cfg.Listen},
-		Secret:  n.cfg.Secret,
+		Secret:  n.cfg.Secret.Secret,
 		Handler: (*handler)(n),
 		Log:     func(level, text string) { n.log(level, text) },
 	}
@@ -162,6 +162,7 @@ func (n *Node) tickUntilClosed() {
 				m.Tick(now)
 				n.standing.watch(n, m, now)
 			})
+			n.payDebts()
 		case <-n.life.Done():
 			return
 		}
@@ -176,7 +177,7 @@ func (n *Node) carryOut() {
 			case coherence.Send:
 				n.sendCoherence(a.To, a.Message)
 			case coherence.Passed:
-				n.queue.Put(completion.Passed, a.Event.Sequence)
+				n.tell(completion.Passed, a.Event.Sequence, nil)
 			case coherence.Members:
 				n.membersChanged()
 			case coherence.Note:

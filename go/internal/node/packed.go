@@ -97,6 +97,9 @@ func unpackResults(b []byte) (results []cache.Result, err error) {
 		if r.Value, b, err = takeBytes(b[1:]); err != nil {
 			return nil, err
 		}
+		if r.Source > cache.Shared {
+			return nil, errPacked
+		}
 		if r.Source == cache.Nowhere {
 			r.Err = errNotThere
 		}

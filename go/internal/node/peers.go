@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,7 +104,21 @@ func (b *breakers) note(address string, err error) {
 		b.pause = make(map[string]pause)
 	}
 	p := b.pause[address]
+	if time.Now().Before(p.until) {
+		return // one of many that waited together: that is one failure
+	}
 	p.next = min(max(2*p.next, firstPause), longestPause)
 	p.until = time.Now().Add(p.next)
 	b.pause[address] = p
+}
+
+// keep forgets addresses that nobody owns keys at any more.
+func (b *breakers) keep(ring []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for address := range b.pause {
+		if !slices.Contains(ring, address) {
+			delete(b.pause, address)
+		}
+	}
 }

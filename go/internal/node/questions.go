@@ -86,7 +86,13 @@ func (n *Node) put(q question, then func(*coherence.Machine, coherence.Time, ans
 	if err != nil {
 		panic(err) // strings and numbers always have a JSON form
 	}
-	n.queue.Put(completion.Database, n.lastQuestion, text)
+	if !n.queue.Put(completion.Database, n.lastQuestion, text) {
+		// The machine asks one thing at a time: without any answer it would never ask again.
+		delete(n.pending, n.lastQuestion)
+		if then != nil {
+			then(n.machine, now(), answer{Error: errQueueFull.Error()})
+		}
+	}
 }
 
 // Answer takes Python's answer, in JSON, to a question.

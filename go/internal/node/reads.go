@@ -87,5 +87,8 @@ func (n *Node) answerRead(request uint64, results []cache.Result) {
 	for _, r := range results {
 		size += 1 + 4 + len(r.Value)
 	}
-	n.queue.Put(completion.Values, request, packResults(results, size))
+	if !n.queue.Put(completion.Values, request, packResults(results, size)) {
+		// Without the values it has room, now or soon; the asker reads the database.
+		n.tell(completion.Values, request, packResults(make([]cache.Result, len(results)), size))
+	}
 }

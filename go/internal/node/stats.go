@@ -172,7 +172,7 @@ func (n *Node) PeerStats(request uint64) {
 		if err != nil {
 			panic(err) // each of them was seen to be JSON
 		}
-		n.queue.Put(completion.PeerStats, request, text)
+		n.tell(completion.PeerStats, request, text)
 	})
 }
 

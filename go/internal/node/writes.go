@@ -1,8 +1,6 @@
 package node
 
 import (
-	"slices"
-
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
 )
@@ -28,19 +26,23 @@ func (n *Node) Announce(database string, packed []byte, all bool) (uint64, error
 
 // Settle ends an event after the answer to COMMIT or ROLLBACK. pushes, keys and values by
 // turns, packed, are what the transaction has written: each is given to its owner under the
-// name that it has after the settlement, unless another event touched it meanwhile (R8).
+// name that it has after the settlement, unless another event touched it meanwhile (R8). The
+// event is settled (R9) also when the pushes are malformed, which is the error.
 func (n *Node) Settle(sequence uint64, pushes []byte) error {
 	elements, err := unpackKeys(pushes)
 	if err != nil || len(elements)%2 != 0 {
-		return errPacked
+		elements, err = nil, errPacked
 	}
 	var names []cache.Name
 	var values [][]byte
 	n.mu.Lock()
-	pushable := n.machine.Settle(now(), coherence.EventID{Writer: n.incarnation, Sequence: sequence})
+	pushable := make(map[uint32]bool)
+	for _, bucket := range n.machine.Settle(now(), coherence.EventID{Writer: n.incarnation, Sequence: sequence}) {
+		pushable[bucket] = true
+	}
 	for i := 0; i < len(elements); i += 2 {
 		bucket := n.table.Bucket(cache.Hash(elements[i]))
-		if version, settled := n.table.Version(bucket); settled && slices.Contains(pushable, bucket) {
+		if version, settled := n.table.Version(bucket); settled && pushable[bucket] {
 			names = append(names, cache.Name{Key: elements[i], Version: version})
 			values = append(values, elements[i+1])
 		}
@@ -51,7 +53,7 @@ func (n *Node) Settle(sequence uint64, pushes []byte) error {
 		n.group.Put(name, values[i])
 	}
 	n.counts.pushed.Add(uint64(len(names)))
-	return nil
+	return err
 }
 
 // Lost tells that the answer to an event's COMMIT was lost (R9).
