@@ -4,6 +4,7 @@
 PYTHON ?= python3
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZ_TIME ?= 5s
+SIM_RUNS ?= 6000
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -21,7 +22,7 @@ export GOTOOLCHAIN := local
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 .DELETE_ON_ERROR:
-.PHONY: help install test lint lint-go lint-python test-go fuzz test-unit test-packaging test-cluster \
+.PHONY: help install test lint lint-go lint-python test-go simulate fuzz test-unit test-packaging test-cluster \
 	test-guillotina demo run wheel clean
 
 help:  ## list the targets
@@ -29,7 +30,7 @@ help:  ## list the targets
 
 install: $(LIBRARY)  ## set up .venv: the package (editable), the test requirements, Go where it is needed
 
-test: lint test-go fuzz test-unit test-packaging test-cluster test-guillotina  ## run every test
+test: lint test-go simulate fuzz test-unit test-packaging test-cluster test-guillotina  ## run every test
 
 lint: lint-go lint-python  ## check format, style and types
 
@@ -45,6 +46,9 @@ lint-python: $(LIBRARY)  ## ruff, mypy
 test-go: $(LIBRARY)  ## Go's tests with the race detector
 	@find go -name '*_test.go' | grep -q . || { echo "there is no Go test"; exit 1; }
 	cd go && go test -race ./...
+
+simulate: $(LIBRARY)  ## SIM_RUNS random schedules of a cluster of the real state machine
+	cd go && go test ./internal/coherence -run TestRandomSchedules -v -sim.runs=$(SIM_RUNS)
 
 fuzz: $(LIBRARY)  ## every Go fuzz test for FUZZ_TIME
 	@found=$$(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' go) || { echo "there is no fuzz test"; exit 1; }; \

@@ -185,10 +185,10 @@ func (o *Owner) finish(flights []*flight, values []Result, err error) {
 	for i, f := range flights {
 		r := Result{Err: err}
 		if err == nil {
-			r = values[i]
-			r.Source = Database // whatever the loader says: Own would mean the store
+			r.Value, r.Err = values[i].Value, values[i].Err
 		}
 		if r.Err == nil {
+			r.Source = Database // whatever the loader says: Own would mean the store
 			o.Loads.Add(1)
 			o.Put(f.name, r.Value)
 		} else {

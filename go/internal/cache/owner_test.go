@@ -4,88 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 )
 
-// patience bounds every wait of these tests. None asserts that anything is faster.
-const patience = 20 * time.Second
-
-// eventually waits until what is true.
-func eventually(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
-}
-
-// database is a loader that answers each key with a value, at once unless it is held.
-type database struct {
-	mu     sync.Mutex
-	loads  map[string]int // by key
-	calls  int
-	broken error
-	hold   chan struct{} // answers wait until it is closed; nil: they do not
-	answer func(keys [][]byte, done func([]Result, error))
-}
-
-func newDatabase() *database { return &database{loads: make(map[string]int)} }
-
-func (d *database) Load(keys [][]byte, done func([]Result, error)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.calls++
-	for _, key := range keys {
-		d.loads[string(key)]++
-	}
-	hold, broken, answer := d.hold, d.broken, d.answer
-	go func() {
-		if hold != nil {
-			<-hold
-		}
-		switch {
-		case answer != nil:
-			answer(keys, done)
-		case broken != nil:
-			done(nil, broken)
-		default:
-			done(valuesOf(keys), nil)
-		}
-	}()
-}
-
-func valuesOf(keys [][]byte) []Result {
-	values := make([]Result, len(keys))
-	for i, key := range keys {
-		values[i].Value = valueOf(string(key))
-	}
-	return values
-}
-
-func valueOf(key string) []byte { return []byte("the value of " + key) }
-
-// set changes the database's ways.
-func (d *database) set(f func(d *database)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	f(d)
-}
-
-func (d *database) loadsOf(key string) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.loads[key]
-}
-
-func (d *database) callCount() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.calls
-}
+var roomy = Limits{Flights: 1000, LoadTimeout: patience}
 
 func newOwner(t testing.TB, d *database, limits Limits) *Owner {
 	store := NewStore(1 << 20)
@@ -97,83 +20,252 @@ func newOwner(t testing.TB, d *database, limits Limits) *Owner {
 	return o
 }
 
-var roomy = Limits{Flights: 1000, LoadTimeout: patience}
-
-func names(version uint64, keys ...string) []Name {
-	list := make([]Name, len(keys))
-	for i, key := range keys {
-		list[i] = Name{[]byte(key), version}
-	}
-	return list
-}
-
-func wantResult(t testing.TB, r Result, source Source, value []byte) {
-	t.Helper()
-	if r.Err != nil || r.Source != source || string(r.Value) != string(value) {
-		t.Errorf("got %q from %d with error %v, want %q from %d", r.Value, r.Source, r.Err, value, source)
-	}
+// asks asks an owner in the background.
+func asks(ctx context.Context, o *Owner, wanted []Name) <-chan []Result {
+	answer := make(chan []Result, 1)
+	go func() { answer <- o.Get(ctx, wanted) }()
+	return answer
 }
 
 func TestOwnerLoadsOnceForAllWhoAsk(t *testing.T) {
-	d := newDatabase()
-	d.hold = make(chan struct{})
+	d := &database{}
 	o := newOwner(t, d, roomy)
 	const askers = 100
-	results := make([]Result, askers)
-	var wg sync.WaitGroup
-	for i := range askers {
-		wg.Go(func() { results[i] = o.Get(t.Context(), names(2, "a"))[0] })
+	var answers []<-chan []Result
+	for range askers {
+		answers = append(answers, asks(t.Context(), o, names(2, "a")))
 	}
 	eventually(t, "all but one wait for a load under way", func() bool { return o.Shared.Load() == askers-1 })
-	close(d.hold)
-	wg.Wait()
-	if n := d.loadsOf("a"); n != 1 || o.Loads.Load() != 1 {
-		t.Errorf("%d loads, %d counted; want 1", n, o.Loads.Load())
-	}
+	d.call(t, 0).give("v")
 	sources := make(map[Source]int)
-	for _, r := range results {
+	for _, answer := range answers {
+		r := within(t, answer)[0]
 		sources[r.Source]++
-		if string(r.Value) != string(valueOf("a")) {
-			t.Fatalf("got %q, %v", r.Value, r.Err)
-		}
+		wantResult(t, r, r.Source, "v")
 	}
-	if sources[Database] != 1 || sources[Shared] != askers-1 {
-		t.Errorf("sources are %v", sources)
+	if sources[Database] != 1 || sources[Shared] != askers-1 || d.count() != 1 || o.Loads.Load() != 1 {
+		t.Errorf("sources %v, %d calls, %d loads counted", sources, d.count(), o.Loads.Load())
 	}
-	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, valueOf("a"))
+	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, "v")
 }
 
 func TestOwnerLoadsAllThatIsMissingInOneCall(t *testing.T) {
-	d := newDatabase()
+	d := &database{respond: give}
 	o := newOwner(t, d, roomy)
 	o.Put(Name{[]byte("b"), 2}, []byte("there already"))
 	results := o.Get(t.Context(), names(2, "a", "b", "c", "a"))
 	wantResult(t, results[0], Database, valueOf("a"))
-	wantResult(t, results[1], Own, []byte("there already"))
+	wantResult(t, results[1], Own, "there already")
 	wantResult(t, results[2], Database, valueOf("c"))
 	wantResult(t, results[3], Shared, valueOf("a"))
-	if d.callCount() != 1 || d.loadsOf("a") != 1 || d.loadsOf("b") != 0 {
-		t.Errorf("%d calls of the loader, for %v", d.callCount(), d.loads)
+	if d.count() != 1 || d.loadsOf("a") != 1 || d.loadsOf("b") != 0 {
+		t.Errorf("%d calls, %d for a, %d for b", d.count(), d.loadsOf("a"), d.loadsOf("b"))
 	}
 }
 
+// A write renames the key while it is loaded. Who asks under the new name neither shares the
+// load nor finds its value (R1), in whatever order the answers come.
 func TestOwnerStoresUnderTheNameThatWasAskedFor(t *testing.T) {
-	d := newDatabase()
-	d.hold = make(chan struct{})
-	o := newOwner(t, d, roomy)
-	old := make(chan []Result)
-	go func() { old <- o.Get(context.Background(), names(2, "a")) }()
-	eventually(t, "the load is under way", func() bool { return d.callCount() == 1 })
-	// A write has renamed the key meanwhile: who asks under the new name must not get the old
-	// load's value (R1).
-	d.set(func(d *database) { d.hold = nil })
-	wantResult(t, o.Get(t.Context(), names(4, "a"))[0], Database, valueOf("a"))
-	close(d.hold0())
-	<-old
-	if d.loadsOf("a") != 2 {
-		t.Errorf("%d loads of two names, want 2", d.loadsOf("a"))
+	for _, newerFirst := range []bool{false, true} {
+		d := &database{}
+		o := newOwner(t, d, roomy)
+		old := asks(t.Context(), o, names(2, "a"))
+		d.call(t, 0)
+		renamed := asks(t.Context(), o, names(4, "a"))
+		d.call(t, 1)
+		order := []int{0, 1}
+		if newerFirst {
+			order = []int{1, 0}
+		}
+		for _, i := range order {
+			d.call(t, i).give([]string{"old", "new"}[i])
+		}
+		wantResult(t, within(t, old)[0], Database, "old")
+		wantResult(t, within(t, renamed)[0], Database, "new")
+		for version, value := range map[uint64]string{2: "old", 4: "new"} {
+			if got, ok := o.store.Get([]byte("a"), version, nil); ok && string(got) != value {
+				t.Errorf("version %d is %q", version, got)
+			}
+		}
 	}
-	if o.store.Has([]byte("a"), 3) || o.store.Has([]byte("a"), 0) {
-		t.Error("the value lies under a name that nobody asked for")
+}
+
+func TestOwnerWhoGivesUpLeavesTheLoadToTheOthers(t *testing.T) {
+	d := &database{}
+	o := newOwner(t, d, roomy)
+	ctx, giveUp := context.WithCancel(t.Context())
+	leader := asks(ctx, o, names(2, "a"))
+	d.call(t, 0)
+	other := asks(t.Context(), o, names(2, "a"))
+	eventually(t, "the other one waits too", func() bool { return o.Shared.Load() == 1 })
+	giveUp()
+	if r := within(t, leader)[0]; !errors.Is(r.Err, context.Canceled) {
+		t.Errorf("who gave up got %v", r.Err)
+	}
+	d.call(t, 0).give("v")
+	wantResult(t, within(t, other)[0], Shared, "v")
+	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, "v")
+	if d.count() != 1 {
+		t.Errorf("%d loads", d.count())
+	}
+}
+
+func TestOwnerFailedLoads(t *testing.T) {
+	broken := errors.New("the database is on fire")
+	for what, answer := range map[string]func(c *call){
+		"an error for all":     func(c *call) { c.done(nil, broken) },
+		"an error for a key":   func(c *call) { c.done([]Result{{Err: broken}}, nil) },
+		"too few values":       func(c *call) { c.give() },
+		"too many values":      func(c *call) { c.give("v", "w") },
+		"an error with values": func(c *call) { c.done([]Result{{Value: []byte("v")}}, broken) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			d := &database{}
+			o := newOwner(t, d, roomy)
+			one, two := asks(t.Context(), o, names(2, "a")), asks(t.Context(), o, names(2, "a"))
+			eventually(t, "both wait", func() bool { return o.Shared.Load() == 1 })
+			answer(d.call(t, 0))
+			if a, b := within(t, one)[0], within(t, two)[0]; a.Err == nil || b.Err == nil || a.Source != Nowhere {
+				t.Errorf("got %v and %v, want errors", a, b)
+			}
+			if o.Failed.Load() != 1 || o.Loads.Load() != 0 {
+				t.Errorf("%d failed and %d loaded, want 1 and 0", o.Failed.Load(), o.Loads.Load())
+			}
+			// It is not kept: the next one loads again.
+			again := asks(t.Context(), o, names(2, "a"))
+			d.call(t, 1).give("v")
+			wantResult(t, within(t, again)[0], Database, "v")
+		})
+	}
+}
+
+func TestOwnerOneFailedKeyDoesNotHarmTheOthers(t *testing.T) {
+	d := &database{respond: func(c *call) {
+		c.done([]Result{{Err: errors.New("no")}, {Value: []byte("v"), Source: Own}}, nil)
+	}}
+	o := newOwner(t, d, roomy)
+	results := o.Get(t.Context(), names(2, "a", "b"))
+	if results[0].Err == nil {
+		t.Errorf("got %q for the key that failed", results[0].Value)
+	}
+	// Whatever a loader says of the source: it was a load.
+	wantResult(t, results[1], Database, "v")
+}
+
+func TestOwnerLoadHasADeadline(t *testing.T) {
+	d := &database{}
+	o := newOwner(t, d, Limits{Flights: 10, LoadTimeout: 20 * time.Millisecond})
+	if r := o.Get(t.Context(), names(2, "a"))[0]; !errors.Is(r.Err, ErrTimeout) {
+		t.Errorf("got %v, want %v", r.Err, ErrTimeout)
+	}
+	// The answer that comes late is nobody's, and harms nothing.
+	d.call(t, 0).give("late")
+	if o.store.Has([]byte("a"), 2) {
+		t.Error("what came after the deadline was stored")
+	}
+	again := asks(t.Context(), o, names(2, "a"))
+	d.call(t, 1).give("v")
+	if r := within(t, again)[0]; r.Err == nil && string(r.Value) != "v" {
+		t.Errorf("got %q", r.Value)
+	}
+}
+
+func TestOwnerTakesTheFirstOfTwoAnswers(t *testing.T) {
+	d := &database{respond: func(c *call) {
+		c.give("first")
+		c.give("second")
+		c.done(nil, errors.New("third"))
+	}}
+	o := newOwner(t, d, roomy)
+	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Database, "first")
+	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, "first")
+}
+
+func TestOwnerRefusesMoreLoadsThanItsLimit(t *testing.T) {
+	d := &database{}
+	o := newOwner(t, d, Limits{Flights: 2, LoadTimeout: patience})
+	both := asks(t.Context(), o, names(2, "a", "b"))
+	held := d.call(t, 0)
+	if r := o.Get(t.Context(), names(2, "c"))[0]; !errors.Is(r.Err, ErrOverload) {
+		t.Errorf("got %v, want %v", r.Err, ErrOverload)
+	}
+	joins := asks(t.Context(), o, names(2, "a")) // who joins a load adds none
+	eventually(t, "it joins", func() bool { return o.Shared.Load() == 1 })
+	held.give("v", "w")
+	within(t, both)
+	wantResult(t, within(t, joins)[0], Shared, "v")
+	d.respond = give
+	wantResult(t, o.Get(t.Context(), names(2, "c"))[0], Database, valueOf("c"))
+}
+
+func TestOwnerCloseEndsAllWaits(t *testing.T) {
+	d := &database{}
+	o := newOwner(t, d, roomy)
+	leader, other := asks(t.Context(), o, names(2, "a")), asks(t.Context(), o, names(2, "a"))
+	eventually(t, "both wait", func() bool { return o.Shared.Load() == 1 })
+	o.Close()
+	for _, r := range []Result{within(t, leader)[0], within(t, other)[0], o.Get(t.Context(), names(2, "b"))[0]} {
+		if !errors.Is(r.Err, ErrClosed) {
+			t.Errorf("got %v, want %v", r.Err, ErrClosed)
+		}
+	}
+	d.call(t, 0).give("late")
+	o.Close()
+}
+
+func TestOwnerCached(t *testing.T) {
+	o := newOwner(t, &database{}, roomy)
+	for _, key := range []string{"a", "b", "c"} {
+		o.Put(Name{[]byte(key), 2}, []byte("1234"))
+	}
+	for _, c := range []struct {
+		wanted []Name
+		budget int
+		want   int // results; -1: not all are there
+	}{
+		{names(2, "a", "b", "c"), 100, 3},
+		{names(2, "a", "b", "c"), 12, 3},
+		{names(2, "a", "b", "c"), 5, 2}, // the one that exceeds the budget is the last
+		{names(2, "a", "b", "c"), 0, 1}, // never none, or the asker would not come further
+		{names(2, "a", "x", "c"), 100, -1},
+		{names(2, "a", "x"), 0, 1}, // what is past the budget is not looked for
+		{names(4, "a"), 100, -1},
+	} {
+		results, ok := o.Cached(c.wanted, c.budget)
+		if ok != (c.want >= 0) || ok && len(results) != c.want {
+			t.Errorf("%d names with budget %d: %d results, %v", len(c.wanted), c.budget, len(results), ok)
+		}
+		for _, r := range results {
+			wantResult(t, r, Own, "1234")
+		}
+	}
+}
+
+func TestOwnerForgetsAfterItsTTL(t *testing.T) {
+	d := &database{respond: give}
+	store, clock := testStore(t, 1<<20)
+	o := NewOwner(store, d, time.Hour, roomy)
+	clock.now = time.Now().UnixNano()
+	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Database, valueOf("a"))
+	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, valueOf("a"))
+	clock.now += int64(2 * time.Hour)
+	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Database, valueOf("a"))
+}
+
+func TestOwnerInManyHands(t *testing.T) {
+	d := &database{respond: give}
+	o := newOwner(t, d, roomy)
+	var answers []<-chan []Result
+	for i := range 200 {
+		a, b := fmt.Sprint(i%7), fmt.Sprint(i%5)
+		answers = append(answers, asks(t.Context(), o, names(uint64(i%3)*2, a, b)))
+	}
+	for i, answer := range answers {
+		results := within(t, answer)
+		wantResult(t, results[0], results[0].Source, valueOf(fmt.Sprint(i%7)))
+		wantResult(t, results[1], results[1].Source, valueOf(fmt.Sprint(i%5)))
+	}
+	if left := len(o.flights); left != 0 {
+		t.Errorf("%d loads are left over", left)
 	}
 }

@@ -1,0 +1,356 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+)
+
+// network is the way to peers: each address has a function that answers.
+type network struct {
+	mu    sync.Mutex
+	peers map[string]func(names []Name) ([]Result, error)
+	asked map[string][]int // address: how many names each question had
+	puts  []string         // address, key, version and value
+}
+
+func (n *network) Get(_ context.Context, address string, names []Name) ([]Result, error) {
+	n.mu.Lock()
+	n.asked[address] = append(n.asked[address], len(names))
+	answer := n.peers[address]
+	n.mu.Unlock()
+	if answer == nil {
+		return nil, errors.New("nobody is there")
+	}
+	return answer(names)
+}
+
+func (n *network) Put(address string, name Name, value []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.puts = append(n.puts, fmt.Sprintf("%s %s %d %s", address, name.Key, name.Version, value))
+}
+
+func (n *network) questions(address string) []int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.asked[address])
+}
+
+// newGroup returns a group that has 8 MiB and, unless told otherwise, whose loads and peers
+// answer at once.
+func newGroup(t testing.TB, cfg Config, d *database) (*Group, *network) {
+	t.Helper()
+	if d == nil {
+		d = &database{respond: give}
+	}
+	n := &network{peers: make(map[string]func([]Name) ([]Result, error)), asked: make(map[string][]int)}
+	cfg.Size, cfg.Limits = 8<<20, roomy
+	g, err := New(cfg, n, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	return g, n
+}
+
+// withPeers makes a ring of the group and peers that have every value in memory.
+func withPeers(t testing.TB, g *Group, n *network, peers ...string) {
+	t.Helper()
+	for _, address := range peers {
+		n.peers[address] = func(names []Name) ([]Result, error) {
+			results := make([]Result, len(names))
+			for i, name := range names {
+				results[i] = Result{Value: []byte(valueOf(string(name.Key))), Source: Peer}
+			}
+			return results, nil
+		}
+	}
+	if err := g.SetPeers(peers); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keysOf returns count keys that belong to an address; "" is the group itself.
+func keysOf(g *Group, address string, count int) (keys []string) {
+	for i := 0; len(keys) < count; i++ {
+		if key := fmt.Sprintf("key %d", i); g.Owner([]byte(key)) == address {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func wantLookup(t testing.TB, g *Group, name Name, source Source, value string) {
+	t.Helper()
+	buf := make([]byte, 1024)
+	n, from := g.Lookup(name, buf)
+	if from != source || string(buf[:n]) != value {
+		t.Errorf("%q version %d: %q from %d, want %q from %d", name.Key, name.Version, buf[:n], from, value, source)
+	}
+}
+
+func TestGroupSources(t *testing.T) {
+	d := &database{respond: give}
+	g, n := newGroup(t, Config{Address: "self:1"}, d)
+	withPeers(t, g, n, "peer:1")
+	own, theirs := keysOf(g, "", 3), keysOf(g, "peer:1", 3)
+
+	for _, together := range []bool{false, true} {
+		mine, other := own[0], theirs[0]
+		wanted := names(2, mine, other)
+		if together {
+			mine, other = own[1], theirs[1]
+			wanted = names(2, mine, other)
+		}
+		get := func() []Result {
+			if together {
+				return g.Get(t.Context(), wanted)
+			}
+			return append(g.Get(t.Context(), wanted[:1]), g.Get(t.Context(), wanted[1:])...)
+		}
+		wantLookup(t, g, wanted[0], Nowhere, "")
+		results := get()
+		wantResult(t, results[0], Database, valueOf(mine))
+		wantResult(t, results[1], Peer, valueOf(other))
+		wantLookup(t, g, wanted[0], Own, valueOf(mine))
+		wantLookup(t, g, wanted[1], Hot, valueOf(other))
+		results = get()
+		wantResult(t, results[0], Own, valueOf(mine))
+		wantResult(t, results[1], Hot, valueOf(other))
+	}
+	if loaded, shared, failed := g.Loads(); loaded != 2 || shared != 0 || failed != 0 || g.PeerLoads.Load() != 2 {
+		t.Errorf("%d loaded, %d shared, %d failed, %d from peers", loaded, shared, failed, g.PeerLoads.Load())
+	}
+}
+
+func TestGroupLookupTellsTheLengthOfWhatDoesNotFit(t *testing.T) {
+	g, _ := newGroup(t, Config{Address: "self:1"}, nil)
+	g.Keep(Name{[]byte("a"), 2}, []byte("12345"))
+	buf := []byte("....")
+	if n, source := g.Lookup(Name{[]byte("a"), 2}, buf); n != 5 || source != Own || string(buf) != "...." {
+		t.Errorf("got %d, %d, %q", n, source, buf)
+	}
+}
+
+func TestGroupAsksEachPeerOnceForManyNames(t *testing.T) {
+	d := &database{respond: give}
+	g, n := newGroup(t, Config{Address: "self:1"}, d)
+	withPeers(t, g, n, "b:1", "c:1")
+	wanted := slices.Concat(keysOf(g, "", 20), keysOf(g, "b:1", 30), keysOf(g, "c:1", 40))
+	for i, r := range g.Get(t.Context(), names(2, wanted...)) {
+		wantResult(t, r, r.Source, valueOf(wanted[i]))
+	}
+	if b, c := n.questions("b:1"), n.questions("c:1"); !slices.Equal(b, []int{30}) || !slices.Equal(c, []int{40}) || d.count() != 1 {
+		t.Errorf("b was asked for %v, c for %v, the database %d times", b, c, d.count())
+	}
+	// What is here now is not asked for again.
+	g.Get(t.Context(), names(2, append(wanted, "another")...))
+	if b, c := len(n.questions("b:1")), len(n.questions("c:1")); b+c > 3 || d.count() > 2 {
+		t.Errorf("b was asked %d times, c %d times, the database %d times", b, c, d.count())
+	}
+}
+
+func TestGroupAPeerThatFailsCostsALoadAndNoError(t *testing.T) {
+	for what, answer := range map[string]func([]Name) ([]Result, error){
+		"an error":        func([]Name) ([]Result, error) { return nil, errors.New("no") },
+		"a deadline":      func([]Name) ([]Result, error) { return nil, context.DeadlineExceeded },
+		"too few":         func(n []Name) ([]Result, error) { return make([]Result, len(n)-1), nil },
+		"too many":        func(n []Name) ([]Result, error) { return make([]Result, len(n)+1), nil },
+		"an error for it": func(n []Name) ([]Result, error) { return slices.Repeat([]Result{{Err: errors.New("no")}}, len(n)), nil },
+	} {
+		t.Run(what, func(t *testing.T) {
+			g, n := newGroup(t, Config{Address: "self:1"}, nil)
+			withPeers(t, g, n, "peer:1")
+			n.peers["peer:1"] = answer
+			keys := keysOf(g, "peer:1", 3)
+			wantResult(t, g.Get(t.Context(), names(2, keys[0]))[0], Database, valueOf(keys[0]))
+			for i, r := range g.Get(t.Context(), names(2, keys[1:]...)) {
+				wantResult(t, r, Database, valueOf(keys[1:][i]))
+			}
+			if g.PeerErrors.Load() != 3 || g.PeerLoads.Load() != 0 {
+				t.Errorf("%d errors and %d loads of peers", g.PeerErrors.Load(), g.PeerLoads.Load())
+			}
+			wantLookup(t, g, names(2, keys[0])[0], Own, valueOf(keys[0]))
+		})
+	}
+}
+
+func TestGroupSomeNamesOfAPeerFail(t *testing.T) {
+	g, n := newGroup(t, Config{Address: "self:1"}, nil)
+	withPeers(t, g, n, "peer:1")
+	n.peers["peer:1"] = func(names []Name) ([]Result, error) {
+		return []Result{{Value: []byte("v"), Source: Peer}, {Err: errors.New("no")}}, nil
+	}
+	keys := keysOf(g, "peer:1", 2)
+	results := g.Get(t.Context(), names(2, keys...))
+	wantResult(t, results[0], Peer, "v")
+	wantResult(t, results[1], Database, valueOf(keys[1]))
+}
+
+func TestGroupALoadThatFailsIsAnError(t *testing.T) {
+	d := &database{respond: func(c *call) { c.done(nil, errors.New("no")) }}
+	g, _ := newGroup(t, Config{Address: "self:1"}, d)
+	for _, wanted := range [][]Name{names(2, "a"), names(2, "a", "b")} {
+		for _, r := range g.Get(t.Context(), wanted) {
+			if r.Err == nil || r.Source != Nowhere {
+				t.Errorf("got %q from %d", r.Value, r.Source)
+			}
+		}
+	}
+}
+
+func TestGroupEmptyValues(t *testing.T) {
+	d := &database{respond: func(c *call) { c.give(make([]string, len(c.keys))...) }}
+	g, n := newGroup(t, Config{Address: "self:1"}, d)
+	withPeers(t, g, n, "peer:1")
+	n.peers["peer:1"] = func(names []Name) ([]Result, error) {
+		return slices.Repeat([]Result{{Source: Peer}}, len(names)), nil
+	}
+	own, theirs := keysOf(g, "", 3), keysOf(g, "peer:1", 3)
+	for _, wanted := range [][]Name{names(2, own[0]), names(2, theirs[0]), names(2, own[1], own[2], theirs[1], theirs[2])} {
+		for range 2 {
+			for _, r := range g.Get(t.Context(), wanted) {
+				wantResult(t, r, r.Source, "")
+			}
+		}
+	}
+	wantLookup(t, g, names(2, own[0])[0], Own, "")
+	wantLookup(t, g, names(2, theirs[0])[0], Hot, "")
+}
+
+func TestGroupPutGoesToTheOwnerOnly(t *testing.T) {
+	g, n := newGroup(t, Config{Address: "self:1"}, nil)
+	withPeers(t, g, n, "b:1", "c:1")
+	own, theirs := keysOf(g, "", 1)[0], keysOf(g, "c:1", 1)[0]
+	g.Put(names(2, own)[0], []byte("v"))
+	g.Put(names(2, theirs)[0], []byte("w"))
+	if want := []string{"c:1 " + theirs + " 2 w"}; !slices.Equal(n.puts, want) {
+		t.Errorf("sent %q, want %q", n.puts, want)
+	}
+	wantLookup(t, g, names(2, own)[0], Own, "v")
+	wantLookup(t, g, names(2, theirs)[0], Nowhere, "")
+}
+
+func TestGroupSharesOneQuestionToAPeer(t *testing.T) {
+	g, n := newGroup(t, Config{Address: "self:1"}, nil)
+	withPeers(t, g, n, "peer:1")
+	release := make(chan struct{})
+	n.peers["peer:1"] = func([]Name) ([]Result, error) {
+		<-release
+		return []Result{{Value: []byte("v"), Source: Peer}}, nil
+	}
+	wanted := names(2, keysOf(g, "peer:1", 1)[0])
+	const askers = 20
+	var wg sync.WaitGroup
+	for range askers {
+		wg.Go(func() { wantResult1(t, g.Get(t.Context(), wanted), "v") })
+	}
+	eventually(t, "the peer is asked", func() bool { return len(n.questions("peer:1")) == 1 })
+	close(release)
+	wg.Wait()
+	// Those that came while the question was under way shared it, and are counted; the others
+	// found the hot copy.
+	hits := g.hot.Stats().Hits
+	if _, shared, _ := g.Loads(); int64(shared)+hits < askers-1 || len(n.questions("peer:1")) != 1 {
+		t.Errorf("%d shared, %d hits, %d questions", shared, hits, len(n.questions("peer:1")))
+	}
+}
+
+func wantResult1(t testing.TB, results []Result, value string) {
+	t.Helper()
+	wantResult(t, results[0], results[0].Source, value)
+}
+
+func TestGroupServesWithoutAskingAnyone(t *testing.T) {
+	d := &database{respond: give}
+	g, n := newGroup(t, Config{Address: "self:1"}, d)
+	withPeers(t, g, n, "peer:1")
+	// The asker's ring may differ from ours: the key is the peer's here, and still we load it.
+	wanted := names(2, keysOf(g, "peer:1", 2)...)
+	if _, ok := g.ServeNow(wanted, 1000); ok {
+		t.Error("served what is not there")
+	}
+	for i, r := range g.Serve(t.Context(), wanted) {
+		wantResult(t, r, Database, valueOf(string(wanted[i].Key)))
+	}
+	if results, ok := g.ServeNow(wanted, 1000); !ok || len(results) != 2 {
+		t.Error("what was loaded is not there")
+	}
+	if asked := n.questions("peer:1"); len(asked) > 0 {
+		t.Errorf("the peer was asked for %v", asked)
+	}
+}
+
+func TestGroupInManyHands(t *testing.T) {
+	d := &database{respond: give}
+	g, n := newGroup(t, Config{Address: "self:1"}, d)
+	withPeers(t, g, n, "b:1", "c:1")
+	n.peers["c:1"] = func([]Name) ([]Result, error) { return nil, errors.New("no") }
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for j := range 200 {
+				a, b := fmt.Sprint("key ", (i*j)%50), fmt.Sprint("key ", (i+j)%50)
+				wanted := names(uint64(j/50)*2, a, b)
+				wantResult1(t, g.Get(t.Context(), wanted), valueOf(a))
+				wantResult1(t, g.Get(t.Context(), wanted[1:]), valueOf(b))
+				if j%20 == 0 {
+					g.Put(wanted[0], []byte(valueOf(a)))
+				}
+				if i == 0 && j%50 == 0 {
+					if err := g.SetPeers([]string{"b:1", "c:1", "d:1"}[:j/50]); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestGroupCloseWithReadsUnderWay(t *testing.T) {
+	d := &database{}
+	g, _ := newGroup(t, Config{Address: "self:1"}, d)
+	done := make(chan Result, 2)
+	go func() { done <- g.Get(context.Background(), names(2, "a"))[0] }()
+	go func() { done <- g.Get(context.Background(), names(2, "a", "b"))[0] }()
+	d.call(t, 1)
+	g.Close()
+	for range 2 {
+		if r := within(t, done); !errors.Is(r.Err, ErrClosed) {
+			t.Errorf("got %q, %v", r.Value, r.Err)
+		}
+	}
+	d.call(t, 0).give("late")
+	wantLookup(t, g, names(2, "a")[0], Nowhere, "")
+}
+
+func TestGroupWithoutRoomStillAnswers(t *testing.T) {
+	n := &network{}
+	d := &database{respond: give}
+	g, err := New(Config{Address: "self:1", Size: 0, Limits: roomy}, n, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for range 2 {
+		wantResult(t, g.Get(t.Context(), names(2, "a"))[0], Database, valueOf("a"))
+	}
+	if d.count() != 2 {
+		t.Errorf("%d loads: size 0 is no cache, not an endless one", d.count())
+	}
+}
+
+func BenchmarkGroupLookup(b *testing.B) {
+	g, _ := newGroup(b, Config{Address: "self:1"}, nil)
+	name := Name{[]byte("database/object/0123456789abcdef0123456789abcdef"), 2}
+	g.Keep(name, make([]byte, 1024))
+	buf := make([]byte, 64<<10)
+	for b.Loop() {
+		g.Lookup(name, buf)
+	}
+}

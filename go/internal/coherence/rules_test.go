@@ -1,0 +1,345 @@
+package coherence
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+)
+
+// A machine in standing among members that the test plays.
+type bench struct {
+	t   *testing.T
+	now Time
+	m   *Machine
+	out []Action
+}
+
+const self, anna, berta = Incarnation(100), Incarnation(1), Incarnation(2)
+
+func newBench(t *testing.T) *bench {
+	b := &bench{t: t, now: Time(time.Hour)}
+	nonce := uint64(0)
+	b.m = New(Config{
+		Incarnation: self, Address: "own", Lease: 3 * time.Second,
+		AckTimeout: 100 * time.Millisecond, OrphanAfter: time.Second,
+		Random: func() uint64 { nonce += 1 << 20; return nonce },
+	}, NewTable(make([]uint64, TableHeader+8)), b.now)
+	b.do(func() { b.m.Posted(b.now, nil) })
+	b.read(Joining)
+	b.do(func() { b.m.Elected(b.now, true, nil, nil) })
+	b.do(func() { b.m.OpenTransactions(b.now, "", nil, nil) })
+	b.do(func() { b.m.Entered(b.now, true, nil) })
+	b.read(In)
+	if !b.m.Serves(b.now) {
+		t.Fatalf("not in standing: phase %d", b.m.phase)
+	}
+	b.out = nil
+	return b
+}
+
+func (b *bench) do(f func()) {
+	f()
+	b.out = append(b.out, b.m.Actions()...)
+}
+
+func (b *bench) wait(d time.Duration) {
+	for end := b.now.Add(d); b.now < end; {
+		b.now = b.now.Add(10 * time.Millisecond)
+		b.do(func() { b.m.Tick(b.now) })
+	}
+}
+
+func (b *bench) read(state State, rows ...Row) {
+	rows = append(rows, Row{self, "own", state})
+	b.do(func() { b.m.Reading(b.now, b.now, rows, nil) })
+}
+
+func (b *bench) join(who Incarnation) Row {
+	b.do(func() { b.m.Linked(b.now, who) })
+	return Row{who, "there", In}
+}
+
+// took returns the actions of a kind, and forgets all that were taken so far.
+func (b *bench) took(kind ActionKind) []Action {
+	found := slices.DeleteFunc(slices.Clone(b.out), func(a Action) bool { return a.Kind != kind })
+	b.out = nil
+	return found
+}
+
+func (b *bench) announce(buckets ...uint32) (id EventID) {
+	b.do(func() { id = b.m.Announce(b.now, "db", false, buckets) })
+	return id
+}
+
+func (b *bench) acknowledge(from Incarnation) {
+	var last uint64
+	for _, e := range b.m.members[from].log.entries {
+		last = e.Number
+	}
+	b.do(func() { b.m.Receive(b.now, from, &Message{Kind: Ack, Sequence: last}) })
+}
+
+func (b *bench) hear(from Incarnation, after uint64, entries ...Entry) {
+	b.do(func() { b.m.Receive(b.now, from, &Message{Kind: Events, Sequence: after, Entries: entries}) })
+}
+
+func (b *bench) version(bucket uint32) (uint64, bool) { return b.m.table.Version(bucket) }
+
+func TestACommitWaitsForEveryMember(t *testing.T) {
+	b := newBench(t)
+	b.read(In, b.join(anna), b.join(berta))
+	b.announce(1)
+	b.acknowledge(anna)
+	if len(b.took(Passed)) != 0 {
+		t.Error("passed before berta had acknowledged")
+	}
+	b.acknowledge(berta)
+	if len(b.took(Passed)) != 1 {
+		t.Error("did not pass when all had acknowledged")
+	}
+}
+
+func TestAMemberThatAppearsMeanwhileIsAnnouncedTo(t *testing.T) {
+	b := newBench(t)
+	a := b.join(anna)
+	b.read(In, a)
+	b.announce(1)
+	b.read(In, a, b.join(berta))
+	b.acknowledge(anna)
+	if len(b.took(Passed)) != 0 {
+		t.Error("passed without berta, who is in the reading")
+	}
+	b.acknowledge(berta)
+	if len(b.took(Passed)) != 1 {
+		t.Error("did not pass")
+	}
+}
+
+func TestWhoDoesNotAcknowledgeIsMarkedOutAndOutwaited(t *testing.T) {
+	b := newBench(t)
+	a := b.join(anna)
+	b.read(In, a)
+	b.announce(1)
+	b.took(MarkOut)
+	b.wait(150 * time.Millisecond)
+	if marks := b.took(MarkOut); len(marks) != 1 || marks[0].To != anna {
+		t.Fatalf("marked out: %v", marks)
+	}
+	a.State = Out
+	b.read(In, a)
+	for range 29 {
+		b.wait(100 * time.Millisecond)
+		b.read(In, a)
+	}
+	if len(b.took(Passed)) != 0 {
+		t.Error("passed before a lease was over")
+	}
+	b.wait(300 * time.Millisecond)
+	b.read(In, a)
+	if len(b.took(Passed)) != 1 {
+		t.Error("did not pass after a lease")
+	}
+	b.announce(2)
+	if len(b.took(Passed)) != 1 {
+		t.Error("one that has been out for a lease still costs something")
+	}
+}
+
+func TestWhoIsProvedToHaveEndedCostsNoWait(t *testing.T) {
+	b := newBench(t)
+	b.read(In, b.join(anna))
+	b.announce(1)
+	b.do(func() { b.m.Gone(b.now, anna) })
+	if len(b.took(Passed)) != 1 {
+		t.Error("waits for one that has ended")
+	}
+}
+
+func TestACommitNeedsAFreshReadingWithTheOwnRow(t *testing.T) {
+	b := newBench(t)
+	b.now = b.now.Add(4 * time.Second)
+	b.announce(1)
+	if len(b.took(Passed)) != 0 {
+		t.Error("passed with a reading older than a lease")
+	}
+	b.do(func() { b.m.Reading(b.now, b.now, nil, nil) })
+	if len(b.took(Passed)) != 0 {
+		t.Error("passed with a reading that lacks the own row")
+	}
+	b.read(In)
+	if len(b.took(Passed)) != 1 {
+		t.Error("did not pass with a fresh reading")
+	}
+}
+
+func TestNothingIsServedAfterTheLeaseOrWhenOut(t *testing.T) {
+	b := newBench(t)
+	if b.m.table.Deadline() != b.now.Add(3*time.Second) {
+		t.Errorf("deadline is %d at %d", b.m.table.Deadline(), b.now)
+	}
+	b.do(func() { b.m.Reading(b.now, b.now, nil, errors.New("the database does not answer")) })
+	if b.m.table.Deadline() != b.now.Add(3*time.Second) {
+		t.Error("a failed reading changed the deadline")
+	}
+	b.read(Out)
+	if b.m.table.Deadline() != 0 {
+		t.Error("serves though it is out")
+	}
+}
+
+func TestAnAnnouncedBucketIsInDoubtUntilSettledAndThenRenamed(t *testing.T) {
+	b := newBench(t)
+	before, _ := b.version(1)
+	id := b.announce(1)
+	if _, ok := b.version(1); ok {
+		t.Error("not in doubt after the announcement")
+	}
+	if _, ok := b.version(2); !ok {
+		t.Error("another bucket is in doubt")
+	}
+	b.do(func() { b.m.Settle(b.now, id) })
+	after, ok := b.version(1)
+	if !ok || after == before {
+		t.Errorf("version %d after the settlement, %d before; out of doubt: %v", after, before, ok)
+	}
+	b.do(func() { b.m.Settle(b.now, id) })
+	if again, _ := b.version(1); again != after {
+		t.Error("settled twice, renamed twice")
+	}
+}
+
+func TestAnEventOverAllPutsEverythingInDoubtAndRenamesIt(t *testing.T) {
+	b := newBench(t)
+	before, _ := b.version(3)
+	var id EventID
+	b.do(func() { id = b.m.Announce(b.now, "", true, nil) })
+	if _, ok := b.version(3); ok {
+		t.Error("not in doubt")
+	}
+	b.do(func() { b.m.Settle(b.now, id) })
+	if after, ok := b.version(3); !ok || after == before {
+		t.Error("not renamed")
+	}
+}
+
+func TestOnlyAnUntouchedBucketMayBePushed(t *testing.T) {
+	other := func(n uint64, settled bool, buckets ...uint32) Entry {
+		return Entry{n, Event{ID: EventID{anna, n}, Nonce: 2, Buckets: buckets}, settled}
+	}
+	for name, test := range map[string]struct {
+		before, meanwhile []Entry
+		want              []uint32
+	}{
+		"alone":                      {want: []uint32{1, 2}},
+		"announced meanwhile":        {meanwhile: []Entry{other(1, false, 2)}, want: []uint32{1}},
+		"settled meanwhile":          {meanwhile: []Entry{other(1, true, 2)}, want: []uint32{1}},
+		"open before":                {before: []Entry{other(1, false, 2)}, want: []uint32{1}},
+		"open before, then settled":  {before: []Entry{other(1, false, 2)}, meanwhile: []Entry{{2, other(1, true, 2).Event, true}}, want: []uint32{1}},
+		"settled before":             {before: []Entry{other(1, true, 2)}, want: []uint32{1, 2}},
+		"everything settled between": {meanwhile: []Entry{{1, Event{ID: EventID{anna, 1}, Nonce: 2, All: true}, true}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.read(In, b.join(anna))
+			b.hear(anna, 0, test.before...)
+			id := b.announce(1, 2)
+			b.hear(anna, uint64(len(test.before)), test.meanwhile...)
+			var got []uint32
+			b.do(func() { got = b.m.Settle(b.now, id) })
+			if !slices.Equal(got, test.want) {
+				t.Errorf("pushable %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestEntriesAreTakenOnceAndNotAfterAGap(t *testing.T) {
+	b := newBench(t)
+	b.read(In, b.join(anna))
+	e := Event{ID: EventID{anna, 1}, Nonce: 2, Buckets: []uint32{1}}
+	b.hear(anna, 0, Entry{5, e, false}, Entry{6, e, true})
+	once, _ := b.version(1)
+	b.hear(anna, 0, Entry{5, e, false}, Entry{6, e, true})
+	if again, ok := b.version(1); again != once || !ok {
+		t.Error("a repeated frame was taken again")
+	}
+	b.took(Send)
+	b.hear(anna, 9, Entry{10, Event{ID: EventID{anna, 2}, Nonce: 2, Buckets: []uint32{1}}, false})
+	if _, ok := b.version(1); !ok || len(b.took(Send)) != 0 {
+		t.Error("an entry after a gap was taken or acknowledged")
+	}
+}
+
+func TestAnOrphanStaysInDoubtUntilTheDatabaseSaysItIsOver(t *testing.T) {
+	b := newBench(t)
+	row := b.join(anna)
+	b.read(In, row)
+	b.hear(anna, 0, Entry{1, Event{ID: EventID{anna, 1}, Nonce: 2, Database: "db", Buckets: []uint32{1}}, false})
+	refresh := func(d time.Duration) {
+		b.wait(d)
+		b.read(In, row)
+	}
+	refresh(1500 * time.Millisecond)
+	if asked := b.took(OpenTransactions); len(asked) != 1 || asked[0].Database != "db" {
+		t.Fatalf("asked %v", asked)
+	}
+	b.do(func() { b.m.OpenTransactions(b.now, "db", []string{"7", "8"}, nil) })
+	refresh(time.Second)
+	b.do(func() { b.m.OpenTransactions(b.now, "db", []string{"8", "9"}, nil) })
+	if _, ok := b.version(1); ok {
+		t.Error("settled while a transaction open at its arrival is still open")
+	}
+	refresh(time.Second)
+	b.do(func() { b.m.OpenTransactions(b.now, "db", []string{"9"}, nil) })
+	if _, ok := b.version(1); !ok {
+		t.Error("not settled when it was over")
+	}
+}
+
+func TestALostAnswerIsAnOrphanAtHome(t *testing.T) {
+	b := newBench(t)
+	id := b.announce(1)
+	b.wait(2 * time.Second)
+	if b.read(In); len(b.took(OpenTransactions)) != 0 {
+		t.Error("an own event that goes well was taken for an orphan")
+	}
+	b.do(func() { b.m.Lost(id) })
+	b.wait(time.Second)
+	if len(b.took(OpenTransactions)) != 1 {
+		t.Error("the database was not asked")
+	}
+	b.do(func() { b.m.OpenTransactions(b.now, "db", nil, nil) })
+	if _, ok := b.version(1); !ok {
+		t.Error("not settled when it was over")
+	}
+}
+
+func TestAStarvedProcessBlamesNobody(t *testing.T) {
+	b := newBench(t)
+	b.read(In, b.join(anna))
+	b.announce(1)
+	b.now = b.now.Add(time.Second) // no tick for so long
+	b.do(func() { b.m.Tick(b.now) })
+	if len(b.took(MarkOut)) != 0 {
+		t.Error("marked out another though it was itself that stood still")
+	}
+}
+
+func TestAFullLogMarksOutAndIsNeverAcknowledged(t *testing.T) {
+	b := newBench(t)
+	a := b.join(anna)
+	b.read(In, a)
+	for range maxLog/2 + 1 {
+		b.do(func() { b.m.Settle(b.now, b.m.Announce(b.now, "db", false, []uint32{1})) })
+	}
+	b.took(Passed)
+	b.announce(2)
+	b.acknowledge(anna)
+	if len(b.took(Passed)) != 0 {
+		t.Error("what was dropped counts as acknowledged")
+	}
+	if b.m.members[anna].marked == 0 {
+		t.Error("not marked out")
+	}
+}
