@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from guillotina import app_settings
 from guillotina.component import query_utility
 from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
 from zope.interface import implementer
@@ -20,13 +18,10 @@ from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
 from guillotina_groupcache.loader import Loader, SharedLoads
 from guillotina_groupcache.members import Members
 from guillotina_groupcache.native import Completion, Kind, Missed, Node, Result, Source, unpack, unpack_results
+from guillotina_groupcache.process import described, node_config, process_settings
 
 logger = logging.getLogger("guillotina_groupcache")
 
-#: Buckets of the version table; the same in the whole cluster.
-BUCKETS: Final = 1 << 20
-#: Seconds for which a reading of the members table lets a process serve (R2).
-LEASE: Final = 3.0
 #: Seconds that a commit waits for its announcement: it has to outlast a lease that others are waited for.
 ANNOUNCE_TIMEOUT: Final = 30.0
 #: Seconds that leaving may take: saying bye, and removing the row.
@@ -59,15 +54,15 @@ class GroupcacheUtility:
     async def initialize(self, app: Any = None) -> None:
         if self._node is not None:
             return
-        self.settings = _settings()
+        self.settings = process_settings()
         loop = asyncio.get_running_loop()
-        node = Node(_node_config(self.settings))
+        node = Node(node_config(self.settings))
         self._node, self._loop = node, loop
         loop.add_reader(node.fd, self._drain)
         if self.settings.alone:
             self._members.start()
         metrics.register(self)
-        logger.info("groupcache: %s", _described(self.settings))
+        logger.info("groupcache: %s", described(self.settings))
 
     async def add_database(self, database: Any) -> None:
         """Serve a Guillotina database from now on. The first on PostgreSQL holds the members table."""
@@ -298,31 +293,3 @@ def _finish(waiter: asyncio.Future[Any] | None, value: Any) -> None:
     """Give a waiter its answer, unless it has given up."""
     if waiter is not None and not waiter.done():
         waiter.set_result(value)
-
-
-def _settings() -> settings.Settings:
-    parsed = settings.parse(app_settings.get("groupcache"), os.environ)
-    command = app_settings.get("_command")
-    # `guillotina` without a command, or with one of these, is a server; without either, an ASGI server runs us.
-    return parsed if command in (None, "", "serve", "serve-reload") else parsed.for_command()
-
-
-def _node_config(parsed: settings.Settings) -> dict[str, Any]:
-    return {
-        "listen": str(parsed.listen) if parsed.listen else "",
-        "alone": parsed.alone,
-        "secret": parsed.secret.reveal() if parsed.secret else "",
-        "tls": None if parsed.tls is None else {"cert": parsed.tls.cert, "key": parsed.tls.key, "ca": parsed.tls.ca},
-        "size": parsed.size,
-        "ttl": parsed.ttl,
-        "lease": LEASE,
-        "buckets": BUCKETS,
-    }
-
-
-def _described(parsed: settings.Settings) -> str:
-    if parsed.alone:
-        return "a cache of this process alone"
-    if parsed.listen is None:
-        return f"a client of {len(parsed.peers)} peers"
-    return f"a peer at {parsed.listen}"

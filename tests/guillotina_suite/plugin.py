@@ -18,6 +18,7 @@ from tests.guillotina_suite.services import PostgresImage, RedisImage
 
 APPLICATION = "guillotina_groupcache"
 STRATEGY = "groupcache"
+OTHER_CACHE = "guillotina.contrib.cache"
 EXPECTED_PASSED = 575
 EXPECTED_CACHED = 400
 # Optional parts of Guillotina that store no objects of their own, with requirements of their own (Pillow, a
@@ -43,7 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Put the application into the settings of every test."""
     config.pluginmanager.register(_Count(config), "groupcache-count")
     if not config.getoption("--without-cache"):
-        testing.configure_with(_add_application)
+        application = _Application()
+        config.pluginmanager.register(application, "groupcache-application")
+        testing.configure_with(application.add)
 
 
 def pytest_ignore_collect(collection_path: Any) -> bool | None:
@@ -58,8 +61,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=left_out)
 
 
-def _add_application(settings: dict[str, Any]) -> None:
-    settings["applications"].append(APPLICATION)
+def _brings_its_own_cache(item: pytest.Item) -> bool:
+    """Tell whether a test is one of Guillotina's cache itself: two strategies at once are none."""
+    marks = item.iter_markers(name="app_settings")
+    return any(OTHER_CACHE in mark.args[0].get("applications", ()) for mark in marks)
+
+
+class _Application:
+    """Adds the application to the settings of the tests that do not bring another cache."""
+
+    def __init__(self) -> None:
+        self._wanted = True
+
+    @pytest.hookimpl(tryfirst=True)  # before the fixtures of the test ask for settings
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        self._wanted = not _brings_its_own_cache(item)
+
+    def add(self, settings: dict[str, Any]) -> None:
+        if self._wanted:
+            settings["applications"].append(APPLICATION)
 
 
 class _Count:

@@ -317,7 +317,7 @@ func TestGroupCloseWithReadsUnderWay(t *testing.T) {
 	g, _ := newGroup(t, Config{Address: "self:1"}, d)
 	done := make(chan Result, 2)
 	go func() { done <- g.Get(context.Background(), names(2, "a"))[0] }()
-	go func() { done <- g.Get(context.Background(), names(2, "a", "b"))[0] }()
+	go func() { done <- g.Get(context.Background(), names(2, "b", "c"))[0] }()
 	d.call(t, 1)
 	g.Close()
 	for range 2 {

@@ -1,0 +1,44 @@
+"""How the demo talks: titles, sentences, tables, and the check of what it says."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+WIDTH: Final = 100
+_INDENT: Final = "   "
+
+
+class Untrue(Exception):
+    """What the demo was about to say is not so."""
+
+
+def title(text: str) -> None:
+    """Begin a step."""
+    print(f"\n{text}\n{'-' * len(text)}")
+
+
+def say(text: str) -> None:
+    """Print a paragraph."""
+    print(textwrap.fill(" ".join(text.split()), WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT))
+
+
+def check(true: bool, otherwise: str) -> None:
+    """Raise `Untrue` with `otherwise` unless `true`."""
+    if not true:
+        raise Untrue(otherwise)
+
+
+def table(head: str, columns: Sequence[str], rows: Iterable[tuple[str, Mapping[str, object]]]) -> None:
+    """Print rows, each a name and its values by column; a value that is missing is shown as a point."""
+    rows = list(rows)
+    first = max(len(head), *(len(name) for name, _ in rows))
+    print(f"\n{_INDENT}{head:<{first}}" + "".join(f"  {column:>{_width(column)}}" for column in columns))
+    for name, values in rows:
+        cells = (f"  {values.get(column) or '.':>{_width(column)}}" for column in columns)
+        print(f"{_INDENT}{name:<{first}}" + "".join(cells))
+
+
+def _width(column: str) -> int:
+    return max(len(column), 6)

@@ -1,0 +1,78 @@
+"""Where a read came from, by the differences of a node's counters before and after it.
+
+A GET reads more than the object: first the container and its registry, always the same two keys. So does
+`@cache-stats`, which reads nothing else. What an item itself cost is the difference between the two.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final
+
+from demo.cluster import CONTAINER, Cluster, Node, NodeError, Response
+
+#: The counters under `hits` and `bypasses` in @cache-stats, as the demo's columns.
+COLUMNS: Final = {
+    "own": "own memory",
+    "hot": "hot copy",
+    "peer": "peer",
+    "shared": "waited",
+    "database": "database",
+    "bypass": "bypass",
+}
+
+#: Not shown where they are 0: a load of another request that was waited for, and a read past the cache.
+RARE: Final = ("shared", "bypass")
+
+#: Without it an item's GET reads a second object, the annotation of its Dublin Core behavior.
+_ITEM_ONLY: Final = "?omit=guillotina.behaviors.dublincore.IDublinCore"
+
+
+def item_path(id_: str) -> str:
+    """The path at which a GET reads the container, its registry and the item, and nothing else."""
+    return f"{CONTAINER}/{id_}{_ITEM_ONLY}"
+
+
+def counters(cluster: Cluster, node: Node) -> dict[str, Any]:
+    """A node's statistics, asked through another node, which the library answers without any read.
+
+    Asked directly the node would read the container for this very request, and count it.
+    """
+    for observer in cluster.nodes:
+        if observer is not node and observer.is_running():
+            for stats in observer.http.stats(cluster=True)["peers"]:
+                if stats.get("address") == node.address and "error" not in stats:
+                    found: dict[str, Any] = stats
+                    return found
+    raise NodeError(f"no other node can ask {node.name} for its statistics")
+
+
+def sources(stats: dict[str, Any]) -> Counter[str]:
+    """How many keys came from where since the node's start."""
+    return Counter({**stats["hits"], "bypass": stats["bypasses"]})
+
+
+def warm_up(nodes: Iterable[Node]) -> None:
+    """Let nodes read the container and its registry, so that these come from their memory from now on."""
+    for node in nodes:
+        node.http.stats()
+        node.http.stats()
+
+
+def get_items(cluster: Cluster, node: Node, ids: Iterable[str]) -> tuple[list[Response], Counter[str]]:
+    """GET items at a node, which was warmed up: the answers, and where the items themselves came from."""
+    start = sources(counters(cluster, node))
+    node.http.stats()
+    between = sources(counters(cluster, node))
+    answers = [node.http.get(item_path(id_)) for id_ in ids]
+    found = sources(counters(cluster, node))
+    found.subtract(between)
+    for column, count in between.items():
+        found[column] -= (count - start[column]) * len(answers)
+    return answers, +found
+
+
+def total(cluster: Cluster, counter: str) -> int:
+    """A counter of @cache-stats over all nodes that run."""
+    return sum(counters(cluster, node)[counter] for node in cluster.nodes if node.is_running())

@@ -1,0 +1,129 @@
+"""Steps that the tests of several files take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg2
+
+from demo.cluster import CONTAINER, Cluster, Node, wait_for
+
+T = TypeVar("T")
+
+
+def new(node: Node, id_: str, title: str = "", type_: str = "Item", parent: str = CONTAINER) -> str:
+    """Add an object and give its path."""
+    answer = node.http.post(parent, {"@type": type_, "id": id_, "title": title})
+    assert answer.status == 201, answer
+    return f"{parent}/{id_}"
+
+
+def title(node: Node, path: str) -> str:
+    """The title that a node answers."""
+    answer = node.http.get(path)
+    assert answer.status == 200, (node.name, path, answer)
+    found: str = answer.json()["title"]
+    return found
+
+
+def everywhere(cluster: Cluster, read: Callable[[Node], T], wanted: T) -> None:
+    """Every node must give the same."""
+    for node in cluster.nodes:
+        found = read(node)
+        assert found == wanted, f"{node.name} gives {found!r}, not {wanted!r}"
+
+
+def status_everywhere(cluster: Cluster, path: str, wanted: int) -> None:
+    """Every node must answer with this status."""
+    everywhere(cluster, lambda node: node.http.get(path).status, wanted)
+
+
+def title_everywhere(cluster: Cluster, path: str, wanted: str) -> None:
+    """Every node must answer with this title."""
+    everywhere(cluster, lambda node: title(node, path), wanted)
+
+
+def json_everywhere(cluster: Cluster, path: str, wanted: Any) -> None:
+    """Every node must answer with this JSON."""
+    everywhere(cluster, lambda node: node.http.get(path).json(), wanted)
+
+
+def uid(node: Node, path: str) -> str:
+    """The uid of an object."""
+    found: str = node.http.get(path).json()["@uid"]
+    return found
+
+
+def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """What all these calls give, each made in a thread of its own."""
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return [future.result() for future in [threads.submit(call) for call in calls]]
+
+
+# --- what the add-on for the tests shows
+
+
+def forget_storage_calls(cluster: Cluster) -> None:
+    """Begin to count what is read from the database anew."""
+    for node in cluster.nodes:
+        assert node.http.delete("/@storage-calls").status == 200
+
+
+def storage_calls(cluster: Cluster) -> list[list[Any]]:
+    """What was read from the database since, by any node: the storage's method and its arguments."""
+    return [call for node in cluster.nodes for call in node.http.get("/@storage-calls").json()]
+
+
+def wait_settled(cluster: Cluster) -> None:
+    """Wait until no node knows of an event that is not settled: the writer's word travels after its answer."""
+    for node in cluster.nodes:
+        wait_for(lambda node=node: node.http.stats()["events"]["open"] == 0, f"{node.name} to be settled")
+
+
+@contextmanager
+def held_at_gate(node: Node, path: str, gate: str) -> Iterator[list[Any]]:
+    """Post a request that waits at a gate, run the block meanwhile, and let it go on; its answer is in the list."""
+    answers: list[Any] = []
+    with ThreadPoolExecutor(1) as thread:
+        request = thread.submit(node.http.post, path)
+        try:
+            wait_for(lambda: request.done() or node.http.get(f"/@gate/{gate}").json() == 1, f"gate {gate}")
+            yield answers
+        finally:
+            node.http.post(f"/@gate/{gate}")
+        answers.append(request.result())
+
+
+# --- the database, past Guillotina and the cache
+
+
+@contextmanager
+def database_transaction(cluster: Cluster) -> Iterator[Any]:
+    """A cursor in a transaction of the cluster's database, committed at the end."""
+    connection = psycopg2.connect(cluster.dsn, connect_timeout=10)
+    try:
+        with connection, connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+def change_title(cluster: Cluster, oid: str, old: str, new_: str) -> None:
+    """Change a title in the database behind everyone's back; both must have as many bytes and occur once."""
+    assert len(old.encode()) == len(new_.encode())
+    with database_transaction(cluster) as cursor:
+        cursor.execute(
+            "UPDATE objects SET state = decode(replace(encode(state, 'hex'), %s, %s), 'hex') WHERE zoid = %s",
+            (old.encode().hex(), new_.encode().hex(), oid),
+        )
+        assert cursor.rowcount == 1
+
+
+def is_in_database(cluster: Cluster, oid: str) -> bool:
+    """Whether the objects table has a row with this uid."""
+    with database_transaction(cluster) as cursor:
+        cursor.execute("SELECT 1 FROM objects WHERE zoid = %s", (oid,))
+        return cursor.fetchone() is not None

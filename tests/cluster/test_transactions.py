@@ -1,0 +1,153 @@
+"""Transactions that end otherwise than by a plain commit, and what is asked for before one (R9, R11, R12)."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from demo.cluster import CONTAINER, Cluster
+from tests.cluster.steps import (
+    at_once,
+    change_title,
+    database_transaction,
+    everywhere,
+    held_at_gate,
+    json_everywhere,
+    new,
+    status_everywhere,
+    title,
+    title_everywhere,
+    uid,
+    wait_settled,
+)
+
+
+def test_a_transaction_that_fails_before_its_commit(cluster: Cluster) -> None:
+    item = new(cluster[0], "aborted", "before")
+    title_everywhere(cluster, item, "before")
+    assert cluster[1].http.post(f"{item}/@abort").status == 400
+    title_everywhere(cluster, item, "before")
+
+
+def test_a_commit_that_the_database_refuses(cluster: Cluster) -> None:
+    """It was announced, so it has to be settled (R9), and what was written must not be pushed."""
+    item = new(cluster[0], "refused", "before")
+    with database_transaction(cluster) as cursor:
+        cursor.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger AS"
+            " $$BEGIN IF NEW.id = 'refused' THEN RAISE 'refused'; END IF; RETURN NULL; END$$ LANGUAGE plpgsql;"
+            "CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON objects"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    try:
+        announced = cluster[1].http.stats()["events"]["announced"]
+        assert cluster[1].http.patch(item, {"title": "after"}).status == 500
+        assert cluster[1].http.stats()["events"]["announced"] == announced + 1
+        title_everywhere(cluster, item, "before")
+        wait_settled(cluster)
+        title_everywhere(cluster, item, "before")
+    finally:
+        with database_transaction(cluster) as cursor:
+            cursor.execute("DROP FUNCTION refuse CASCADE")
+    assert cluster[2].http.patch(item, {"title": "after"}).status == 204
+    title_everywhere(cluster, item, "after")
+
+
+def test_a_conflict_is_retried_with_what_the_other_wrote(cluster: Cluster) -> None:
+    for i in range(3):
+        item = new(cluster[0], f"conflict-{i}", "first")
+        title_everywhere(cluster, item, "first")
+        with held_at_gate(cluster[i], f"{item}/@append/conflict-{i}/+appended", f"conflict-{i}") as answers:
+            assert cluster[(i + 1) % 3].http.patch(item, {"title": "second"}).status == 204
+            title_everywhere(cluster, item, "second")
+        (answer,) = answers
+        assert answer.status == 200
+        assert answer.headers["x-retry-transaction-count"] == "1"
+        title_everywhere(cluster, item, "second+appended")
+
+
+def test_writes_of_one_object_at_the_same_time(cluster: Cluster) -> None:
+    item = new(cluster[0], "contended", "none")
+    for i in range(10):
+        texts = [f"round {i} node {j}" for j in range(3)]
+        answers = at_once(
+            [
+                lambda node=node, text=text: node.http.patch(item, {"title": text})
+                for node, text in zip(cluster.nodes, texts, strict=True)
+            ]
+        )
+        written = [text for text, answer in zip(texts, answers, strict=True) if answer.status == 204]
+        assert {answer.status for answer in answers} <= {204, 409}
+        found = title(cluster[0], item)
+        assert found in written
+        title_everywhere(cluster, item, found)
+        # The database itself is the judge: nothing is cached after this.
+        assert cluster[0].http.get(f"{item}/@invalidate-cache").status == 200
+        title_everywhere(cluster, item, found)
+
+
+def test_invalidation_without_a_write(cluster: Cluster) -> None:
+    item = new(cluster[0], "invalidated", "aaaa")
+    oid = uid(cluster[0], item)
+    for i, (old, changed) in enumerate((("aaaa", "bbbb"), ("bbbb", "cccc"), ("cccc", "dddd"))):
+        wait_settled(cluster)
+        title_everywhere(cluster, item, old)
+        change_title(cluster, oid, old, changed)
+        # It comes from the cache, so only the invalidation can make it new.
+        title_everywhere(cluster, item, old)
+        assert cluster[i].http.get(f"{item}/@invalidate-cache").status == 200
+        title_everywhere(cluster, item, changed)
+
+
+def test_invalidation_before_the_commit(cluster: Cluster) -> None:
+    """`content.move` calls `delete_all` before its commit: what is read and cached in between must not stay."""
+    folder = new(cluster[0], "moves", type_="Folder")
+    for i in range(3):
+        old, moved = new(cluster[0], f"old-{i}", f"object {i}", parent=folder), f"{folder}/new-{i}"
+        with held_at_gate(cluster[i], f"{old}/@move/move-{i}/new-{i}", f"move-{i}") as answers:
+            title_everywhere(cluster, old, f"object {i}")
+            status_everywhere(cluster, moved, 404)
+            everywhere(cluster, lambda node: f"old-{i}" in node.http.get(f"{folder}/@ids").json(), True)  # noqa: B023
+        assert answers[0].status == 200
+        status_everywhere(cluster, old, 404)
+        title_everywhere(cluster, moved, f"object {i}")
+        json_everywhere(cluster, f"{folder}/@titles", {f"new-{j}": f"object {j}" for j in range(i + 1)})
+
+
+def test_uncommitted_rows_are_seen_by_their_transaction_alone(cluster: Cluster) -> None:
+    folder = new(cluster[0], "open", type_="Folder")
+    for i in range(3):
+        item = new(cluster[0], f"item-{i}", "committed", parent=folder)
+        title_everywhere(cluster, item, "committed")
+        with held_at_gate(cluster[i], f"{item}/@write-and-abort/open-{i}", f"open-{i}") as answers:
+            title_everywhere(cluster, item, "committed")
+        assert answers[0].status == 400
+        assert answers[0].json()["seen"] == ["uncommitted"] * 3
+        title_everywhere(cluster, item, "committed")
+        everywhere(cluster, lambda node: node.http.get(f"{folder}/@titles").json()[f"item-{i}"], "committed")  # noqa: B023
+
+
+@pytest.fixture
+def late_database(cluster: Cluster, postgres) -> str:
+    """The name of a database that was made through Guillotina while the nodes run."""
+    name = f"late{os.getpid()}"
+    assert cluster[0].http.post("/@storages/more", {"name": name}).status == 200
+    yield name
+    postgres.drop_database(name)
+
+
+def test_a_database_created_at_run_time(cluster: Cluster, late_database: str) -> None:
+    container = f"/{late_database}/c"
+    made = cluster[0].http.post(f"/{late_database}", {"@type": "Container", "id": "c"})
+    assert made.status == 200
+    for item in new(cluster[1], "one", "before", parent=container), f"{CONTAINER}/one":
+        if item.startswith(CONTAINER):
+            new(cluster[1], "one", "before")
+        for i in range(6):
+            assert cluster[i % 3].http.patch(item, {"title": f"title {i}"}).status == 204
+            title_everywhere(cluster, item, f"title {i}")
+    # Objects of the same path in two databases are two.
+    assert cluster[0].http.delete(f"{container}/one").status == 200
+    status_everywhere(cluster, f"{container}/one", 404)
+    title_everywhere(cluster, f"{CONTAINER}/one", "title 5")
