@@ -6,22 +6,20 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
-from guillotina.component import query_utility
 from guillotina.db.interfaces import IPostgresStorage
 from guillotina.exceptions import ConflictError, RestartCommit
 
 from guillotina_groupcache import keys
-from guillotina_groupcache.interfaces import IGroupcacheUtility
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.strategy import GroupcacheStrategy, record_keys
 
-logger = logging.getLogger("guillotina_groupcache")
+if TYPE_CHECKING:
+    from guillotina_groupcache.utility import GroupcacheUtility
 
 #: Descendants of deleted objects that are named one by one; beyond, everything is renamed.
 MAX_DESCENDANTS: Final = 1000
@@ -42,16 +40,19 @@ _PLACES: Final = "SELECT zoid, parent_id, id, of FROM {table} WHERE zoid = ANY($
 _UNANSWERED: Final = ("08", "57P01", "57P02", "57P03")
 
 
-def decorate(storage: Any) -> None:
-    """Make a storage announce what is committed through it. Doing it twice is doing it once."""
+def decorate(storage: Any, utility: GroupcacheUtility) -> None:
+    """Make a storage announce what is committed through it, for as long as it lives.
+
+    Doing it twice is doing it once. After the utility's end a commit that the other processes would have to
+    learn of fails: they could not.
+    """
     if getattr(storage.commit, "announces", False):
         return
     commit = storage.commit
 
     @functools.wraps(commit)
     async def announced_commit(transaction: Any) -> Any:
-        utility = query_utility(IGroupcacheUtility)
-        if utility is None or transaction._db_txn is None:
+        if transaction._db_txn is None:
             return await commit(transaction)
         strategy = transaction._cache
         if not isinstance(strategy, GroupcacheStrategy):
@@ -77,7 +78,7 @@ class Event:
 
 @asynccontextmanager
 async def announced(
-    utility: Any, database: str, changed: Iterable[bytes], everything: bool = False
+    utility: GroupcacheUtility, database: str, changed: Iterable[bytes], everything: bool = False
 ) -> AsyncIterator[Event]:
     """Announce, run the block, and settle however it ends (R9).
 

@@ -14,8 +14,9 @@ BUCKETS: Final = 1 << 20
 #: Seconds for which a reading of the members table lets a process serve (R2).
 LEASE: Final = 3.0
 
-#: Commands of `guillotina` that serve; without a command an ASGI server runs this process.
-_SERVERS: Final = (None, "", "serve", "serve-reload")
+#: Commands of `guillotina` that serve; without a command an ASGI server runs this process. `serve-reload` is none:
+#: it starts Guillotina in itself and in a child, and the child is the server.
+_SERVERS: Final = (None, "", "serve")
 
 
 def process_settings() -> settings.Settings:

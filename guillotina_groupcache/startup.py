@@ -54,10 +54,10 @@ async def database_initialized(event: Any) -> None:
     if storage in _created:
         _created.discard(storage)
         await utility.clear()
-    commit.decorate(storage)
+    commit.decorate(storage, utility)
     _forget_when_closed(utility, event.database)
     if IPostgresStorage.providedBy(storage) and not ICockroachStorage.providedBy(storage):
-        vacuum.decorate(event.database.id, storage)
+        vacuum.decorate(event.database.id, storage, utility)
 
 
 def _forget_when_closed(utility: GroupcacheUtility, database: Any) -> None:

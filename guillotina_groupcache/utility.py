@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -117,7 +118,8 @@ class GroupcacheUtility:
                 waiter.set_exception(GroupcacheError("the cache has ended"))
         self._waiting.clear()
         self._announced.clear()
-        await self._loop.run_in_executor(None, node.close)
+        with ThreadPoolExecutor(1) as executor:  # the loop's own would leave its thread behind
+            await self._loop.run_in_executor(executor, node.close)
 
     async def _leave(self, node: Node) -> None:
         node.leave()
@@ -238,6 +240,8 @@ class GroupcacheUtility:
         """
         node = self._node
         if node is None:
+            if self.settings.alone:
+                return 0  # there is nobody to tell, and nothing cached any more
             raise GroupcacheError("the cache has ended: a commit could not be announced")
         event = node.announce(database, changed, everything)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from guillotina import configure
 from guillotina.component import query_utility
@@ -17,6 +17,9 @@ from guillotina.db.storages import vacuum
 
 from guillotina_groupcache.commit import announced, doomed_keys
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
+
+if TYPE_CHECKING:
+    from guillotina_groupcache.utility import GroupcacheUtility
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -28,7 +31,7 @@ class _Unfinished(Exception):
     """The vacuum did not say whether its DELETE was done, and the row is still there."""
 
 
-def decorate(database: str, storage: Any) -> None:
+def decorate(database: str, storage: Any, utility: GroupcacheUtility) -> None:
     """Make a storage's vacuum announce what it deletes. Doing it twice is doing it once."""
     worker = storage.connection_manager.vacuum
     if worker is None or getattr(worker.vacuum, "announces", False):
@@ -36,10 +39,6 @@ def decorate(database: str, storage: Any) -> None:
     delete = worker.vacuum
 
     async def announced_vacuum(oid: str, table: str) -> None:
-        utility = query_utility(IGroupcacheUtility)
-        if utility is None:
-            await delete(oid, table)
-            return
         async with storage.pool.acquire(timeout=storage._conn_acquire_timeout) as connection:
             doomed, everything = await doomed_keys(connection, database, table, [oid])
         try:

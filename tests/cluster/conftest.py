@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -14,17 +16,20 @@ from tests.postgres import PostgresServer
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
-    """Three nodes with the add-on for the tests. A test leaves them all running."""
+@contextmanager
+def running_cluster(postgres: PostgresServer, **overrides: Any) -> Iterator[Cluster]:
+    """Three nodes over an empty database, with the add-on for the tests and with `overrides`."""
     name = f"groupcache_{os.getpid()}_cluster_{next(_numbers)}"
-    overrides = {
-        "applications": ["guillotina", "guillotina_groupcache", "tests.cluster.addon"],
-        # Databases that are made while the nodes run.
-        "storages": {"more": {"storage": "postgresql", "type": "postgresql", "dsn": postgres.dsn("")}},
-    }
+    overrides["applications"] = ["guillotina", "guillotina_groupcache", "tests.cluster.addon"]
     try:
         with Cluster(postgres.create_database(name), overrides=overrides) as cluster:
             yield cluster
     finally:
         postgres.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
+    """The three nodes of a module. A test leaves them all running and in standing."""
+    with running_cluster(postgres) as cluster:
+        yield cluster

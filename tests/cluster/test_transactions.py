@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-import pytest
-
-from demo.cluster import CONTAINER, Cluster
+from demo.cluster import Cluster
 from tests.cluster.steps import (
     at_once,
     change_title,
@@ -126,28 +122,3 @@ def test_uncommitted_rows_are_seen_by_their_transaction_alone(cluster: Cluster) 
         assert answers[0].json()["seen"] == ["uncommitted"] * 3
         title_everywhere(cluster, item, "committed")
         everywhere(cluster, lambda node: node.http.get(f"{folder}/@titles").json()[f"item-{i}"], "committed")  # noqa: B023
-
-
-@pytest.fixture
-def late_database(cluster: Cluster, postgres) -> str:
-    """The name of a database that was made through Guillotina while the nodes run."""
-    name = f"late{os.getpid()}"
-    assert cluster[0].http.post("/@storages/more", {"name": name}).status == 200
-    yield name
-    postgres.drop_database(name)
-
-
-def test_a_database_created_at_run_time(cluster: Cluster, late_database: str) -> None:
-    container = f"/{late_database}/c"
-    made = cluster[0].http.post(f"/{late_database}", {"@type": "Container", "id": "c"})
-    assert made.status == 200
-    for item in new(cluster[1], "one", "before", parent=container), f"{CONTAINER}/one":
-        if item.startswith(CONTAINER):
-            new(cluster[1], "one", "before")
-        for i in range(6):
-            assert cluster[i % 3].http.patch(item, {"title": f"title {i}"}).status == 204
-            title_everywhere(cluster, item, f"title {i}")
-    # Objects of the same path in two databases are two.
-    assert cluster[0].http.delete(f"{container}/one").status == 200
-    status_everywhere(cluster, f"{container}/one", 404)
-    title_everywhere(cluster, f"{CONTAINER}/one", "title 5")

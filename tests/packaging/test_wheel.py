@@ -14,11 +14,31 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILERS = ("gcc", "clang", "cc", "c++", "g++")
-LOAD_LIBRARY = """
-import pathlib, guillotina_groupcache
-from guillotina_groupcache._native_abi import ffi
-ffi.dlopen(str(pathlib.Path(guillotina_groupcache.__file__).with_name("libgroupcache.so")))
-print(guillotina_groupcache.__file__)
+# A Guillotina application on a real database reads its root twice; prints where the package is and how often
+# a value came from the cache.
+SERVE_A_CACHED_READ = """
+import asyncio, sys
+import guillotina_groupcache
+from guillotina.component import get_utility
+from guillotina.const import ROOT_ID
+from guillotina.factory import make_app
+from guillotina.transactions import transaction
+from guillotina_groupcache.interfaces import IGroupcacheUtility
+
+async def main():
+    app = make_app(loop=asyncio.get_running_loop(), settings={
+        "applications": ["guillotina", "guillotina_groupcache"],
+        "databases": {"db": {"storage": "postgresql", "dsn": sys.argv[1]}},
+    })
+    await app.startup()
+    try:
+        async with transaction(db=app.app.root["db"]) as txn:
+            assert await txn._get(ROOT_ID) == await txn._get(ROOT_ID)
+        print(guillotina_groupcache.__file__, get_utility(IGroupcacheUtility).local_stats()["hits"]["own"])
+    finally:
+        await app.shutdown()
+
+asyncio.run(main())
 """
 
 
@@ -84,13 +104,15 @@ def test_wheel_is_for_every_python_of_a_platform(wheel: Path) -> None:
     assert len(tops) == 2, f"more than the package and its metadata: {tops}"
 
 
-def test_wheel_installs_and_loads_without_go_and_compiler(wheel: Path, tmp_path: Path) -> None:
+def test_wheel_serves_a_cached_read_without_go_and_compiler(wheel: Path, tmp_path: Path, database: str) -> None:
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
     path = path_without(tmp_path / "programs", "go", "gofmt", *COMPILERS)
     run(python, "-m", "pip", "install", wheel, cwd=tmp_path, path=path)
-    loaded_from = run(python, "-I", "-c", LOAD_LIBRARY, cwd=tmp_path, path=path)
-    assert Path(loaded_from.strip().splitlines()[-1]).is_relative_to(tmp_path)
+    said = run(python, "-I", "-c", SERVE_A_CACHED_READ, database, cwd=tmp_path, path=path)
+    served_from, hits = said.strip().splitlines()[-1].rsplit(" ", 1)
+    assert Path(served_from).is_relative_to(tmp_path)
+    assert int(hits) >= 1
 
 
 def test_a_missing_compiler_is_one_line(tmp_path: Path) -> None:

@@ -12,23 +12,24 @@ import (
 // tells another one now and then what it has settled and is told what it lacks; of two that
 // lack nothing and still differ, the younger copies anew.
 
-// maxRecent bounds the settled events that are kept to level others.
-const maxRecent = 4096
+// maxRecent bounds what is kept to level others: settled events, each counted with its buckets.
+const maxRecent = 1 << 16
 
 // levelling is what is kept for that.
 type levelling struct {
-	recent []Event // the last settled events, a ring
-	oldest int     // where the next one goes, once the ring is full
+	recent []Event // the last settled events, oldest first
+	weight int     // events and buckets in recent
 	level  Time    // when to compare next
 }
 
 func (l *levelling) remember(e Event) {
-	if len(l.recent) < maxRecent {
-		l.recent = append(l.recent, e)
-		return
+	l.recent = append(l.recent, e)
+	l.weight += 1 + len(e.Buckets)
+	for l.weight > maxRecent {
+		l.weight -= 1 + len(l.recent[0].Buckets)
+		l.recent[0] = Event{}
+		l.recent = l.recent[1:]
 	}
-	l.recent[l.oldest] = e
-	l.oldest = (l.oldest + 1) % maxRecent
 }
 
 // compare tells a random member in standing what is settled here.

@@ -45,7 +45,7 @@ const (
 	orphanAfter = time.Second
 	// loadTimeout bounds a load, so that a Python that stands still lets its waiters go.
 	loadTimeout = 30 * time.Second
-	// peerTimeout bounds a question to a peer; after it the asker loads for itself.
+	// peerTimeout bounds the wait for each answer of a peer; after it the asker loads for itself.
 	peerTimeout = 2 * time.Second
 	// maxFlights and maxReads bound what is under way at once; beyond, the database is read.
 	maxFlights = 1 << 14
@@ -69,6 +69,12 @@ func parseConfig(text []byte) (Config, error) {
 		return cfg, fmt.Errorf("configuration: lease is %v, allowed is a positive number of seconds", cfg.Lease)
 	}
 	return cfg, nil
+}
+
+// storeSize is what the stores may take: the size less the version table, of which sooner or
+// later every page is used. A size that is small beside the table keeps most of itself.
+func (c *Config) storeSize() int64 {
+	return c.Size - min(int64(c.Buckets)*8, c.Size/4)
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

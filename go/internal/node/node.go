@@ -83,7 +83,7 @@ func (n *Node) open() (err error) {
 		address = "self" // a ring of one
 	}
 	n.group, err = cache.New(cache.Config{
-		Address: address, Alone: n.cfg.Alone, Size: n.cfg.Size, TTL: seconds(n.cfg.TTL),
+		Address: address, Alone: n.cfg.Alone, Size: n.cfg.storeSize(), TTL: seconds(n.cfg.TTL),
 		Limits: cache.Limits{Flights: maxFlights, LoadTimeout: loadTimeout},
 	}, (*peers)(n), (*loader)(n))
 	if err != nil {

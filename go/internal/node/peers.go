@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/transport"
 )
 
 // peers is the node as the cache sees it: the way to the owners of names.
@@ -16,31 +17,42 @@ type peers Node
 var errUnreachable = errors.New("node: the owner cannot be reached")
 
 // Get asks an owner. It asks again for what did not fit the answer, for as long as each
-// answer brings something.
+// answer brings something, and in time. What it could not get is an error each.
 func (p *peers) Get(ctx context.Context, address string, names []cache.Name) ([]cache.Result, error) {
 	n := (*Node)(p)
 	session := n.sessionTo(address)
 	if session == nil || n.breakers.open(address) {
 		return nil, errUnreachable
 	}
-	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
-	defer cancel()
-	var results []cache.Result
+	results := make([]cache.Result, 0, len(names))
 	for len(results) < len(names) {
-		body, err := session.Call(ctx, frameGet, packNames(names[len(results):]))
+		more, err := n.question(ctx, session, names[len(results):])
+		n.breakers.note(address, err)
 		if err != nil {
-			n.breakers.note(address, err)
-			return nil, err
-		}
-		more, err := unpackResults(body)
-		if err != nil || len(more) == 0 {
-			err = errors.Join(errPacked, err)
-			session.Close(err)
-			return nil, err
+			for len(results) < len(names) {
+				results = append(results, cache.Result{Err: err})
+			}
+			break
 		}
 		results = append(results, more...)
 	}
-	n.breakers.note(address, nil)
+	return results, nil
+}
+
+// question asks for names and returns what fits one answer, which is something.
+func (n *Node) question(ctx context.Context, session *transport.Session, names []cache.Name) ([]cache.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	body, err := session.Call(ctx, frameGet, packNames(names))
+	if err != nil {
+		return nil, err
+	}
+	results, err := unpackResults(body)
+	if err != nil || len(results) == 0 || len(results) > len(names) {
+		err = errors.Join(errPacked, err)
+		session.Close(err)
+		return nil, err
+	}
 	return results, nil
 }
 

@@ -1,0 +1,131 @@
+package node
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"guillotina_groupcache/internal/cache"
+)
+
+// patience bounds every wait of these tests. None asserts that anything is faster.
+const patience = 30 * time.Second
+
+// eventually waits until what is true.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// database is what the processes of a test share: objects, the members table, and which
+// transactions are open.
+type database struct {
+	mu     sync.Mutex
+	values map[string]string
+	loads  map[string]int // how often a cache loaded each key
+	rows   map[uint64]memberRow
+	marked []uint64 // who was ever marked out
+	open   map[string]bool
+	broken string // why loads fail; "": they do not
+}
+
+type memberRow struct {
+	Incarnation uint64 `json:"incarnation"`
+	Address     string `json:"address"`
+	State       string `json:"state"`
+}
+
+func newDatabase() *database {
+	return &database{values: make(map[string]string), loads: make(map[string]int),
+		rows: make(map[uint64]memberRow), open: make(map[string]bool)}
+}
+
+// with runs f while nobody else reads or writes.
+func (d *database) with(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f()
+}
+
+// load is a cache's load: counted, and packed as Python packs it.
+func (d *database) load(keys [][]byte) (packed []byte, failed string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var results []cache.Result
+	for _, key := range keys {
+		d.loads[string(key)]++
+		results = append(results, cache.Result{Value: []byte(d.values[string(key)]), Source: cache.Database})
+	}
+	return packResults(results, 1<<30), d.broken
+}
+
+// get is a read without any cache.
+func (d *database) get(key string) (value string) {
+	d.with(func() { value = d.values[key] })
+	return value
+}
+
+func (d *database) loadsOf(key string) (n int) {
+	d.with(func() { n = d.loads[key] })
+	return n
+}
+
+func (d *database) row(who uint64) (row memberRow) {
+	d.with(func() { row = d.rows[who] })
+	return row
+}
+
+// answer executes a question on the members table, as members.py does.
+func (d *database) answer(q question) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	row, there := d.rows[q.Incarnation]
+	switch q.Op {
+	case "read":
+		return form(map[string]any{"rows": slices.Collect(maps.Values(d.rows))})
+	case "post":
+		d.rows[q.Incarnation] = memberRow{q.Incarnation, q.Address, "joining"}
+	case "elect":
+		for who, other := range d.rows {
+			if who != q.Incarnation && (other.State == "in" || other.State == "boot") {
+				return form(map[string]any{"done": false})
+			}
+		}
+		return d.turn(row, there && row.State == "joining", "boot")
+	case "enter":
+		return d.turn(row, there && row.State != "out", "in")
+	case "mark_out":
+		d.marked = append(d.marked, q.Incarnation)
+		return d.turn(row, there, "out")
+	case "remove":
+		delete(d.rows, q.Incarnation)
+	case "open_transactions":
+		return form(map[string]any{"open": slices.Collect(maps.Keys(d.open))})
+	default:
+		return form(map[string]any{"error": "unknown question " + q.Op})
+	}
+	return form(map[string]any{})
+}
+
+func (d *database) turn(row memberRow, may bool, state string) []byte {
+	if may {
+		row.State = state
+		d.rows[row.Incarnation] = row
+	}
+	return form(map[string]any{"done": may, "open": slices.Collect(maps.Keys(d.open))})
+}
+
+func form(answer any) []byte {
+	text, err := json.Marshal(answer)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}

@@ -1,0 +1,335 @@
+package node
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/completion"
+)
+
+// process is a node with a Python beside it: a goroutine that drains the queue, executes the
+// questions and loads from the database of the test.
+type process struct {
+	*Node
+	t   testing.TB
+	db  *database
+	end func()
+
+	mu      sync.Mutex // held by who wants Python to stand still
+	wg      sync.WaitGroup
+	waiting sync.Map // request or event: chan []byte
+	numbers atomic.Uint64
+	notes   sync.Map // lines of the log
+	holds   chan struct{}
+}
+
+type settings map[string]any
+
+// open starts a process in the cluster of a database. It is killed at the end of the test.
+func open(t testing.TB, db *database, changes settings) *process {
+	t.Helper()
+	cfg := settings{"listen": "", "size": 64 << 20, "lease": 2, "buckets": 1 << 16}
+	for name, value := range changes {
+		cfg[name] = value
+	}
+	n, err := Open(form(cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{Node: n, t: t, db: db}
+	stop := make(chan struct{})
+	p.wg.Go(func() { p.python(stop) })
+	p.end = sync.OnceFunc(func() {
+		close(stop)
+		p.wg.Wait()
+		n.Close()
+	})
+	t.Cleanup(p.end)
+	return p
+}
+
+// python serves the queue until stop is closed.
+func (p *process) python(stop chan struct{}) {
+	buf := make([]byte, 1<<16)
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		fds := []unix.PollFd{{Fd: int32(p.FD()), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, 20); err != nil && !errors.Is(err, unix.EINTR) {
+			p.t.Errorf("poll: %v", err)
+			return
+		} else if n <= 0 {
+			continue
+		}
+		p.mu.Lock()
+		n := p.Drain(buf)
+		if n < 0 {
+			buf = make([]byte, -n)
+			n = p.Drain(buf)
+		}
+		for b := append([]byte(nil), buf[:max(n, 0)]...); len(b) > 0; {
+			size := binary.LittleEndian.Uint32(b)
+			p.take(completion.Kind(b[4]), binary.LittleEndian.Uint64(b[8:]), b[16:size:size])
+			b = b[size:]
+		}
+		p.mu.Unlock()
+	}
+}
+
+func (p *process) take(kind completion.Kind, id uint64, payload []byte) {
+	switch kind {
+	case completion.Values, completion.PeerStats, completion.Passed:
+		// Events and requests have numbers of their own.
+		if c, ok := p.waiting.LoadAndDelete(waitKey{kind == completion.Passed, id}); ok {
+			c.(chan []byte) <- payload
+		}
+	case completion.Load:
+		keys, err := unpackKeys(payload)
+		if err != nil {
+			p.t.Errorf("a load of what is no list: %v", err)
+		}
+		if p.holds != nil { // a slow database; the answer never comes
+			return
+		}
+		if packed, failed := p.db.load(keys); failed != "" {
+			p.Loaded(id, nil, errors.New(failed))
+		} else {
+			p.Loaded(id, packed, nil)
+		}
+	case completion.Database:
+		var q question
+		if err := json.Unmarshal(payload, &q); err != nil {
+			p.t.Errorf("a question that is no JSON: %v", err)
+		}
+		if err := p.Answer(id, p.db.answer(q)); err != nil {
+			p.t.Error(err)
+		}
+	case completion.Note:
+		p.notes.Store(string(payload), true)
+	}
+}
+
+// stall makes Python stand still until the returned function is called.
+func (p *process) stall() (goOn func()) {
+	p.mu.Lock()
+	return sync.OnceFunc(p.mu.Unlock)
+}
+
+type waitKey struct {
+	passed bool
+	id     uint64
+}
+
+func (p *process) expect(passed bool, id uint64) chan []byte {
+	c := make(chan []byte, 1)
+	if earlier, ok := p.waiting.LoadOrStore(waitKey{passed, id}, c); ok {
+		return earlier.(chan []byte)
+	}
+	return c
+}
+
+func (p *process) await(what string, c chan []byte) []byte {
+	select {
+	case payload := <-c:
+		return payload
+	case <-time.After(patience):
+		p.t.Errorf("not within %v: %s", patience, what)
+		return nil
+	}
+}
+
+// begin asks for keys; the channel brings the packed answer.
+func (p *process) begin(keys ...string) chan []byte {
+	id := p.numbers.Add(1)
+	c := p.expect(false, id)
+	if err := p.Read(id, packed(keys...)); err != nil {
+		p.t.Error(err)
+	}
+	return c
+}
+
+// read gets keys wherever they are.
+func (p *process) read(keys ...string) []cache.Result {
+	results, err := unpackResults(p.await("a read is answered", p.begin(keys...)))
+	if err != nil || len(results) != len(keys) {
+		p.t.Errorf("%d results for %d keys, %v", len(results), len(keys), err)
+		return make([]cache.Result, len(keys))
+	}
+	return results
+}
+
+// get reads as Python's utility does: from memory, by a read, or the database itself.
+func (p *process) get(key string) string {
+	buf := make([]byte, 64)
+	switch n, _ := p.Lookup([]byte(key), buf); {
+	case n == Bypass:
+		return p.db.get(key)
+	case n >= 0:
+		return string(buf[:n])
+	}
+	r := p.read(key)[0]
+	if r.Source == cache.Nowhere {
+		return p.db.get(key)
+	}
+	return string(r.Value)
+}
+
+// write is a transaction: announce, wait, commit, settle. push gives the value to its owner.
+func (p *process) write(key, value string, push bool) {
+	transaction := fmt.Sprintf("%p %d", p, p.numbers.Add(1))
+	p.db.with(func() { p.db.open[transaction] = true })
+	event := p.announce(key)
+	p.db.with(func() {
+		p.db.values[key] = value
+		delete(p.db.open, transaction)
+	})
+	var pushes []byte
+	if push {
+		pushes = packed(key, value)
+	}
+	if err := p.Settle(event, pushes); err != nil {
+		p.t.Error(err)
+	}
+}
+
+// announce returns when COMMIT may be sent.
+func (p *process) announce(keys ...string) uint64 {
+	// Python's loop cannot take the answer before it has the number.
+	p.mu.Lock()
+	event, err := p.Announce("db", packed(keys...), len(keys) == 0)
+	c := p.expect(true, event)
+	p.mu.Unlock()
+	if err != nil {
+		p.t.Error(err)
+	}
+	p.await("a commit may be sent", c)
+	return event
+}
+
+func (p *process) serves() bool {
+	p.Node.mu.Lock()
+	defer p.Node.mu.Unlock()
+	return p.machine.Serves(now())
+}
+
+// reaches tells how many others are on the ring and can be asked.
+func (p *process) reaches() (n int) {
+	p.Node.mu.Lock()
+	ring := p.ring
+	p.Node.mu.Unlock()
+	for _, address := range ring {
+		if p.sessionTo(address) != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// settled tells whether the process neither waits for a settlement of the key nor bypasses it.
+func (p *process) settled(key string) bool {
+	_, ok := p.name([]byte(key))
+	return ok
+}
+
+func (p *process) incarnationID() uint64 { return uint64(p.incarnation) }
+
+func (p *process) linkCount() int {
+	p.Node.mu.Lock()
+	defer p.Node.mu.Unlock()
+	return len(p.links)
+}
+
+func (p *process) rows() []coherence.Row {
+	p.Node.mu.Lock()
+	defer p.Node.mu.Unlock()
+	return p.machine.Rows()
+}
+
+func packed(elements ...string) (b []byte) {
+	for _, e := range elements {
+		b = appendBytes(b, []byte(e))
+	}
+	return b
+}
+
+// tcpAddress returns a free address of this host.
+func tcpAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func unixAddress(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "gc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return "unix:" + filepath.Join(dir, "s")
+}
+
+// cluster opens processes at addresses and waits until each is in standing and can ask all others.
+func cluster(t testing.TB, db *database, addresses ...string) []*process {
+	t.Helper()
+	var all []*process
+	for _, address := range addresses {
+		all = append(all, open(t, db, settings{"listen": address}))
+	}
+	together(t, all...)
+	return all
+}
+
+func three(t testing.TB, db *database) (a, b, c *process) {
+	t.Helper()
+	all := cluster(t, db, unixAddress(t), unixAddress(t), unixAddress(t))
+	return all[0], all[1], all[2]
+}
+
+func together(t testing.TB, all ...*process) {
+	t.Helper()
+	for i, p := range all {
+		eventually(t, fmt.Sprintf("process %d is in standing and reaches all others", i), func() bool {
+			return p.serves() && p.reaches() == len(all)-1
+		})
+	}
+}
+
+// keyOf returns the nth key, from 0, that belongs to a process.
+func keyOf(p *process, n int) string {
+	for i := 0; ; i++ {
+		if key := fmt.Sprintf("key %d", i); p.group.Owner([]byte(key)) == "" {
+			if n == 0 {
+				return key
+			}
+			n--
+		}
+	}
+}
+
+func wantResult(t testing.TB, r cache.Result, source cache.Source, value string) {
+	t.Helper()
+	if r.Source != source || string(r.Value) != value {
+		t.Errorf("got %.40q from %d, want %.40q from %d", r.Value, r.Source, value, source)
+	}
+}

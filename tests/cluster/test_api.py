@@ -1,0 +1,129 @@
+"""What an operator sees and does: `@cache-stats`, `@cache-clear`, Guillotina's own counters, Prometheus."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from demo.cluster import CONTAINER, Cluster, Node
+from tests.cluster.steps import (
+    change_title,
+    everywhere,
+    new,
+    title,
+    title_everywhere,
+    uid,
+    wait_settled,
+)
+
+COUNTERS = {
+    "gets",
+    "hits",
+    "local_loads",
+    "load_errors",
+    "deduplicated_loads",
+    "peer_loads",
+    "peer_errors",
+    "bypasses",
+    "main",
+    "hot",
+    "events",
+    "buckets_in_doubt",
+}
+
+
+def test_stats_of_this_process_and_of_every_peer(cluster: Cluster) -> None:
+    alone = cluster[0].http.stats()
+    assert alone.keys() >= COUNTERS
+    assert "peers" not in alone
+    together = cluster[0].http.stats(cluster=True)
+    assert together["address"] == cluster[0].address
+    assert {peer["address"] for peer in together["peers"]} == {node.address for node in cluster.nodes[1:]}
+    for peer in together["peers"]:
+        assert peer.keys() >= COUNTERS
+        assert peer["in_standing"]
+
+
+def test_hits_are_counted_by_source(cluster: Cluster) -> None:
+    item = new(cluster[0], "counted")
+    wait_settled(cluster)
+    for node in cluster.nodes:
+        title(node, item)
+        before = node.http.stats()
+        title(node, item)
+        after = node.http.stats()
+        hits = [sum(stats["hits"][source] for source in ("own", "hot")) for stats in (before, after)]
+        assert hits[1] > hits[0]
+        assert after["hits"]["database"] == before["hits"]["database"]
+        assert after["gets"] - before["gets"] == hits[1] - hits[0]
+
+
+def test_guillotinas_own_counters_are_true(cluster: Cluster) -> None:
+    item = new(cluster[0], "with-headers", "some title")
+    assert cluster[0].http.post(f"{CONTAINER}/@cache-clear").status == 200
+    wait_settled(cluster)
+    everywhere(cluster, lambda node: node.http.stats()["in_standing"], True)
+    # The object and its annotation `default` are cold, the way to it is warm.
+    cold, warm = _counters(cluster[0], item), _counters(cluster[0], item)
+    assert cold["misses"] == cold["stored"] == 2
+    assert warm["misses"] == warm["stored"] == 0
+    assert warm["hits"] == cold["hits"] + 2
+    # At another node they come from the owner, or are copies of it: hits as well.
+    assert _counters(cluster[1], item) == warm
+
+
+def _counters(node: Node, path: str) -> dict[str, int]:
+    headers = node.http.get(path, headers={"X-Debug": "1"}).headers
+    return {name: int(headers[f"xg-cache-{name}"]) for name in ("hits", "misses", "stored")}
+
+
+def test_clear_renames_everything_at_every_node(cluster: Cluster) -> None:
+    items = [new(cluster[0], f"cleared-{i}", "aaaa") for i in range(3)]
+    oids = [uid(cluster[0], item) for item in items]
+    for i, (old, changed) in enumerate((("aaaa", "bbbb"), ("bbbb", "cccc"), ("cccc", "dddd"))):
+        wait_settled(cluster)
+        for item, oid in zip(items, oids, strict=True):
+            title_everywhere(cluster, item, old)
+            change_title(cluster, oid, old, changed)
+        for item in items:
+            title_everywhere(cluster, item, old)
+        assert cluster[i].http.post(f"{CONTAINER}/@cache-clear").status == 200
+        for item in items:
+            title_everywhere(cluster, item, changed)
+
+
+@pytest.mark.parametrize(("method", "name"), [("GET", "@cache-stats"), ("POST", "@cache-clear")])
+def test_both_need_the_permission(cluster: Cluster, method: str, name: str) -> None:
+    path = f"{CONTAINER}/{name}"
+    assert cluster[0].http.request(method, path, user=None).status == 401
+    assert cluster[0].http.request(method, path, user="root:wrong").status == 401
+    assert cluster[0].http.request(method, path).status == 200
+
+
+def test_who_may_see_the_container_may_not_see_into_the_cache(cluster: Cluster) -> None:
+    visible = [
+        {"role": "guillotina.Anonymous", "permission": permission, "setting": "Allow"}
+        for permission in ("guillotina.AccessContent", "guillotina.ViewContent")
+    ]
+    assert cluster[0].http.post(f"{CONTAINER}/@sharing", {"roleperm": visible}).status == 200
+    for node in cluster.nodes:
+        assert node.http.get(CONTAINER, user=None).status == 200
+        assert node.http.get(f"{CONTAINER}/@cache-stats", user=None).status == 401
+        assert node.http.post(f"{CONTAINER}/@cache-clear", user=None).status == 401
+
+
+def test_prometheus_metrics(cluster: Cluster) -> None:
+    item = new(cluster[0], "measured")
+    title_everywhere(cluster, item, "")
+    title_everywhere(cluster, item, "")
+    for node in cluster.nodes:
+        text = node.http.get("/@metrics").body.decode()
+        stats = node.http.stats()
+        found = dict(re.findall(r"^(guillotina_groupcache_\S+) (\S+)$", text, re.MULTILINE))
+        assert 0 < float(found["guillotina_groupcache_gets_total"]) <= stats["gets"]
+        for source, count in stats["hits"].items():
+            assert float(found[f'guillotina_groupcache_hits_total{{source="{source}"}}']) <= count
+        assert float(found["guillotina_groupcache_in_standing"]) == 1
+        assert float(found['guillotina_groupcache_items{store="main"}']) == stats["main"]["items"]
+        assert "guillotina_cache_ops_total" in text

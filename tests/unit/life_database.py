@@ -1,0 +1,47 @@
+"""The database, past Guillotina: it is held, so that a test meets something under way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+#: Seconds until what is waited for counts as failed.
+TIMEOUT = 20.0
+
+_WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND (relation = 'objects'::regclass OR locktype = 'advisory')"
+
+
+@asynccontextmanager
+async def locked(dsn: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Nobody reads or writes objects while the block runs, or until what it is given was called."""
+    async with connected(dsn) as connection:
+        await connection.execute("BEGIN; LOCK TABLE objects IN ACCESS EXCLUSIVE MODE")
+
+        async def release() -> None:
+            await connection.execute("ROLLBACK")
+
+        yield release
+
+
+async def blocked(dsn: str, count: int = 1) -> None:
+    """Wait until this many connections of the database wait for such a lock, or for an advisory one."""
+    deadline = time.monotonic() + TIMEOUT
+    async with connected(dsn) as connection:
+        while await connection.fetchval(_WAITING) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {TIMEOUT:.0f} s in vain for {count} who wait for a lock")
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the test's own."""
+    connection = await asyncpg.connect(dsn, timeout=TIMEOUT)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=TIMEOUT)

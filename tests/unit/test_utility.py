@@ -1,0 +1,205 @@
+"""The cache of a process: it starts, serves, and ends with nothing left, whatever is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from guillotina_groupcache.interfaces import GroupcacheError
+from guillotina_groupcache.native import Source
+from guillotina_groupcache.utility import GroupcacheUtility
+from tests.unit.life_app import TIMEOUT, App, add, object_key, running, set_title, title, until
+from tests.unit.life_database import blocked, locked
+from tests.unit.life_script import run_script
+
+#: Threads that a Go runtime may start late: for the collector, a blocked call, a timer.
+LATE_THREADS = 4
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_start_stop_and_start_again(database: str, loop: str) -> None:
+    """Neither a descriptor nor a thread nor a task is left, as a process alone and as a peer."""
+    output = run_script(
+        """
+        import asyncio, json, os, sys, uvloop
+        from demo.cluster import free_port
+        from tests.unit.life_app import add, running, set_title, title
+
+        async def cycle(dsn, number, groupcache):
+            before = asyncio.all_tasks()
+            async with running(dsn, groupcache) as app:
+                oid = await add(app, f"folder-{number}", "Container")
+                await set_title(app, oid, "new")
+                assert await title(app, oid) == "new"
+                assert app.utility.local_stats()["hits"]["own"]
+            left = asyncio.all_tasks() - before
+            # Guillotina does not wait for its own vacuum's end.
+            await asyncio.gather(*left, return_exceptions=True)
+            assert all("Vacuum" in repr(task) for task in left), left
+
+        def left():
+            names = os.listdir("/proc/self/fd")
+            return len(names), len(os.listdir("/proc/self/task"))
+
+        dsn, loop = sys.argv[1:]
+        new_loop = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[loop]
+        counts = []
+        for number in range(5):
+            loop = new_loop()
+            peer = {"listen": f"127.0.0.1:{free_port()}", "peers": []}
+            for i, groupcache in enumerate((None, peer)):
+                loop.run_until_complete(cycle(dsn, 2 * number + i, groupcache))
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+            counts.append(left())
+        print(json.dumps(counts))
+        """,
+        database,
+        loop,
+    )
+    counts = json.loads(output.splitlines()[-1])
+    (descriptors, threads), (descriptors_later, threads_later) = counts[1], counts[4]
+    assert descriptors_later == descriptors, counts
+    assert threads_later <= threads + LATE_THREADS, counts
+
+
+async def test_initialize_and_finalize_twice(database: str) -> None:
+    async with running(database) as app:
+        node = app.utility._node
+        await app.utility.initialize()
+        assert app.utility._node is node
+        await app.utility.finalize()
+        await app.utility.finalize()
+
+
+async def test_before_the_start_and_after_the_end(database: str) -> None:
+    never = GroupcacheUtility()
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        await app.utility.finalize()
+        for utility in (never, app.utility):
+            assert await utility.get(object_key(oid)) == (None, Source.NOWHERE)
+            assert await utility.get_many([object_key(oid)] * 2) == [(None, Source.NOWHERE)] * 2
+            assert utility.local_stats() == {} == await utility.get_stats(cluster=True)
+            assert not utility.serves("db")
+            with pytest.raises(GroupcacheError, match="has ended"):
+                await utility.clear()
+        assert await title(app, oid)
+        with pytest.raises(GroupcacheError, match="has ended"):
+            await set_title(app, oid, "not announced")
+        assert await title(app, oid) != "not announced"
+
+
+async def test_a_thousand_at_once(database: str) -> None:
+    async with running(database, pool_size=2) as app:
+        oids = [await add(app, f"c{i}", "Container") for i in range(5)]
+        await app.utility.clear()
+        loads = app.utility.local_stats()["local_loads"]
+        wanted = [object_key(oid) for oid in oids]
+        found = await asyncio.gather(*(app.utility.get(wanted[i % len(wanted)]) for i in range(1000)))
+        assert [value["zoid"] for value, _ in found] == oids * 200
+        assert app.utility.local_stats()["local_loads"] - loads == len(oids)
+
+
+async def test_a_thousand_at_once_in_doubt(database: str) -> None:
+    """R4: the database is read, and no more often than one after the other."""
+    async with running(database, pool_size=2) as app:
+        oid = await add(app, "c", "Container")
+        with counted_loads(app) as reads:
+            event = await app.utility.announce("db", [object_key(oid)])
+            found = await asyncio.gather(*(app.utility.get(object_key(oid)) for _ in range(1000)))
+            app.utility.settle(event)
+        assert {value["zoid"] for value, _ in found} == {oid}
+        assert {source for _, source in found} == {Source.BYPASS}
+        assert len(reads) <= 2
+
+
+@contextmanager
+def counted_loads(app: App) -> Iterator[list[str]]:
+    """The object ids that are loaded from the database while the block runs."""
+    storage, loaded = app.database.storage, []
+    load = storage.load
+
+    async def counted(txn: object, oid: str) -> object:
+        loaded.append(oid)
+        return await load(txn, oid)
+
+    storage.load = counted
+    try:
+        yield loaded
+    finally:
+        storage.load = load
+
+
+async def test_who_gives_up_leaves_the_load_to_the_others(database: str) -> None:
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        await app.utility.clear()
+        async with locked(database):
+            readers = [asyncio.ensure_future(app.utility.get(object_key(oid))) for _ in range(3)]
+            await blocked(database)
+            readers[0].cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await readers[0]
+        for reader in readers[1:]:
+            value, _ = await asyncio.wait_for(reader, TIMEOUT)
+            assert value["zoid"] == oid
+
+
+async def test_the_end_with_loads_in_flight(database: str) -> None:
+    """They end, and who waits for them is told to read the database."""
+    async with running(database) as app:
+        oids = [await add(app, f"c{i}", "Container") for i in range(20)]
+        await app.utility.clear()
+        wanted = [object_key(oid) for oid in oids]
+        async with locked(database):
+            readers = [asyncio.ensure_future(app.utility.get(key)) for key in wanted * 2]
+            readers.append(asyncio.ensure_future(app.utility.get_many(wanted)))
+            await blocked(database)
+            await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
+            *found, many = await asyncio.wait_for(asyncio.gather(*readers), TIMEOUT)
+        assert set(found) == {(None, Source.NOWHERE)}
+        assert many == [(None, Source.NOWHERE)] * len(wanted)
+
+
+async def test_the_end_with_loads_in_doubt_in_flight(database: str) -> None:
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        await app.utility.announce("db", [object_key(oid)])
+        async with locked(database):
+            readers = [asyncio.ensure_future(app.utility.get(object_key(oid)))]
+            await blocked(database)
+            # Who comes while one runs waits for the next.
+            readers += [asyncio.ensure_future(app.utility.get(object_key(oid))) for _ in range(3)]
+            await asyncio.sleep(0)
+            await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
+            found = await asyncio.wait_for(asyncio.gather(*readers, return_exceptions=True), TIMEOUT)
+        assert found == [(None, Source.NOWHERE)] * 4
+
+
+async def test_the_end_of_the_server_with_a_request_in_flight(database: str) -> None:
+    """The server's own order: utilities, then databases."""
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        await app.utility.clear()
+        async with locked(database) as release:
+            reader = asyncio.ensure_future(title(app, oid))
+            await blocked(database)
+            ending = asyncio.ensure_future(app.utility.finalize())
+            await asyncio.wait_for(ending, TIMEOUT)
+            await release()
+        assert isinstance(await asyncio.wait_for(reader, TIMEOUT), str)
+
+
+async def test_every_waiter_is_forgotten(database: str) -> None:
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        await app.utility.clear()
+        await app.utility.get_many([object_key(oid), object_key("0" * 32)])
+        await app.utility.get_stats(cluster=True)
+        await until(lambda: not app.utility._tasks, "no task")
+        assert not app.utility._waiting and not app.utility._announced
