@@ -153,6 +153,8 @@ class Members:
                 answer = await asyncio.wait_for(self._execute(fields), TIMEOUT)
             except asyncio.CancelledError:
                 raise
+            except LookupError as error:
+                answer = {"error": str(error)}
             except Exception as error:
                 # A statement that was given up may still run: its connection is of no more use.
                 self._disconnect()
@@ -223,7 +225,9 @@ class Members:
         return [name for database in self._storages for name in await self._open_in(database)]
 
     async def _open_in(self, database: str) -> list[str]:
-        storage = self._storages[database]
+        storage = self._storages.get(database)
+        if storage is None:
+            raise LookupError(f"the database {database!r} is not served by this process")
         if storage is self._table:
             rows = await self._statement(_OPEN, storage.objects_table_name)
         else:

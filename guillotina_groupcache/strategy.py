@@ -87,7 +87,7 @@ class GroupcacheStrategy(BaseCache):
             self._stored += 1
 
     def _saw(self, value: Any) -> Any:
-        if isinstance(value, dict):
+        if value is not None and not isinstance(value, (str, int, list)):
             self.seen[value["zoid"]] = value
         return value
 
@@ -130,8 +130,7 @@ class GroupcacheStrategy(BaseCache):
         variant: Any = None,
     ) -> None:
         """What Guillotina has loaded by itself is not stored: its version was not taken before the load (R1)."""
-        if not isinstance(value, (str, int, list)) and value is not None:
-            self.seen[value["zoid"]] = value
+        self._saw(value)
 
     # --- what somebody asks to invalidate
 

@@ -193,7 +193,9 @@ class GroupcacheUtility:
 
     async def _bypass(self, key: bytes) -> tuple[Any, Source]:
         try:
-            return await self._shared.get(key), Source.BYPASS
+            value = await self._shared.get(key)
+            # Rows cannot be changed; a list is everyone's own.
+            return list(value) if isinstance(value, list) else value, Source.BYPASS
         except Exception as error:
             # Guillotina's own load follows, and its exception is the user's.
             logger.debug("groupcache: bypass failed: %r", error)
