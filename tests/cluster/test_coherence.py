@@ -65,7 +65,7 @@ def test_a_moved_folder_takes_its_children_along(cluster: Cluster) -> None:
         everywhere(
             cluster,
             lambda node: node.http.get(f"{CONTAINER}/@resolveuid/{child}").headers["location"].split(CONTAINER)[1],
-            f"/taken-{i + 1}/child",  # noqa: B023
+            f"/taken-{i + 1}/child",
         )
 
 

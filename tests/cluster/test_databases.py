@@ -21,7 +21,7 @@ def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def late(cluster: Cluster, postgres: PostgresServer) -> Iterator[str]:
     """The path of a container in a database that was made through a node."""
     name = f"late{os.getpid()}"

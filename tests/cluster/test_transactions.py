@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from demo.cluster import Cluster
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+from demo.cluster import Cluster, wait_for
 from tests.cluster.steps import (
     at_once,
     change_title,
     database_transaction,
     everywhere,
+    forget_storage_calls,
     held_at_gate,
     json_everywhere,
     new,
     status_everywhere,
+    storage_calls,
     title,
     title_everywhere,
     uid,
@@ -24,6 +31,57 @@ def test_a_transaction_that_fails_before_its_commit(cluster: Cluster) -> None:
     title_everywhere(cluster, item, "before")
     assert cluster[1].http.post(f"{item}/@abort").status == 400
     title_everywhere(cluster, item, "before")
+
+
+def test_a_commit_is_announced_to_all_before_it_is_sent(cluster: Cluster) -> None:
+    """While PostgreSQL works on a COMMIT its object is in doubt everywhere: read there, and not kept (R3, R4)."""
+    for i in range(3):
+        item = new(cluster[0], f"announced-{i}", "before")
+        oid = uid(cluster[0], item)
+        title_everywhere(cluster, item, "before")
+        wait_settled(cluster)
+        with slow_commits(cluster, oid), ThreadPoolExecutor(1) as thread:
+            write = thread.submit(cluster[i].http.patch, item, {"title": "after"})
+            wait_for(partial(is_commit_waiting, cluster), "the COMMIT to wait")
+            forget_storage_calls(cluster)
+            for node in cluster.nodes:
+                assert node.http.stats()["buckets_in_doubt"] > 0
+                assert title(node, item) == title(node, item) == "before"
+            reads = [call for call in storage_calls(cluster) if call[0] == "get_child" and call[2] == f"announced-{i}"]
+            assert len(reads) == 2 * len(cluster.nodes)
+            assert not write.done()
+        assert write.result().status == 204
+        title_everywhere(cluster, item, "after")
+
+
+@contextmanager
+def slow_commits(cluster: Cluster, oid: str) -> Iterator[None]:
+    """Commits of transactions that change the object wait in the database for the end of the block."""
+    with database_transaction(cluster) as cursor:
+        cursor.execute(
+            "CREATE FUNCTION wait() RETURNS trigger AS"
+            " $$BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END$$ LANGUAGE plpgsql;"
+            "CREATE CONSTRAINT TRIGGER wait AFTER UPDATE ON objects DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW WHEN (NEW.zoid = %s) EXECUTE FUNCTION wait()",
+            (oid,),
+        )
+    try:
+        with database_transaction(cluster) as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(1)")
+            yield
+    finally:
+        with database_transaction(cluster) as cursor:
+            cursor.execute("DROP FUNCTION wait CASCADE")
+
+
+def is_commit_waiting(cluster: Cluster) -> bool:
+    """Whether a transaction waits in its COMMIT."""
+    with database_transaction(cluster) as cursor:
+        cursor.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+            " AND query ILIKE 'COMMIT%'"
+        )
+        return cursor.fetchone() is not None
 
 
 def test_a_commit_that_the_database_refuses(cluster: Cluster) -> None:

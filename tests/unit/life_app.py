@@ -33,10 +33,6 @@ class App(NamedTuple):
     utility: GroupcacheUtility
     database: Any  #: Guillotina's, of the id `DATABASE`
 
-    async def stop(self) -> None:
-        """As the server does at its end."""
-        await self.database.__parent__.app.shutdown()
-
 
 @asynccontextmanager
 async def running(dsn: str, groupcache: Mapping[str, Any] | None = None, pool_size: int = 8) -> AsyncIterator[App]:
@@ -54,7 +50,9 @@ async def running(dsn: str, groupcache: Mapping[str, Any] | None = None, pool_si
     server = make_app(settings=settings, loop=asyncio.get_running_loop())
     try:
         await server.startup()
-        app = App(get_utility(IGroupcacheUtility), get_utility(IApplication, name="root")[DATABASE])
+        root = get_utility(IApplication, name="root")
+        await root._async_utilities["guillotina_groupcache"]["task"]  # Guillotina does not wait for it
+        app = App(get_utility(IGroupcacheUtility), root[DATABASE])
         await until(lambda: app.utility.local_stats()["in_standing"], "in standing")
         yield app
     finally:
@@ -78,7 +76,7 @@ async def add(app: App, id_: str, type_: str = "Item", parent: str | None = None
     async with transaction(db=app.database) as txn:
         container = await (txn.manager.get_root() if parent is None else txn.get(parent))
         content = await create_content_in_container(
-            container, type_, id_, check_security=False, check_constraints=False, **attributes
+            container, type_, id_, check_security=False, check_constraints=False, title=id_, **attributes
         )
         return str(content.__uuid__)
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from demo.cluster import free_port
 from guillotina_groupcache.interfaces import GroupcacheError
 from guillotina_groupcache.native import Source
 from guillotina_groupcache.utility import GroupcacheUtility
@@ -77,21 +78,26 @@ async def test_initialize_and_finalize_twice(database: str) -> None:
 
 
 async def test_before_the_start_and_after_the_end(database: str) -> None:
-    never = GroupcacheUtility()
     async with running(database) as app:
         oid = await add(app, "c", "Container")
         await app.utility.finalize()
-        for utility in (never, app.utility):
+        for utility in (GroupcacheUtility(), app.utility):
             assert await utility.get(object_key(oid)) == (None, Source.NOWHERE)
             assert await utility.get_many([object_key(oid)] * 2) == [(None, Source.NOWHERE)] * 2
             assert utility.local_stats() == {} == await utility.get_stats(cluster=True)
             assert not utility.serves("db")
-            with pytest.raises(GroupcacheError, match="has ended"):
-                await utility.clear()
-        assert await title(app, oid)
+        await set_title(app, oid, "nobody has to learn of it")
+        assert await title(app, oid) == "nobody has to learn of it"
+
+
+async def test_a_peer_commits_nothing_after_its_end(database: str) -> None:
+    """The others could not learn of it."""
+    async with running(database, {"listen": f"127.0.0.1:{free_port()}", "peers": []}) as app:
+        oid = await add(app, "c", "Container")
+        await app.utility.finalize()
         with pytest.raises(GroupcacheError, match="has ended"):
             await set_title(app, oid, "not announced")
-        assert await title(app, oid) != "not announced"
+        assert await title(app, oid) == "c"
 
 
 async def test_a_thousand_at_once(database: str) -> None:
@@ -189,10 +195,9 @@ async def test_the_end_of_the_server_with_a_request_in_flight(database: str) -> 
         async with locked(database) as release:
             reader = asyncio.ensure_future(title(app, oid))
             await blocked(database)
-            ending = asyncio.ensure_future(app.utility.finalize())
-            await asyncio.wait_for(ending, TIMEOUT)
+            await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
             await release()
-        assert isinstance(await asyncio.wait_for(reader, TIMEOUT), str)
+        assert await asyncio.wait_for(reader, TIMEOUT) == "c"
 
 
 async def test_every_waiter_is_forgotten(database: str) -> None:

@@ -33,7 +33,6 @@ type process struct {
 	waiting sync.Map // request or event: chan []byte
 	numbers atomic.Uint64
 	notes   sync.Map // lines of the log
-	holds   chan struct{}
 }
 
 type settings map[string]any
@@ -103,9 +102,6 @@ func (p *process) take(kind completion.Kind, id uint64, payload []byte) {
 		keys, err := unpackKeys(payload)
 		if err != nil {
 			p.t.Errorf("a load of what is no list: %v", err)
-		}
-		if p.holds != nil { // a slow database; the answer never comes
-			return
 		}
 		if packed, failed := p.db.load(keys); failed != "" {
 			p.Loaded(id, nil, errors.New(failed))

@@ -1,0 +1,102 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"guillotina_groupcache/internal/completion"
+)
+
+func statsOf(t *testing.T, p *process) (s statistics) {
+	t.Helper()
+	text, err := p.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return s
+}
+
+func TestStatisticsSayWhatWasDone(t *testing.T) {
+	db := newDatabase()
+	a, b, _ := three(t, db)
+	key := keyOf(b, 0)
+	a.get(key)
+	a.get(key)
+	a.write(key, "v", true)
+	s := statsOf(t, a)
+	if !s.InStanding || s.Incarnation != fmt.Sprintf("%016x", a.incarnationID()) || s.Address != a.cfg.Listen {
+		t.Errorf("who: %+v", s)
+	}
+	if s.Gets != 2 || s.Hits["hot"] != 1 || s.Hits["database"] != 1 || s.PeerLoads != 1 || s.Pushed != 1 {
+		t.Errorf("reads: %+v", s)
+	}
+	if s.Events.Announced != 1 || s.Events.Passed != 1 || s.Events.Settled != 1 || s.Events.Open != 0 || s.Doubt != 0 {
+		t.Errorf("events: %+v", s.Events)
+	}
+	if len(s.Members) != 2 || !s.Members[0].Connected || s.Members[0].State != "in" {
+		t.Errorf("members: %+v", s.Members)
+	}
+	if owner := statsOf(t, b); owner.Served != 1 || owner.LocalLoads != 1 || owner.Events.Acknowledged != 1 {
+		t.Errorf("the owner: %+v", owner)
+	}
+}
+
+func TestStatisticsOfAll(t *testing.T) {
+	a, b, c := three(t, newDatabase())
+	id := a.numbers.Add(1)
+	answer := a.expect(false, id)
+	a.PeerStats(id)
+	var all []statistics
+	if err := json.Unmarshal(a.await("the peers answer", answer), &all); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, s := range all {
+		seen[s.Address] = true
+	}
+	if len(all) != 2 || !seen[b.cfg.Listen] || !seen[c.cfg.Listen] {
+		t.Errorf("got %v", seen)
+	}
+}
+
+func TestStatisticsOfAProcessAlone(t *testing.T) {
+	p := open(t, newDatabase(), settings{"alone": true})
+	if s := statsOf(t, p); !s.InStanding || len(s.Members) != 0 || s.Network != nil {
+		t.Errorf("got %+v", s)
+	}
+	id := p.numbers.Add(1)
+	answer := p.expect(false, id)
+	p.PeerStats(id)
+	if text := p.await("there are no peers", answer); string(text) != "[]" {
+		t.Errorf("got %q", text)
+	}
+}
+
+func TestStatisticsOfAPeerThatSpeaksNonsense(t *testing.T) {
+	p, s := listed(t, newDatabase())
+	s.mu.Lock()
+	s.answer = func() ([]byte, error) { return []byte("{"), nil }
+	s.mu.Unlock()
+	id := p.numbers.Add(1)
+	answer := p.expect(false, id)
+	p.PeerStats(id)
+	var all []map[string]string
+	if err := json.Unmarshal(p.await("the peers answer", answer), &all); err != nil || len(all) != 1 || all[0]["error"] == "" {
+		t.Errorf("got %v, %v", all, err)
+	}
+}
+
+func TestAQueueThatIsFullOwesStatistics(t *testing.T) {
+	p := open(t, newDatabase(), settings{"alone": true})
+	goOn := p.stall()
+	defer goOn()
+	fill(p)
+	answer := p.expect(false, 5)
+	p.tell(completion.PeerStats, 5, []byte("[]"))
+	goOn()
+	p.await("what was owed comes", answer)
+}

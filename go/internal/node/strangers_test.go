@@ -1,0 +1,273 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/transport"
+)
+
+// stranger is a connection of whoever says what it likes; answer is what it gives a request.
+type stranger struct {
+	*transport.Transport
+	mu     sync.Mutex
+	asked  int
+	answer func() ([]byte, error)
+}
+
+func (s *stranger) Up(*transport.Session)                              {}
+func (s *stranger) Down(*transport.Session, error)                     {}
+func (s *stranger) Message(*transport.Session, transport.Kind, []byte) {}
+
+func (s *stranger) Request(_ *transport.Session, _ transport.Kind, _ []byte, answer func([]byte, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	if s.answer != nil {
+		answer(s.answer())
+	}
+}
+
+func newStranger(t testing.TB, who uint64, listen string) *stranger {
+	t.Helper()
+	s := &stranger{}
+	var err error
+	s.Transport, err = transport.New(transport.Options{
+		Listen: listen, Self: transport.Peer{Incarnation: who, Address: listen}, Handler: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *stranger) dial(t testing.TB, p *process) *transport.Session {
+	t.Helper()
+	session, err := s.Dial(t.Context(), p.cfg.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session
+}
+
+func wantEnded(t testing.TB, s *transport.Session, what string) {
+	t.Helper()
+	select {
+	case <-s.Done():
+	case <-time.After(patience):
+		t.Errorf("%s did not end the session", what)
+	}
+}
+
+func TestMalformedFramesEndTheirSessionAndNothingElse(t *testing.T) {
+	db := newDatabase()
+	p := cluster(t, db, unixAddress(t))[0]
+	s := newStranger(t, 77, "")
+	for what, frame := range map[string]struct {
+		kind transport.Kind
+		body []byte
+	}{
+		"an unknown kind":             {99, nil},
+		"no message of coherence":     {frameCoherence, []byte{1, 2, 3}},
+		"a value without a name":      {framePut, []byte{1, 2, 3}},
+		"a value with a cut name":     {framePut, append(make([]byte, 8), 255, 0, 0, 0)},
+		"a kind that wants an answer": {frameGet, nil},
+	} {
+		session := s.dial(t, p)
+		if err := session.Send(frame.kind, frame.body); err != nil {
+			t.Error(err)
+		}
+		wantEnded(t, session, what)
+	}
+	for what, frame := range map[string]struct {
+		kind transport.Kind
+		body []byte
+	}{
+		"a question for nothing":  {frameGet, nil},
+		"a question with cut key": {frameGet, append(make([]byte, 8), 255, 0, 0, 0)},
+		"an unknown request":      {99, nil},
+	} {
+		session := s.dial(t, p)
+		if _, err := session.Call(t.Context(), frame.kind, frame.body); err == nil {
+			t.Errorf("%s was answered", what)
+		}
+		wantEnded(t, session, what)
+	}
+	p.write("k", "v", true)
+	if got := p.get("k"); got != "v" {
+		t.Errorf("got %q", got)
+	}
+	eventually(t, "nothing is kept of the stranger", func() bool { return p.linkCount() == 0 })
+}
+
+func TestAnyoneWithTheSecretIsServed(t *testing.T) {
+	db := newDatabase()
+	p := cluster(t, db, unixAddress(t))[0]
+	db.with(func() { db.values["k"] = "v" })
+	name := cache.Name{Key: []byte("k"), Version: 8}
+	session := newStranger(t, 77, "").dial(t, p)
+	for _, source := range []cache.Source{cache.Database, cache.Peer} {
+		body, err := session.Call(t.Context(), frameGet, packNames([]cache.Name{name}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		results, err := unpackResults(body)
+		if err != nil || len(results) != 1 {
+			t.Fatalf("got %v, %v", results, err)
+		}
+		wantResult(t, results[0], source, "v")
+	}
+}
+
+func TestASessionThatClaimsTheOwnIncarnation(t *testing.T) {
+	db := newDatabase()
+	p := cluster(t, db, unixAddress(t))[0]
+	session := newStranger(t, p.incarnationID(), "").dial(t, p)
+	// It may be refused at once, or when it speaks.
+	_ = session.Send(frameCoherence, (&coherence.Message{Kind: coherence.Ask, Attempt: 1}).Append(nil))
+	wantEnded(t, session, "the own incarnation")
+	p.write("k", "v", true)
+	if rows := p.rows(); len(rows) != 0 {
+		t.Errorf("it is a member of its own: %v", rows)
+	}
+	db.with(func() {
+		if slices.Contains(db.marked, p.incarnationID()) {
+			t.Error("it has marked itself out")
+		}
+	})
+}
+
+func TestTwoSessionsOfOneIncarnation(t *testing.T) {
+	db := newDatabase()
+	p := cluster(t, db, unixAddress(t))[0]
+	s := newStranger(t, 77, "")
+	one, two := s.dial(t, p), s.dial(t, p)
+	sessions := func() (n int) {
+		p.Node.mu.Lock()
+		defer p.Node.mu.Unlock()
+		if l := p.links[77]; l != nil {
+			if l.current == nil && len(l.sessions) > 0 {
+				t.Error("there are sessions, but none in use")
+			}
+			n = len(l.sessions)
+		}
+		return n
+	}
+	eventually(t, "both are known", func() bool { return sessions() == 2 })
+	one.Close(nil)
+	eventually(t, "one is left, and in use", func() bool { return sessions() == 1 })
+	two.Close(nil)
+	eventually(t, "none is left", func() bool { return sessions() == 0 && p.linkCount() == 0 })
+}
+
+// listed opens a process and a stranger that the members table shows in standing, on the ring.
+func listed(t *testing.T, db *database) (*process, *stranger) {
+	t.Helper()
+	const who = 77
+	address := unixAddress(t)
+	p := cluster(t, db, unixAddress(t))[0]
+	s := newStranger(t, who, address)
+	if err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	db.with(func() { db.rows[who] = memberRow{who, address, "in"} })
+	eventually(t, "the stranger owns keys", func() bool { return p.reaches() == 1 })
+	return p, s
+}
+
+func keyOfAnother(p *process, n int) string {
+	for i := 0; ; i++ {
+		if key := string(rune('a'+i%26)) + string(rune('0'+i/26)); p.group.Owner([]byte(key)) != "" {
+			if n == 0 {
+				return key
+			}
+			n--
+		}
+	}
+}
+
+func TestAnswersOfAnOwnerThatMakeNoSense(t *testing.T) {
+	good := packResults([]cache.Result{{Value: []byte("v"), Source: cache.Peer}}, 100)
+	for what, body := range map[string][]byte{
+		"nothing":                  {},
+		"no list":                  {1, 2},
+		"too many results":         bytes.Repeat(good, 3),
+		"a source that is not":     append([]byte{200}, good[1:]...),
+		"a result with no value":   {0, 0, 0, 0, 0},
+		"a result that has an end": good[:len(good)-1],
+	} {
+		t.Run(what, func(t *testing.T) {
+			db := newDatabase()
+			p, s := listed(t, db)
+			s.mu.Lock()
+			s.answer = func() ([]byte, error) { return body, nil }
+			s.mu.Unlock()
+			one, two := keyOfAnother(p, 0), keyOfAnother(p, 1)
+			db.with(func() { db.values[one], db.values[two] = "v", "w" })
+			for i, r := range p.read(one, two) {
+				if want := []string{"v", "w"}[i]; r.Source != cache.Database || string(r.Value) != want {
+					t.Errorf("got %q from %d, want %q from the database", r.Value, r.Source, want)
+				}
+			}
+		})
+	}
+}
+
+func TestAnOwnerThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
+	db := newDatabase()
+	p, s := listed(t, db)
+	one, two := keyOfAnother(p, 0), keyOfAnother(p, 1)
+	db.with(func() { db.values[one], db.values[two] = "v", "w" })
+	wantResult(t, p.read(one)[0], cache.Database, "v")
+	if !p.breakers.open(s.Address()) {
+		t.Skip("this machine was so slow that the pause is over")
+	}
+	s.mu.Lock()
+	asked := s.asked
+	s.mu.Unlock()
+	wantResult(t, p.read(two)[0], cache.Database, "w")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if asked != 1 || s.asked > 2 {
+		t.Errorf("it was asked %d times, then %d times", asked, s.asked)
+	}
+}
+
+func TestBreakers(t *testing.T) {
+	var b breakers
+	pauseOf := func() time.Duration { return b.pause["a:1"].next }
+	b.note("a:1", transport.ErrOverload)
+	if b.open("a:1") {
+		t.Error("an answer, be it a refusal, pauses nothing")
+	}
+	for range 100 { // that all waited together
+		b.note("a:1", context.DeadlineExceeded)
+	}
+	if !b.open("a:1") || b.open("b:1") || pauseOf() != firstPause {
+		t.Errorf("the pause is %v, want %v", pauseOf(), firstPause)
+	}
+	for want := firstPause; want < longestPause; {
+		want = min(2*want, longestPause)
+		p := b.pause["a:1"]
+		p.until = time.Now()
+		b.pause["a:1"] = p
+		if b.note("a:1", context.DeadlineExceeded); pauseOf() != want {
+			t.Errorf("the pause is %v, want %v", pauseOf(), want)
+		}
+	}
+	b.note("b:1", context.DeadlineExceeded)
+	b.keep([]string{"b:1"})
+	if _, kept := b.pause["a:1"]; kept || !b.open("b:1") {
+		t.Error("who is off the ring is kept, or who is on it forgotten")
+	}
+	b.note("b:1", nil)
+	if b.open("b:1") || len(b.pause) != 0 {
+		t.Error("an answer ends the pause")
+	}
+}

@@ -1,0 +1,300 @@
+"""What is loaded for the cache is what Guillotina's own methods give, and loads in doubt are shared rightly (R4)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from guillotina.annotations import AnnotationData
+from guillotina.db.transaction import _EMPTY
+from guillotina.interfaces import IAnnotations
+from guillotina.transactions import transaction
+
+from guillotina_groupcache import keys, records
+from guillotina_groupcache.keys import Key, Kind
+from guillotina_groupcache.loader import BATCH, Loader, SharedLoads
+from guillotina_groupcache.records import ABSENT, MAX_RECORD_SIZE, TOO_LARGE
+from tests.unit.life_app import DATABASE, TIMEOUT, App, add, running, uncached
+from tests.unit.life_database import connected
+
+NOBODY = "f" * 32
+IDS = ["plain", "default-annotation", "a.b-c_d@e$f^g(h)i+j =k", "ünï"]
+
+
+@pytest.fixture
+async def app(database: str) -> AsyncIterator[App]:
+    async with running(database) as app:
+        yield app
+
+
+@pytest.fixture
+def loader(app: App) -> Loader:
+    loader = Loader()
+    loader.add(app.database)
+    return loader
+
+
+async def loaded(loader: Loader, *wanted: Key) -> list[Any]:
+    """The values of some keys, through their byte form."""
+    values = await loader.load([keys.encode(*key) for key in wanted])
+    return [value if value is None else records.decode(value) for value in values]
+
+
+def key(kind: Kind, oid: str, name: str = "") -> Key:
+    return Key(DATABASE, kind, oid, name)
+
+
+async def make_folder(app: App) -> tuple[str, list[str]]:
+    """A folder with the children `IDS`; its object id and theirs."""
+    folder = await add(app, "folder", "Container")
+    return folder, [await add(app, id_, parent=folder) for id_ in IDS]
+
+
+async def annotate(app: App, oid: str, *names: str) -> None:
+    async with transaction(db=app.database) as txn:
+        annotations = IAnnotations(await txn.get(oid))
+        for name in names:
+            await annotations.async_set(name, AnnotationData({"name": name}))
+
+
+async def test_objects(app: App, loader: Loader) -> None:
+    folder, children = await make_folder(app)
+    for oid in (folder, *children, "0" * 32, *await root_oids(app)):
+        (value,) = await loaded(loader, key(Kind.OBJECT, oid))
+        if value is not ABSENT:
+            assert value == dict(await uncached(app)._get(oid))
+        else:
+            with pytest.raises(KeyError):
+                await uncached(app)._get(oid)
+    assert (await loaded(loader, key(Kind.OBJECT, folder)))[0]["state"]
+
+
+async def root_oids(app: App) -> list[str]:
+    """Every object that there is, annotations included."""
+    async with app.database.storage.pool.acquire() as connection:
+        return [row["zoid"] for row in await connection.fetch("SELECT zoid FROM objects")]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_children(app: App, loader: Loader, together: bool) -> None:
+    """As one query and as one a child."""
+    folder, _ = await make_folder(app)
+    wanted = [key(Kind.CHILD, folder, name) for name in [*reversed(IDS), "nobody", IDS[0], "", "%", "_"]]
+    if together:
+        values = await loaded(loader, *wanted)
+    else:
+        values = [value for one in wanted for value in await loaded(loader, one)]
+    parent = await uncached(app).get(folder)
+    for one, value in zip(wanted, values, strict=True):
+        row = await uncached(app)._get_child(parent, one.name)
+        assert value == (ABSENT if row is None else dict(row)), one
+    assert [value is ABSENT for value in values] == [False] * 4 + [True, False] + [True] * 3
+
+
+async def test_more_children_than_a_batch(app: App, loader: Loader, database: str) -> None:
+    folder, (child, *_) = await make_folder(app)
+    async with connected(database) as connection:
+        await connection.execute(
+            """
+            INSERT INTO objects (zoid, tid, state_size, part, resource, of, otid, parent_id, id, type, state)
+            SELECT md5(n::text), tid, state_size, part, resource, of, otid, parent_id, n::text, type, state
+            FROM objects, generate_series(1, $2) n WHERE zoid = $1
+            """,
+            child,
+            BATCH + 5,
+        )
+    names = [str(n) for n in range(BATCH + 7)]
+    values = await loaded(loader, *(key(Kind.CHILD, folder, name) for name in names))
+    assert [value if value is ABSENT else value["id"] for value in values] == [ABSENT, *names[1:-1], ABSENT]
+
+
+async def test_annotations(app: App, loader: Loader) -> None:
+    folder, (child, *_) = await make_folder(app)
+    await annotate(app, folder, "default", "a.b", "ä ö")
+    for oid in (folder, child):
+        content = await uncached(app).get(oid)
+        for name in ("default", "a.b", "ä ö", "nobody", "", *IDS):
+            (value,) = await loaded(loader, key(Kind.ANNOTATION, oid, name))
+            assert value == await uncached(app)._get_annotation(content, name), (oid, name)
+            assert (value == _EMPTY) is not (oid == folder and name in ("default", "a.b", "ä ö"))
+
+
+async def test_lists_and_numbers(app: App, loader: Loader) -> None:
+    folder, (child, *_) = await make_folder(app)
+    await annotate(app, folder, "default", "a.b")
+    plain = uncached(app)
+    for oid in (folder, child, "0" * 32, NOBODY):
+        values = await loaded(loader, *(key(kind, oid) for kind in (Kind.KEYS, Kind.LEN, Kind.ANNOTATION_KEYS)))
+        assert values == [await plain.keys(oid), await plain.len(oid), await plain.get_annotation_keys(oid)]
+        assert [type(value) for value in values] == [list, int, list]
+    assert (await loaded(loader, key(Kind.LEN, folder))) == [len(IDS)]
+
+
+async def test_all_kinds_at_once(app: App, loader: Loader) -> None:
+    folder, (child, *_) = await make_folder(app)
+    wanted = [
+        key(Kind.CHILD, folder, "plain"),
+        key(Kind.OBJECT, NOBODY),
+        key(Kind.LEN, folder),
+        key(Kind.CHILD, NOBODY, "plain"),
+        key(Kind.ANNOTATION, folder, "nobody"),
+        key(Kind.OBJECT, child),
+        key(Kind.CHILD, folder, "nobody"),
+    ]
+    values = await loaded(loader, *wanted)
+    assert [value["zoid"] if isinstance(value, dict) else value for value in values] == [
+        *(child, ABSENT, len(IDS), ABSENT, _EMPTY, child, ABSENT)
+    ]
+
+
+@pytest.mark.parametrize("over", [0, 1])
+async def test_large_objects(app: App, loader: Loader, database: str, over: int) -> None:
+    oid = await add(app, "large", "Container")
+    async with connected(database) as connection:
+        state = b"\0\xff" * (MAX_RECORD_SIZE // 2) + b"x" * over
+        await connection.execute("UPDATE objects SET state = $2 WHERE zoid = $1", oid, state)
+    (value,) = await loaded(loader, key(Kind.OBJECT, oid))
+    assert value is TOO_LARGE if over else value["state"] == state
+
+
+async def test_a_failed_load_is_no_value(app: App, loader: Loader, database: str) -> None:
+    """Neither "it is not there" nor the failure of the others."""
+    folder, _ = await make_folder(app)
+    unknown = Key("another database", Kind.OBJECT, folder, "")
+    assert await loaded(loader, unknown, key(Kind.LEN, folder)) == [None, len(IDS)]
+    async with connected(database) as connection:
+        await connection.execute("ALTER TABLE objects RENAME TO away")
+        wanted = [key(Kind.CHILD, folder, name) for name in IDS]
+        wanted += [key(kind, folder, "x") for kind in Kind]
+        assert await loaded(loader, *wanted) == [None] * len(wanted)
+        await connection.execute("ALTER TABLE away RENAME TO objects")
+    assert await loaded(loader, key(Kind.LEN, folder)) == [len(IDS)]
+
+
+async def test_a_database_that_was_removed(app: App, loader: Loader) -> None:
+    assert DATABASE in loader
+    loader.remove(DATABASE)
+    loader.remove(DATABASE)
+    assert DATABASE not in loader
+    assert await loaded(loader, key(Kind.LEN, "0" * 32)) == [None]
+
+
+async def test_loads_leave_no_connection_behind(database: str) -> None:
+    async with running(database, pool_size=2) as app:
+        loader = Loader()
+        loader.add(app.database)
+        wanted = [keys.encode(DATABASE, kind, "0" * 32, "x") for kind in Kind]
+        for _ in range(3):
+            await asyncio.wait_for(asyncio.gather(*(loader.load(wanted) for _ in range(20))), TIMEOUT)
+        pool = app.database.storage.pool
+        assert pool.get_size() == pool.get_idle_size()
+
+
+# --- loads in doubt
+
+
+class Gate:
+    """A load that waits until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.begun: list[Key] = []
+        self.ends: list[asyncio.Future[Any]] = []
+        self.shared = SharedLoads(self._load)
+
+    async def _load(self, key: Key) -> Any:
+        self.begun.append(key)
+        self.ends.append(asyncio.get_running_loop().create_future())
+        return await self.ends[-1]
+
+    def get(self, name: str = "x") -> asyncio.Task[Any]:
+        return asyncio.ensure_future(self.shared.get(keys.encode(DATABASE, Kind.CHILD, "0" * 32, name)))
+
+    async def wait_begun(self, count: int) -> None:
+        async def begun() -> None:
+            while len(self.begun) < count:
+                await asyncio.sleep(0)
+
+        await asyncio.wait_for(begun(), TIMEOUT)
+        await settle_down()
+        assert len(self.begun) == count
+
+
+async def settle_down() -> None:
+    """Let everything run that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_who_comes_while_one_runs_waits_for_the_next() -> None:
+    gate = Gate()
+    first = [gate.get(), gate.get()]
+    await gate.wait_begun(1)
+    second = [gate.get() for _ in range(100)]
+    await settle_down()
+    assert len(gate.begun) == 1
+    gate.ends[0].set_result("old")
+    assert await asyncio.gather(*first) == ["old", "old"]
+    await gate.wait_begun(2)
+    third = gate.get()
+    await settle_down()
+    gate.ends[1].set_result("new")
+    assert set(await asyncio.gather(*second)) == {"new"}
+    await gate.wait_begun(3)
+    gate.ends[2].set_result("newest")
+    assert await third == "newest"
+
+
+async def test_keys_do_not_wait_for_each_other() -> None:
+    gate = Gate()
+    one, other = gate.get("one"), gate.get("other")
+    await gate.wait_begun(2)
+    assert [key.name for key in gate.begun] == ["one", "other"]
+    gate.ends[1].set_result(2)
+    assert await other == 2
+    gate.ends[0].set_result(1)
+    assert await one == 1
+
+
+async def test_who_gives_up_leaves_the_load_to_the_others() -> None:
+    gate = Gate()
+    one, other = gate.get(), gate.get()
+    await gate.wait_begun(1)
+    next_ = gate.get()
+    one.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await one
+    gate.ends[0].set_result("value")
+    assert await other == "value"
+    next_.cancel()
+    last = gate.get()
+    await gate.wait_begun(2)
+    gate.ends[1].set_result("next")
+    assert await last == "next"
+
+
+async def test_an_error_is_everyones_who_shared_it_and_nobody_elses() -> None:
+    gate = Gate()
+    readers = [gate.get(), gate.get()]
+    await gate.wait_begun(1)
+    next_ = gate.get()
+    gate.ends[0].set_exception(OSError("the database is away"))
+    assert [type(error) for error in await asyncio.gather(*readers, return_exceptions=True)] == [OSError] * 2
+    await gate.wait_begun(2)
+    gate.ends[1].set_result("value")
+    assert await next_ == "value"
+
+
+async def test_cancel_ends_what_runs_and_what_waits() -> None:
+    gate = Gate()
+    readers = [gate.get(), gate.get("other")]
+    await gate.wait_begun(2)
+    readers.append(gate.get())
+    await settle_down()
+    tasks = gate.shared.cancel()
+    assert len(tasks) == 3
+    await asyncio.wait_for(asyncio.wait(tasks), TIMEOUT)
+    await asyncio.wait_for(asyncio.wait(readers), TIMEOUT)
+    assert len(gate.begun) == 2
+    assert gate.shared.cancel() == []
