@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, NoReturn
 
 from guillotina import app_settings, configure
 from guillotina.component import get_utility, provide_utility, query_utility
@@ -15,7 +15,12 @@ from guillotina.interfaces import (
 )
 
 from guillotina_groupcache import commit, vacuum
-from guillotina_groupcache.interfaces import IGroupcacheUtility
+from guillotina_groupcache.interfaces import (
+    ConfigurationError,
+    GroupcacheError,
+    IGroupcacheUtility,
+    LibraryError,
+)
 from guillotina_groupcache.utility import GroupcacheUtility
 
 #: Storages whose tables were made in this run: a database of the same name may have been there before.
@@ -40,24 +45,38 @@ async def database_initialized(event: Any) -> None:
     """
     if not _is_strategy():
         return
+    try:
+        await _serve(event.database)
+    except (ConfigurationError, LibraryError) as error:
+        _refuse(error)
+
+
+def _refuse(error: GroupcacheError) -> NoReturn:
+    """End the start-up: of a `guillotina` command with one line, of an application in a server with the exception."""
+    if app_settings.get("_command") is not None:
+        raise SystemExit(f"guillotina_groupcache: {error}") from None
+    raise error
+
+
+async def _serve(database: Any) -> None:
     utility = query_utility(IGroupcacheUtility)
     if utility is None:
         utility = GroupcacheUtility()
         await utility.initialize()
         provide_utility(utility, IGroupcacheUtility)
     try:
-        await utility.add_database(event.database)
+        await utility.add_database(database)
     except BaseException:
         await utility.finalize()
         raise
-    storage = event.database.storage
+    storage = database.storage
     if storage in _created:
         _created.discard(storage)
         await utility.clear()
     commit.decorate(storage, utility)
-    _forget_when_closed(utility, event.database)
+    _forget_when_closed(utility, database)
     if IPostgresStorage.providedBy(storage) and not ICockroachStorage.providedBy(storage):
-        vacuum.decorate(event.database.id, storage, utility)
+        vacuum.decorate(database.id, storage, utility)
 
 
 def _forget_when_closed(utility: GroupcacheUtility, database: Any) -> None:
@@ -83,5 +102,9 @@ async def application_cleanup(event: Any) -> None:
 @configure.subscriber(for_=IApplicationInitializedEvent)
 async def application_initialized(event: Any) -> None:
     """Refuse to start as a peer without a database that can be the referee."""
-    if _is_strategy():
+    if not _is_strategy():
+        return
+    try:
         get_utility(IGroupcacheUtility).check_members_table()
+    except ConfigurationError as error:
+        _refuse(error)

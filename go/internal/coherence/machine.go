@@ -107,9 +107,11 @@ func (m *Machine) Linked(now Time, who Incarnation) {
 func (m *Machine) Unlinked(who Incarnation) { delete(m.links, who) }
 
 // Gone tells that a process is proved to have ended: a connection to its address was refused
-// on this host, another incarnation answers there, or it said bye. It needs no announcement
-// and no wait (R3), and its word is not needed (R5).
-func (m *Machine) Gone(now Time, who Incarnation) {
+// on this host, or another incarnation answers there. It needs no announcement and no wait
+// (R3), and its word is not needed (R5).
+func (m *Machine) Gone(now Time, who Incarnation) { m.gone(now, who, "it has ended") }
+
+func (m *Machine) gone(now Time, who Incarnation, because string) {
 	delete(m.links, who)
 	p := m.members[who]
 	if p == nil || p.gone {
@@ -117,7 +119,7 @@ func (m *Machine) Gone(now Time, who Incarnation) {
 	}
 	p.gone = true
 	if p.row.State != Out {
-		m.markOut(now, p, "it has ended")
+		m.markOut(now, p, because)
 	}
 	m.act(Action{Kind: Members})
 	m.tryAll(now)

@@ -90,6 +90,6 @@ func (m *Machine) Receive(now Time, from Incarnation, message *Message) {
 	case Level:
 		m.levelled(message)
 	case Bye:
-		m.Gone(now, from)
+		m.gone(now, from, "it said bye")
 	}
 }
