@@ -158,6 +158,20 @@ func gc_read(handle C.int64_t, request C.uint64_t, keys *C.uint8_t, size C.size_
 	})
 }
 
+// gc_warm gets packed keys into this process's memory. 1: an empty completion of kind values
+// tells when they are there; 0: there is nothing to wait for.
+//
+//export gc_warm
+func gc_warm(handle C.int64_t, request C.uint64_t, keys *C.uint8_t, size C.size_t) C.int64_t {
+	return call(handle, func(n *node.Node) (C.int64_t, error) {
+		asked, err := n.Warm(uint64(request), view(keys, size))
+		if asked {
+			return 1, err
+		}
+		return 0, err
+	})
+}
+
 // gc_loaded answers a completion of kind load: packed results, or, when failed is not 0, the
 // reason as text.
 //

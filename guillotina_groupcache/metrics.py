@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from guillotina.db import transaction
-
-if TYPE_CHECKING:
-    from guillotina_groupcache.utility import GroupcacheUtility
 
 try:
     from prometheus_client import REGISTRY
@@ -21,7 +18,10 @@ except ImportError:
 #: Guillotina takes whatever a cache returns for a hit; `_record` calls such a value what it is.
 loaded: ContextVar[bool] = ContextVar("guillotina_groupcache.loaded", default=False)
 
-_PREFIX: Final = "guillotina_groupcache_"
+Stats = Callable[[], dict[str, Any]]
+
+#: As Guillotina names the metrics of its own caches.
+_PREFIX: Final = "guillotina_cache_groupcache_"
 _COUNTERS: Final = {
     "gets": "Keys asked for.",
     "local_loads": "Keys loaded from the database by this process.",
@@ -42,13 +42,13 @@ class _Collector:
     A process has one utility; where tests have a second one for a while, the last one counts.
     """
 
-    __slots__ = ("utilities",)
+    __slots__ = ("readers",)
 
     def __init__(self) -> None:
-        self.utilities: list[GroupcacheUtility] = []
+        self.readers: list[Stats] = []
 
     def collect(self) -> Iterator[Any]:
-        stats = self.utilities[-1].local_stats() if self.utilities else {}
+        stats = self.readers[-1]() if self.readers else {}
         if not stats:
             return
         for name, text in _COUNTERS.items():
@@ -83,21 +83,21 @@ def _record(name: str, result_type: str, value: Any, key_args: dict[str, Any]) -
     _guillotinas_record(name, result_type, value, key_args)
 
 
-def register(utility: GroupcacheUtility) -> None:
-    """Count for a utility that has begun."""
-    if not _collector.utilities:
+def register(stats: Stats) -> None:
+    """Count for a utility that has begun; `stats` gives its statistics, empty when it has ended."""
+    if not _collector.readers:
         transaction.record_cache_metric = _record
         if REGISTRY is not None:
             REGISTRY.register(_collector)
-    _collector.utilities.append(utility)
+    _collector.readers.append(stats)
 
 
-def unregister(utility: GroupcacheUtility) -> None:
+def unregister(stats: Stats) -> None:
     """Forget a utility that is about to end."""
-    if utility not in _collector.utilities:
+    if stats not in _collector.readers:
         return
-    _collector.utilities.remove(utility)
-    if not _collector.utilities:
+    _collector.readers.remove(stats)
+    if not _collector.readers:
         transaction.record_cache_metric = _guillotinas_record
         if REGISTRY is not None:
             REGISTRY.unregister(_collector)

@@ -168,6 +168,11 @@ class Node:
         packed = pack(keys)
         self._check(self._lib.gc_read(self._handle, request, packed, len(packed)))
 
+    def warm(self, request: int, keys: Iterable[bytes]) -> bool:
+        """Get keys into this process' memory; if true, an empty `VALUES` tells when they are there."""
+        packed = pack(keys)
+        return bool(self._check(self._lib.gc_warm(self._handle, request, packed, len(packed))))
+
     def loaded(self, load: int, values: Iterable[bytes | None]) -> None:
         """Answer a `LOAD`: the byte form of each key's value, None where the load failed."""
         packed = pack_results(values)

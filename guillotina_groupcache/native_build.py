@@ -19,6 +19,7 @@ ffi.cdef(
     int64_t gc_lookup(int64_t handle, const uint8_t *key, size_t key_size,
                       uint8_t *buf, size_t size, uint8_t *source);
     int64_t gc_read(int64_t handle, uint64_t request, const uint8_t *keys, size_t size);
+    int64_t gc_warm(int64_t handle, uint64_t request, const uint8_t *keys, size_t size);
     int64_t gc_loaded(int64_t handle, uint64_t load, const uint8_t *results, size_t size, int failed);
     int64_t gc_announce(int64_t handle, const uint8_t *database, size_t database_size,
                         const uint8_t *keys, size_t size, int all);

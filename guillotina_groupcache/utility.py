@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from guillotina_groupcache.loader import Loader, SharedLoads
 from guillotina_groupcache.members import Members
 from guillotina_groupcache.native import Completion, Kind, Missed, Node, Result, Source, unpack, unpack_results
 from guillotina_groupcache.process import described, node_config, process_settings
+from guillotina_groupcache.requests import Requests
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -45,9 +45,8 @@ class GroupcacheUtility:
         self._loader = Loader()
         self._shared = SharedLoads(self._loader.load_one)
         self._members = Members(self._answer)
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}  # by request
-        self._announced: dict[int, asyncio.Future[None]] = {}  # by event
+        self._requests = Requests()
+        self._announcements = Requests()  # by event
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- life
@@ -62,7 +61,7 @@ class GroupcacheUtility:
         loop.add_reader(node.fd, self._drain)
         if self.settings.alone:
             self._members.start()
-        metrics.register(self)
+        metrics.register(self.local_stats)
         logger.info("groupcache: %s", described(self.settings))
 
     async def add_database(self, database: Any) -> None:
@@ -102,7 +101,7 @@ class GroupcacheUtility:
         node, self._node = self._node, None
         if node is None or self._loop is None:
             return
-        metrics.unregister(self)
+        metrics.unregister(self.local_stats)
         if not self.settings.alone:
             await self._leave(node)
         self._loop.remove_reader(node.fd)
@@ -112,12 +111,8 @@ class GroupcacheUtility:
             task.cancel()
         if ended:
             await asyncio.wait(ended)
-        waiters: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._announced.values()]
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(GroupcacheError("the cache has ended"))
-        self._waiting.clear()
-        self._announced.clear()
+        self._requests.end()
+        self._announcements.end()
         with ThreadPoolExecutor(1) as executor:  # the loop's own would leave its thread behind
             await self._loop.run_in_executor(executor, node.close)
 
@@ -139,11 +134,11 @@ class GroupcacheUtility:
         for completion in completions:
             kind, number, payload = completion
             if kind is Kind.VALUES or kind is Kind.PEER_STATS:
-                _finish(self._waiting.pop(number, None), payload)
+                self._requests.answer(number, payload)
             elif kind is Kind.LOAD:
                 self._spawn(self._load(number, unpack(payload)))
             elif kind is Kind.PASSED:
-                _finish(self._announced.pop(number, None), None)
+                self._announcements.answer(number, None)
             elif kind is Kind.DATABASE:
                 self._members.put(number, msgspec.json.decode(payload))
             elif kind is Kind.NOTE:
@@ -219,17 +214,29 @@ class GroupcacheUtility:
             for result in found
         ]
 
+    async def warm(self, wanted: Sequence[bytes]) -> None:
+        """Get keys into this process' memory at once, for reads that follow one by one."""
+        node = self._node
+        if node is None:
+            return
+        number, waiter = self._requests.ask()
+        try:
+            if node.warm(number, wanted):
+                await waiter
+        except GroupcacheError as error:
+            logger.debug("groupcache: not warmed: %s", error)
+        finally:
+            self._requests.forget(number)
+
     async def _read(self, node: Node, wanted: Sequence[bytes]) -> list[Result]:
-        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        number = next(self._numbers)
-        self._waiting[number] = waiter
+        number, waiter = self._requests.ask()
         try:
             node.read(number, wanted)
             return unpack_results(await waiter)
         except GroupcacheError:
             return [Result(Source.NOWHERE, b"")] * len(wanted)
         finally:
-            self._waiting.pop(number, None)
+            self._requests.forget(number)
 
     # --- events
 
@@ -246,10 +253,8 @@ class GroupcacheUtility:
                 return 0  # there is nobody to tell, and nothing cached any more
             raise GroupcacheError("the cache has ended: a commit could not be announced")
         event = node.announce(database, changed, everything)
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._announced[event] = waiter
         try:
-            await asyncio.wait_for(waiter, ANNOUNCE_TIMEOUT)
+            await asyncio.wait_for(self._announcements.expect(event), ANNOUNCE_TIMEOUT)
         except BaseException as error:
             self.settle(event)
             if isinstance(error, asyncio.TimeoutError):
@@ -258,7 +263,7 @@ class GroupcacheUtility:
                 ) from None
             raise
         finally:
-            self._announced.pop(event, None)
+            self._announcements.forget(event)
         return event
 
     def settle(self, event: int, pushes: Iterable[tuple[bytes, bytes]] = ()) -> None:
@@ -287,15 +292,7 @@ class GroupcacheUtility:
     async def get_stats(self, cluster: bool = False) -> dict[str, Any]:
         stats = self.local_stats()
         if cluster and self._node is not None:
-            waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-            number = next(self._numbers)
-            self._waiting[number] = waiter
+            number, waiter = self._requests.ask()
             self._node.peer_stats(number)
             stats["peers"] = msgspec.json.decode(await waiter)
         return stats
-
-
-def _finish(waiter: asyncio.Future[Any] | None, value: Any) -> None:
-    """Give a waiter its answer, unless it has given up."""
-    if waiter is not None and not waiter.done():
-        waiter.set_result(value)

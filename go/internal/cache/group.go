@@ -143,6 +143,11 @@ func (g *Group) Lookup(name Name, buf []byte) (n int, source Source) {
 	return 0, Nowhere
 }
 
+// Has tells whether a value is in the own stores, without using it.
+func (g *Group) Has(name Name) bool {
+	return g.main.Has(name.Key, name.Version) || g.hot.Has(name.Key, name.Version)
+}
+
 // Get answers names in order: from memory, from their owners, of which each is asked once, or
 // from the database.
 func (g *Group) Get(ctx context.Context, names []Name) []Result {

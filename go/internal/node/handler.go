@@ -78,17 +78,12 @@ func (n *Node) serve(names []cache.Name, answer func([]byte, error)) {
 		answer(packResults(asPeer(results), answerBudget), nil)
 		return
 	}
-	if n.reads.Add(1) > maxReads {
-		n.reads.Add(-1)
-		answer(nil, cache.ErrOverload)
-		return
-	}
-	n.wg.Go(func() {
-		defer n.reads.Add(-1)
-		ctx, cancel := context.WithTimeout(n.life, loadTimeout)
-		defer cancel()
+	asked := n.work(func(ctx context.Context) {
 		answer(packResults(asPeer(n.group.Serve(ctx, names)), answerBudget), nil)
 	})
+	if !asked {
+		answer(nil, cache.ErrOverload)
+	}
 }
 
 // asPeer says of what the owner had in memory that the asker got it from a peer.

@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -255,77 +252,4 @@ func (p *process) rows() []coherence.Row {
 	p.Node.mu.Lock()
 	defer p.Node.mu.Unlock()
 	return p.machine.Rows()
-}
-
-func packed(elements ...string) (b []byte) {
-	for _, e := range elements {
-		b = appendBytes(b, []byte(e))
-	}
-	return b
-}
-
-// tcpAddress returns a free address of this host.
-func tcpAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func unixAddress(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "gc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return "unix:" + filepath.Join(dir, "s")
-}
-
-// cluster opens processes at addresses and waits until each is in standing and can ask all others.
-func cluster(t testing.TB, db *database, addresses ...string) []*process {
-	t.Helper()
-	var all []*process
-	for _, address := range addresses {
-		all = append(all, open(t, db, settings{"listen": address}))
-	}
-	together(t, all...)
-	return all
-}
-
-func three(t testing.TB, db *database) (a, b, c *process) {
-	t.Helper()
-	all := cluster(t, db, unixAddress(t), unixAddress(t), unixAddress(t))
-	return all[0], all[1], all[2]
-}
-
-func together(t testing.TB, all ...*process) {
-	t.Helper()
-	for i, p := range all {
-		eventually(t, fmt.Sprintf("process %d is in standing and reaches all others", i), func() bool {
-			return p.serves() && p.reaches() == len(all)-1
-		})
-	}
-}
-
-// keyOf returns the nth key, from 0, that belongs to a process.
-func keyOf(p *process, n int) string {
-	for i := 0; ; i++ {
-		if key := fmt.Sprintf("key %d", i); p.group.Owner([]byte(key)) == "" {
-			if n == 0 {
-				return key
-			}
-			n--
-		}
-	}
-}
-
-func wantResult(t testing.TB, r cache.Result, source cache.Source, value string) {
-	t.Helper()
-	if r.Source != source || string(r.Value) != value {
-		t.Errorf("got %.40q from %d, want %.40q from %d", r.Value, r.Source, value, source)
-	}
 }

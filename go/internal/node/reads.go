@@ -61,25 +61,59 @@ func (n *Node) Read(request uint64, packed []byte) error {
 		}
 	}
 	n.counts.bypasses.Add(uint64(len(keys) - len(names)))
-	if len(names) == 0 || n.reads.Add(1) > maxReads {
-		if len(names) > 0 {
-			n.reads.Add(-1)
-			n.counts.bypasses.Add(uint64(len(names)))
-		}
-		n.answerRead(request, results)
-		return nil
-	}
-	n.wg.Go(func() {
-		defer n.reads.Add(-1)
-		ctx, cancel := context.WithTimeout(n.life, loadTimeout)
-		defer cancel()
+	asked := len(names) > 0 && n.work(func(ctx context.Context) {
 		for j, r := range n.group.Get(ctx, names) {
 			n.counts.from(r.Source)
 			results[at[j]] = r
 		}
 		n.answerRead(request, results)
 	})
+	if !asked {
+		n.counts.bypasses.Add(uint64(len(names)))
+		n.answerRead(request, results)
+	}
 	return nil
+}
+
+// Warm gets keys, packed, into this process's memory for reads that follow one by one. It is
+// true when an empty answer to request will tell that they are there; false: they are, or
+// cannot be got now.
+//
+// Nothing is promised of what was warmed: each read that follows checks for itself.
+func (n *Node) Warm(request uint64, packed []byte) (bool, error) {
+	keys, err := unpackKeys(append([]byte(nil), packed...))
+	if err != nil {
+		return false, err
+	}
+	var names []cache.Name
+	for _, key := range keys {
+		if name, ok := n.name(key); ok && !n.group.Has(name) {
+			names = append(names, name)
+		}
+	}
+	return len(names) > 0 && n.work(func(ctx context.Context) {
+		for _, r := range n.group.Get(ctx, names) {
+			n.counts.from(r.Source)
+		}
+		n.tell(completion.Values, request, nil)
+	}), nil
+}
+
+// work runs f, which may wait, on a goroutine of its own and under a deadline. It is false
+// when too much is under way already: the asker then reads the database, rather than all wait
+// in ever more memory.
+func (n *Node) work(f func(ctx context.Context)) bool {
+	if n.reads.Add(1) > maxReads {
+		n.reads.Add(-1)
+		return false
+	}
+	n.wg.Go(func() {
+		defer n.reads.Add(-1)
+		ctx, cancel := context.WithTimeout(n.life, loadTimeout)
+		defer cancel()
+		f(ctx)
+	})
+	return true
 }
 
 func (n *Node) answerRead(request uint64, results []cache.Result) {
