@@ -229,6 +229,7 @@ class GroupcacheUtility:
             self._requests.forget(number)
 
     async def _read(self, node: Node, wanted: Sequence[bytes]) -> list[Result]:
+        # The library answers every request within 30 s (loadTimeout), and `finalize` ends those that wait.
         number, waiter = self._requests.ask()
         try:
             node.read(number, wanted)

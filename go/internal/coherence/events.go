@@ -69,6 +69,10 @@ func newEvents() events {
 	}
 }
 
+// maxBuckets is how many buckets an event names; one that may change more is over all of them.
+// It keeps every message, of up to entriesInMessage events, within a frame of 16 MiB.
+const maxBuckets = 1 << 16
+
 // Announce makes an event over buckets, or all, of a transaction of database that has written
 // and not yet committed. Its buckets are in doubt here at once. The action [Passed] tells
 // when COMMIT may be sent; [Machine.Settle] must follow however the transaction ends.
@@ -78,11 +82,11 @@ func (m *Machine) Announce(now Time, database string, all bool, buckets []uint32
 		ID:       EventID{m.cfg.Incarnation, m.sequence},
 		Nonce:    m.even(),
 		Database: database,
-		All:      all,
 	}
-	if !all {
-		slices.Sort(buckets)
-		e.Buckets = slices.Compact(buckets)
+	slices.Sort(buckets)
+	e.Buckets = slices.Compact(buckets)
+	if e.All = all || len(e.Buckets) > maxBuckets; e.All {
+		e.Buckets = nil
 	}
 	m.counts.Announced++
 	o := m.openEvent(now, e)

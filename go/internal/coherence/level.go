@@ -13,7 +13,7 @@ import (
 // lack nothing and still differ, the younger copies anew.
 
 // maxRecent bounds what is kept to level others: settled events, each counted with its buckets.
-const maxRecent = 1 << 16
+const maxRecent = 1 << 14
 
 // levelling is what is kept for that.
 type levelling struct {

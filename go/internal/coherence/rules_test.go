@@ -254,6 +254,21 @@ func TestOnlyAnUntouchedBucketMayBePushed(t *testing.T) {
 	}
 }
 
+func TestAnEventOverTooManyBucketsIsOverAll(t *testing.T) {
+	b := newBench(t)
+	buckets := make([]uint32, maxBuckets+1)
+	for i := range buckets {
+		buckets[i] = uint32(i)
+	}
+	id := b.announce(buckets...)
+	if e := b.m.open[id].event; !e.All || len(e.Buckets) != 0 {
+		t.Errorf("all: %v, with %d buckets", e.All, len(e.Buckets))
+	}
+	if _, ok := b.version(7); ok {
+		t.Error("not everything is in doubt")
+	}
+}
+
 func TestEntriesAreTakenOnceAndNotAfterAGap(t *testing.T) {
 	b := newBench(t)
 	b.read(In, b.join(anna))

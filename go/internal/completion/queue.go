@@ -33,8 +33,8 @@ const (
 // kind (1), three bytes of nothing, id (8); little endian.
 const headerSize = 16
 
-// maxBytes bounds what waits for a Python that does not come to take it. What asks for work
-// is dropped beyond it, and its asker gives up at its deadline.
+// maxBytes bounds what waits for a Python that does not come to take it. Beyond it Put is
+// false, and who asked for the work, or owes the answer, has to make do.
 const maxBytes = 256 << 20
 
 // Queue of entries, in order. It is safe for concurrent use.
