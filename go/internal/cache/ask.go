@@ -1,0 +1,78 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// getMany fills in the missing results. It goes round groupcache, which asks name by name.
+func (g *Group) getMany(ctx context.Context, names []Name, missing []int, results []Result) {
+	byOwner := make(map[string][]int)
+	for _, i := range missing {
+		owner := g.Owner(names[i].Key)
+		byOwner[owner] = append(byOwner[owner], i)
+	}
+	var wg sync.WaitGroup
+	for owner, at := range byOwner {
+		wg.Go(func() {
+			asked := pick(names, at)
+			for j, r := range g.ask(ctx, owner, asked) {
+				results[at[j]] = r
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// ask gets names from their owner, and what the owner does not give from the database.
+func (g *Group) ask(ctx context.Context, owner string, names []Name) []Result {
+	if owner == "" {
+		return g.owner.Get(ctx, names)
+	}
+	results := g.fromPeer(ctx, owner, names)
+	var failed []int
+	for i, r := range results {
+		if r.Err != nil {
+			failed = append(failed, i)
+			continue
+		}
+		g.hot.Add(names[i].Key, names[i].Version, r.Value, expiry(g.ttl))
+	}
+	if len(failed) > 0 && ctx.Err() == nil {
+		for j, r := range g.owner.Get(ctx, pick(names, failed)) {
+			results[failed[j]] = r
+		}
+	}
+	return results
+}
+
+// fromPeer asks a peer and counts; a failure is every name's.
+func (g *Group) fromPeer(ctx context.Context, address string, names []Name) []Result {
+	results, err := g.peers.Get(ctx, address, names)
+	if err == nil && len(results) != len(names) {
+		err = errors.New("the peer answered for other names than it was asked for")
+	}
+	if err != nil {
+		results = make([]Result, len(names))
+		for i := range results {
+			results[i].Err = err
+		}
+	}
+	for _, r := range results {
+		if r.Err != nil {
+			g.PeerErrors.Add(1)
+		} else {
+			g.PeerLoads.Add(1)
+		}
+	}
+	return results
+}
+
+func pick(names []Name, at []int) []Name {
+	picked := make([]Name, len(at))
+	for i, n := range at {
+		picked[i] = names[n]
+	}
+	return picked
+}
