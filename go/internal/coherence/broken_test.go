@@ -16,6 +16,7 @@ const (
 	forgetsOpenTransactions      // R6, R7: the database says that nothing is open
 	readsAnEmptyTable            // R3: a reading shows nobody else
 	copiesNoOpenEvents           // R5: the copy lacks the open events
+	pushesWhatIsContended        // R8: a value is pushed though others touched its bucket
 )
 
 // waits tells whether COMMIT may not be sent yet.
@@ -39,6 +40,7 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 		forgetsOpenTransactions: "forgets open transactions",
 		readsAnEmptyTable:       "reads an empty table",
 		copiesNoOpenEvents:      "copies no open events",
+		pushesWhatIsContended:   "pushes what is contended",
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(most) {

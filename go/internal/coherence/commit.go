@@ -19,7 +19,8 @@ func (m *Machine) tryAll(now Time) {
 }
 
 func (m *Machine) mayPass(now Time, o *openEvent) bool {
-	pass := m.listed
+	// Who has left is not asked for its word by a joiner, so it must pass nothing more.
+	pass := m.listed && m.phase != left
 	if !m.isFresh(now) {
 		m.read()
 		pass = false

@@ -56,6 +56,8 @@ func (s *sim) carryOut(p *process, a Action) {
 			}
 			return func() {}
 		})
+	case Remove:
+		s.after(s.delay(), nil, func() { delete(s.board, p.inc) })
 	case Elect:
 		s.database(p, func() func() {
 			won := s.elect(p)

@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -85,11 +86,17 @@ func (s *sim) read(p *process, key int) {
 }
 
 func (s *sim) owner(p *process, key int) *process {
-	ring := []*process{p}
+	var ring []*process
+	if p.address != "" {
+		ring = append(ring, p)
+	}
 	for _, row := range p.m.Rows() {
-		if q := s.processes[row.Incarnation]; row.State == In && q != nil {
+		if q := s.processes[row.Incarnation]; row.State == In && row.Address != "" && q != nil {
 			ring = append(ring, q)
 		}
+	}
+	if len(ring) == 0 {
+		return p
 	}
 	return ring[(key*7+len(ring))%len(ring)]
 }
@@ -113,7 +120,7 @@ func (s *sim) write(p *process, key, tries int) {
 	tx := &transaction{name: fmt.Sprint(p.inc, ".", s.n), key: key}
 	s.locks[key], s.open[tx] = tx, true
 	s.after(s.delay(), p, func() {
-		id := p.m.Announce(s.clock(p), "db", false, []uint32{uint32(key)})
+		id := p.m.Announce(s.clock(p), "db", s.r.IntN(30) == 0, []uint32{uint32(key)})
 		p.writes[id] = tx
 		s.act(p)
 		if s.broken == commitsUnacknowledged && p.m.waits(id) {
@@ -156,16 +163,29 @@ func (s *sim) passed(p *process, id EventID) {
 		s.after(duration, nil, func() {
 			s.Writes++
 			history := s.values[tx.key]
-			s.values[tx.key] = append(history, committed{s.now, history[len(history)-1].value + 1})
+			written := history[len(history)-1].value + 1
+			s.values[tx.key] = append(history, committed{s.now, written})
 			s.end(tx)
 			if !lost {
 				s.after(s.delay(), p, func() {
-					p.m.Settle(s.clock(p), id)
+					s.push(p, tx.key, written, p.m.Settle(s.clock(p), id))
 					s.act(p)
 				})
 			}
 		})
 	})
+}
+
+// push gives what was written to its owner, under the name after the settlement (R8).
+func (s *sim) push(p *process, key, written int, pushable []uint32) {
+	version, settled := p.m.table.Version(uint32(key))
+	if s.broken == pushesWhatIsContended {
+		pushable, settled = []uint32{uint32(key)}, true
+	}
+	if settled && slices.Contains(pushable, uint32(key)) {
+		owner := s.owner(p, key)
+		s.after(s.delay(), owner, func() { owner.store[name{key, version}] = written })
+	}
 }
 
 func (s *sim) end(tx *transaction) {

@@ -41,6 +41,9 @@ func (s *sim) tick(p *process) {
 }
 
 func (s *sim) crash(p *process) {
+	if !p.alive {
+		return
+	}
 	s.tell("crash %d", p.inc)
 	p.alive = false
 	for other := Incarnation(1); other <= s.last; other++ {
@@ -51,6 +54,14 @@ func (s *sim) crash(p *process) {
 			s.after(s.delay(), nil, func() { s.end(tx) })
 		}
 	}
+}
+
+// leave is an end in order, though some of its transactions may still be open.
+func (s *sim) leave(p *process) {
+	s.tell("leave %d", p.inc)
+	p.m.Leave(s.clock(p))
+	s.act(p)
+	s.after(s.between(time.Millisecond, 300*time.Millisecond), nil, func() { s.crash(p) })
 }
 
 func (s *sim) fault() {
@@ -69,6 +80,11 @@ func (s *sim) fault() {
 		s.crash(p)
 		address := p.address
 		s.after([]time.Duration{50, 1000, 3000}[s.r.IntN(3)]*time.Millisecond, nil, func() { s.start(address) })
+	case x < .6:
+		p := live[s.r.IntN(len(live))]
+		s.leave(p)
+		address := p.address
+		s.after(500*time.Millisecond, nil, func() { s.start(address) })
 	case x < .85 && len(live) > 1:
 		i, j := s.r.IntN(len(live)), s.r.IntN(len(live))
 		if i != j {

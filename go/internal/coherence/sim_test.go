@@ -172,7 +172,7 @@ func (s *sim) schedule() error {
 		if s.r.IntN(3) == 0 {
 			delay = s.between(0, 4*time.Second)
 		}
-		s.after(delay, nil, func() { s.start(fmt.Sprint("p", i)) })
+		s.after(delay, nil, func() { s.start(address(i, s.r)) })
 	}
 	s.after(3*time.Second, nil, s.fault)
 	s.run(20 * time.Second)
@@ -191,6 +191,14 @@ func (s *sim) schedule() error {
 		s.run(s.now + 200*time.Millisecond)
 	}
 	return s.whole()
+}
+
+// address is a process's place on the ring; a client has none.
+func address(i int, r *rand.Rand) string {
+	if i > 1 && r.IntN(4) == 0 {
+		return ""
+	}
+	return fmt.Sprint("p", i)
 }
 
 // whole tells whether a cluster that was left in peace has come to rest.
