@@ -173,6 +173,20 @@ func TestACommitNeedsAFreshReadingWithTheOwnRow(t *testing.T) {
 	}
 }
 
+func TestWhoHasLeftCommitsAndServesNothingMore(t *testing.T) {
+	b := newBench(t)
+	b.read(In, b.join(anna))
+	b.announce(1)
+	b.do(func() { b.m.Leave(b.now) })
+	if len(b.took(Remove)) != 1 || b.m.table.Deadline() != 0 {
+		t.Error("still serves, or keeps its row")
+	}
+	b.acknowledge(anna)
+	if len(b.took(Passed)) != 0 {
+		t.Error("a commit passed after leaving")
+	}
+}
+
 func TestNothingIsServedAfterTheLeaseOrWhenOut(t *testing.T) {
 	b := newBench(t)
 	if b.m.table.Deadline() != b.now.Add(3*time.Second) {
