@@ -21,11 +21,16 @@ def new(node: Node, id_: str, title: str = "", type_: str = "Item", parent: str 
     return f"{parent}/{id_}"
 
 
+def json_of(node: Node, path: str) -> Any:
+    """The JSON that a node answers; anything but 200 is a failure, told with the end of the node's log."""
+    answer = node.http.get(path)
+    assert answer.status == 200, f"{node.name} {path}: {answer}\n{node.log()[-5000:]}"
+    return answer.json()
+
+
 def title(node: Node, path: str) -> str:
     """The title that a node answers."""
-    answer = node.http.get(path)
-    assert answer.status == 200, (node.name, path, answer)
-    found: str = answer.json()["title"]
+    found: str = json_of(node, path)["title"]
     return found
 
 
@@ -48,12 +53,12 @@ def title_everywhere(cluster: Cluster, path: str, wanted: str) -> None:
 
 def json_everywhere(cluster: Cluster, path: str, wanted: Any) -> None:
     """Every node must answer with this JSON."""
-    everywhere(cluster, lambda node: node.http.get(path).json(), wanted)
+    everywhere(cluster, lambda node: json_of(node, path), wanted)
 
 
 def uid(node: Node, path: str) -> str:
     """The uid of an object."""
-    found: str = node.http.get(path).json()["@uid"]
+    found: str = json_of(node, path)["@uid"]
     return found
 
 
@@ -74,7 +79,7 @@ def forget_storage_calls(cluster: Cluster) -> None:
 
 def storage_calls(cluster: Cluster) -> list[list[Any]]:
     """What was read from the database since, by any node: the storage's method and its arguments."""
-    return [call for node in cluster.nodes for call in node.http.get("/@storage-calls").json()]
+    return [call for node in cluster.nodes for call in json_of(node, "/@storage-calls")]
 
 
 def wait_settled(cluster: Cluster) -> None:

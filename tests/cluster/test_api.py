@@ -120,10 +120,10 @@ def test_prometheus_metrics(cluster: Cluster) -> None:
     for node in cluster.nodes:
         text = node.http.get("/@metrics").body.decode()
         stats = node.http.stats()
-        found = dict(re.findall(r"^(guillotina_groupcache_\S+) (\S+)$", text, re.MULTILINE))
-        assert 0 < float(found["guillotina_groupcache_gets_total"]) <= stats["gets"]
+        found = dict(re.findall(r"^(guillotina_cache_groupcache_\S+) (\S+)$", text, re.MULTILINE))
+        assert 0 < float(found["guillotina_cache_groupcache_gets_total"]) <= stats["gets"]
         for source, count in stats["hits"].items():
-            assert float(found[f'guillotina_groupcache_hits_total{{source="{source}"}}']) <= count
-        assert float(found["guillotina_groupcache_in_standing"]) == 1
-        assert float(found['guillotina_groupcache_items{store="main"}']) == stats["main"]["items"]
+            assert float(found[f'guillotina_cache_groupcache_hits_total{{source="{source}"}}']) <= count
+        assert float(found["guillotina_cache_groupcache_in_standing"]) == 1
+        assert float(found['guillotina_cache_groupcache_items{store="main"}']) == stats["main"]["items"]
         assert "guillotina_cache_ops_total" in text

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from demo.cluster import CONTAINER, Cluster
-from tests.cluster.steps import everywhere, json_everywhere, new, status_everywhere, title_everywhere, uid
+from tests.cluster.steps import everywhere, json_everywhere, json_of, new, status_everywhere, title_everywhere, uid
 
 ROUNDS = 30
 DUBLIN_CORE = "guillotina.behaviors.dublincore.IDublinCore"
@@ -28,11 +28,11 @@ def test_one_id_added_and_deleted_again_and_again(cluster: Cluster) -> None:
         status_everywhere(cluster, f"{folder}/one", 404)
         new(cluster[i % 3], "one", f"title {i}", parent=folder)
         title_everywhere(cluster, f"{folder}/one", f"title {i}")
-        everywhere(cluster, lambda node: sorted(node.http.get(f"{folder}/@ids").json()), ["one", "stays"])
-        everywhere(cluster, lambda node: node.http.get(f"{folder}/@items").json()["total"], 2)
+        everywhere(cluster, lambda node: sorted(json_of(node, f"{folder}/@ids")), ["one", "stays"])
+        everywhere(cluster, lambda node: json_of(node, f"{folder}/@items")["total"], 2)
         assert cluster[(i + 1) % 3].http.delete(f"{folder}/one").status == 200
         json_everywhere(cluster, f"{folder}/@ids", ["stays"])
-        everywhere(cluster, lambda node: node.http.get(f"{folder}/@items").json()["total"], 1)
+        everywhere(cluster, lambda node: json_of(node, f"{folder}/@items")["total"], 1)
 
 
 def test_a_move_and_a_rename(cluster: Cluster) -> None:
@@ -73,7 +73,7 @@ def test_a_behavior(cluster: Cluster) -> None:
     item = new(cluster[0], "with-tags")
     for i in range(ROUNDS):
         assert cluster[i % 3].http.patch(item, {DUBLIN_CORE: {"tags": [f"tag {i}"]}}).status == 204
-        everywhere(cluster, lambda node: node.http.get(item).json()[DUBLIN_CORE]["tags"], [f"tag {i}"])
+        everywhere(cluster, lambda node: json_of(node, item)[DUBLIN_CORE]["tags"], [f"tag {i}"])
 
 
 def test_annotations(cluster: Cluster) -> None:
@@ -99,11 +99,11 @@ def test_a_child_with_the_name_of_an_annotation(cluster: Cluster) -> None:
     for i in range(3):
         title_everywhere(cluster, child, "child" if i == 0 else f"child {i - 1}")
         title_everywhere(cluster, folder, "folder")
-        everywhere(cluster, lambda node: node.http.get(folder).json()[DUBLIN_CORE]["tags"], ["of the folder"])
+        everywhere(cluster, lambda node: json_of(node, folder)[DUBLIN_CORE]["tags"], ["of the folder"])
         assert cluster[i].http.patch(child, {"title": f"child {i}"}).status == 204
     assert cluster[2].http.patch(folder, {DUBLIN_CORE: {"tags": ["another"]}}).status == 204
     title_everywhere(cluster, child, "child 2")
-    everywhere(cluster, lambda node: node.http.get(folder).json()[DUBLIN_CORE]["tags"], ["another"])
+    everywhere(cluster, lambda node: json_of(node, folder)[DUBLIN_CORE]["tags"], ["another"])
 
 
 @pytest.mark.parametrize("id_", [*(f"a{character}b" for character in ".-_@$^()+ ="), "a-keys", "a-len", "-", "="])
@@ -116,7 +116,7 @@ def test_ids_with_every_allowed_character(cluster: Cluster, id_: str) -> None:
     title_everywhere(cluster, item, "first")
     assert cluster[1].http.patch(item, {"title": "second"}).status == 204
     title_everywhere(cluster, item, "second")
-    everywhere(cluster, lambda node: node.http.get(f"{folder}/@titles").json()[id_], "second")
+    everywhere(cluster, lambda node: json_of(node, f"{folder}/@titles")[id_], "second")
     assert cluster[2].http.delete(item).status == 200
     status_everywhere(cluster, item, 404)
-    everywhere(cluster, lambda node: id_ in node.http.get(f"{folder}/@ids").json(), False)
+    everywhere(cluster, lambda node: id_ in json_of(node, f"{folder}/@ids"), False)

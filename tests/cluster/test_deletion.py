@@ -15,6 +15,7 @@ from tests.cluster.steps import (
     everywhere,
     forget_storage_calls,
     is_in_database,
+    json_of,
     new,
     status_everywhere,
     storage_calls,
@@ -96,7 +97,7 @@ def test_an_annotation_goes_with_its_object(cluster: Cluster) -> None:
 def test_a_folder_made_again_is_empty(cluster: Cluster) -> None:
     for i in range(6):
         folder = new(cluster[i % 3], "made-again", type_="Folder")
-        everywhere(cluster, lambda node: node.http.get(f"{folder}/@ids").json(), [])  # noqa: B023
+        everywhere(cluster, lambda node: json_of(node, f"{folder}/@ids"), [])  # noqa: B023
         status_everywhere(cluster, f"{folder}/child", 404)
         new(cluster[(i + 1) % 3], "child", f"of {i}", parent=folder)
         title_everywhere(cluster, f"{folder}/child", f"of {i}")

@@ -16,6 +16,7 @@ from tests.cluster.steps import (
     forget_storage_calls,
     held_at_gate,
     json_everywhere,
+    json_of,
     new,
     status_everywhere,
     storage_calls,
@@ -40,7 +41,7 @@ def test_a_commit_is_announced_to_all_before_it_is_sent(cluster: Cluster) -> Non
         oid = uid(cluster[0], item)
         title_everywhere(cluster, item, "before")
         wait_settled(cluster)
-        with slow_commits(cluster, oid), ThreadPoolExecutor(1) as thread:
+        with ThreadPoolExecutor(1) as thread, slow_commits(cluster, oid):
             write = thread.submit(cluster[i].http.patch, item, {"title": "after"})
             wait_for(partial(is_commit_waiting, cluster), "the COMMIT to wait")
             forget_storage_calls(cluster)
@@ -162,7 +163,7 @@ def test_invalidation_before_the_commit(cluster: Cluster) -> None:
         with held_at_gate(cluster[i], f"{old}/@move/move-{i}/new-{i}", f"move-{i}") as answers:
             title_everywhere(cluster, old, f"object {i}")
             status_everywhere(cluster, moved, 404)
-            everywhere(cluster, lambda node: f"old-{i}" in node.http.get(f"{folder}/@ids").json(), True)  # noqa: B023
+            everywhere(cluster, lambda node: f"old-{i}" in json_of(node, f"{folder}/@ids"), True)  # noqa: B023
         assert answers[0].status == 200
         status_everywhere(cluster, old, 404)
         title_everywhere(cluster, moved, f"object {i}")
@@ -179,4 +180,4 @@ def test_uncommitted_rows_are_seen_by_their_transaction_alone(cluster: Cluster) 
         assert answers[0].status == 400
         assert answers[0].json()["seen"] == ["uncommitted"] * 3
         title_everywhere(cluster, item, "committed")
-        everywhere(cluster, lambda node: node.http.get(f"{folder}/@titles").json()[f"item-{i}"], "committed")  # noqa: B023
+        everywhere(cluster, lambda node: json_of(node, f"{folder}/@titles")[f"item-{i}"], "committed")  # noqa: B023

@@ -1,0 +1,146 @@
+"""A process that is gone, stopped or back, and a database that restarts: no error, nothing stale, all right again."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from demo.cluster import CONTAINER, Cluster, Node, wait_for
+from tests.cluster.life_load import ITEMS, Load, under_load
+from tests.cluster.steps import database_transaction, new, title, title_everywhere
+from tests.postgres_embedded import EmbeddedPostgres
+
+
+def incarnations(cluster: Cluster) -> set[str]:
+    """Who has a row in the members table, as the statistics write it."""
+    with database_transaction(cluster) as cursor:
+        cursor.execute("SELECT to_hex(incarnation) FROM groupcache_members")
+        return {row for (row,) in cursor.fetchall()}
+
+
+def incarnation(node: Node) -> str:
+    found: str = node.http.stats()["incarnation"]
+    return found.lstrip("0")
+
+
+def test_a_peer_that_is_killed_and_comes_back(cluster: Cluster) -> None:
+    victim, *others = cluster.nodes
+    folder = new(victim, "killed", type_="Folder")
+    with under_load(others, folder) as load:
+        for path in load.paths:
+            title(victim, path)
+        victim.kill()
+        load.wait_on()
+        victim.start()
+        victim.wait_ready()
+        cluster.wait_whole()
+        load.wait_on()
+        for item in range(ITEMS):
+            load.check(victim, item)
+
+
+def test_a_peer_that_is_stopped_and_wakes_up(cluster: Cluster) -> None:
+    """R2 and R3: writers wait until its lease has run out, and it knows so, whatever it was about to do."""
+    victim, *others = cluster.nodes
+    folder = new(victim, "stopped", type_="Folder")
+    with under_load(others, folder) as load:
+        for _ in range(2):
+            for item in range(ITEMS):
+                load.check(victim, item)
+            victim.pause()
+            try:
+                load.wait_on()
+                # What was asked of it while it stood still, and what is asked while it wakes up.
+                with ThreadPoolExecutor(2 * ITEMS) as threads:
+                    early = [threads.submit(load.check, victim, item) for item in range(ITEMS)]
+                    load.wait_on()
+                    late = [threads.submit(load.check, victim, item) for item in range(ITEMS)]
+                    victim.resume()
+                    for asked in early + late:
+                        asked.result()
+            finally:
+                victim.resume()
+            for item in range(ITEMS):
+                load.check(victim, item)
+            wait_for(partial(is_back, load, victim), "it to be in standing again")
+            cluster.wait_whole()
+            load.wait_on()
+
+
+def is_back(load: Load, node: Node) -> bool:
+    """Whether a node is in standing; it answers rightly before that, too."""
+    for item in range(ITEMS):
+        load.check(node, item)
+    return bool(node.http.stats()["in_standing"])
+
+
+def test_a_peer_that_writes_when_it_wakes_up(cluster: Cluster) -> None:
+    victim, *others = cluster.nodes
+    item = new(victim, "woken", "before")
+    title_everywhere(cluster, item, "before")
+    victim.pause()
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            written = thread.submit(victim.http.patch, item, {"title": "by the woken"})
+            assert others[0].http.patch(CONTAINER + "/woken", {"title": "meanwhile"}).status == 204
+            victim.resume()
+            assert written.result().status == 204
+    finally:
+        victim.resume()
+    title_everywhere(cluster, item, "by the woken")
+    cluster.wait_whole()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_peer_that_is_ended(cluster: Cluster, number: signal.Signals) -> None:
+    """It says bye, so nobody has to wait for a lease, and ends as a node without the add-on does."""
+    plain = Node("plain", cluster.dsn, cluster.folder, overrides={"applications": ["guillotina"]})
+    victim, *others = cluster.nodes
+    folder = new(others[0], f"ended-{number}", type_="Folder")
+    try:
+        plain.start()
+        plain.wait_ready(in_standing=False)
+        with under_load(others, folder) as load:
+            was = incarnation(victim)
+            assert was in incarnations(cluster)
+            assert victim.stop(number) == plain.stop(number)
+            assert was not in incarnations(cluster)
+            load.wait_on()
+        assert "Traceback" not in victim.log()
+    finally:
+        plain.kill()
+        victim.start()
+        victim.wait_ready()
+        cluster.wait_whole()
+
+
+def test_a_database_that_restarts() -> None:
+    """No node dies, and when it is back they are right again by themselves."""
+    with EmbeddedPostgres() as server, Cluster(server.dsn("postgres")) as cluster:
+        item = new(cluster[0], "item", "0")
+        for i, mode in enumerate(("fast", "immediate"), 1):
+            title_everywhere(cluster, item, str(i - 1))
+            server.stop(mode)  # type: ignore[arg-type]
+            for node in cluster.nodes:
+                # An answer, whatever it is.
+                assert node.http.get("/").status == 200
+                assert node.http.patch(item, {"title": "never"}).status >= 400
+            server.start()
+            for node in cluster.nodes:
+                assert node.is_running()
+                wait_for(partial(is_written, node, item, str(i)), f"{node.name} to write again")
+            title_everywhere(cluster, item, str(i))
+            cluster.wait_whole()
+            title_everywhere(cluster, item, str(i))
+
+
+def is_written(node: Node, path: str, title_: str) -> bool:
+    """Write, and tell whether it was accepted."""
+    try:
+        return node.http.patch(path, {"title": title_}).status == 204
+    except (OSError, http.client.HTTPException):
+        return False

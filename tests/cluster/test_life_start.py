@@ -1,0 +1,226 @@
+"""How a process comes to the others, over whatever connection, and what keeps one from starting."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from demo.cluster import CONTAINER, Cluster, Node, free_port, wait_for
+from tests.cluster.steps import new, title, title_everywhere
+from tests.postgres import PostgresServer
+
+SECRET = "the secret of these tests"
+OBJECTS = 12
+
+
+@pytest.fixture(scope="module")
+def dsn(postgres: PostgresServer) -> Iterator[str]:
+    """A database for the clusters of this module, which follow each other."""
+    name = f"groupcache_{os.getpid()}_start"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def node(dsn: str, tmp_path: Path) -> Iterator[Callable[..., Node]]:
+    """Makes nodes that are not started, with a `groupcache` section and overrides; they end with the test."""
+    nodes: list[Node] = []
+
+    def make(dsn: str = dsn, overrides: dict[str, Any] | None = None, **section: Any) -> Node:
+        nodes.append(Node(f"node{len(nodes)}", dsn, tmp_path, section or None, overrides))
+        return nodes[-1]
+
+    yield make
+    for one in nodes:
+        one.kill()
+
+
+def ends(node: Node) -> str:
+    """The line with which a node tells why it does not start."""
+    node.start()
+    assert node.process is not None
+    assert node.process.wait(60) != 0, node.log()
+    assert "Uvicorn running" not in node.log()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", node.port)) != 0
+    last = node.log().rstrip().rpartition("\n")[2]
+    kind, _, message = last.partition(": ")
+    assert kind.startswith("guillotina_groupcache.interfaces."), node.log()
+    return message
+
+
+def shared(writer: Node, reader: Node, id_: str) -> None:
+    """What one has loaded, the other gets from it, and what one writes, the other reads."""
+    paths = [new(writer, f"{id_}-{i}", "before") for i in range(OBJECTS)]
+    for path in paths:
+        assert title(writer, path) == "before"
+        assert title(reader, path) == "before"
+    for path in paths:
+        assert writer.http.patch(path, {"title": "after"}).status == 204
+        assert title(reader, path) == "after"
+    assert reader.http.stats()["peer_loads"] > 0
+
+
+# --- processes that come
+
+
+def test_a_peer_that_comes_later(dsn: str, node: Callable[..., Node]) -> None:
+    """The others know its address from the start, and do not wait for it."""
+    late = f"127.0.0.1:{free_port()}"
+    with Cluster(dsn, 1) as cluster:
+        second = cluster.add_node()
+        third = node(listen=late, peers=[late, cluster[0].address])
+        second.start()
+        second.wait_ready()
+        cluster.wait_whole()
+        shared(cluster[0], second, "two")
+        third.start()
+        third.wait_ready()
+        cluster.nodes.append(third)
+        cluster.wait_whole()
+        shared(cluster[0], third, "three")
+        shared(third, second, "from-three")
+
+
+def test_unix_sockets(dsn: str, tmp_path: Path) -> None:
+    """Also where a process that was killed has left its socket."""
+    sockets = [tmp_path / f"{i}.sock" for i in range(2)]
+    with unix_cluster(dsn, sockets) as cluster:
+        shared(cluster[0], cluster[1], "unix")
+        cluster[1].kill()
+        assert sockets[1].exists()
+        cluster[1].start()
+        cluster[1].wait_ready()
+        cluster.wait_whole()
+        shared(cluster[0], cluster[1], "unix-again")
+    assert not any(path.exists() for path in sockets)
+
+
+@contextmanager
+def unix_cluster(dsn: str, sockets: list[Path]) -> Iterator[Cluster]:
+    """A cluster whose nodes listen on unix sockets."""
+    peers = [f"unix:{path}" for path in sockets]
+    with Cluster(dsn, 0) as cluster:
+        for peer in peers:
+            cluster.nodes.append(Node(f"unix{len(cluster.nodes)}", dsn, cluster.folder, {"listen": peer, "peers": peers}))
+            cluster.nodes[-1].start()
+            cluster.nodes[-1].wait_ready()
+        cluster.wait_whole()
+        yield cluster
+
+
+def test_a_shared_secret_and_a_wrong_one(dsn: str, node: Callable[..., Node]) -> None:
+    """Who has another secret is refused, and disturbs nobody."""
+    with Cluster(dsn, 2, secret=SECRET) as cluster:
+        shared(cluster[0], cluster[1], "secret")
+        item = new(cluster[0], "wrong-secret", "0")
+        listen = f"127.0.0.1:{free_port()}"
+        wrong = node(listen=listen, peers=[listen, cluster[0].address], secret=f"not {SECRET}")
+        wrong.start()
+        wrong.wait_ready(in_standing=False)
+        wait_for(lambda: "TLS handshake" in wrong.log() and "TLS handshake" in cluster[0].log(), "a refusal")
+        for i in range(1, 4):
+            assert cluster[i % 2].http.patch(item, {"title": str(i)}).status == 204
+            title_everywhere(cluster, item, str(i))
+            assert title(wrong, item) == str(i)
+        assert not wrong.says_in_standing()
+        for one in cluster.nodes:
+            assert one.says_in_standing(), one.log()
+        assert SECRET not in wrong.log() + cluster[0].log()
+
+
+def test_a_peer_without_the_secret(dsn: str, node: Callable[..., Node]) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    with Cluster(dsn, 1, secret=SECRET) as cluster:
+        item = new(cluster[0], "no-secret", "0")
+        plain = node(listen=listen, peers=[cluster[0].address])
+        plain.start()
+        plain.wait_ready(in_standing=False)
+        wait_for(lambda: "it speaks TLS" in plain.log() or "TLS handshake" in cluster[0].log(), "a refusal")
+        assert cluster[0].http.patch(item, {"title": "1"}).status == 204
+        assert title(plain, item) == "1"
+        assert not plain.says_in_standing()
+        assert cluster[0].says_in_standing()
+
+
+# --- processes that do not start
+
+
+def test_a_port_in_use(node: Callable[..., Node], dsn: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        message = ends(node(listen=address, peers=[]))
+        assert address in message and "in use" in message
+    assert address not in members(dsn)
+
+
+def members(dsn: str) -> set[str]:
+    """The addresses in the members table; none without a table."""
+    if execute(dsn, "SELECT to_regclass('groupcache_members')") == [(None,)]:
+        return set()
+    return {address for (address,) in execute(dsn, "SELECT address FROM groupcache_members")}
+
+
+def execute(dsn: str, statement: str) -> list[tuple[Any, ...]]:
+    """Run a statement in a transaction; the rows that it gives."""
+    connection = psycopg2.connect(dsn, connect_timeout=10)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+def test_a_library_that_does_not_load(node: Callable[..., Node]) -> None:
+    applications = ["guillotina", "guillotina_groupcache", "tests.cluster.life_broken_library"]
+    message = ends(node(overrides={"applications": applications}))
+    assert message.startswith("cannot load life_broken_library.py: ")
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"size": "many"}, "groupcache.size: 'many' is not a size"),
+        ({"peer": []}, "groupcache: 'peer' is not a known key (did you mean peers?)"),
+        ({"listen": "10.0.0.1:9000"}, "groupcache.listen: '10.0.0.1:9000' can be reached from other hosts"),
+    ],
+    ids=repr,
+)
+def test_a_configuration_that_cannot_be_used(node: Callable[..., Node], section: dict[str, Any], message: str) -> None:
+    assert ends(node(**section)).startswith(message)
+
+
+def test_a_user_who_may_not_make_the_members_table(postgres: PostgresServer, node: Callable[..., Node]) -> None:
+    """Guillotina's own tables are there, so without the add-on such a user can do everything."""
+    name = f"groupcache_{os.getpid()}_rights"
+    admin = postgres.create_database(name)
+    role = f"limited_{os.getpid()}"
+    try:
+        without = node(dsn=admin, overrides={"applications": ["guillotina"]})
+        without.start()
+        without.wait_ready(in_standing=False)
+        without.stop()
+        execute(
+            admin,
+            f"CREATE ROLE {role} LOGIN PASSWORD 'limited'; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role};"
+            f" GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        )
+        limited = f"postgresql://{role}:limited@{postgres.host}:{postgres.port}/{name}"
+        listen = f"127.0.0.1:{free_port()}"
+        message = ends(node(dsn=limited, listen=listen, peers=[]))
+        assert "groupcache_members cannot be made" in message and "right to create tables" in message
+        alone = node(dsn=limited)
+        alone.start()
+        alone.wait_ready()
+        assert alone.http.get(CONTAINER).status == 404
+    finally:
+        postgres.drop_database(name)
+        execute(postgres.dsn(), f"DROP ROLE IF EXISTS {role}")

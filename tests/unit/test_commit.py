@@ -1,0 +1,283 @@
+"""A transaction that announced settles however it ends; where the answer was lost, when the database knows (R9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from guillotina.exceptions import ConflictError, RestartCommit, TIDConflictError
+from guillotina.transactions import transaction
+
+from guillotina_groupcache.commit import announced, decorate, was_answered
+from guillotina_groupcache.interfaces import GroupcacheError
+from guillotina_groupcache.native import Source
+from tests.unit.life_app import TIMEOUT, App, add, object_key, running, set_title, title, until
+from tests.unit.life_database import blocked, connected
+
+#: Whoever updates an object waits in COMMIT, after the last statement, for as long as somebody holds the lock.
+WAIT_IN_COMMIT = """
+CREATE FUNCTION wait_in_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(42);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER wait_in_commit AFTER UPDATE ON objects DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION wait_in_commit()
+"""
+REFUSE_IN_COMMIT = """
+CREATE FUNCTION refuse_in_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = '%s', MESSAGE = 'refused';
+END $$;
+CREATE CONSTRAINT TRIGGER refuse_in_commit AFTER UPDATE ON objects DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION refuse_in_commit()
+"""
+WAITING_IN_COMMIT = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+@pytest.fixture
+async def app(database: str) -> AsyncIterator[App]:
+    async with running(database) as app:
+        yield app
+
+
+@asynccontextmanager
+async def in_commit(app: App, dsn: str, oid: str) -> AsyncIterator[tuple[asyncio.Task[None], asyncpg.Connection]]:
+    """A write that waits in COMMIT while the block runs, and a connection of the test's own."""
+    async with connected(dsn) as connection:
+        await connection.execute(WAIT_IN_COMMIT)
+        await connection.execute("SELECT pg_advisory_lock(42)")
+        writer = asyncio.ensure_future(set_title(app, oid, "new"))
+        try:
+            await blocked(dsn)
+            yield writer, connection
+        finally:
+            await connection.execute("SELECT pg_advisory_unlock_all()")
+            await asyncio.wait([writer], timeout=TIMEOUT)
+
+
+def in_doubt(app: App) -> int:
+    return int(app.utility.local_stats()["buckets_in_doubt"])
+
+
+async def source(app: App, oid: str) -> Source:
+    _, found = await app.utility.get(object_key(oid))
+    return found
+
+
+async def no_doubt(app: App) -> None:
+    await until(lambda: not in_doubt(app), "no bucket in doubt")
+
+
+# --- what the database's answer says
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "answered"),
+    [
+        *((state, True) for state in ("23505", "40001", "40P01", "P0001", "53100", "57014", "25P02", "0A000")),
+        *((state, False) for state in ("08000", "08003", "08006", "57P01", "57P02", "57P03")),
+    ],
+)
+async def test_an_error_of_the_database(database: str, sqlstate: str, answered: bool) -> None:
+    async with connected(database) as connection:
+        with pytest.raises(asyncpg.PostgresError) as caught:
+            await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{sqlstate}'; END $$")
+    assert caught.value.sqlstate == sqlstate
+    assert was_answered(caught.value) is answered
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("unexpected"),
+        ConnectionResetError(),
+        OSError("no route"),
+        asyncio.TimeoutError(),
+        asyncio.CancelledError(),
+        EOFError(),
+    ],
+    ids=repr,
+)
+def test_an_error_that_is_no_answer(error: BaseException) -> None:
+    assert not was_answered(error)
+
+
+@pytest.mark.parametrize("kind", [ConflictError, TIDConflictError, RestartCommit])
+def test_guillotinas_own_errors_are_answers(kind: type[Exception]) -> None:
+    assert was_answered(kind.__new__(kind))
+
+
+# --- transactions
+
+
+async def test_a_commit_is_announced_and_settled(app: App) -> None:
+    oid = await add(app, "c", "Container")
+    before = app.utility.local_stats()["events"]
+    await set_title(app, oid, "new")
+    events = app.utility.local_stats()["events"]
+    assert [events[name] - before[name] for name in ("announced", "passed", "settled")] == [1, 1, 1]
+    assert await source(app, oid) is Source.OWN
+    assert await title(app, oid) == "new"
+
+
+async def test_a_transaction_that_wrote_nothing_announces_nothing(app: App) -> None:
+    oid = await add(app, "c", "Container")
+    before = app.utility.local_stats()["events"]
+    async with transaction(db=app.database) as txn:
+        await txn.get(oid)
+    async with transaction(db=app.database, abort_when_done=True) as txn:
+        (await txn.get(oid)).register()
+    assert app.utility.local_stats()["events"] == before
+    assert await source(app, oid) is Source.OWN
+
+
+async def test_a_storage_is_decorated_once(app: App) -> None:
+    commit = app.database.storage.commit
+    decorate(app.database.storage, app.utility)
+    assert app.database.storage.commit is commit
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "23514", "P0001"])
+async def test_a_commit_that_the_database_refuses(app: App, database: str, sqlstate: str) -> None:
+    oid = await add(app, "c", "Container")
+    async with connected(database) as connection:
+        await connection.execute(REFUSE_IN_COMMIT % sqlstate)
+    with pytest.raises((asyncpg.PostgresError, ConflictError)):
+        await set_title(app, oid, "new")
+    assert not in_doubt(app)
+    assert app.utility.local_stats()["events"]["open"] == 0
+    assert await title(app, oid) == "c"
+    assert await source(app, oid) is Source.OWN
+
+
+async def test_in_doubt_while_the_commit_is_under_way(app: App, database: str) -> None:
+    oid = await add(app, "c", "Container")
+    async with in_commit(app, database, oid) as (writer, connection):
+        assert in_doubt(app)
+        assert await title(app, oid) == "c"
+        assert await source(app, oid) is Source.BYPASS
+        await connection.execute("SELECT pg_advisory_unlock_all()")
+        await asyncio.wait_for(writer, TIMEOUT)
+        assert not in_doubt(app)
+        assert await title(app, oid) == "new"
+        assert await source(app, oid) is Source.OWN
+
+
+async def test_a_server_process_that_is_ended_in_commit(app: App, database: str) -> None:
+    """It rolls back, but nobody has told the writer so."""
+    oid = await add(app, "c", "Container")
+    assert await title(app, oid) == "c"
+    async with in_commit(app, database, oid) as (writer, connection):
+        pid = await connection.fetchval(WAITING_IN_COMMIT)
+        assert await connection.fetchval("SELECT pg_terminate_backend($1)", pid)
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await asyncio.wait_for(asyncio.shield(writer), TIMEOUT)
+        await no_doubt(app)
+        assert app.utility.local_stats()["events"]["orphans"] == 1
+        assert await title(app, oid) == "c"
+    await set_title(app, oid, "newer")
+    assert await title(app, oid) == "newer"
+    assert await source(app, oid) is Source.OWN
+
+
+async def test_a_connection_that_is_lost_in_a_commit_that_takes_effect(app: App, database: str) -> None:
+    """In doubt for as long as the database may still do it, and then the new state is seen."""
+    oid = await add(app, "c", "Container")
+    assert await source(app, oid) is Source.OWN
+    async with in_commit(app, database, oid) as (writer, connection):
+        held = [holder._con for holder in app.database.storage.pool._holders if holder._in_use]
+        for connection_of_the_writer in held:
+            connection_of_the_writer.terminate()
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await asyncio.wait_for(asyncio.shield(writer), TIMEOUT)
+        await asked_twice(app)
+        assert in_doubt(app)
+        assert await title(app, oid) == "c"
+        assert await source(app, oid) is Source.BYPASS
+        await connection.execute("SELECT pg_advisory_unlock_all()")
+        await no_doubt(app)
+        assert await title(app, oid) == "new"
+        assert await source(app, oid) is Source.OWN
+
+
+async def asked_twice(app: App) -> None:
+    """Wait until the database was asked twice, from now, which transactions are open."""
+    members, asked = app.utility._members, []
+    execute = type(members)._open_in
+
+    async def counted(self: object, database: str) -> list[str]:
+        asked.append(await execute(members, database))
+        return asked[-1]
+
+    type(members)._open_in = counted  # type: ignore[method-assign]
+    try:
+        await until(lambda: len(asked) >= 2, "two questions to the database")
+    finally:
+        type(members)._open_in = execute  # type: ignore[method-assign]
+    assert all(asked), "the writer's transaction is open"
+
+
+async def test_a_request_that_is_cancelled_in_its_commit(app: App, database: str) -> None:
+    """Guillotina shields the commit: it goes on, and settles."""
+    oid = await add(app, "c", "Container")
+    async with in_commit(app, database, oid) as (writer, connection):
+        writer.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writer
+        assert in_doubt(app)
+        await connection.execute("SELECT pg_advisory_unlock_all()")
+        await no_doubt(app)
+        assert await title(app, oid) == "new"
+
+
+async def test_the_end_of_the_process_in_a_commit(app: App, database: str) -> None:
+    """Nothing hangs, and the commit is done."""
+    oid = await add(app, "c", "Container")
+    async with in_commit(app, database, oid) as (writer, connection):
+        await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
+        await connection.execute("SELECT pg_advisory_unlock_all()")
+        await asyncio.wait_for(writer, TIMEOUT)
+    assert await title(app, oid) == "new"
+
+
+# --- the block of `announced`
+
+
+async def test_announced_settles_on_success_with_its_pushes(app: App) -> None:
+    key, value = object_key("0" * 32), b"value"
+    async with announced(app.utility, "db", [key]) as event:
+        event.pushes = [(key, value)]
+        assert in_doubt(app) == 1
+    assert in_doubt(app) == 0
+    assert app.utility._node is not None
+    assert app.utility._node.lookup(key) == (Source.OWN, value)
+
+
+@pytest.mark.parametrize("error", [ConflictError.__new__(ConflictError), OSError("lost"), asyncio.CancelledError()], ids=repr)
+async def test_announced_gives_the_blocks_own_error(app: App, error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught:
+        async with announced(app.utility, "db", [object_key("1" * 32)]) as event:
+            event.pushes = [(object_key("1" * 32), b"never")]
+            raise error
+    assert caught.value is error
+    assert (in_doubt(app) == 0) is was_answered(error)
+    await no_doubt(app)
+    assert app.utility._node is not None
+    assert not isinstance(app.utility._node.lookup(object_key("1" * 32)), tuple)
+
+
+async def test_nothing_is_done_that_could_not_be_announced(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    oid = await add(app, "c", "Container")
+    monkeypatch.setattr("guillotina_groupcache.utility.ANNOUNCE_TIMEOUT", 0.0)
+    with pytest.raises(GroupcacheError, match="could not be announced"):
+        await set_title(app, oid, "new")
+    monkeypatch.undo()
+    assert not in_doubt(app)
+    assert await title(app, oid) == "c"
+    await set_title(app, oid, "newer")
+    assert await title(app, oid) == "newer"

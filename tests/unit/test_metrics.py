@@ -1,0 +1,99 @@
+"""Prometheus sees what the process does, once, and Guillotina's own counters tell the truth."""
+
+from __future__ import annotations
+
+from guillotina.db import transaction as transactions
+from guillotina.transactions import transaction
+from prometheus_client import REGISTRY, generate_latest
+
+from tests.unit.life_app import App, add, object_key, running, set_title, title
+
+OURS = "guillotina_cache_groupcache_"
+
+
+def exposed() -> dict[str, float]:
+    """What is scraped of ours, by name and labels."""
+    lines = [line for line in generate_latest().decode().splitlines() if line.startswith(OURS)]
+    samples = dict(line.rsplit(" ", 1) for line in lines)
+    assert len(samples) == len(lines), "a sample is there twice"
+    return {name.removeprefix(OURS): float(value) for name, value in samples.items()}
+
+
+def ops(result: str, name: str = "_get") -> float:
+    """Guillotina's counter."""
+    return REGISTRY.get_sample_value("guillotina_cache_ops_total", {"type": name, "result": result}) or 0.0
+
+
+async def test_registered_while_a_utility_lives(database: str) -> None:
+    record = transactions.record_cache_metric
+    for _ in range(2):
+        assert not exposed()
+        async with running(database) as app:
+            await app.utility.initialize()
+            found = exposed()
+            assert found["in_standing"] == 1
+            assert found["gets_total"] == app.utility.local_stats()["gets"]
+            assert transactions.record_cache_metric is not record
+        assert transactions.record_cache_metric is record
+    assert not exposed()
+
+
+async def test_what_is_counted(database: str) -> None:
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        await app.utility.clear()
+        before = exposed()
+        for _ in range(3):
+            await app.utility.get(object_key(oid))
+        event = await app.utility.announce("db", [object_key(oid)])
+        await app.utility.get(object_key(oid))
+        assert exposed()["buckets_in_doubt"] == 1
+        app.utility.settle(event)
+        counted = {name: value - before.get(name, 0) for name, value in exposed().items()}
+    for name, value in {
+        "gets_total": 4,
+        "local_loads_total": 1,
+        "bypasses_total": 1,
+        'hits_total{source="own"}': 2,
+        'hits_total{source="database"}': 1,
+        'hits_total{source="hot"}': 0,
+        'events_total{result="announced"}': 1,
+        'events_total{result="settled"}': 1,
+        'items{store="main"}': 1,
+        "buckets_in_doubt": 0,
+    }.items():
+        assert counted[name] == value, name
+
+
+async def test_guillotinas_counters_of_the_process(database: str) -> None:
+    """A value that was loaded for this very call is a miss, though the strategy gave it."""
+    async with running(database) as app:
+        parent = await add(app, "c", "Container")
+        oid = await add(app, "item", parent=parent)
+        await app.utility.clear()
+        assert await counted(app, oid) == {"miss": 1, "hit": 0}
+        assert await counted(app, oid) == {"miss": 0, "hit": 1}
+        await set_title(app, oid, "pushed")
+        assert await counted(app, oid) == {"miss": 0, "hit": 1}
+        event = await app.utility.announce("db", [object_key(oid)])
+        assert await counted(app, oid) == {"miss": 1, "hit": 0}
+        app.utility.settle(event)
+
+
+async def counted(app: App, oid: str) -> dict[str, float]:
+    """What a read of an object counts."""
+    before = {result: ops(result) for result in ("miss", "hit")}
+    await title(app, oid)
+    return {result: ops(result) - value for result, value in before.items()}
+
+
+async def test_guillotinas_counters_of_a_transaction(database: str) -> None:
+    """Those of the headers XG-Cache-*."""
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        await app.utility.clear()
+        for counts in ((0, 1, 1), (1, 0, 0)):
+            async with transaction(db=app.database, read_only=True, abort_when_done=True) as txn:
+                await txn.get(oid)
+                cache = txn._cache
+                assert (cache._hits, cache._misses, cache._stored) == counts
