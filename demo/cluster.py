@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
-import json
 import os
 import random
 import shutil
@@ -20,20 +18,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml
 
+from demo.client import CONTAINER, PASSWORD, HttpClient, NodeError
+
 ROOT: Final = Path(__file__).resolve().parent.parent
-#: The path of the container that a cluster makes.
-CONTAINER: Final = "/db/c"
-USER: Final = "root"
-PASSWORD: Final = "admin"
 
 #: Seconds until what is waited for counts as failed. Nothing waits longer than it has to.
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 20.0
-REQUEST_TIMEOUT: Final = 60.0
 POLL: Final = 0.02
 START_TRIES: Final = 5
 
@@ -49,10 +44,6 @@ _LOGGING: Final = {
 }
 
 T = TypeVar("T")
-
-
-class NodeError(Exception):
-    """A process that ended, or did not come to what was waited for; the message ends with its log."""
 
 
 def wait_for(condition: Callable[[], T], what: str, timeout: float = START_TIMEOUT) -> T:
@@ -81,73 +72,6 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-
-
-class Response(NamedTuple):
-    """An answer over HTTP; the names of `headers` are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body as JSON. Raises `ValueError` where it is none."""
-        return json.loads(self.body)
-
-
-class HttpClient:
-    """Requests as root to one server. Each has a connection of its own, so threads may share a client."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self._port = port
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        content: Any = None,
-        headers: Mapping[str, str] | None = None,
-        user: str | None = f"{USER}:{PASSWORD}",
-    ) -> Response:
-        """Send `content`, bytes or something for JSON; `user` is `name:password`, or None for nobody.
-
-        Raises `OSError` or `http.client.HTTPException` where no answer comes; a status is never an error.
-        """
-        sent = {"Connection": "close", **(headers or {})}
-        if user is not None:
-            sent["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
-        if content is not None and not isinstance(content, bytes):
-            content = json.dumps(content).encode()
-            sent.setdefault("Content-Type", "application/json")
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=REQUEST_TIMEOUT)
-        try:
-            connection.request(method, path, content, sent)
-            answer = connection.getresponse()
-            received = {name.lower(): value for name, value in answer.getheaders()}
-            return Response(answer.status, received, answer.read())
-        finally:
-            connection.close()
-
-    def get(self, path: str, **options: Any) -> Response:
-        return self.request("GET", path, **options)
-
-    def post(self, path: str, content: Any = None, **options: Any) -> Response:
-        return self.request("POST", path, content, **options)
-
-    def patch(self, path: str, content: Any = None, **options: Any) -> Response:
-        return self.request("PATCH", path, content, **options)
-
-    def delete(self, path: str, **options: Any) -> Response:
-        return self.request("DELETE", path, **options)
-
-    def stats(self, cluster: bool = False) -> dict[str, Any]:
-        """The answer of `@cache-stats`. Raises `NodeError` where it is none."""
-        answer = self.get(f"{CONTAINER}/@cache-stats{'?cluster=true' if cluster else ''}")
-        if answer.status != 200:
-            raise NodeError(f"@cache-stats answered {answer.status}: {answer.body!r}")
-        stats: dict[str, Any] = answer.json()
-        return stats
 
 
 class Node:
@@ -260,9 +184,7 @@ class Node:
 
     # --- what else is done with its configuration
 
-    def run_command(
-        self, *arguments: str, timeout: float = START_TIMEOUT
-    ) -> subprocess.CompletedProcess[bytes]:
+    def run_command(self, *arguments: str, timeout: float = START_TIMEOUT) -> subprocess.CompletedProcess[bytes]:
         """Run a `guillotina` command with this node's configuration to its end, standard error in `stdout`.
 
         Raises `subprocess.TimeoutExpired`, the command killed, after `timeout` seconds.

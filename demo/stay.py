@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from demo.cluster import CONTAINER, PASSWORD, USER, Cluster
+from demo.client import CONTAINER, PASSWORD, USER
+from demo.cluster import Cluster
 from demo.output import say, title
 
 

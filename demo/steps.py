@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
-from demo.cluster import CONTAINER, Cluster, Node, wait_for
+from demo.client import CONTAINER
+from demo.cluster import Cluster, Node, wait_for
 from demo.output import check, say, table
 from demo.sources import COLUMNS, RARE, counters, get_items, item_path, sources, total, warm_up
 
@@ -135,7 +136,7 @@ def list_folder(cluster: Cluster) -> None:
     answer = second.http.get(path)
     after = counters(cluster, second)
     check(len(answer.json()["items"]) == LISTED, f"the folder lists {len(answer.json()['items'])} items")
-    frames = after["network"]["FramesOut"] - before["network"]["FramesOut"]
+    frames = after["network"]["frames_out"] - before["network"]["frames_out"]
     found = sources(after) - sources(before)
     say(
         f"node2 lists a folder of {LISTED} items, which it has never read. That takes {found.total()} keys: the"

@@ -92,9 +92,7 @@ def _server_of(dsn: str) -> PostgresServer:
     url = urlsplit(dsn)
     if url.scheme not in ("postgres", "postgresql") or not url.hostname:
         raise ValueError(f"{DSN_VARIABLE}={dsn!r}: expected postgresql://user:password@host:port/")
-    return PostgresServer(
-        url.hostname, url.port or 5432, unquote(url.username or USER), unquote(url.password or "")
-    )
+    return PostgresServer(url.hostname, url.port or 5432, unquote(url.username or USER), unquote(url.password or ""))
 
 
 def _docker_answers() -> bool:

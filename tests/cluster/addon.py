@@ -125,6 +125,7 @@ async def move_at_gate(context: Any, request: Any) -> None:
 
 # --- transactions that do not end well
 
+
 @_service(context=IResource, name="@abort", method="POST")
 async def abort(context: Any, request: Any) -> None:
     """Write, and fail before the commit."""
@@ -152,6 +153,7 @@ async def write_and_abort(context: Any, request: Any) -> None:
 
 
 # --- content
+
 
 @_service(context=IContainer, name="@record/{uid}", method="GET")
 async def record(context: Any, request: Any) -> Any:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import psycopg2
 
-from demo.cluster import CONTAINER, Cluster, Node, wait_for
+from demo.client import CONTAINER
+from demo.cluster import Cluster, Node, wait_for
 
 T = TypeVar("T")
 

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from demo.cluster import CONTAINER, Cluster, Node
+from demo.client import CONTAINER
+from demo.cluster import Cluster, Node
 from tests.cluster.steps import (
     change_title,
     everywhere,

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.cluster import CONTAINER, Cluster
+from demo.client import CONTAINER
+from demo.cluster import Cluster
 from tests.cluster.conftest import running_cluster
 from tests.cluster.steps import new, status_everywhere, title, title_everywhere
 from tests.postgres import PostgresServer

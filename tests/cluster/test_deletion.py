@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from demo.cluster import CONTAINER, Cluster, Node, wait_for
+from demo.client import CONTAINER
+from demo.cluster import Cluster, Node, wait_for
 from guillotina_groupcache.commit import MAX_DESCENDANTS
 from tests.cluster.steps import (
     database_transaction,

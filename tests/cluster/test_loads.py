@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from demo.cluster import CONTAINER, Cluster, Node, wait_for
+from demo.client import CONTAINER
+from demo.cluster import Cluster, Node, wait_for
 from tests.cluster.steps import (
     at_once,
     database_transaction,
@@ -84,7 +85,7 @@ def test_a_listing_is_one_query(cluster: Cluster) -> None:
     assert sorted(id_ for batch in batches for id_ in batch) == sorted(wanted)
     assert not [call for call in calls if call[0] == "get_child" and call[1] == oid]
     # Some frames are of the cluster's own life; one a child would be 200.
-    assert after["network"]["FramesOut"] - before["network"]["FramesOut"] < 50
+    assert after["network"]["frames_out"] - before["network"]["frames_out"] < 50
     assert after["peer_loads"] - before["peer_loads"] > count // 4, "peers own some of the children"
 
     forget_storage_calls(cluster)

@@ -66,9 +66,7 @@ class Load:
                     assert node.http.post(f"{path}/@abort").status == 400
                 if number % REMADE == 0:
                     assert node.http.delete(path).status == 200
-                    status = node.http.post(
-                        self.folder, {"@type": "Item", "id": str(i), "title": str(number)}
-                    ).status
+                    status = node.http.post(self.folder, {"@type": "Item", "id": str(i), "title": str(number)}).status
                 else:
                     status = node.http.patch(path, {"title": str(number)}).status
                 assert status in (201, 204), (path, status)

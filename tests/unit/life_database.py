@@ -12,7 +12,9 @@ import asyncpg
 #: Seconds until what is waited for counts as failed.
 TIMEOUT = 20.0
 
-_WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND (relation = 'objects'::regclass OR locktype = 'advisory')"
+_WAITING = (
+    "SELECT count(*) FROM pg_locks WHERE NOT granted AND (relation = 'objects'::regclass OR locktype = 'advisory')"
+)
 
 
 @asynccontextmanager

@@ -258,7 +258,9 @@ async def test_announced_settles_on_success_with_its_pushes(app: App) -> None:
     assert app.utility._node.lookup(key) == (Source.OWN, value)
 
 
-@pytest.mark.parametrize("error", [ConflictError.__new__(ConflictError), OSError("lost"), asyncio.CancelledError()], ids=repr)
+@pytest.mark.parametrize(
+    "error", [ConflictError.__new__(ConflictError), OSError("lost"), asyncio.CancelledError()], ids=repr
+)
 async def test_announced_gives_the_blocks_own_error(app: App, error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
         async with announced(app.utility, "db", [object_key("1" * 32)]) as event:

@@ -103,9 +103,7 @@ def test_a_kind_without_name_refuses_one(kind: Kind) -> None:
         encode("db", kind, "oid", "id")
 
 
-@pytest.mark.parametrize(
-    "parts", [(None, "oid", "id"), ("db", None, "id"), ("db", "oid", 5), ("db", "oid", b"id")]
-)
+@pytest.mark.parametrize("parts", [(None, "oid", "id"), ("db", None, "id"), ("db", "oid", 5), ("db", "oid", b"id")])
 def test_what_is_not_a_string_is_refused(parts: tuple[Any, Any, Any]) -> None:
     db, oid, name = parts
     with pytest.raises(TypeError):

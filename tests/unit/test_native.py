@@ -259,9 +259,8 @@ CALLS: dict[str, Callable[[Node], Any]] = {
 def test_a_closed_node_says_so(call: Callable[[Node], Any]) -> None:
     with opened() as node:
         pass
-    with opened():
-        with pytest.raises(LibraryError, match="closed"):
-            call(node)
+    with opened(), pytest.raises(LibraryError, match="closed"):
+        call(node)
 
 
 def test_a_node_ends_with_loads_in_flight() -> None:

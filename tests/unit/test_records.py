@@ -115,7 +115,7 @@ def test_marks() -> None:
     assert decode(encode(_EMPTY)) == _EMPTY
     assert decode(encode(ABSENT)) is ABSENT
     assert decode(encode(TOO_LARGE)) is TOO_LARGE
-    assert [ABSENT, TOO_LARGE] == list(Marker)
+    assert list(Marker) == [ABSENT, TOO_LARGE]
 
 
 def test_forms_have_different_bytes() -> None:
@@ -169,9 +169,7 @@ def test_the_state_is_a_copy_of_its_own() -> None:
     ],
 )
 def test_what_would_come_out_changed_is_refused(value: Any, problem: str) -> None:
-    with pytest.raises(
-        RecordError, match=f"^a value of type {type(value).__name__} cannot be cached: "
-    ) as caught:
+    with pytest.raises(RecordError, match=f"^a value of type {type(value).__name__} cannot be cached: ") as caught:
         encode(value)
     assert problem in str(caught.value)
 

@@ -66,9 +66,7 @@ def test_the_section_of_the_manual() -> None:
 
 def test_the_strings_of_the_environment() -> None:
     # guillotina.commands.get_settings: G_groupcache__size=1GiB and --override=groupcache.push=false
-    found = settings(
-        listen=" none ", peers=" 127.0.0.1:1, [::1]:2 ,unix:/g,", size=" 1GiB ", ttl="0", push="false"
-    )
+    found = settings(listen=" none ", peers=" 127.0.0.1:1, [::1]:2 ,unix:/g,", size=" 1GiB ", ttl="0", push="false")
     assert found == Settings(
         peers=tuple(map(Address.parse, ("127.0.0.1:1", "[::1]:2", "unix:/g"))), size=2**30, ttl=0, push=False
     )
@@ -250,9 +248,7 @@ def test_listen_without_peers_is_a_cluster_of_one() -> None:
 
 
 def test_a_command_is_a_client_of_the_server_it_runs_beside() -> None:
-    server = settings(
-        listen="127.0.0.1:1", peers=["127.0.0.1:2"], secret=SECRET, size="2MB", ttl=5, push=False
-    )
+    server = settings(listen="127.0.0.1:1", peers=["127.0.0.1:2"], secret=SECRET, size="2MB", ttl=5, push=False)
     command = server.for_command()
     assert command.listen is None
     assert set(map(str, command.peers)) == {"127.0.0.1:1", "127.0.0.1:2"}
@@ -337,9 +333,7 @@ def test_tls() -> None:
 @pytest.mark.parametrize("value", ["", " ", 5, None])
 def test_tls_needs_its_three_paths(name: str, value: Any) -> None:
     allowed = "give the path of a PEM file"
-    assert (
-        error({"tls": {**TLS, name: value}}) == f"groupcache.tls.{name}: {value!r} is not a path: {allowed}"
-    )
+    assert error({"tls": {**TLS, name: value}}) == f"groupcache.tls.{name}: {value!r} is not a path: {allowed}"
 
 
 def test_unknown_keys_of_tls() -> None:
@@ -347,9 +341,7 @@ def test_unknown_keys_of_tls() -> None:
     assert error({"tls": {**TLS, "crt": "x"}}) == (
         f"groupcache.tls: 'crt' is not a known key (did you mean cert?): {allowed}"
     )
-    assert (
-        error({"tls": "/etc/g"}) == "groupcache.tls: a str is not a section: give a mapping of cert, key, ca"
-    )
+    assert error({"tls": "/etc/g"}) == "groupcache.tls: a str is not a section: give a mapping of cert, key, ca"
 
 
 def test_tls_and_secret_exclude_each_other() -> None:
@@ -367,9 +359,7 @@ OPEN = (
 @pytest.mark.parametrize("address", ["10.0.0.1:9000", "[2001:db8::1]:9000", "node-1:9000"])
 def test_an_open_address_needs_a_secret_or_tls(address: str) -> None:
     assert error({"listen": address}) == f"groupcache.listen: {address!r} {OPEN}"
-    assert error({"listen": "127.0.0.1:1", "peers": ["unix:/g", address]}) == (
-        f"groupcache.peers: {address!r} {OPEN}"
-    )
+    assert error({"listen": "127.0.0.1:1", "peers": ["unix:/g", address]}) == (f"groupcache.peers: {address!r} {OPEN}")
     for section in ({"secret": SECRET}, {"tls": TLS}):
         assert str(settings(listen=address, peers=[address], **section).listen) == address
 

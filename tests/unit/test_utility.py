@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 
 from demo.cluster import free_port
-from guillotina_groupcache.interfaces import GroupcacheError
+from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
+from guillotina_groupcache.members import Members
 from guillotina_groupcache.native import Source
 from guillotina_groupcache.utility import GroupcacheUtility
 from tests.unit.life_app import TIMEOUT, App, add, object_key, running, set_title, title, until
-from tests.unit.life_database import blocked, locked
+from tests.unit.life_database import blocked, connected, locked
 from tests.unit.life_script import run_script
 
 #: Threads that a Go runtime may start late: for the collector, a blocked call, a timer.
@@ -208,3 +211,21 @@ async def test_every_waiter_is_forgotten(database: str) -> None:
         await app.utility.get_stats(cluster=True)
         await until(lambda: not app.utility._tasks, "no task")
         assert not app.utility._waiting and not app.utility._announced
+
+
+async def test_a_user_who_may_not_make_the_members_table(database: str) -> None:
+    """Guillotina makes a sequence at every start, so only a right that was taken away later can be missing."""
+    role = f"limited_{os.getpid()}"
+    async with running(database) as app, connected(database) as connection:
+        storage = app.database.storage
+        await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'limited'")
+        try:
+            host = urlsplit(database)
+            storage._dsn = host._replace(netloc=f"{role}:limited@{host.hostname}:{host.port}").geturl()
+            members = Members(lambda question, answer: None)
+            with pytest.raises(ConfigurationError, match="groupcache_members cannot be made: permission denied") as caught:
+                await members.create(storage)
+            assert "\n" not in str(caught.value) and "'public'" in str(caught.value)
+            await members.stop()
+        finally:
+            await connection.execute(f"DROP ROLE {role}")

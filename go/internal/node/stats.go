@@ -134,6 +134,7 @@ func (n *Node) Stats() ([]byte, error) {
 	c, open, doubt := n.machine.Counts()
 	s.Events = eventStatistics{c.Announced, c.Passed, c.Acknowledged, c.Settled, c.Orphans, open}
 	s.Doubt = doubt
+	s.Members = []memberStatistics{} // a list for JSON also when there is nobody
 	for _, row := range n.machine.Rows() {
 		l := n.links[row.Incarnation]
 		s.Members = append(s.Members, memberStatistics{

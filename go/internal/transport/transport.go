@@ -40,16 +40,16 @@ type counters struct {
 
 // Stats is what a Transport has done since New, and its state now.
 type Stats struct {
-	Sessions   int    // now
-	Handshakes int    // inbound connections in handshake now
-	Dialled    uint64 // sessions that this side opened
-	Accepted   uint64 // sessions that peers opened
-	FramesIn   uint64
-	FramesOut  uint64
-	BytesIn    uint64 // of frames, before TLS
-	BytesOut   uint64
-	Overloads  uint64            // frames refused by a full queue
-	Faults     map[Reason]uint64 // inbound connections refused and sessions broken off
+	Sessions   int               `json:"sessions"`   // now
+	Handshakes int               `json:"handshakes"` // inbound connections in handshake now
+	Dialled    uint64            `json:"dialled"`    // sessions that this side opened
+	Accepted   uint64            `json:"accepted"`   // sessions that peers opened
+	FramesIn   uint64            `json:"frames_in"`
+	FramesOut  uint64            `json:"frames_out"`
+	BytesIn    uint64            `json:"bytes_in"` // of frames, before TLS
+	BytesOut   uint64            `json:"bytes_out"`
+	Overloads  uint64            `json:"overloads"` // frames refused by a full queue
+	Faults     map[Reason]uint64 `json:"faults"`    // inbound connections refused and sessions broken off
 }
 
 // New checks the options and returns a Transport that does nothing yet. The caller ends it
