@@ -14,7 +14,12 @@ from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
 from zope.interface import implementer
 
 from guillotina_groupcache import metrics, records, settings
-from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError, IGroupcacheUtility
+from guillotina_groupcache.interfaces import (
+    ConfigurationError,
+    GroupcacheError,
+    IGroupcacheUtility,
+    RecordError,
+)
 from guillotina_groupcache.loader import Loader, SharedLoads
 from guillotina_groupcache.members import Members
 from guillotina_groupcache.native import Completion, Kind, Missed, Node, Result, Source, unpack, unpack_results
@@ -182,9 +187,7 @@ class GroupcacheUtility:
             return await self._bypass(key)
         if not isinstance(found, Result):
             (found,) = await self._read(node, [key])
-            if found.source is Source.NOWHERE:
-                return None, Source.NOWHERE
-        return records.decode(found.value), found.source
+        return _decoded(found)
 
     async def _bypass(self, key: bytes) -> tuple[Any, Source]:
         try:
@@ -207,12 +210,7 @@ class GroupcacheUtility:
             results = await self._read(node, [wanted[i] for i in missing])
             for i, result in zip(missing, results, strict=True):
                 found[i] = result
-        return [
-            (records.decode(result.value), result.source)
-            if isinstance(result, Result) and result.source is not Source.NOWHERE
-            else (None, Source.NOWHERE)
-            for result in found
-        ]
+        return [_decoded(result) if isinstance(result, Result) else (None, Source.NOWHERE) for result in found]
 
     async def warm(self, wanted: Sequence[bytes]) -> None:
         """Get keys into this process' memory at once, for reads that follow one by one."""
@@ -297,3 +295,14 @@ class GroupcacheUtility:
             self._node.peer_stats(number)
             stats["peers"] = msgspec.json.decode(await waiter)
         return stats
+
+
+def _decoded(result: Result) -> tuple[Any, Source]:
+    if result.source is Source.NOWHERE:
+        return None, Source.NOWHERE
+    try:
+        return records.decode(result.value), result.source
+    except RecordError as error:
+        # A peer of another version may write what this one does not know: the user must not learn of it.
+        logger.warning("groupcache: a cached value was not used: %s", error)
+        return None, Source.NOWHERE
