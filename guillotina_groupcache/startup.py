@@ -6,7 +6,7 @@ import weakref
 from typing import Any, NoReturn
 
 from guillotina import app_settings, configure
-from guillotina.component import get_utility, provide_utility, query_utility
+from guillotina.component import get_global_components, get_utility, provide_utility, query_utility
 from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage, IStorageCreatedEvent
 from guillotina.interfaces import (
     IApplicationCleanupEvent,
@@ -67,6 +67,8 @@ async def _serve(database: Any) -> None:
     try:
         await utility.add_database(database)
     except BaseException:
+        # A later start in this process begins with a new one.
+        get_global_components().unregisterUtility(utility, provided=IGroupcacheUtility)
         await utility.finalize()
         raise
     storage = database.storage
