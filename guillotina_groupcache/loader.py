@@ -15,7 +15,7 @@ from guillotina.db.cache.dummy import DummyCache
 from guillotina.db.transaction import _EMPTY, Transaction
 
 from guillotina_groupcache import keys, records
-from guillotina_groupcache.interfaces import RecordError
+from guillotina_groupcache.interfaces import GroupcacheError, RecordError
 from guillotina_groupcache.keys import Key, Kind
 
 logger = logging.getLogger("guillotina_groupcache")
@@ -151,13 +151,19 @@ class SharedLoads:
         self._running: dict[bytes, asyncio.Task[Any]] = {}
 
     async def get(self, key: bytes) -> Any:
-        """The value now in the database. Raises what the storage raises."""
+        """The value now in the database. Raises what the storage raises, and `GroupcacheError` after `cancel`."""
         task = self._next.get(key)
         if task is None:
             task = asyncio.ensure_future(self._run(key, self._running.get(key)))
+            task.add_done_callback(_forgive)
             self._next[key] = task
-        # Who gives up waiting leaves the load to the others.
-        return await asyncio.shield(task)
+        try:
+            # Who gives up waiting leaves the load to the others.
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():  # not who waits was cancelled, but the load, by `cancel`
+                raise GroupcacheError("the cache has ended") from None
+            raise
 
     async def _run(self, key: bytes, before: asyncio.Task[Any] | None) -> Any:
         if before is not None:
@@ -174,4 +180,12 @@ class SharedLoads:
         tasks = [*self._next.values(), *self._running.values()]
         for task in tasks:
             task.cancel()
+        self._next.clear()
+        self._running.clear()
         return tasks
+
+
+def _forgive(task: asyncio.Task[Any]) -> None:
+    """An error is for who waits; when nobody does any more it is no news either."""
+    if not task.cancelled():
+        task.exception()
