@@ -22,13 +22,17 @@ logger = logging.getLogger("guillotina_groupcache")
 TIMEOUT: Final = 3.0
 #: Seconds between two removals of rows that have been out for a minute.
 CLEAN_EVERY: Final = 20.0
+#: Seconds between two signs of life, and without one until a process counts as silent.
+SEEN_EVERY: Final = 3.0
+SILENT_AFTER: Final = 10.0
 
 _CREATE: Final = """
 CREATE TABLE IF NOT EXISTS {schema}.groupcache_members (
     incarnation BIGINT PRIMARY KEY,
     address TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('joining', 'boot', 'in', 'out')),
-    changed TIMESTAMPTZ NOT NULL DEFAULT now()
+    changed TIMESTAMPTZ NOT NULL DEFAULT now(),
+    seen TIMESTAMPTZ NOT NULL DEFAULT now()
 );
 CREATE TABLE IF NOT EXISTS {schema}.groupcache_cluster (
     id SMALLINT PRIMARY KEY CHECK (id = 1)
@@ -42,7 +46,7 @@ DELETE FROM {schema}.groupcache_members WHERE state = 'out' AND changed < now() 
 """
 _POST: Final = """
 INSERT INTO {schema}.groupcache_members (incarnation, address, state) VALUES ($1, $2, 'joining')
-ON CONFLICT (incarnation) DO UPDATE SET address = $2, state = 'joining', changed = now()
+ON CONFLICT (incarnation) DO UPDATE SET address = $2, state = 'joining', changed = now(), seen = now()
 """
 _LOCK: Final = "SELECT id FROM {schema}.groupcache_cluster WHERE id = 1 FOR UPDATE"
 _ELECT: Final = """
@@ -58,6 +62,9 @@ WHERE incarnation = $1 AND state IN ('joining', 'boot') RETURNING 1
 _MARK_OUT: Final = """
 UPDATE {schema}.groupcache_members SET state = 'out', changed = now() WHERE incarnation = $1 AND state <> 'out'
 """
+#: One that a joiner cannot reach may be alive all the same, which this table tells.
+_MARK_OUT_SILENT: Final = _MARK_OUT + " AND seen < now() - make_interval(secs => $2)"
+_SEEN: Final = "UPDATE {schema}.groupcache_members SET seen = now() WHERE incarnation = $1"
 _REMOVE: Final = "DELETE FROM {schema}.groupcache_members WHERE incarnation = $1"
 #: Who has written to the objects table and has not ended; a prepared transaction counts too.
 _OPEN: Final = """
@@ -73,7 +80,7 @@ Answer = dict[str, Any]
 class Members:
     """Executes the questions of one process, one at a time, and answers each, be it with an error."""
 
-    __slots__ = ("_answer", "_cleaned", "_connection", "_questions", "_storages", "_table", "_task")
+    __slots__ = ("_answer", "_cleaned", "_connection", "_own", "_questions", "_seen", "_storages", "_table", "_task")
 
     def __init__(self, answer: Callable[[int, Answer], None]) -> None:
         """`answer` is called with a question's number and its answer."""
@@ -84,6 +91,8 @@ class Members:
         self._questions: asyncio.Queue[tuple[int, Answer]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._cleaned = 0.0
+        self._own: int | None = None  # whose row is this process'
+        self._seen = 0.0
 
     @property
     def has_table(self) -> bool:
@@ -188,12 +197,23 @@ class Members:
 
     async def _read(self, fields: Answer) -> Answer:
         now = asyncio.get_running_loop().time()
+        if self._own is not None and now >= self._seen + SEEN_EVERY:
+            self._seen = now
+            await self._give_sign_of_life(self._own)
         if now >= self._cleaned + CLEAN_EVERY:
             self._cleaned = now
             await self._statement(_CLEAN)
         return {"rows": [dict(row) for row in await self._statement(_READ)]}
 
+    async def _give_sign_of_life(self, incarnation: int) -> None:
+        connection = await self._connect()
+        async with connection.transaction():
+            # Nothing is lost with it, unlike with the states: it need not wait for the disk.
+            await connection.execute("SET LOCAL synchronous_commit TO off")
+            await self._statement(_SEEN, incarnation)
+
     async def _post(self, fields: Answer) -> Answer:
+        self._own = fields["incarnation"]
         await self._statement(_POST, fields["incarnation"], fields.get("address", ""))
         return {}
 
@@ -208,7 +228,10 @@ class Members:
         return {"done": bool(await self._statement(_ENTER, fields["incarnation"]))}
 
     async def _mark_out(self, fields: Answer) -> Answer:
-        await self._statement(_MARK_OUT, fields["incarnation"])
+        if fields.get("silent"):
+            await self._statement(_MARK_OUT_SILENT, fields["incarnation"], SILENT_AFTER)
+        else:
+            await self._statement(_MARK_OUT, fields["incarnation"])
         return {}
 
     async def _remove(self, fields: Answer) -> Answer:

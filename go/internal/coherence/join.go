@@ -1,6 +1,9 @@
 package coherence
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // joining is the way into the cluster (R5, R7).
 type joining struct {
@@ -11,7 +14,9 @@ type joining struct {
 	asking  bool      // awaited is known: a reading after the post has come
 	tries   int
 	retryAt Time
-	before  []string // writing transactions open when this process was elected
+	stood   Time          // since when it is in standing
+	pause   time.Duration // before the row is posted again
+	before  []string      // writing transactions open when this process was elected
 }
 
 // hasState tells whether epoch, table and events are those of the cluster.
@@ -55,6 +60,19 @@ func (m *Machine) Posted(now Time, err error) {
 	m.attempt++
 	m.awaited, m.asking = nil, false
 	m.read()
+}
+
+// joinAgain is for who was put out. One that had been in standing tries at once. One that is
+// put out again and again cannot talk to somebody who is alive, and as long as its row says
+// joining that one cannot commit: so it makes growing pauses, longer than the lease that a
+// writer waits for who is out.
+func (m *Machine) joinAgain(now Time) {
+	if m.phase == standing && now >= m.stood.Add(2*m.cfg.Lease) {
+		m.pause = 0
+	} else {
+		m.pause = min(max(2*m.pause, 2*m.cfg.Lease), maxPause*m.cfg.Lease)
+	}
+	m.phase, m.retryAt = fresh, now.Add(m.pause)
 }
 
 // startOver begins anew after a pause.
@@ -114,13 +132,13 @@ func (m *Machine) tryCopy(now Time) {
 	if source != nil {
 		m.send(source.row.Incarnation, &Message{Kind: CopyRequest, Attempt: m.attempt})
 		if m.tries > patience {
-			m.markOut(now, source, "nothing can be copied from it")
+			m.markOutOfReach(now, source)
 		}
 		return
 	}
 	if m.tries > patience {
 		for _, p := range boots {
-			m.markOut(now, p, "it was elected and does not begin")
+			m.markOutOfReach(now, p)
 		}
 	}
 	m.act(Action{Kind: Elect})
@@ -214,7 +232,7 @@ func (m *Machine) Entered(now Time, ok bool, err error) {
 		m.startOver(now)
 		return
 	}
-	m.phase = standing
+	m.phase, m.stood = standing, now
 	m.publish()
 	m.read()
 }

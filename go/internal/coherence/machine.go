@@ -47,6 +47,8 @@ type member struct {
 	outSince Time // when a reading first showed it out
 	marked   Time // when this process last asked to mark it out
 	log      log  // what it is told, in order
+	// outOfReach: it was noted that this process cannot reach it.
+	outOfReach bool
 }
 
 // New returns the machine of a process that begins now, writing to table.
@@ -192,6 +194,22 @@ func (m *Machine) markOut(now Time, p *member, because string) {
 		p.marked = now
 		m.act(Action{Kind: MarkOut, To: p.row.Incarnation})
 	}
+	m.read()
+}
+
+// markOutOfReach is for one that a joiner cannot copy from. Whom it has a connection with, and
+// still gets nothing from, it marks out; whom it cannot reach may be alive, and is marked out
+// only if the database has not heard of it either.
+func (m *Machine) markOutOfReach(now Time, p *member) {
+	if _, linked := m.links[p.row.Incarnation]; linked || p.gone {
+		m.markOut(now, p, "nothing can be copied from it")
+		return
+	}
+	if !p.outOfReach {
+		p.outOfReach = true
+		m.note("cannot reach " + p.describe() + " and so cannot join while it lives: reads go to the database")
+	}
+	m.act(Action{Kind: MarkOut, To: p.row.Incarnation, Silent: true})
 	m.read()
 }
 

@@ -33,7 +33,7 @@ func (m *Machine) Reading(now, asked Time, rows []Row, err error) {
 		m.asked, m.known = asked, true
 		m.takeRows(now, rows)
 		m.giveWords(asked)
-		m.lookAtOwnRow()
+		m.lookAtOwnRow(now)
 		m.publish()
 		m.advance(now)
 		m.tryAll(now)
@@ -102,14 +102,14 @@ func (m *Machine) forgetWriters(now Time, listed map[Incarnation]bool) {
 }
 
 // lookAtOwnRow begins anew when the table shows this process out, or not at all.
-func (m *Machine) lookAtOwnRow() {
+func (m *Machine) lookAtOwnRow(now Time) {
 	if m.phase < waiting || m.asked < m.since || m.listed && m.state != Out {
 		return
 	}
 	if m.phase == standing {
 		m.note("was marked out in the members table: joins again")
 	}
-	m.phase = fresh
+	m.joinAgain(now)
 }
 
 // publish shows readers until when they may serve (R2).

@@ -187,6 +187,32 @@ func TestWhoHasLeftCommitsAndServesNothingMore(t *testing.T) {
 	}
 }
 
+func TestWhoIsPutOutAgainAndAgainMakesGrowingPauses(t *testing.T) {
+	b := newBench(t)
+	posted := func() bool {
+		b.do(func() { b.m.Tick(b.now) })
+		return len(b.took(Post)) == 1
+	}
+	b.now = b.now.Add(7 * time.Second)
+	if b.read(Out); !posted() {
+		t.Error("one that had been in standing does not try at once")
+	}
+	for _, leases := range []time.Duration{2, 4, 8, 8} {
+		b.do(func() { b.m.Posted(b.now, nil) })
+		b.now = b.now.Add(time.Millisecond)
+		b.read(Out)
+		pause := leases * b.m.cfg.Lease
+		b.now = b.now.Add(pause - time.Millisecond)
+		if posted() {
+			t.Errorf("posted before %v", pause)
+		}
+		b.now = b.now.Add(time.Millisecond)
+		if !posted() {
+			t.Errorf("not posted after %v", pause)
+		}
+	}
+}
+
 func TestNothingIsServedAfterTheLeaseOrWhenOut(t *testing.T) {
 	b := newBench(t)
 	if b.m.table.Deadline() != b.now.Add(3*time.Second) {

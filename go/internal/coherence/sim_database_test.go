@@ -51,7 +51,9 @@ func (s *sim) carryOut(p *process, a Action) {
 		})
 	case MarkOut:
 		s.database(p, func() func() {
-			if row := s.board[a.To]; row != nil {
+			row, q := s.board[a.To], s.processes[a.To]
+			heard := q != nil && q.alive && q.paused < s.now
+			if row != nil && !(a.Silent && heard) {
 				row.State = Out
 			}
 			return func() {}

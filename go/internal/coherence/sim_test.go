@@ -183,7 +183,7 @@ func (s *sim) schedule() error {
 	for _, p := range s.processes {
 		p.paused = 0
 	}
-	s.run(s.now + 20*time.Second)
+	s.run(s.now + (maxPause+12)*simLease)
 	for range 20 { // a slow answer of the database may be under way at any one moment
 		if s.violation != nil || s.whole() == nil {
 			return s.violation

@@ -93,6 +93,8 @@ const (
 	retry = 300 * time.Millisecond
 	// patience is after how many tries a joiner takes one that does not answer for dead.
 	patience = 6
+	// maxPause is the longest pause between two tries to join, in leases.
+	maxPause = 8
 	// maxLog bounds the entries kept for one member that does not acknowledge, and those
 	// kept by a joiner until it has its copy.
 	maxLog = 1 << 16
@@ -107,6 +109,7 @@ type Action struct {
 	Event    EventID     // Passed
 	Database string      // OpenTransactions
 	Text     string      // Note
+	Silent   bool        // MarkOut: only if the database has not heard of To for a while
 }
 
 // ActionKind tells what an action asks for.

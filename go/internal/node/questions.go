@@ -22,6 +22,7 @@ type question struct {
 	Incarnation uint64 `json:"incarnation,omitempty"` // whose row
 	Address     string `json:"address,omitempty"`     // post
 	Database    string `json:"database,omitempty"`    // open_transactions; "": of all
+	Silent      bool   `json:"silent,omitempty"`      // mark_out: only if it has not been heard of for a while
 }
 
 // answer as Python writes it; which fields are there depends on the question.
@@ -66,7 +67,7 @@ func (n *Node) ask(a coherence.Action) {
 		own.Op = "remove"
 		n.put(own, nil)
 	case coherence.MarkOut:
-		n.put(question{Op: "mark_out", Incarnation: uint64(a.To)}, nil)
+		n.put(question{Op: "mark_out", Incarnation: uint64(a.To), Silent: a.Silent}, nil)
 	case coherence.OpenTransactions:
 		database := a.Database
 		n.put(question{Op: "open_transactions", Database: database},
