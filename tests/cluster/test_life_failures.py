@@ -9,7 +9,8 @@ from functools import partial
 
 import pytest
 
-from demo.cluster import CONTAINER, Cluster, Node, wait_for
+from demo.client import CONTAINER
+from demo.cluster import Cluster, Node, wait_for
 from tests.cluster.life_load import ITEMS, Load, under_load
 from tests.cluster.steps import database_transaction, new, title, title_everywhere
 from tests.postgres_embedded import EmbeddedPostgres

@@ -12,7 +12,8 @@ from typing import Any
 import psycopg2
 import pytest
 
-from demo.cluster import CONTAINER, Cluster, Node, free_port, wait_for
+from demo.client import CONTAINER
+from demo.cluster import Cluster, Node, free_port, wait_for
 from tests.cluster.steps import new, title, title_everywhere
 from tests.postgres import PostgresServer
 
@@ -161,7 +162,7 @@ def test_a_peer_without_the_secret(dsn: str, node: Callable[..., Node]) -> None:
 
 def test_a_port_in_use(node: Callable[..., Node], dsn: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
         message = ends(node(listen=address, peers=[]))
         assert address in message and "in use" in message
     assert address not in members(dsn)

@@ -309,7 +309,7 @@ def test_a_wrong_configuration_is_one_line(changes: dict[str, Any]) -> None:
 
 def test_a_port_in_use_is_one_line(node: Node) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        listen = "127.0.0.1:%d" % taken.getsockname()[1]
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(LibraryError, match="the address is in use") as caught:
             Node({**ALONE, "alone": False, "listen": listen})
         assert listen in str(caught.value) and "\n" not in str(caught.value)

@@ -1,0 +1,24 @@
+"""A Guillotina add-on for the tests: it asks the cache for objects, and reads nothing else on the way there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guillotina import app_settings, configure
+from guillotina.component import get_utility
+from guillotina.interfaces import IApplication
+
+from guillotina_groupcache import keys
+from guillotina_groupcache.interfaces import IGroupcacheUtility
+from guillotina_groupcache.keys import Kind
+
+
+@configure.service(context=IApplication, name="@cached/{uids}", method="GET", permission="guillotina.Manage")
+async def cached(context: Any, request: Any) -> list[tuple[str, str]]:
+    """Title and source of the objects with these uids, which commas separate."""
+    utility = get_utility(IGroupcacheUtility)
+    found = []
+    for uid in request.matchdict["uids"].split(","):
+        value, source = await utility.get(keys.encode("db", Kind.OBJECT, uid))
+        found.append((app_settings["object_reader"](value).title, source.name))
+    return found

@@ -1,0 +1,77 @@
+"""A process that was stopped, as by a debugger, answers rightly from the very moment it wakes up (R2, R3)."""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from http.client import HTTPConnection
+
+import pytest
+
+from demo.client import PASSWORD, REQUEST_TIMEOUT, USER
+from demo.cluster import Cluster, Node, wait_for
+from tests.cluster.steps import database_transaction, json_of, new, uid
+from tests.postgres import PostgresServer
+
+#: Objects, of which the process that is stopped owns a part.
+OBJECTS = 30
+#: Requests that wait for it when it wakes up.
+REQUESTS = 10
+
+
+@pytest.fixture
+def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
+    name = f"groupcache_{os.getpid()}_stopped"
+    applications = ["guillotina", "guillotina_groupcache", "tests.cluster.life_addon"]
+    try:
+        with Cluster(postgres.create_database(name), overrides={"applications": applications}) as cluster:
+            yield cluster
+    finally:
+        postgres.drop_database(name)
+
+
+def ask(node: Node, path: str) -> HTTPConnection:
+    """A connection over which a request was sent."""
+    connection = HTTPConnection("127.0.0.1", node.port, timeout=REQUEST_TIMEOUT)
+    credentials = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    connection.request("GET", path, headers={"Authorization": f"Basic {credentials}", "Connection": "close"})
+    return connection
+
+
+def has_lost(node: Node, other: Node) -> bool:
+    """Whether a node has no connection with another one."""
+    members = node.http.stats()["members"]
+    return not any(row["connected"] for row in members if row["address"] == other.address)
+
+
+def test_what_it_has_in_memory_is_not_served(cluster: Cluster) -> None:
+    """It is asked before it can have learned anything."""
+    victim, *others = cluster.nodes
+    items = [new(victim, str(i), "before") for i in range(OBJECTS)]
+    path = "/@cached/" + ",".join(uid(victim, item) for item in items)
+    before = json_of(victim, path)
+    assert {title for title, _ in before} == {"before"}
+    assert "OWN" in {source for _, source in before}
+    victim.pause()
+    try:
+        # What was sent to it before the others gave up its connections, it finds there.
+        for node in others:
+            wait_for(partial(has_lost, node, victim), f"{node.name} to lose {victim.name}")
+        for i, item in enumerate(items):
+            assert others[i % 2].http.patch(item, {"title": "after"}).status == 204
+        with database_transaction(cluster) as cursor, ExitStack() as connections:
+            # While the members table cannot be read, nobody can tell it that it was marked out.
+            cursor.execute("LOCK TABLE groupcache_members")
+            # The kernel takes requests, so they are there when it wakes up.
+            asked = [connections.enter_context(closing(ask(victim, path))) for _ in range(REQUESTS)]
+            victim.resume()
+            for connection in asked:
+                assert {title for title, _ in json.loads(connection.getresponse().read())} == {"after"}
+    finally:
+        victim.resume()
+    cluster.wait_whole()
+    assert {title for title, _ in json_of(victim, path)} == {"after"}
