@@ -270,7 +270,7 @@ class Cluster:
                 break
             except NodeError as error:
                 # Somebody else may have taken a port meanwhile.
-                if attempt == START_TRIES or "address already in use" not in str(error):
+                if attempt == START_TRIES or "in use" not in str(error):
                     raise
                 self._kill_all()
         made = self[0].http.post("/db", {"@type": "Container", "id": CONTAINER.rpartition("/")[2]})
