@@ -14,7 +14,7 @@ app_settings: dict[str, Any] = {
     "load_utilities": {
         "guillotina_groupcache": {
             "provides": "guillotina_groupcache.interfaces.IGroupcacheUtility",
-            "factory": "guillotina_groupcache.utility.current_or_new",
+            "factory": "guillotina_groupcache.startup.current_or_new",
             "settings": {},
         }
     },

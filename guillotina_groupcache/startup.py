@@ -27,6 +27,11 @@ from guillotina_groupcache.utility import GroupcacheUtility
 _created: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
+def current_or_new(settings: Any = None) -> GroupcacheUtility:
+    """The factory of `load_utilities`: the utility that the first database has started, or a new one."""
+    return query_utility(IGroupcacheUtility) or GroupcacheUtility()
+
+
 def _is_strategy() -> bool:
     return bool(app_settings["cache"]["strategy"] == "groupcache")
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
-from guillotina.component import query_utility
 from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
 from zope.interface import implementer
 
@@ -32,11 +31,6 @@ logger = logging.getLogger("guillotina_groupcache")
 ANNOUNCE_TIMEOUT: Final = 30.0
 #: Seconds that leaving may take: saying bye, and removing the row.
 LEAVE_TIMEOUT: Final = 2.0
-
-
-def current_or_new(settings: Any = None) -> GroupcacheUtility:
-    """The factory of `load_utilities`: the utility that the first database has started, or a new one."""
-    return query_utility(IGroupcacheUtility) or GroupcacheUtility()
 
 
 @implementer(IGroupcacheUtility)

@@ -125,8 +125,6 @@ def unix_cluster(dsn: str, sockets: list[Path]) -> Iterator[Cluster]:
 
 def test_a_shared_secret_and_a_wrong_one(dsn: str, node: Callable[..., Node]) -> None:
     """Who has another secret is refused, and disturbs nobody."""
-    # A process that can be reached through the members table only joins again as soon as it was marked out, so
-    # a writer never sees it out for a lease, and its commit fails. This test fails until joining is more careful.
     with Cluster(dsn, 2, secret=SECRET) as cluster:
         shared(cluster[0], cluster[1], "secret")
         item = new(cluster[0], "wrong-secret", "0")
