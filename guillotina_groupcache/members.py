@@ -179,9 +179,7 @@ class Members:
     async def _connect(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
             assert self._table is not None
-            self._connection = await asyncpg.connect(
-                dsn=self._table._dsn, timeout=TIMEOUT, **_connection_options(self._table)
-            )
+            self._connection = await connect(self._table)
         return self._connection
 
     def _disconnect(self) -> None:
@@ -259,7 +257,8 @@ class Members:
         return [f"{database} {row['virtualtransaction']}" for row in rows]
 
 
-def _connection_options(storage: PostgresqlStorage) -> dict[str, Any]:
-    """The options of the storage's pool that are a connection's."""
+async def connect(storage: PostgresqlStorage) -> asyncpg.Connection:
+    """A connection to a storage's database that is not of its pool, with the pool's options for one."""
     allowed = ("ssl", "server_settings", "statement_cache_size", "max_cached_statement_lifetime")
-    return {name: value for name, value in storage._connection_options.items() if name in allowed}
+    options = {name: value for name, value in storage._connection_options.items() if name in allowed}
+    return await asyncpg.connect(dsn=storage._dsn, timeout=TIMEOUT, **options)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 from guillotina import configure
 from guillotina.component import query_utility
 from guillotina.db.interfaces import IPostgresStorage, IVacuumProvider
@@ -17,6 +19,7 @@ from guillotina.db.storages import vacuum
 
 from guillotina_groupcache.commit import announced, doomed_keys
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
+from guillotina_groupcache.members import connect
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -31,6 +34,23 @@ class _Unfinished(Exception):
     """The vacuum did not say whether its DELETE was done, and the row is still there."""
 
 
+@asynccontextmanager
+async def _writing(storage: Any, table: str) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction that the database counts among those that write to the table, until the block ends.
+
+    A Guillotina transaction has written before it is announced, which is how the database can tell others that
+    it is over (R6). The vacuum writes after, by statements of their own, so this speaks for it. On a connection
+    that is not of the pool: a pool of one is the vacuum's own.
+    """
+    connection = await connect(storage)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
+            yield connection
+    finally:
+        await connection.close(timeout=FINISH_TIMEOUT)
+
+
 def decorate(database: str, storage: Any, utility: GroupcacheUtility) -> None:
     """Make a storage's vacuum announce what it deletes. Doing it twice is doing it once."""
     worker = storage.connection_manager.vacuum
@@ -39,13 +59,12 @@ def decorate(database: str, storage: Any, utility: GroupcacheUtility) -> None:
     delete = worker.vacuum
 
     async def announced_vacuum(oid: str, table: str) -> None:
-        async with storage.pool.acquire(timeout=storage._conn_acquire_timeout) as connection:
-            doomed, everything = await doomed_keys(connection, database, table, [oid])
         try:
-            async with announced(utility, database, doomed, everything):
-                await delete(oid, table)
-                # It logs its errors and raises none, so look whether it was done.
-                async with storage.pool.acquire(timeout=storage._conn_acquire_timeout) as connection:
+            async with _writing(storage, table) as connection:
+                doomed, everything = await doomed_keys(connection, database, table, [oid])
+                async with announced(utility, database, doomed, everything):
+                    await delete(oid, table)
+                    # It logs its errors and raises none, so look whether it was done.
                     if await connection.fetchval(f"SELECT 1 FROM {table} WHERE zoid = $1", oid):
                         raise _Unfinished
         except (_Unfinished, GroupcacheError) as error:
@@ -72,5 +91,9 @@ class Vacuum(vacuum.PGVacuum):
         if utility is None:
             await super().__call__()  # type: ignore[no-untyped-call]
             return
-        async with announced(utility, "", (), everything=True):
+        storage = self._storage
+        async with (
+            _writing(storage, storage.objects_table_name),
+            announced(utility, "", (), everything=True),
+        ):
             await super().__call__()  # type: ignore[no-untyped-call]

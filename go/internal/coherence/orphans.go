@@ -43,7 +43,7 @@ func (m *Machine) isOrphan(now Time, o *openEvent) bool {
 // OpenTransactions answers [OpenTransactions]: which writing transactions are open in the
 // database, or in all of them when it is "", by names that are not used again.
 func (m *Machine) OpenTransactions(now Time, database string, open []string, err error) {
-	if database == "" {
+	if database == "" && m.phase == booting {
 		if err == nil {
 			m.boot(now, open)
 		}

@@ -352,6 +352,22 @@ func TestAnOrphanStaysInDoubtUntilTheDatabaseSaysItIsOver(t *testing.T) {
 	}
 }
 
+func TestAnOrphanOfNoDatabaseInParticularAsksThemAll(t *testing.T) {
+	b := newBench(t)
+	row := b.join(anna)
+	b.read(In, row)
+	b.hear(anna, 0, Entry{1, Event{ID: EventID{anna, 1}, Nonce: 2, All: true}, false})
+	b.wait(1500 * time.Millisecond)
+	b.read(In, row)
+	if asked := b.took(OpenTransactions); len(asked) != 1 || asked[0].Database != "" {
+		t.Fatalf("asked %v", asked)
+	}
+	b.do(func() { b.m.OpenTransactions(b.now, "", nil, nil) })
+	if _, ok := b.version(1); !ok {
+		t.Error("not settled when it was over")
+	}
+}
+
 func TestALostAnswerIsAnOrphanAtHome(t *testing.T) {
 	b := newBench(t)
 	id := b.announce(1)
