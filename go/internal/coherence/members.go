@@ -147,13 +147,14 @@ func (m *Machine) read() {
 	}
 }
 
-// poll reads four times a lease; more often while it joins, which others wait for.
+// poll reads four times a lease; more often while it joins, which others wait for, but not
+// in the pause before it tries again.
 func (m *Machine) poll(now Time) {
 	if now < m.next {
 		return
 	}
 	every := m.cfg.Lease / 4
-	if m.phase != standing {
+	if m.phase != standing && m.phase != fresh {
 		every = m.cfg.Lease / 60
 	}
 	m.next = now.Add(every)
