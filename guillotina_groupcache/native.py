@@ -240,7 +240,7 @@ class Node:
     def close(self) -> None:
         """End every connection, load and thread of this node. Nothing may be called afterwards.
 
-        It waits for what is under way to notice, some milliseconds, and a second at most.
+        It waits for what is under way to notice: milliseconds, and where a peer does not read, two seconds.
         """
         _nodes.discard(self)
         self._check(self._lib.gc_close(self._handle))
