@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from guillotina import app_settings, configure
 from guillotina.component import get_global_components, get_utility, provide_utility, query_utility
-from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage, IStorageCreatedEvent
+from guillotina.db.interfaces import IStorageCreatedEvent
 from guillotina.interfaces import (
     IApplicationCleanupEvent,
     IApplicationInitializedEvent,
@@ -82,7 +82,7 @@ async def _serve(database: Any) -> None:
         await utility.clear()
     commit.decorate(storage, utility)
     _forget_when_closed(utility, database)
-    if IPostgresStorage.providedBy(storage) and not ICockroachStorage.providedBy(storage):
+    if storage in utility.storages:
         vacuum.decorate(database.id, storage, utility)
 
 

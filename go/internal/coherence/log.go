@@ -1,6 +1,9 @@
 package coherence
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // entriesInMessage keeps a message within a frame.
 const entriesInMessage = 64
@@ -64,10 +67,9 @@ func (m *Machine) dropLog(p *member) {
 // resend sends what a member has not acknowledged, in parts that fit a frame.
 func (m *Machine) resend(p *member) {
 	before := p.log.before
-	for i := 0; i < len(p.log.entries); i += entriesInMessage {
-		entries := append([]Entry(nil), p.log.entries[i:min(i+entriesInMessage, len(p.log.entries))]...)
-		m.sendEntries(p, before, entries)
-		before = entries[len(entries)-1].Number
+	for part := range slices.Chunk(p.log.entries, entriesInMessage) {
+		m.sendEntries(p, before, slices.Clone(part))
+		before = part[len(part)-1].Number
 	}
 }
 
