@@ -117,6 +117,13 @@ def database_transaction(cluster: Cluster) -> Iterator[Any]:
         connection.close()
 
 
+def is_any_waiting(cluster: Cluster, condition: str) -> bool:
+    """Whether a statement of the cluster's database waits; the condition, in SQL, is about its `pg_stat_activity`."""
+    with database_transaction(cluster) as cursor:
+        cursor.execute(f"SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND {condition}")
+        return cursor.fetchone() is not None
+
+
 def change_title(cluster: Cluster, oid: str, old: str, new_: str) -> None:
     """Change a title in the database behind everyone's back; both must have as many bytes and occur once."""
     assert len(old.encode()) == len(new_.encode())

@@ -15,6 +15,7 @@ from tests.cluster.steps import (
     database_transaction,
     everywhere,
     forget_storage_calls,
+    is_any_waiting,
     is_in_database,
     json_of,
     new,
@@ -23,6 +24,9 @@ from tests.cluster.steps import (
     title_everywhere,
     uid,
 )
+
+#: A statement that waits, for `is_any_waiting`.
+VACUUM_WAITS = "wait_event_type = 'Lock' AND query LIKE '%DELETE FROM%'"
 
 
 @contextmanager
@@ -33,17 +37,8 @@ def vacuum_stopped(cluster: Cluster, node: Node, name: str) -> Iterator[None]:
     with database_transaction(cluster) as cursor:
         cursor.execute("SELECT 1 FROM objects WHERE zoid = %s FOR UPDATE", (child,))
         assert node.http.delete(folder).status == 200
-        wait_for(partial(_is_vacuum_waiting, cluster), "the vacuum to wait for a lock")
+        wait_for(partial(is_any_waiting, cluster, VACUUM_WAITS), "the vacuum to wait for a lock")
         yield
-
-
-def _is_vacuum_waiting(cluster: Cluster) -> bool:
-    with database_transaction(cluster) as cursor:
-        cursor.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            " AND query LIKE '%DELETE FROM%'"
-        )
-        return cursor.fetchone() is not None
 
 
 def read_record_everywhere(cluster: Cluster, oid: str, wanted: int) -> None:

@@ -15,6 +15,7 @@ from tests.cluster.steps import (
     everywhere,
     forget_storage_calls,
     held_at_gate,
+    is_any_waiting,
     json_everywhere,
     json_of,
     new,
@@ -25,6 +26,9 @@ from tests.cluster.steps import (
     uid,
     wait_settled,
 )
+
+#: A statement that waits, for `is_any_waiting`.
+COMMIT_WAITS = "wait_event = 'advisory' AND query ILIKE 'COMMIT%'"
 
 
 def test_a_transaction_that_fails_before_its_commit(cluster: Cluster) -> None:
@@ -43,7 +47,7 @@ def test_a_commit_is_announced_to_all_before_it_is_sent(cluster: Cluster) -> Non
         wait_settled(cluster)
         with ThreadPoolExecutor(1) as thread, slow_commits(cluster, oid):
             write = thread.submit(cluster[i].http.patch, item, {"title": "after"})
-            wait_for(partial(is_commit_waiting, cluster), "the COMMIT to wait")
+            wait_for(partial(is_any_waiting, cluster, COMMIT_WAITS), "the COMMIT to wait")
             forget_storage_calls(cluster)
             for node in cluster.nodes:
                 assert node.http.stats()["buckets_in_doubt"] > 0
@@ -73,16 +77,6 @@ def slow_commits(cluster: Cluster, oid: str) -> Iterator[None]:
     finally:
         with database_transaction(cluster) as cursor:
             cursor.execute("DROP FUNCTION wait CASCADE")
-
-
-def is_commit_waiting(cluster: Cluster) -> bool:
-    """Whether a transaction waits in its COMMIT."""
-    with database_transaction(cluster) as cursor:
-        cursor.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
-            " AND query ILIKE 'COMMIT%'"
-        )
-        return cursor.fetchone() is not None
 
 
 def test_a_commit_that_the_database_refuses(cluster: Cluster) -> None:
