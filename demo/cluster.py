@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -34,6 +35,7 @@ START_TRIES: Final = 5
 
 _IN_STANDING: Final = "in standing: serves from the cache"
 _NOT_IN_STANDING: Final = "not in standing"
+_PEER: Final = re.compile(r"groupcache: a peer at (.+?)(?:, for the processes .*)?$", re.MULTILINE)
 _LOGGING: Final = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -93,7 +95,7 @@ class Node:
         self.name = name
         self.port = free_port()
         self.http = HttpClient(self.port)
-        self.address: str | None = (groupcache or {}).get("listen")
+        self._listen: str | None = (groupcache or {}).get("listen")
         self.config_file = folder / f"{name}.yaml"
         self.log_file = folder / f"{name}.log"
         self.environ = {**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})}
@@ -176,6 +178,12 @@ class Node:
         assert self.process is not None, f"{self.name} was not started"
         self.process.send_signal(signal.SIGCONT)
 
+    @property
+    def address(self) -> str | None:
+        """What its peers dial: what its log says, or, before it has said anything, its `listen`; None for a client."""
+        found = _PEER.findall(self.log()) if self.log_file.exists() else None
+        return found[-1] if found else self._listen
+
     def log(self) -> str:
         """What the process has written since its last start."""
         with self.log_file.open("rb") as log:
@@ -220,8 +228,9 @@ class Node:
 class Cluster:
     """Some nodes over one database: a context manager, at whose end every process it started has ended.
 
-    Without `secret` there is none, which loopback allows. `groupcache` (on top of `listen`, `peers` and
-    `secret`), `overrides` and `environ` go to every node.
+    Without `secret` there is none, which loopback allows. `groupcache` (on top of `listen` and `secret`),
+    `overrides` and `environ` go to every node. `sections` are whole `groupcache` sections in place of these, one a
+    node, None for none.
     """
 
     def __init__(
@@ -232,11 +241,13 @@ class Cluster:
         groupcache: Mapping[str, Any] | None = None,
         overrides: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
+        sections: Sequence[Mapping[str, Any] | None] | None = None,
     ) -> None:
         self.nodes: list[Node] = []
         self.folder = Path(tempfile.mkdtemp(prefix="groupcache-cluster-"))
         self.dsn = dsn
         self._size = size
+        self._sections = sections
         self._groupcache = {**({} if secret is None else {"secret": secret}), **(groupcache or {})}
         self._overrides = overrides
         self._environ = environ
@@ -258,8 +269,10 @@ class Cluster:
 
     def _start(self) -> None:
         for attempt in range(1, START_TRIES + 1):
-            listens = [f"127.0.0.1:{free_port()}" for _ in range(self._size)]
-            self.nodes = [self._node(listen, listens) for listen in listens]
+            if self._sections is None:
+                self.nodes = [self._node(self._section()) for _ in range(self._size)]
+            else:
+                self.nodes = [self._node(section) for section in self._sections]
             try:
                 # The first one alone: Guillotina makes its tables, and two that do so at once fail.
                 for batch in self.nodes[:1], self.nodes[1:]:
@@ -278,16 +291,16 @@ class Cluster:
             raise NodeError(f"the container could not be made: {made.status} {made.body!r}")
         self.wait_whole()
 
-    def _node(self, listen: str, peers: Sequence[str]) -> Node:
+    def _section(self) -> Mapping[str, Any]:
+        return {"listen": f"127.0.0.1:{free_port()}", **self._groupcache}
+
+    def _node(self, section: Mapping[str, Any] | None) -> Node:
         self._made += 1
-        section = {"listen": listen, "peers": list(peers), **self._groupcache}
         return Node(f"node{self._made}", self.dsn, self.folder, section, self._overrides, self._environ)
 
     def add_node(self) -> Node:
         """One more node of the cluster, not started yet."""
-        listen = f"127.0.0.1:{free_port()}"
-        peers = [node.address for node in self.nodes if node.address is not None]
-        self.nodes.append(self._node(listen, [*peers, listen]))
+        self.nodes.append(self._node(self._section()))
         return self.nodes[-1]
 
     def wait_whole(self, timeout: float = START_TIMEOUT) -> None:

@@ -6,6 +6,13 @@ package main
 /*
 #include <stdint.h>
 #include <stddef.h>
+
+typedef struct {
+	uint64_t version;
+	int64_t expires;
+	uint32_t bucket;
+	uint8_t source;
+} gc_found;
 */
 import "C"
 
@@ -136,15 +143,28 @@ func gc_drain(handle C.int64_t, buf *C.uint8_t, size C.size_t) C.int64_t {
 	})
 }
 
+// gc_table returns where the version table lies, only to read and until gc_close, and in words
+// how many words it has.
+//
+//export gc_table
+func gc_table(handle C.int64_t, words *C.size_t) C.int64_t {
+	return call(handle, func(n *node.Node) (C.int64_t, error) {
+		address, count := n.Table()
+		*words = C.size_t(count)
+		return C.int64_t(address), nil
+	})
+}
+
 // gc_lookup copies a key's value from this process's memory into buf. It returns the value's
-// length (more than size: nothing was copied), -1 for a miss, -2 for a bypass; source tells
-// which store it was.
+// length (more than size: nothing was copied), -1 for a miss, -2 for a bypass; found tells
+// where it was and how its freshness is tested.
 //
 //export gc_lookup
-func gc_lookup(handle C.int64_t, key *C.uint8_t, keySize C.size_t, buf *C.uint8_t, size C.size_t, source *C.uint8_t) C.int64_t {
+func gc_lookup(handle C.int64_t, key *C.uint8_t, keySize C.size_t, buf *C.uint8_t, size C.size_t, found *C.gc_found) C.int64_t {
 	return call(handle, func(n *node.Node) (C.int64_t, error) {
-		length, from := n.Lookup(view(key, keySize), view(buf, size))
-		*source = C.uint8_t(from)
+		length, f := n.Lookup(view(key, keySize), view(buf, size))
+		found.version, found.expires = C.uint64_t(f.Version), C.int64_t(f.Expires)
+		found.bucket, found.source = C.uint32_t(f.Bucket), C.uint8_t(f.Source)
 		return C.int64_t(length), nil
 	})
 }

@@ -1,4 +1,4 @@
-"""Addresses of peers: `host:port`, `[IPv6]:port` or `unix:/path`."""
+"""Addresses of processes: `host:port`, `[IPv6]:port` or `unix:/path`, and what the settings allow beside them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import Final
 
 #: Bytes: `sun_path` of Linux has 108, the last of which is the end mark (unix(7)).
 MAX_UNIX_PATH: Final = 107
+#: Ports in a range; the first free one is looked for one after the other.
+MAX_PORTS: Final = 1024
 
 _FORMS: Final = "host:port, [IPv6]:port or unix:/path"
+_HOST_FORMS: Final = "host or host:port, with IPv6 in brackets"
+_NAME_FORM: Final = "dns:host:port"
+_WILDCARD: Final = "stands for every address of a host: give the one at which the peers reach it"
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
@@ -34,13 +39,129 @@ class Address:
         text = text.strip()
         if text.startswith("unix:"):
             return cls(f"unix:{_unix_path(text[5:])}", local=True)
+        host, port = _split(text, _FORMS)
+        number = _port(port)
+        return Host.parse(host).at(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host that peers can dial."""
+
+    text: str
+    local: bool
+
+    @classmethod
+    def parse(cls, text: str, forms: str = _FORMS) -> Host:
+        """The host that `text` spells. Raises `ValueError` as `Address.parse` does."""
+        text, local, wildcard = _host(text, forms)
+        if wildcard:
+            # An address is also the name under which a process owns keys, so all must know it by the same one.
+            raise ValueError(_WILDCARD)
+        return cls(text, local)
+
+    def at(self, port: int) -> Address:
+        """The address of a port of this host."""
+        return Address(f"{self.text}:{port}", self.local)
+
+
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    """What peers dial in place of where a process listens."""
+
+    host: Host
+    port: int | None = None  #: None: the one that it listens on
+
+    def __str__(self) -> str:
+        return self.host.text if self.port is None else f"{self.host.text}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Advertised:
+        """What `text` spells: `host` or `host:port`. Raises `ValueError` as `Address.parse` does."""
+        text = text.strip()
         host, colon, port = text.rpartition(":")
-        if not colon or not host:
-            raise ValueError(f"is not an address: give {_FORMS}")
-        if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
-            raise ValueError("has no usable port: give host:port with a port from 1 to 65535")
-        host, local = _host(host)
-        return cls(f"{host}:{int(port)}", local)
+        if text.startswith("unix:"):
+            raise ValueError(f"is not an address: give {_HOST_FORMS}")
+        if not colon or text.endswith("]"):
+            return cls(Host.parse(text, _HOST_FORMS))
+        return cls(Host.parse(host, _HOST_FORMS), _port(port))
+
+    def at(self, ports: tuple[int, ...]) -> tuple[Address, ...]:
+        """The addresses of a process that listens on one of these ports."""
+        return tuple(self.host.at(port) for port in (ports if self.port is None else (self.port,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """`dns:host:port`, a name that stands for addresses which may change."""
+
+    text: str
+    local: bool  #: `localhost`
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def parse(cls, text: str) -> Name:
+        """The name that `text` spells. Raises `ValueError` as `Address.parse` does."""
+        text = text.strip()
+        host, port = _split(text[len("dns:") :], _NAME_FORM)
+        host, local, _ = _host(host, _NAME_FORM)
+        if host.startswith("[") or host.rpartition(".")[2].isdigit():
+            raise ValueError("has an address in place of a name: give it without dns:")
+        return cls(f"dns:{host}:{_port(port)}", local)
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a process may listen: the first of these addresses that is free is taken. None: it does not listen."""
+
+    addresses: tuple[Address, ...]
+    wildcard: bool = False  #: every address of the host: the peers must be told of one
+    tcp: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Listen:
+        """What `text` spells: an address, `host:first-last`, or either with `0.0.0.0` or `[::]` for all of a host.
+
+        Raises `ValueError` as `Address.parse` does.
+        """
+        text = text.strip()
+        if text.startswith("unix:"):
+            return cls((Address.parse(text),), tcp=False)
+        host, port = _split(text, _FORMS)
+        ports = _ports(port)
+        host, local, wildcard = _host(host, _FORMS)
+        return cls(tuple(Host(host, local).at(port) for port in ports), wildcard)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports, of addresses that have them."""
+        return tuple(int(address.text.rpartition(":")[2]) for address in self.addresses) if self.tcp else ()
+
+
+def _split(text: str, forms: str) -> tuple[str, str]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise ValueError(f"is not an address: give {forms}")
+    return host, port
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535):
+        raise ValueError("has no usable port: give host:port with a port from 1 to 65535")
+    return int(text)
+
+
+def _ports(text: str) -> range:
+    first, dash, last = text.partition("-")
+    if not dash:
+        port = _port(text)
+        return range(port, port + 1)
+    ports = range(_port(first), _port(last) + 1)
+    if not 1 <= len(ports) <= MAX_PORTS:
+        raise ValueError(f"has no usable range of ports: give host:first-last with at most {MAX_PORTS} ports")
+    return ports
 
 
 def _unix_path(path: str) -> str:
@@ -54,26 +175,23 @@ def _unix_path(path: str) -> str:
     return path
 
 
-def _host(host: str) -> tuple[str, bool]:
-    """The one spelling of a host, and whether it is this machine by definition."""
+def _host(host: str, forms: str) -> tuple[str, bool, bool]:
+    """The one spelling of a host, whether it is this machine by definition, and whether it is all its addresses."""
     host = host.lower()
     if host.startswith("[") and host.endswith("]"):
-        return _ip(host[1:-1], IPv6Address)
+        return _ip(host[1:-1], IPv6Address, forms)
     if ":" in host:
         raise ValueError("is not an address: give an IPv6 address in brackets, [IPv6]:port")
     if host.rpartition(".")[2].isdigit():
-        return _ip(host, IPv4Address)
+        return _ip(host, IPv4Address, forms)
     if len(host) > 253 or not _HOST_NAME.fullmatch(host):
-        raise ValueError(f"is not an address: give {_FORMS}")
-    return host, host == "localhost"
+        raise ValueError(f"is not an address: give {forms}")
+    return host, host == "localhost", False
 
 
-def _ip(host: str, family: type[IPv4Address | IPv6Address]) -> tuple[str, bool]:
+def _ip(host: str, family: type[IPv4Address | IPv6Address], forms: str) -> tuple[str, bool, bool]:
     try:
         ip = family(host)
     except ValueError:
-        raise ValueError(f"is not an address: give {_FORMS}") from None
-    if ip.is_unspecified:
-        # An address is also the name under which a process owns keys, so all must know it by the same one.
-        raise ValueError("stands for every address of a host: give the one at which the peers reach it")
-    return (f"[{ip}]" if isinstance(ip, IPv6Address) else str(ip)), ip.is_loopback
+        raise ValueError(f"is not an address: give {forms}") from None
+    return (f"[{ip}]" if isinstance(ip, IPv6Address) else str(ip)), ip.is_loopback, ip.is_unspecified

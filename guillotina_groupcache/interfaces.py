@@ -49,13 +49,14 @@ class IGroupcacheUtility(ICacheUtility):
     """
 
     async def initialize(app: Any = None) -> None:
-        """Load the library, listen (if the settings say so) and begin to serve.
+        """Read the settings; the first database begins to serve, and called after that this does nothing.
 
         It may be called again after `finalize`: a process can start, stop and start anew.
 
-        Raises `ConfigurationError` for settings that cannot be used or an address that cannot be listened on,
-        `LibraryError` where the library does not load and `ForkedError` in a child of a process that had
-        loaded it. After an error nothing is left running: no thread, no socket.
+        It, and adding the first database, raises `ConfigurationError` for settings that cannot be used,
+        `LibraryError` where the library does not load or there is no free address to listen on, and
+        `ForkedError` in a child of a process that had loaded the library. After an error nothing is left
+        running: no thread, no socket.
         """
 
     async def finalize(app: Any = None) -> None:

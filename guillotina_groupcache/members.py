@@ -1,7 +1,6 @@
-"""The members table, in the database that Guillotina uses: the referee of the cluster (R2, R5, R7), and R6's answers.
+"""The members table in use: the referee of the cluster (R2, R5, R7, R13), and R6's answers.
 
-The state machine in the library asks, this module executes. It reads over a connection of its own: a pool that
-is full must not push the process into bypass, which would fill it more.
+The state machine in the library asks, this module executes, over connections of its own.
 """
 
 from __future__ import annotations
@@ -14,65 +13,18 @@ from typing import Any, Final
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
+from guillotina_groupcache import members_table as sql
 from guillotina_groupcache.interfaces import ConfigurationError
+from guillotina_groupcache.lines import TIMEOUT, Line
+from guillotina_groupcache.losses import server_of
 
 logger = logging.getLogger("guillotina_groupcache")
 
-#: Seconds that a statement, or a connection attempt, may take before it counts as failed.
-TIMEOUT: Final = 3.0
 #: Seconds between two removals of rows that have been out for a minute.
 CLEAN_EVERY: Final = 20.0
 #: Seconds between two signs of life, and without one until a process counts as silent.
 SEEN_EVERY: Final = 3.0
 SILENT_AFTER: Final = 10.0
-
-_CREATE: Final = """
-CREATE TABLE IF NOT EXISTS {schema}.groupcache_members (
-    incarnation BIGINT PRIMARY KEY,
-    address TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('joining', 'boot', 'in', 'out')),
-    changed TIMESTAMPTZ NOT NULL DEFAULT now(),
-    seen TIMESTAMPTZ NOT NULL DEFAULT now()
-);
-CREATE TABLE IF NOT EXISTS {schema}.groupcache_cluster (
-    id SMALLINT PRIMARY KEY CHECK (id = 1)
-);
-INSERT INTO {schema}.groupcache_cluster (id) VALUES (1) ON CONFLICT DO NOTHING;
-"""
-_EXISTS: Final = "SELECT to_regclass('{schema}.groupcache_cluster') IS NOT NULL"
-_READ: Final = "SELECT incarnation, address, state FROM {schema}.groupcache_members"
-_CLEAN: Final = """
-DELETE FROM {schema}.groupcache_members WHERE state = 'out' AND changed < now() - interval '1 minute'
-"""
-_POST: Final = """
-INSERT INTO {schema}.groupcache_members (incarnation, address, state) VALUES ($1, $2, 'joining')
-ON CONFLICT (incarnation) DO UPDATE SET address = $2, state = 'joining', changed = now(), seen = now()
-"""
-_LOCK: Final = "SELECT id FROM {schema}.groupcache_cluster WHERE id = 1 FOR UPDATE"
-_ELECT: Final = """
-UPDATE {schema}.groupcache_members SET state = 'boot', changed = now()
-WHERE incarnation = $1 AND state = 'joining' AND NOT EXISTS (
-    SELECT 1 FROM {schema}.groupcache_members WHERE state IN ('in', 'boot') AND incarnation <> $1)
-RETURNING 1
-"""
-_ENTER: Final = """
-UPDATE {schema}.groupcache_members SET state = 'in', changed = now()
-WHERE incarnation = $1 AND state IN ('joining', 'boot') RETURNING 1
-"""
-_MARK_OUT: Final = """
-UPDATE {schema}.groupcache_members SET state = 'out', changed = now() WHERE incarnation = $1 AND state <> 'out'
-"""
-#: One that a joiner cannot reach may be alive all the same, which this table tells.
-_MARK_OUT_SILENT: Final = _MARK_OUT + " AND seen < now() - make_interval(secs => $2)"
-_SEEN: Final = "UPDATE {schema}.groupcache_members SET seen = now() WHERE incarnation = $1"
-_REMOVE: Final = "DELETE FROM {schema}.groupcache_members WHERE incarnation = $1"
-#: Who has written to the objects table and has not ended; a prepared transaction counts too.
-_OPEN: Final = """
-SELECT DISTINCT virtualtransaction FROM pg_locks
-WHERE locktype = 'relation' AND granted AND relation = $1::regclass
-AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-"""
 
 Answer = dict[str, Any]
 
@@ -80,19 +32,19 @@ Answer = dict[str, Any]
 class Members:
     """Executes the questions of one process, one at a time, and answers each, be it with an error."""
 
-    __slots__ = ("_answer", "_cleaned", "_connection", "_own", "_questions", "_seen", "_storages", "_table", "_task")
+    __slots__ = ("_answer", "_cleaned", "_lines", "_losses", "_own", "_questions", "_seen", "_table", "_task")
 
     def __init__(self, answer: Callable[[int, Answer], None]) -> None:
         """`answer` is called with a question's number and its answer."""
         self._answer = answer
-        self._storages: dict[str, PostgresqlStorage] = {}
-        self._table: PostgresqlStorage | None = None
-        self._connection: asyncpg.Connection | None = None
+        self._lines: dict[str, Line] = {}  # by database
+        self._table: Line | None = None
         self._questions: asyncio.Queue[tuple[int, Answer]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._cleaned = 0.0
         self._own: int | None = None  # whose row is this process'
         self._seen = 0.0
+        self._losses = 0  # as the cluster's row counted them when it was read last
 
     @property
     def has_table(self) -> bool:
@@ -102,34 +54,41 @@ class Members:
     @property
     def storages(self) -> list[PostgresqlStorage]:
         """Every storage that was given, the table's first."""
-        return list(self._storages.values())
+        return [line.storage for line in self._lines.values()]
 
     def add(self, database: str, storage: PostgresqlStorage) -> None:
         """Know a database's storage: the first one holds the table, each answers for its own transactions."""
-        self._storages[database] = storage
+        self._lines[database] = Line(storage)
 
     def remove(self, database: str) -> None:
         """Ask a database no more; the table, if it lies there, is read over its own connection still."""
-        self._storages.pop(database, None)
+        line = self._lines.pop(database, None)
+        if line is not None and line is not self._table:
+            line.disconnect()
 
-    async def create(self, storage: PostgresqlStorage) -> None:
-        """Make the table in a storage's schema, unless it is there.
+    async def create(self, database: str) -> None:
+        """Make the table in the schema of a database that was added, unless it is there.
 
         Raises `ConfigurationError` where the right to make it is missing.
         """
-        self._table = storage
-        connection = await self._connect()
-        schema = storage._db_schema
+        self._table = self._lines[database]
+        schema = self._table.storage._db_schema
+        try:
+            await self._make()
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise ConfigurationError(
+                f"groupcache.peers: the members table {schema}.groupcache_members cannot be made: {error}:"
+                f" give the database user the right to create tables in the schema {schema!r}"
+            ) from None
+
+    async def _make(self) -> None:
+        assert self._table is not None
+        connection = await self._table.connection()
         for attempt in (1, 2, 3):
             try:
-                if not await connection.fetchval(_EXISTS.format(schema=schema)):
-                    await connection.execute(_CREATE.format(schema=schema))
+                if not await connection.fetchval(self._prepared(sql.EXIST)):
+                    await connection.execute(self._prepared(sql.CREATE))
                 return
-            except asyncpg.InsufficientPrivilegeError as error:
-                raise ConfigurationError(
-                    f"groupcache.peers: the members table {schema}.groupcache_members cannot be made: {error}:"
-                    f" give the database user the right to create tables in the schema {schema!r}"
-                ) from None
             except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
                 # Another process makes it at the same moment.
                 if attempt == 3:
@@ -155,6 +114,10 @@ class Members:
             self._task = None
         self._disconnect()
 
+    def _disconnect(self) -> None:
+        for line in {*self._lines.values(), *([self._table] if self._table else [])}:
+            line.disconnect()
+
     async def _run(self) -> None:
         while True:
             question, fields = await self._questions.get()
@@ -165,7 +128,7 @@ class Members:
             except LookupError as error:
                 answer = {"error": str(error)}
             except Exception as error:
-                # A statement that was given up may still run: its connection is of no more use.
+                # A statement that was given up may still run.
                 self._disconnect()
                 answer = {"error": f"{type(error).__name__}: {error}"}
             finally:
@@ -176,64 +139,104 @@ class Members:
         operation: Callable[[Answer], Awaitable[Answer]] = getattr(self, f"_{fields['op']}")
         return await operation(fields)
 
-    async def _connect(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            assert self._table is not None
-            self._connection = await connect(self._table)
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
-
-    async def _statement(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
-        connection = await self._connect()
+    def _prepared(self, statement: str) -> str:
         assert self._table is not None
-        rows: list[asyncpg.Record] = await connection.fetch(sql.format(schema=self._table._db_schema), *arguments)
-        return rows
+        return sql.prepared(statement, self._table.storage._db_schema)
+
+    async def _statement(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        assert self._table is not None
+        return await self._table.fetch(self._prepared(statement), *arguments)
+
+    # --- readings
 
     async def _read(self, fields: Answer) -> Answer:
         now = asyncio.get_running_loop().time()
-        if self._own is not None and now >= self._seen + SEEN_EVERY:
-            self._seen = now
-            await self._give_sign_of_life(self._own)
-        if now >= self._cleaned + CLEAN_EVERY:
-            self._cleaned = now
-            await self._statement(_CLEAN)
-        return {"rows": [dict(row) for row in await self._statement(_READ)]}
+        try:
+            if self._own is not None and now >= self._seen + SEEN_EVERY:
+                self._seen = now
+                await self._give_sign_of_life(self._own)
+            if now >= self._cleaned + CLEAN_EVERY:
+                self._cleaned = now
+                await self._statement(sql.CLEAN)
+            rows = await self._rows()
+            if await self._have_lost(rows[0]):
+                rows = await self._rows()
+        except asyncpg.UndefinedTableError:
+            logger.warning("groupcache: the members table is gone: it is made again, and everybody joins anew")
+            await self._make()
+            raise
+        return {"rows": [_member(row) for row in rows if row["incarnation"] is not None]}
+
+    async def _rows(self) -> list[asyncpg.Record]:
+        rows = await self._statement(sql.READ, SILENT_AFTER)
+        if not rows:
+            raise asyncpg.UndefinedTableError("the cluster's row is gone")
+        return rows
 
     async def _give_sign_of_life(self, incarnation: int) -> None:
-        connection = await self._connect()
+        assert self._table is not None
+        connection = await self._table.connection()
         async with connection.transaction():
             # Nothing is lost with it, unlike with the states: it need not wait for the disk.
             await connection.execute("SET LOCAL synchronous_commit TO off")
-            await self._statement(_SEEN, incarnation)
+            await self._statement(sql.SEEN, incarnation)
+
+    async def _have_lost(self, cluster: asyncpg.Record) -> bool:
+        """Whether a database may have lost commits (R13). If so everybody is out now, and begins with a new epoch."""
+        assert self._table is not None
+        identity: str = cluster["identity"]
+        lost = self._table.watch.lost(identity, cluster["flushed"], cluster["expected"])
+        for line in self._lines.values():
+            if line is not self._table and await self._other_has_lost(line, identity):
+                lost = True
+        if lost:
+            await self._rename_everything(identity, self._losses)
+        self._losses = cluster["losses"]
+        return lost
+
+    async def _other_has_lost(self, line: Line, tables: str) -> bool:
+        """The same for a database on another server than the table's."""
+        watch = line.watch
+        if watch.identity and server_of(watch.identity) == server_of(tables):
+            return False
+        (row,) = await line.fetch(self._prepared(sql.LOOK))
+        return watch.lost(row["identity"], row["flushed"], watch.identity or row["identity"])
+
+    async def _rename_everything(self, identity: str, losses: int) -> None:
+        assert self._table is not None
+        connection = await self._table.connection()
+        async with connection.transaction():
+            if await self._statement(sql.COUNT_LOSS, identity, losses):
+                await self._statement(sql.ALL_OUT, "the database may have lost commits")
+                logger.warning("groupcache: the database may have lost commits: everything cached is renamed")
+
+    # --- the other questions
 
     async def _post(self, fields: Answer) -> Answer:
         self._own = fields["incarnation"]
-        await self._statement(_POST, fields["incarnation"], fields.get("address", ""))
+        await self._statement(sql.POST, fields["incarnation"], fields.get("address", ""), fields.get("host", ""))
         return {}
 
     async def _elect(self, fields: Answer) -> Answer:
-        connection = await self._connect()
+        assert self._table is not None
+        connection = await self._table.connection()
         async with connection.transaction():
-            await self._statement(_LOCK)
-            won = await self._statement(_ELECT, fields["incarnation"])
+            await self._statement(sql.LOCK)
+            won = await self._statement(sql.ELECT, fields["incarnation"])
         return {"done": bool(won), "open": await self._open_everywhere() if won else []}
 
     async def _enter(self, fields: Answer) -> Answer:
-        return {"done": bool(await self._statement(_ENTER, fields["incarnation"]))}
+        return {"done": bool(await self._statement(sql.ENTER, fields["incarnation"]))}
 
     async def _mark_out(self, fields: Answer) -> Answer:
         if fields.get("silent"):
-            await self._statement(_MARK_OUT_SILENT, fields["incarnation"], SILENT_AFTER)
+            await self._statement(sql.MARK_OUT_SILENT, fields["incarnation"], fields["reason"], SILENT_AFTER)
         else:
-            await self._statement(_MARK_OUT, fields["incarnation"])
+            await self._statement(sql.MARK_OUT, fields["incarnation"], fields["reason"])
         return {}
 
     async def _remove(self, fields: Answer) -> Answer:
-        await self._statement(_REMOVE, fields["incarnation"])
+        await self._statement(sql.REMOVE, fields["incarnation"])
         return {}
 
     async def _open_transactions(self, fields: Answer) -> Answer:
@@ -243,22 +246,15 @@ class Members:
         return {"open": await self._open_in(database)}
 
     async def _open_everywhere(self) -> list[str]:
-        return [name for database in self._storages for name in await self._open_in(database)]
+        return [name for database in list(self._lines) for name in await self._open_in(database)]
 
     async def _open_in(self, database: str) -> list[str]:
-        storage = self._storages.get(database)
-        if storage is None:
+        line = self._lines.get(database)
+        if line is None:
             raise LookupError(f"the database {database!r} is not served by this process")
-        if storage is self._table:
-            rows = await self._statement(_OPEN, storage.objects_table_name)
-        else:
-            async with storage.pool.acquire(timeout=TIMEOUT) as connection:
-                rows = await connection.fetch(_OPEN, storage.objects_table_name)
+        rows = await line.fetch(sql.OPEN, line.storage.objects_table_name)
         return [f"{database} {row['virtualtransaction']}" for row in rows]
 
 
-async def connect(storage: PostgresqlStorage) -> asyncpg.Connection:
-    """A connection to a storage's database that is not of its pool, with the pool's options for one."""
-    allowed = ("ssl", "server_settings", "statement_cache_size", "max_cached_statement_lifetime")
-    options = {name: value for name, value in storage._connection_options.items() if name in allowed}
-    return await asyncpg.connect(dsn=storage._dsn, timeout=TIMEOUT, **options)
+def _member(row: asyncpg.Record) -> Answer:
+    return {name: row[name] for name in ("incarnation", "address", "host", "state", "reason", "silent")}

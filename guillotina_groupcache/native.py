@@ -24,6 +24,11 @@ _FAILED: Final = -(1 << 62)
 _HEADER: Final = struct.Struct("<IB3xQ")
 _LENGTH: Final = struct.Struct("<I")
 _RESULT: Final = struct.Struct("<BI")
+#: Words of the version table: the epoch, the deadline of R2, and how many there are before the first bucket
+#: (go/internal/coherence/table.go).
+EPOCH: Final = 0
+DEADLINE: Final = 1
+HEADER_WORDS: Final = 8
 #: Bytes that a lookup or a drain takes at first; a larger value takes a second call.
 _BUFFER_SIZE: Final = 1 << 16
 
@@ -73,7 +78,22 @@ class Result(NamedTuple):
     value: bytes
 
 
+class Found(NamedTuple):
+    """What a lookup gives, and how to see later, without a call, whether it may still be used.
+
+    It may while the words `EPOCH` and `word` of `Node.table` add up to `version`, modulo 2^64, and neither the
+    word `DEADLINE` nor `expires` has come; these are nanoseconds of `CLOCK_BOOTTIME`.
+    """
+
+    source: Source
+    value: bytes
+    version: int
+    word: int
+    expires: int
+
+
 _SOURCES: Final = tuple(Source)
+_MISSED: Final = {missed.value: missed for missed in Missed}
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
 
@@ -121,7 +141,7 @@ def unpack_results(data: bytes) -> list[Result]:
 class Node:
     """This process' part in the cluster, from `open` to `close`. All calls belong to one thread."""
 
-    __slots__ = ("__weakref__", "_buffer", "_ffi", "_handle", "_lib", "_source", "fd")
+    __slots__ = ("__weakref__", "_buffer", "_ffi", "_found", "_handle", "_lib", "fd", "table")
 
     def __init__(self, config: dict[str, Any]) -> None:
         """Load the library if need be, listen if the configuration says so, and begin to take part.
@@ -131,10 +151,11 @@ class Node:
         """
         self._ffi, self._lib = _load()
         self._buffer = self._ffi.new("uint8_t[]", _BUFFER_SIZE)
-        self._source = self._ffi.new("uint8_t *")
+        self._found = self._ffi.new("gc_found *")
         text = msgspec.json.encode(config)
         self._handle = self._check(self._lib.gc_open(text, len(text)))
         self.fd = self._check(self._lib.gc_fd(self._handle))
+        self.table = self._table()
         _nodes.add(self)
 
     def _check(self, result: int) -> int:
@@ -143,25 +164,36 @@ class Node:
             raise LibraryError(bytes(self._ffi.buffer(self._buffer, size)).decode(errors="replace"))
         return result
 
-    def lookup(self, key: bytes) -> Result | Missed:
+    def _table(self) -> memoryview:
+        """The words of the version table, which the library writes. It must not be read after `close`."""
+        words = self._ffi.new("size_t *")
+        address = self._check(self._lib.gc_table(self._handle, words))
+        return memoryview(self._ffi.buffer(self._ffi.cast("uint64_t *", address), words[0] * 8)).cast("B").cast("Q")
+
+    def lookup(self, key: bytes) -> Found | Missed:
         """The value of a key if this process has it in memory and may serve it now."""
-        size = self._check(self._lib.gc_lookup(self._handle, key, len(key), self._buffer, _BUFFER_SIZE, self._source))
+        size = self._check(self._lib.gc_lookup(self._handle, key, len(key), self._buffer, _BUFFER_SIZE, self._found))
         if size < 0:
-            return Missed(size)
+            return _MISSED[size]
         if size <= _BUFFER_SIZE:
-            return Result(_SOURCES[self._source[0]], self._ffi.buffer(self._buffer, size)[:])
+            return self._as_found(self._buffer, size)
         return self._lookup_large(key, size)
 
-    def _lookup_large(self, key: bytes, size: int) -> Result | Missed:
+    def _as_found(self, buffer: Any, size: int) -> Found:
+        found = self._found
+        value = self._ffi.buffer(buffer, size)[:]
+        return Found(_SOURCES[found.source], value, found.version, HEADER_WORDS + found.bucket, found.expires)
+
+    def _lookup_large(self, key: bytes, size: int) -> Found | Missed:
         # The entry may have changed since it told its size; a second change within a call's time is left
         # to the slower way.
         buffer = self._ffi.new("uint8_t[]", size)
-        got = self._check(self._lib.gc_lookup(self._handle, key, len(key), buffer, size, self._source))
+        got = self._check(self._lib.gc_lookup(self._handle, key, len(key), buffer, size, self._found))
         if got < 0:
-            return Missed(got)
+            return _MISSED[got]
         if got > size:
             return Missed.MISS
-        return Result(_SOURCES[self._source[0]], self._ffi.buffer(buffer, got)[:])
+        return self._as_found(buffer, got)
 
     def read(self, request: int, keys: Iterable[bytes]) -> None:
         """Get keys wherever they are; the completion `VALUES` answers with a result for each (`unpack_results`)."""

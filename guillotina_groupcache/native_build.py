@@ -10,6 +10,12 @@ ffi = FFI()
 ffi.set_source("guillotina_groupcache._native_abi", None)
 ffi.cdef(
     """
+    typedef struct {
+        uint64_t version;
+        int64_t expires;
+        uint32_t bucket;
+        uint8_t source;
+    } gc_found;
     int64_t gc_error(uint8_t *buf, size_t size);
     int64_t gc_open(const uint8_t *config, size_t size);
     int64_t gc_close(int64_t handle);
@@ -17,7 +23,8 @@ ffi.cdef(
     int64_t gc_fd(int64_t handle);
     int64_t gc_drain(int64_t handle, uint8_t *buf, size_t size);
     int64_t gc_lookup(int64_t handle, const uint8_t *key, size_t key_size,
-                      uint8_t *buf, size_t size, uint8_t *source);
+                      uint8_t *buf, size_t size, gc_found *found);
+    int64_t gc_table(int64_t handle, size_t *words);
     int64_t gc_read(int64_t handle, uint64_t request, const uint8_t *keys, size_t size);
     int64_t gc_warm(int64_t handle, uint64_t request, const uint8_t *keys, size_t size);
     int64_t gc_loaded(int64_t handle, uint64_t load, const uint8_t *results, size_t size, int failed);

@@ -1,13 +1,19 @@
-"""What this process is to be: a peer, a client or a cache of its own, by Guillotina's settings."""
+"""What this process is to be: a peer, a client, a cache of its own, or none, by Guillotina's settings."""
 
 from __future__ import annotations
 
+import enum
 import os
 from typing import Any, Final
 
 from guillotina import app_settings
+from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
+from guillotina.utils import list_or_dict_items
 
-from guillotina_groupcache import settings
+from guillotina_groupcache import advertise, section, sockets
+from guillotina_groupcache.addresses import Advertised
+from guillotina_groupcache.decoded import KEEPS_LOADS_IN_ORDER
+from guillotina_groupcache.settings import NOWHERE, Settings
 
 #: Buckets of the version table; the same in the whole cluster.
 BUCKETS: Final = 1 << 20
@@ -17,35 +23,93 @@ LEASE: Final = 3.0
 #: Commands of `guillotina` that serve; without a command an ASGI server runs this process. `serve-reload` is none:
 #: it starts Guillotina in itself and in a child, and the child is the server.
 _SERVERS: Final = (None, "", "serve")
+#: Storages that no other process can write to.
+_OWN_STORAGES: Final = frozenset(("DUMMY", "DUMMY_FILE"))
 
 
-def process_settings() -> settings.Settings:
+class Role(enum.Enum):
+    """What a process has to do with others."""
+
+    MEMBER = "member"  #: a peer or a client, in the members table
+    ALONE = "alone"  #: the only process, or the only one that can reach its databases
+    UNCACHED = "uncached"  #: others may write to its databases, and there is no way to hear of it
+
+
+def process_settings() -> Settings:
     """The `groupcache` section as it holds for this process: a command beside the server does not listen.
 
     Raises `ConfigurationError`.
     """
-    parsed = settings.parse(app_settings.get("groupcache"), os.environ)
+    parsed = section.parse(app_settings.get("groupcache"), os.environ)
     return parsed if app_settings.get("_command") in _SERVERS else parsed.for_command()
 
 
-def node_config(parsed: settings.Settings) -> dict[str, Any]:
-    """The library's configuration: go/internal/node/config.go tells the fields."""
+def role_of(parsed: Settings, storage: Any) -> Role:
+    """What a process is to be whose first database has this storage.
+
+    Where nothing is said, that has to be the same in all processes of a configuration, whichever databases they
+    come to use. So it is the `databases` that count: those of `storages` are there only when somebody asks.
+    """
+    if parsed.alone:
+        return Role.ALONE
+    databases = _storages("databases")
+    if parsed.explicit or is_referee(storage) or "postgresql" in databases:
+        return Role.MEMBER
+    return Role.ALONE if databases | _storages("storages") <= _OWN_STORAGES else Role.UNCACHED
+
+
+def _storages(key: str) -> set[str]:
+    return {str(config.get("storage")) for _, config in list_or_dict_items(app_settings.get(key) or {})}
+
+
+def is_referee(storage: Any) -> bool:
+    """Whether a storage's database can hold the members table: PostgreSQL itself."""
+    return bool(IPostgresStorage.providedBy(storage)) and not ICockroachStorage.providedBy(storage)
+
+
+def why_uncached(parsed: Settings, role: Role, storage: Any) -> str:
+    """Why a database must not be cached: it can be changed without this process hearing of it. "" if it may be."""
+    if role is Role.MEMBER or parsed.alone or (role is Role.ALONE and not IPostgresStorage.providedBy(storage)):
+        return ""
+    return (
+        "there is no PostgreSQL in `databases` by which processes could learn of each other's writes:"
+        " give groupcache: {peers: []} if this is the only process that uses it"
+    )
+
+
+def decoded_size(parsed: Settings) -> int:
+    """Bytes of `size` for what Python keeps decoded: an eighth, as for the copies of what others own."""
+    return parsed.size // 8 if KEEPS_LOADS_IN_ORDER else 0
+
+
+async def node_config(parsed: Settings, role: Role, storage: Any) -> dict[str, Any]:
+    """The library's configuration: go/internal/node/config.go tells the fields. `storage` is the first database's.
+
+    Raises `ConfigurationError` where there is no place to listen, or no address for the peers.
+    """
+    listen, told = NOWHERE, parsed.advertise
+    if role is Role.MEMBER:
+        listen = parsed.listen or sockets.automatic(os.environ)
+        if parsed.wildcard and (listen.addresses or parsed.peers):
+            told = Advertised(await advertise.find_host(parsed.wildcard, storage))
     return {
-        "listen": str(parsed.listen) if parsed.listen else "",
-        "alone": parsed.alone,
+        "listen": [str(address) for address in listen.addresses],
+        "advertise": str(told) if told and listen.addresses else "",
+        "admit": parsed.admitted(told),
+        "alone": role is Role.ALONE,
         "secret": parsed.secret.reveal() if parsed.secret else "",
         "tls": None if parsed.tls is None else {"cert": parsed.tls.cert, "key": parsed.tls.key, "ca": parsed.tls.ca},
-        "size": parsed.size,
+        "size": parsed.size - decoded_size(parsed),
         "ttl": parsed.ttl,
         "lease": LEASE,
         "buckets": BUCKETS,
     }
 
 
-def described(parsed: settings.Settings) -> str:
-    """What this process is, for the log."""
-    if parsed.alone:
+def described(parsed: Settings, role: Role, address: str) -> str:
+    """What this process is, for the log; `address` is what its peers dial."""
+    if role is Role.ALONE:
         return "a cache of this process alone"
-    if parsed.listen is None:
-        return f"a client of {len(parsed.peers)} peers"
-    return f"a peer at {parsed.listen}"
+    if not address:
+        return "a client"
+    return f"a peer at {address}" + (", for the processes of this user on this host" if parsed.listen is None else "")

@@ -67,18 +67,18 @@ async def _serve(database: Any) -> None:
     utility = query_utility(IGroupcacheUtility)
     if utility is None:
         utility = GroupcacheUtility()
-        await utility.initialize()
         provide_utility(utility, IGroupcacheUtility)
     try:
-        await utility.add_database(database)
+        if not await utility.add_database(database):
+            return
     except BaseException:
         # A later start in this process begins with a new one.
         get_global_components().unregisterUtility(utility, provided=IGroupcacheUtility)
         await utility.finalize()
         raise
     storage = database.storage
-    if storage in _created:
-        _created.discard(storage)
+    if _created and utility.serves(database.id):
+        _created.clear()
         await utility.clear()
     commit.decorate(storage, utility)
     _forget_when_closed(utility, database)
@@ -112,6 +112,8 @@ async def application_initialized(event: Any) -> None:
     if not _is_strategy():
         return
     try:
-        get_utility(IGroupcacheUtility).check_members_table()
+        utility = get_utility(IGroupcacheUtility)
+        await utility.initialize()
+        utility.check_members_table()
     except ConfigurationError as error:
         _refuse(error)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterable, Sequence
+from time import CLOCK_BOOTTIME, clock_gettime_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from guillotina import configure
@@ -13,9 +14,10 @@ from guillotina.db.cache.base import BaseCache
 from guillotina.db.interfaces import ITransaction, ITransactionCache, IWriter
 
 from guillotina_groupcache import keys, metrics, records
+from guillotina_groupcache.decoded import Home, Place
 from guillotina_groupcache.interfaces import IGroupcacheUtility, RecordError
 from guillotina_groupcache.keys import Kind
-from guillotina_groupcache.native import Source
+from guillotina_groupcache.native import DEADLINE, EPOCH, Source
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -37,18 +39,29 @@ _MISSES: Final = frozenset((Source.NOWHERE, Source.BYPASS, Source.DATABASE))
 class GroupcacheStrategy(BaseCache):
     """Guillotina's `ITransactionCache` over the utility of this process."""
 
+    # Guillotina's are properties that count for the transaction manager as well: too slow for a hot read.
+    _hits = 0
+    _misses = 0
+    _stored = 0
+
     def __init__(self, transaction: Any) -> None:
         super().__init__(transaction)  # type: ignore[no-untyped-call]
+        self._manager = transaction._manager
+        self._library_hits = 0  # those of `_hits` that the library counts
         self._database: str = getattr(transaction.manager, "db_id", "root")
         utility = query_utility(IGroupcacheUtility)
         self._utility: GroupcacheUtility | None = (
             utility if utility is not None and utility.serves(self._database) else None
         )
+        self._decoded: Home = {}
+        self._table = memoryview(b"")
+        if self._utility is not None:
+            self._decoded, self._table = self._utility.decoded.of(self._database), self._utility.decoded.table
         #: Keys that somebody asked to invalidate; they belong to the transaction's event (R11).
         self._named: Set[bytes] = set()
         self._everything = False
         #: The records that were read, by object id: they tell where an object was before it was changed.
-        self.seen: dict[str, Any] = {}
+        self.seen: dict[str | None, Any] = {}
         self._pushes: dict[bytes, records.Record] = {}
         self._pushed_bytes = 0
         # Guillotina asks for children one by one; over a network that is slower than no cache at all.
@@ -66,12 +79,18 @@ class GroupcacheStrategy(BaseCache):
         self, oid: str | None = None, container: Any = None, id: str | None = None, variant: str | None = None
     ) -> Any:
         """The value, `_EMPTY`, or None: Guillotina's own load follows."""
+        at: Hashable = oid
+        if oid is None or id is not None or variant is not None:
+            at = (oid if oid is not None else getattr(container, "__uuid__", container), id, variant)
+        value = self._again(at)
+        if value is not None:
+            return value
         cache = self._cache
         key = keys.from_cache_arguments(self._database, oid, container, id, variant)
         if cache is None or key is None:
-            self._misses += 1
+            self._count(Source.NOWHERE)
             return None
-        value, source = await cache.get(key)
+        value, source = await cache.get(key, (self._decoded, at))
         self._count(source)
         if isinstance(value, records.Marker):
             return None
@@ -79,13 +98,40 @@ class GroupcacheStrategy(BaseCache):
             metrics.loaded.set(True)
         return self._saw(value)
 
+    def _again(self, at: Hashable) -> Any:
+        """What this process has decoded, if it may be used now; else None. That is all of a hot read.
+
+        The order is R2's: the deadline is loaded, then the version, then the clock is read.
+        """
+        entry = self._decoded.get(at)
+        if entry is None or self._transaction._db_txn is not None:
+            return None
+        table = self._table
+        deadline = table[DEADLINE]
+        if table[EPOCH] + table[entry.word] != entry.version:
+            return None
+        if not deadline > clock_gettime_ns(CLOCK_BOOTTIME) < entry.expires:
+            return None
+        entry.used = True
+        self._hits += 1
+        self._manager._cache_hits += 1
+        self.seen[entry.zoid] = entry.value
+        return entry.value
+
     def _count(self, source: Source) -> None:
         if source in _MISSES:
             self._misses += 1
+            self._manager._cache_misses += 1
         else:
             self._hits += 1
+            self._library_hits += 1
+            self._manager._cache_hits += 1
         if source is Source.DATABASE:
-            self._stored += 1
+            self._store()
+
+    def _store(self) -> None:
+        self._stored += 1
+        self._manager._cache_stored += 1
 
     def _saw(self, value: Any) -> Any:
         if value is not None and not isinstance(value, (str, int, list)):
@@ -115,10 +161,18 @@ class GroupcacheStrategy(BaseCache):
         return ids
 
     async def _children(self, cache: GroupcacheUtility, parent: Any, ids: Sequence[str]) -> list[Any]:
-        wanted = [keys.encode(self._database, Kind.CHILD, parent.__uuid__, id_) for id_ in ids]
         rows: dict[str, Any] = {}
+        asked = []
+        for id_ in ids:
+            value = self._again((parent.__uuid__, id_, None))
+            if value is None:
+                asked.append(id_)
+            else:
+                rows[id_] = value
+        wanted = [keys.encode(self._database, Kind.CHILD, parent.__uuid__, id_) for id_ in asked]
+        places: list[Place] = [(self._decoded, (parent.__uuid__, id_, None)) for id_ in asked]
         unanswered = []
-        for id_, (value, source) in zip(ids, await cache.get_many(wanted), strict=True):
+        for id_, (value, source) in zip(asked, await cache.get_many(wanted, places), strict=True):
             self._count(source)
             if source is Source.NOWHERE or value is records.TOO_LARGE:
                 unanswered.append(id_)
@@ -192,7 +246,7 @@ class GroupcacheStrategy(BaseCache):
             try:
                 if id(record) not in encoded:
                     encoded[id(record)] = records.encode(record)
-                    self._stored += 1
+                    self._store()
             except RecordError as error:
                 logger.warning("groupcache: not pushed: %s", error)
                 continue
@@ -221,6 +275,9 @@ class GroupcacheStrategy(BaseCache):
         self._named, self._everything = set(), False
         self._pushes.clear()
         self._pushed_bytes = 0
+        if self._utility is not None:
+            self._utility.decoded.hits += self._hits - self._library_hits
+            self._library_hits = self._hits
         transaction = self._transaction
         wrote = transaction.added or transaction.modified or transaction.deleted
         if self._utility is not None and (named or everything) and not wrote:

@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import Any, Final
 
 import msgspec
-from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
 from zope.interface import implementer
 
 from guillotina_groupcache import metrics, records, settings
+from guillotina_groupcache.decoded import DecodedRecords, Place
 from guillotina_groupcache.interfaces import (
     ConfigurationError,
     GroupcacheError,
@@ -21,8 +22,17 @@ from guillotina_groupcache.interfaces import (
 )
 from guillotina_groupcache.loader import Loader, SharedLoads
 from guillotina_groupcache.members import Members
-from guillotina_groupcache.native import Completion, Kind, Missed, Node, Result, Source, unpack, unpack_results
-from guillotina_groupcache.process import described, node_config, process_settings
+from guillotina_groupcache.native import Completion, Found, Kind, Missed, Node, Result, Source, unpack, unpack_results
+from guillotina_groupcache.process import (
+    Role,
+    decoded_size,
+    described,
+    is_referee,
+    node_config,
+    process_settings,
+    role_of,
+    why_uncached,
+)
 from guillotina_groupcache.requests import Requests
 
 logger = logging.getLogger("guillotina_groupcache")
@@ -39,7 +49,11 @@ class GroupcacheUtility:
 
     def __init__(self) -> None:
         self.settings = settings.Settings()
+        self._role: Role | None = None  # the first database decides
+        self._ended = False
+        self._adding = asyncio.Lock()
         self._node: Node | None = None
+        self.decoded = DecodedRecords(memoryview(b""), 0)  # that of the node
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loader = Loader()
         self._shared = SharedLoads(self._loader.load_one)
@@ -51,28 +65,48 @@ class GroupcacheUtility:
     # --- life
 
     async def initialize(self, app: Any = None) -> None:
-        if self._node is not None:
-            return
-        self.settings = process_settings()
-        loop = asyncio.get_running_loop()
-        node = Node(node_config(self.settings))
-        self._node, self._loop = node, loop
-        loop.add_reader(node.fd, self._drain)
-        if self.settings.alone:
-            self._members.start()
-        metrics.register(self.local_stats)
-        logger.info("groupcache: %s", described(self.settings))
+        if self._role is None or self._ended:
+            self.settings = process_settings()
+            self._role, self._ended = None, False
 
-    async def add_database(self, database: Any) -> None:
-        """Serve a Guillotina database from now on. The first on PostgreSQL holds the members table."""
-        self._loader.add(database)
-        storage = database.storage
-        if not IPostgresStorage.providedBy(storage) or ICockroachStorage.providedBy(storage):
-            return
-        self._members.add(database.id, storage)
-        if not self.settings.alone and not self._members.has_table:
-            await self._members.create(storage)
-            self._members.start()
+    async def add_database(self, database: Any) -> bool:
+        """Serve a Guillotina database from now on; False where it must not be cached, which is logged.
+
+        The library is loaded with the first one, in a cluster with the first on PostgreSQL, which holds the
+        members table. Raises as `initialize` does.
+        """
+        async with self._adding:
+            if self._role is None:
+                await self.initialize()
+                self._role = role_of(self.settings, database.storage)
+            if why := why_uncached(self.settings, self._role, database.storage):
+                logger.warning("groupcache: the database %s is not cached: %s", database.id, why)
+                return False
+            self._loader.add(database)
+            if is_referee(database.storage):
+                self._members.add(database.id, database.storage)
+            if self._node is None and (self._role is Role.ALONE or is_referee(database.storage)):
+                await self._open(self._role, database)
+            return True
+
+    async def _open(self, role: Role, database: Any) -> None:
+        loop = asyncio.get_running_loop()
+        config = await node_config(self.settings, role, database.storage)
+        with ThreadPoolExecutor(1) as executor:  # the loop's own would leave its thread behind
+            opening = loop.run_in_executor(executor, Node, config)
+            try:
+                node = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                (await opening).close()
+                raise
+        self._node, self._loop = node, loop
+        self.decoded = DecodedRecords(node.table, decoded_size(self.settings))
+        loop.add_reader(node.fd, self._drain)
+        metrics.register(self.local_stats)
+        logger.info("groupcache: %s", described(self.settings, role, node.stats()["address"]))
+        if role is Role.MEMBER:
+            await self._members.create(database.id)
+        self._members.start()
 
     def serves(self, database: str) -> bool:
         """Whether a database's keys go through this cache."""
@@ -90,18 +124,19 @@ class GroupcacheUtility:
 
     def check_members_table(self) -> None:
         """Raise `ConfigurationError` where there are peers and no database that can be their referee."""
-        if not self.settings.alone and not self._members.has_table:
+        if self.settings.explicit and not self.settings.alone and not self._members.has_table:
             raise ConfigurationError(
                 "groupcache.peers: there is no PostgreSQL database for the members table:"
                 " give one, or no listen and no peers"
             )
 
     async def finalize(self, app: Any = None) -> None:
-        node, self._node = self._node, None
+        node, self._node, self._ended = self._node, None, True
         if node is None or self._loop is None:
             return
         metrics.unregister(self.local_stats)
-        if not self.settings.alone:
+        self.decoded.clear()
+        if self._role is Role.MEMBER:
             await self._leave(node)
         self._loop.remove_reader(node.fd)
         await self._members.stop()
@@ -167,21 +202,27 @@ class GroupcacheUtility:
 
     # --- reads
 
-    async def get(self, key: bytes) -> tuple[Any, Source]:
+    async def get(self, key: bytes, place: Place | None = None) -> tuple[Any, Source]:
         """The value of a key as the database held it at an instant of this call, and where it came from.
 
         It may be `records.ABSENT` or `records.TOO_LARGE`. With `Source.NOWHERE` there is none: ask the
-        database, which raises what there is to raise.
+        database, which raises what there is to raise. What was in this process' memory is kept decoded at
+        `place`, if there is one.
         """
         node = self._node
         if node is None:
             return None, Source.NOWHERE
         found = node.lookup(key)
+        if isinstance(found, Found):
+            return self._kept(found, place)
         if found is Missed.BYPASS:
             return await self._bypass(key)
-        if not isinstance(found, Result):
-            (found,) = await self._read(node, [key])
-        return _decoded(found)
+        (result,) = await self._read(node, [key])
+        return _decoded(result)
+
+    def _kept(self, found: Found, place: Place | None) -> tuple[Any, Source]:
+        value, source = _decoded(found)
+        return value if place is None else self.decoded.keep(place, value, found), source
 
     async def _bypass(self, key: bytes) -> tuple[Any, Source]:
         try:
@@ -193,18 +234,26 @@ class GroupcacheUtility:
             logger.debug("groupcache: bypass failed: %r", error)
             return None, Source.NOWHERE
 
-    async def get_many(self, wanted: Sequence[bytes]) -> list[tuple[Any, Source]]:
+    async def get_many(
+        self, wanted: Sequence[bytes], places: Sequence[Place | None] | None = None
+    ) -> list[tuple[Any, Source]]:
         """The same for many keys: one question to each peer, one query for what no process has."""
         node = self._node
+        values: list[tuple[Any, Source]] = [(None, Source.NOWHERE)] * len(wanted)
         if node is None:
-            return [(None, Source.NOWHERE)] * len(wanted)
-        found: list[Result | Missed] = [node.lookup(key) for key in wanted]
-        missing = [i for i, result in enumerate(found) if result is Missed.MISS]
+            return values
+        missing = []
+        for i, (key, place) in enumerate(zip(wanted, places or repeat(None), strict=False)):
+            found = node.lookup(key)
+            if isinstance(found, Found):
+                values[i] = self._kept(found, place)
+            elif found is Missed.MISS:
+                missing.append(i)
         if missing:
             results = await self._read(node, [wanted[i] for i in missing])
             for i, result in zip(missing, results, strict=True):
-                found[i] = result
-        return [_decoded(result) if isinstance(result, Result) else (None, Source.NOWHERE) for result in found]
+                values[i] = _decoded(result)
+        return values
 
     async def warm(self, wanted: Sequence[bytes]) -> None:
         """Get keys into this process' memory at once, for reads that follow one by one."""
@@ -242,9 +291,10 @@ class GroupcacheUtility:
         """
         node = self._node
         if node is None:
-            if self.settings.alone:
-                return 0  # there is nobody to tell, and nothing cached any more
-            raise GroupcacheError("the cache has ended: a commit could not be announced")
+            if self._role is not Role.MEMBER:
+                return 0  # there is nobody to tell, and nothing cached
+            state = "ended" if self._ended else "not begun"
+            raise GroupcacheError(f"the cache has {state}: a commit could not be announced")
         event = node.announce(database, changed, everything)
         try:
             await asyncio.wait_for(self._announcements.expect(event), ANNOUNCE_TIMEOUT)
@@ -280,7 +330,13 @@ class GroupcacheUtility:
 
     def local_stats(self) -> dict[str, Any]:
         """The statistics of this process, at once; empty before `initialize` and after `finalize`."""
-        return {} if self._node is None else self._node.stats()
+        if self._node is None:
+            return {}
+        stats = self._node.stats()
+        stats["decoded"] = self.decoded.statistics
+        stats["hits"]["decoded"] = self.decoded.hits
+        stats["gets"] += self.decoded.hits
+        return stats
 
     async def get_stats(self, cluster: bool = False) -> dict[str, Any]:
         stats = self.local_stats()
@@ -291,7 +347,7 @@ class GroupcacheUtility:
         return stats
 
 
-def _decoded(result: Result) -> tuple[Any, Source]:
+def _decoded(result: Result | Found) -> tuple[Any, Source]:
     if result.source is Source.NOWHERE:
         return None, Source.NOWHERE
     try:

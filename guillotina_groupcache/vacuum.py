@@ -19,7 +19,7 @@ from guillotina.db.storages import vacuum
 
 from guillotina_groupcache.commit import announced, doomed_keys
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
-from guillotina_groupcache.members import connect
+from guillotina_groupcache.lines import connect
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility

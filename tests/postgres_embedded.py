@@ -52,9 +52,9 @@ class EmbeddedPostgres(PostgresServer):
             if self._identity:
                 os.chown(self._directory, self._identity["user"], self._identity["group"])
             self._programs = self._reachable_programs()
-            self._data = postgres_keeper.data_of(self._directory)
+            self.data = postgres_keeper.data_of(self._directory)
             self._run("initdb", f"--username={USER}", "--auth=trust", "--encoding=UTF8", "--locale=C", "-N")
-            with (self._data / "postgresql.conf").open("a") as configuration:
+            with (self.data / "postgresql.conf").open("a") as configuration:
                 configuration.write(SETTINGS)
             super().__init__("127.0.0.1", 0)
             self._start_on_free_port()
@@ -113,7 +113,7 @@ class EmbeddedPostgres(PostgresServer):
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [str(self._programs / program), "-D", str(self._data), *arguments],
+            [str(self._programs / program), "-D", str(self.data), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 
-from demo.client import CONTAINER
 from demo.cluster import Cluster, Node, free_port, wait_for
 from tests.cluster.steps import new, title, title_everywhere
 from tests.postgres import PostgresServer
@@ -75,26 +73,24 @@ def shared(writer: Node, reader: Node, id_: str) -> None:
 
 def test_a_peer_that_comes_later(dsn: str, node: Callable[..., Node]) -> None:
     """The others know its address from the start, and do not wait for it."""
-    late = f"127.0.0.1:{free_port()}"
-    with Cluster(dsn, 1) as cluster:
-        second = cluster.add_node()
-        third = node(listen=late, peers=[late, cluster[0].address])
-        second.start()
-        second.wait_ready()
-        cluster.wait_whole()
-        shared(cluster[0], second, "two")
+    peers = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    with Cluster(dsn, sections=[{"listen": listen, "peers": peers} for listen in peers[:2]]) as cluster:
+        first, second = cluster.nodes
+        shared(first, second, "two")
+        third = node(listen=peers[2], peers=peers)
         third.start()
         third.wait_ready()
         cluster.nodes.append(third)
         cluster.wait_whole()
-        shared(cluster[0], third, "three")
+        shared(first, third, "three")
         shared(third, second, "from-three")
 
 
 def test_unix_sockets(dsn: str, tmp_path: Path) -> None:
     """Also where a process that was killed has left its socket."""
     sockets = [tmp_path / f"{i}.sock" for i in range(2)]
-    with unix_cluster(dsn, sockets) as cluster:
+    peers = [f"unix:{path}" for path in sockets]
+    with Cluster(dsn, sections=[{"listen": listen, "peers": peers} for listen in peers]) as cluster:
         shared(cluster[0], cluster[1], "unix")
         cluster[1].kill()
         assert sockets[1].exists()
@@ -105,31 +101,13 @@ def test_unix_sockets(dsn: str, tmp_path: Path) -> None:
     assert not any(path.exists() for path in sockets)
 
 
-@contextmanager
-def unix_cluster(dsn: str, sockets: list[Path]) -> Iterator[Cluster]:
-    """A cluster whose nodes listen on unix sockets."""
-    peers = [f"unix:{path}" for path in sockets]
-    cluster = Cluster(dsn, 0)
-    try:
-        for i, peer in enumerate(peers):
-            cluster.nodes.append(Node(f"unix{i}", dsn, cluster.folder, {"listen": peer, "peers": peers}))
-            cluster.nodes[i].start()
-            cluster.nodes[i].wait_ready()
-        database, _, id_ = CONTAINER.rpartition("/")
-        assert cluster[0].http.post(database, {"@type": "Container", "id": id_}).status in (200, 409)
-        cluster.wait_whole()
-        yield cluster
-    finally:
-        cluster.close()
-
-
 def test_a_shared_secret_and_a_wrong_one(dsn: str, node: Callable[..., Node]) -> None:
     """Who has another secret is refused, and disturbs nobody."""
     with Cluster(dsn, 2, secret=SECRET) as cluster:
         shared(cluster[0], cluster[1], "secret")
         item = new(cluster[0], "wrong-secret", "0")
         listen = f"127.0.0.1:{free_port()}"
-        wrong = node(listen=listen, peers=[listen, cluster[0].address], secret=f"not {SECRET}")
+        wrong = node(listen=listen, secret=f"not {SECRET}")
         wrong.start()
         wrong.wait_ready(in_standing=False)
         wait_for(lambda: "TLS handshake" in wrong.log() and "TLS handshake" in cluster[0].log(), "a refusal")
@@ -147,7 +125,7 @@ def test_a_peer_without_the_secret(dsn: str, node: Callable[..., Node]) -> None:
     listen = f"127.0.0.1:{free_port()}"
     with Cluster(dsn, 1, secret=SECRET) as cluster:
         item = new(cluster[0], "no-secret", "0")
-        plain = node(listen=listen, peers=[cluster[0].address])
+        plain = node(listen=listen)
         plain.start()
         plain.wait_ready(in_standing=False)
         wait_for(lambda: "it speaks TLS" in plain.log() or "TLS handshake" in cluster[0].log(), "a refusal")
@@ -163,7 +141,7 @@ def test_a_peer_without_the_secret(dsn: str, node: Callable[..., Node]) -> None:
 def test_a_port_in_use(node: Callable[..., Node], dsn: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        message = ends(node(listen=address, peers=[]))
+        message = ends(node(listen=address))
         assert address in message and "in use" in message
     assert address not in members(dsn)
 
@@ -198,6 +176,7 @@ def test_a_library_that_does_not_load(node: Callable[..., Node]) -> None:
         ({"size": "many"}, "groupcache.size: 'many' is not a size"),
         ({"peer": []}, "groupcache: 'peer' is not a known key (did you mean peers?)"),
         ({"listen": "10.0.0.1:9000"}, "groupcache.listen: '10.0.0.1:9000' can be reached from other hosts"),
+        ({"listen": "127.0.0.1:9000", "peers": []}, "groupcache.listen: '127.0.0.1:9000' is given beside empty peers"),
     ],
     ids=repr,
 )

@@ -13,7 +13,9 @@ from guillotina_groupcache.native import Completion, Kind, Node, Result, unpack,
 #: Seconds until what is waited for counts as failed.
 TIMEOUT = 20.0
 ALONE = {
-    "listen": "",
+    "listen": [],
+    "advertise": "",
+    "admit": [],
     "alone": True,
     "secret": "",
     "tls": None,

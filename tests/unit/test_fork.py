@@ -94,19 +94,22 @@ def test_the_cache_of_a_child_is_an_error() -> None:
         + """
 import asyncio
 from guillotina import app_settings
+from guillotina.db.storages.dummy import DummyStorage
+from guillotina.factory.content import Database
 from guillotina_groupcache.utility import GroupcacheUtility
 
-app_settings.pop("groupcache", None)
+app_settings["groupcache"] = {"peers": []}
+database = Database("db", DummyStorage())
 
 async def main():
     utility = GroupcacheUtility()
-    await utility.initialize()
+    await utility.add_database(database)
     def work():
         asyncio._set_running_loop(None)
         forked(lambda: asyncio.run(utility.get(b"key")))
         forked(lambda: asyncio.run(utility.get_many([b"key"])))
         forked(lambda: asyncio.run(utility.announce("db", [b"key"])))
-        forked(lambda: asyncio.run(GroupcacheUtility().initialize()))
+        forked(lambda: asyncio.run(GroupcacheUtility().add_database(database)))
         os._exit(7)  # the loop is the parent's
     assert in_child(work) == 7
     await utility.clear()
@@ -146,7 +149,7 @@ def test_a_program_that_is_run_gets_none_of_the_descriptors() -> None:
                                   stdout=subprocess.PIPE, close_fds=False, check=True).stdout
 
         before = descriptors()
-        with opened(alone=False, listen="127.0.0.1:0"), opened():
+        with opened(alone=False, listen=["127.0.0.1:0"]), opened():
             print(descriptors() == before)
         """
     )

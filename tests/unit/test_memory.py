@@ -14,17 +14,17 @@ SIZE = 64 * 10**6
 # In a process of its own, so that nothing else's memory counts: fills the cache three times over with values of
 # 1 KB, as pushes of transactions, and prints by how many bytes the process has grown, and what the cache counts.
 FILL = f"""
-import os
+import asyncio, os
 from guillotina_groupcache.keys import Kind, encode
 from guillotina_groupcache.native import Node
-from guillotina_groupcache.process import node_config
+from guillotina_groupcache.process import Role, node_config
 from guillotina_groupcache.settings import Settings
 
 def resident():
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-node = Node(node_config(Settings(size={SIZE})))
+node = Node(asyncio.run(node_config(Settings(size={SIZE}), Role.ALONE, None)))
 before = resident()
 for first in range(0, 3 * {SIZE} // 1000, 500):
     pushes = [(encode("db", Kind.OBJECT, f"{{n:032}}"), n.to_bytes(8, "big") * 125) for n in range(first, first + 500)]

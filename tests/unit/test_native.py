@@ -294,8 +294,8 @@ def test_stats_of_the_peers_of_a_process_alone(node: Node) -> None:
 WRONG: dict[str, dict[str, Any]] = {
     "buckets": {"buckets": 3},
     "lease": {"lease": 0},
-    "listen": {"alone": False, "listen": "nowhere"},
-    "tls": {"alone": False, "listen": "127.0.0.1:0", "tls": {"cert": "/no/such", "key": "/no/such", "ca": "/no/such"}},
+    "listen": {"alone": False, "listen": ["nowhere"]},
+    "tls": {"alone": False, "listen": ["127.0.0.1:0"], "tls": {"cert": "/no/such", "key": "/no/such", "ca": "/no/such"}},
     "a type": {"listen": 5},
 }
 
@@ -311,9 +311,9 @@ def test_a_port_in_use_is_one_line(node: Node) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(LibraryError, match="the address is in use") as caught:
-            Node({**ALONE, "alone": False, "listen": listen})
+            Node({**ALONE, "alone": False, "listen": [listen]})
         assert listen in str(caught.value) and "\n" not in str(caught.value)
-    with opened(alone=False, listen=listen):
+    with opened(alone=False, listen=[listen]):
         pass
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from guillotina_groupcache.addresses import Address
+from guillotina_groupcache.addresses import Address, Advertised
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
-from guillotina_groupcache.settings import SECRET_VARIABLE, Secret, Settings, Tls, parse
+from guillotina_groupcache.section import SECRET_VARIABLE, parse
+from guillotina_groupcache.settings import NOWHERE, Secret, Settings, Tls
 
 SECRET = "correct horse battery staple"
 TLS = {"cert": "/etc/g/cert.pem", "key": "/etc/g/key.pem", "ca": "/etc/g/ca.pem"}
@@ -18,6 +19,16 @@ TLS = {"cert": "/etc/g/cert.pem", "key": "/etc/g/key.pem", "ca": "/etc/g/ca.pem"
 
 def settings(environ: dict[str, str] | None = None, **section: Any) -> Settings:
     return parse(section, environ or {})
+
+
+def listens(found: Settings) -> list[str]:
+    assert found.listen is not None
+    return [str(address) for address in found.listen.addresses]
+
+
+def peers(found: Settings) -> list[str]:
+    assert found.peers is not None
+    return [str(peer) for peer in found.peers]
 
 
 def error(section: Any, environ: dict[str, str] | None = None) -> str:
@@ -30,19 +41,20 @@ def error(section: Any, environ: dict[str, str] | None = None) -> str:
 
 
 @pytest.mark.parametrize(
-    "section", [None, {}, dict.fromkeys(("listen", "peers", "secret", "tls", "size", "ttl", "push"))]
+    "section", [None, {}, dict.fromkeys(("listen", "advertise", "peers", "secret", "tls", "size", "ttl", "push"))]
 )
 def test_defaults(section: Any) -> None:
     found = parse(section, {})
     assert found == Settings()
     assert found.listen is None
-    assert found.peers == ()
+    assert found.advertise is None
+    assert found.peers is None
     assert found.secret is None
     assert found.tls is None
     assert found.size == 256_000_000
     assert found.ttl == 3600
     assert found.push is True
-    assert found.alone
+    assert not found.alone and not found.explicit
 
 
 def test_the_section_of_the_manual() -> None:
@@ -57,20 +69,27 @@ def test_the_section_of_the_manual() -> None:
         },
         {},
     )
-    assert str(found.listen) == "127.0.0.1:9000"
-    assert [str(peer) for peer in found.peers] == ["127.0.0.1:9000", "127.0.0.1:9001", "127.0.0.1:9002"]
-    assert found.listen in found.peers
+    assert listens(found) == ["127.0.0.1:9000"]
+    assert peers(found) == ["127.0.0.1:9000", "127.0.0.1:9001", "127.0.0.1:9002"]
     assert found.secret is not None and found.secret.reveal() == SECRET
-    assert not found.alone
+    assert not found.alone and found.explicit
 
 
 def test_the_strings_of_the_environment() -> None:
     # guillotina.commands.get_settings: G_groupcache__size=1GiB and --override=groupcache.push=false
     found = settings(listen=" none ", peers=" 127.0.0.1:1, [::1]:2 ,unix:/g,", size=" 1GiB ", ttl="0", push="false")
     assert found == Settings(
-        peers=tuple(map(Address.parse, ("127.0.0.1:1", "[::1]:2", "unix:/g"))), size=2**30, ttl=0, push=False
+        listen=NOWHERE,
+        peers=tuple(map(Address.parse, ("127.0.0.1:1", "[::1]:2", "unix:/g"))),
+        size=2**30,
+        ttl=0,
+        push=False,
+        explicit=True,
     )
     assert settings(listen="", peers="").alone
+    assert settings(peers=" None ").alone
+    assert settings(peers=" Database ").peers is None
+    assert settings(advertise=" none ").advertise is None
 
 
 def test_settings_do_not_change() -> None:
@@ -200,8 +219,6 @@ PORTS = "has no usable port: give host:port with a port from 1 to 65535"
         ("localhost:-1", PORTS),
         ("localhost:http", PORTS),
         ("localhost:٩", PORTS),
-        ("0.0.0.0:9000", "stands for every address of a host: give the one at which the peers reach it"),
-        ("[::]:9000", "stands for every address of a host: give the one at which the peers reach it"),
         ("unix:", "has no absolute path: give unix:/path"),
         ("unix:g.sock", "has no absolute path: give unix:/path"),
         ("unix:/g\0", "has a NUL in its path: give unix:/path without it"),
@@ -220,7 +237,7 @@ def test_addresses_are_strings() -> None:
 
 @pytest.mark.parametrize("value", [9000, {"a": 1}, True])
 def test_what_is_not_a_list_of_peers(value: Any) -> None:
-    allowed = "give addresses as a list or with commas between them"
+    allowed = "give database, or addresses as a list or with commas between them"
     assert error({"peers": value}) == f"groupcache.peers: {value!r} is not a list: {allowed}"
 
 
@@ -231,42 +248,216 @@ def test_a_long_value_is_shortened() -> None:
 
 def test_duplicate_peers_are_folded() -> None:
     found = settings(peers=["[::1]:2", "localhost:1", "[0::1]:2", "LOCALHOST:1"])
-    assert [str(peer) for peer in found.peers] == ["[::1]:2", "localhost:1"]
+    assert peers(found) == ["[::1]:2", "localhost:1"]
+
+
+# Ports, wildcards, names
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses", "wildcard"),
+    [
+        ("127.0.0.1:9000-9002", ["127.0.0.1:9000", "127.0.0.1:9001", "127.0.0.1:9002"], False),
+        ("127.0.0.1:9000-9000", ["127.0.0.1:9000"], False),
+        ("[0::1]:65534-65535", ["[::1]:65534", "[::1]:65535"], False),
+        ("localhost:1-2", ["localhost:1", "localhost:2"], False),
+        ("0.0.0.0:9000", ["0.0.0.0:9000"], True),
+        ("[0::0]:9000", ["[::]:9000"], True),
+        (" 0.0.0.0:9000-9001", ["0.0.0.0:9000", "0.0.0.0:9001"], True),
+    ],
+)
+def test_where_to_listen(text: str, addresses: list[str], wildcard: bool) -> None:
+    found = settings(listen=text, secret=SECRET)
+    assert listens(found) == addresses
+    assert found.listen is not None and found.listen.wildcard is wildcard
+    assert found.wildcard == (found.listen if wildcard else None)
+    assert found.listen.ports == tuple(int(address.rpartition(":")[2]) for address in addresses)
+
+
+def test_the_largest_range() -> None:
+    assert len(listens(settings(listen="127.0.0.1:1001-2024"))) == 1024
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("127.0.0.1:1001-2025", "has no usable range of ports: give host:first-last with at most 1024 ports"),
+        ("127.0.0.1:9001-9000", "has no usable range of ports: give host:first-last with at most 1024 ports"),
+        ("127.0.0.1:9000-", PORTS),
+        ("127.0.0.1:-9000", PORTS),
+        ("127.0.0.1:0-9000", PORTS),
+        ("127.0.0.1:9000-65536", PORTS),
+        ("127.0.0.1:9000-9001-9002", PORTS),
+        ("dns:localhost:9000", "is not an address: give an IPv6 address in brackets, [IPv6]:port"),
+    ],
+)
+def test_where_nobody_can_listen(text: str, problem: str) -> None:
+    assert error({"listen": text}) == f"groupcache.listen: {text!r} {problem}"
+
+
+WILDCARD = "stands for every address of a host: give the one at which the peers reach it"
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:9000", "[::]:9000"])
+def test_all_addresses_of_a_host_are_nobodys(text: str) -> None:
+    assert error({"peers": [text]}) == f"groupcache.peers: {text!r} {WILDCARD}"
+    assert error({"listen": text, "advertise": text}) == f"groupcache.advertise: {text!r} {WILDCARD}"
+
+
+def test_a_range_is_for_listening() -> None:
+    assert error({"peers": ["127.0.0.1:9000-9001"]}) == f"groupcache.peers: '127.0.0.1:9000-9001' {PORTS}"
+
+
+@pytest.mark.parametrize(
+    ("text", "advertised"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        (" 10.0.0.1:09000 ", "10.0.0.1:9000"),
+        ("[2001:DB8::1]", "[2001:db8::1]"),
+        ("[2001:DB8::1]:9000", "[2001:db8::1]:9000"),
+        ("Cache-1.example.org", "cache-1.example.org"),
+        ("cache-1.example.org:9000", "cache-1.example.org:9000"),
+    ],
+)
+def test_advertise(text: str, advertised: str) -> None:
+    found = settings(listen="0.0.0.0:9001", advertise=text, secret=SECRET)
+    assert str(found.advertise) == advertised
+    assert found.wildcard is None
+
+
+HOSTS = "is not an address: give host or host:port, with IPv6 in brackets"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("unix:/g", HOSTS),
+        ("2001:db8::1", "is not an address: give an IPv6 address in brackets, [IPv6]:port"),
+        ("10.0.0", HOSTS),
+        ("no de", HOSTS),
+        ("10.0.0.1:0", PORTS),
+        ("10.0.0.1:9000-9001", PORTS),
+        ("0.0.0.0", WILDCARD),
+        ("[::]", WILDCARD),
+    ],
+)
+def test_what_cannot_be_advertised(text: str, problem: str) -> None:
+    message = error({"listen": "0.0.0.0:9000", "advertise": text, "secret": SECRET})
+    assert message == f"groupcache.advertise: {text!r} {problem}"
+
+
+@pytest.mark.parametrize("listen", [None, "none", "unix:/g"])
+def test_advertise_needs_a_port_to_listen_on(listen: str | None) -> None:
+    assert error({"listen": listen, "advertise": "10.0.0.1", "secret": SECRET}) == (
+        "groupcache.advertise: '10.0.0.1' is what peers dial in place of listen:"
+        " give a listen address of host:port too, or no advertise"
+    )
+
+
+def test_one_port_is_not_advertised_for_many() -> None:
+    section = {"listen": "0.0.0.0:9000-9001", "secret": SECRET}
+    assert str(settings(**section, advertise="10.0.0.1").advertise) == "10.0.0.1"
+    assert error({**section, "advertise": "10.0.0.1:9000"}) == (
+        "groupcache.advertise: '10.0.0.1:9000' has a port, and listen a range of them: give the host alone"
+    )
+
+
+def test_names() -> None:
+    found = settings(peers=["dns:Cache.example.svc:09000", "10.0.0.1:9000"], secret=SECRET)
+    assert peers(found) == ["dns:cache.example.svc:9000", "10.0.0.1:9000"]
+    assert peers(settings(peers="dns:localhost:9000")) == ["dns:localhost:9000"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("dns:cache", "is not an address: give dns:host:port"),
+        ("dns:", "is not an address: give dns:host:port"),
+        ("dns::9000", "is not an address: give dns:host:port"),
+        ("dns:no de:9000", "is not an address: give dns:host:port"),
+        ("dns:10.0.0.1:9000", "has an address in place of a name: give it without dns:"),
+        ("dns:[::1]:9000", "has an address in place of a name: give it without dns:"),
+        ("dns:cache:http", PORTS),
+        ("dns:cache:9000-9001", PORTS),
+    ],
+)
+def test_what_is_not_a_name(text: str, problem: str) -> None:
+    assert error({"peers": [text]}) == f"groupcache.peers: {text!r} {problem}"
 
 
 # Roles
 
 
-def test_peers_without_listen_are_a_client() -> None:
-    found = settings(peers=["127.0.0.1:1"])
-    assert found.listen is None and not found.alone
+def test_nothing_said_is_a_peer_at_a_socket_of_its_own() -> None:
+    for found in (settings(), settings(secret=SECRET, size="2MB")):
+        assert found.listen is None and found.peers is None and not found.alone and not found.explicit
+    assert settings(peers="database") == Settings(explicit=True)
 
 
-def test_listen_without_peers_is_a_cluster_of_one() -> None:
+def test_listen_without_peers_takes_everyone_in_the_table() -> None:
     found = settings(listen="127.0.0.1:1")
-    assert found.peers == () and not found.alone
+    assert found.peers is None and not found.alone and found.explicit
+
+
+def test_a_list_of_peers_without_listen_is_a_client() -> None:
+    found = settings(peers=["127.0.0.1:1"])
+    assert found.listen == NOWHERE and not found.alone
+
+
+def test_no_listen_is_a_client_of_everyone() -> None:
+    found = settings(listen="none")
+    assert found.listen == NOWHERE and found.peers is None and not found.alone
+
+
+@pytest.mark.parametrize("section", [{"peers": []}, {"peers": "none"}, {"peers": (), "listen": "none"}])
+def test_no_peers_is_alone(section: dict[str, Any]) -> None:
+    found = settings(**section)
+    assert found.alone and found.listen == NOWHERE and found.explicit
+
+
+@pytest.mark.parametrize("none", [[], "none", ""])
+def test_who_listens_is_not_alone(none: Any) -> None:
+    assert error({"listen": "127.0.0.1:1", "peers": none}) == (
+        "groupcache.listen: '127.0.0.1:1' is given beside empty peers:"
+        " give peers: database to be a peer, or no listen to be the only process"
+    )
 
 
 def test_a_command_is_a_client_of_the_server_it_runs_beside() -> None:
     server = settings(listen="127.0.0.1:1", peers=["127.0.0.1:2"], secret=SECRET, size="2MB", ttl=5, push=False)
     command = server.for_command()
-    assert command.listen is None
-    assert set(map(str, command.peers)) == {"127.0.0.1:1", "127.0.0.1:2"}
-    assert dataclasses.replace(command, listen=server.listen, peers=server.peers) == server
+    assert command.listen == NOWHERE
+    assert command.admitted(None) == ("127.0.0.1:1", "127.0.0.1:2")
+    assert dataclasses.replace(command, listen=server.listen, server=None) == server
 
 
-def test_a_command_has_the_server_among_its_peers_once() -> None:
-    command = settings(listen="127.0.0.1:1", peers=["127.0.0.1:2", "127.0.0.1:1"]).for_command()
-    assert sorted(map(str, command.peers)) == ["127.0.0.1:1", "127.0.0.1:2"]
+def test_a_command_of_a_process_that_finds_the_others_in_the_table() -> None:
+    for server in (settings(), settings(listen="127.0.0.1:1"), settings(peers="database")):
+        command = server.for_command()
+        assert command.listen == NOWHERE and command.admitted(None) == () and not command.alone
 
 
-def test_a_command_beside_a_cluster_of_one_is_not_alone() -> None:
-    assert not settings(listen="127.0.0.1:1").for_command().alone
+def test_a_command_of_a_process_alone_is_alone() -> None:
+    assert settings(peers=[]).for_command() == settings(peers=[])
 
 
-def test_a_command_without_server_address_keeps_its_settings() -> None:
-    assert settings().for_command() == settings()
-    assert settings(peers="unix:/g").for_command() == settings(peers="unix:/g")
+@pytest.mark.parametrize(
+    ("section", "found", "admitted"),
+    [
+        ({"listen": "127.0.0.1:1", "peers": ["127.0.0.1:2", "127.0.0.1:1"]}, None, ["127.0.0.1:1", "127.0.0.1:2"]),
+        ({"listen": "127.0.0.1:1-2", "peers": ["unix:/g"]}, None, ["127.0.0.1:1", "127.0.0.1:2", "unix:/g"]),
+        ({"listen": "0.0.0.0:1-2", "peers": ["unix:/g"]}, "10.0.0.1", ["10.0.0.1:1", "10.0.0.1:2", "unix:/g"]),
+        ({"listen": "0.0.0.0:1", "advertise": "a.b", "peers": ["unix:/g"]}, None, ["a.b:1", "unix:/g"]),
+        ({"listen": "0.0.0.0:1", "advertise": "a.b:3", "peers": ["unix:/g"]}, None, ["a.b:3", "unix:/g"]),
+        ({"peers": ["unix:/g", "dns:a.b:4"]}, None, ["unix:/g", "dns:a.b:4"]),
+        ({"listen": "0.0.0.0:1"}, "10.0.0.1", []),
+    ],
+)
+def test_who_is_let_in(section: dict[str, Any], found: str | None, admitted: list[str]) -> None:
+    """The server and the commands beside it let in the same."""
+    server = settings(**section, secret=SECRET)
+    told = Advertised.parse(found) if found else server.advertise
+    assert list(server.admitted(told)) == list(server.for_command().admitted(told)) == admitted
 
 
 # Secret and tls
@@ -359,16 +550,24 @@ OPEN = (
 @pytest.mark.parametrize("address", ["10.0.0.1:9000", "[2001:db8::1]:9000", "node-1:9000"])
 def test_an_open_address_needs_a_secret_or_tls(address: str) -> None:
     assert error({"listen": address}) == f"groupcache.listen: {address!r} {OPEN}"
-    assert error({"listen": "127.0.0.1:1", "peers": ["unix:/g", address]}) == (f"groupcache.peers: {address!r} {OPEN}")
+    assert error({"peers": ["unix:/g", address]}) == (f"groupcache.peers: {address!r} {OPEN}")
+    host = address.rpartition(":")[0]
+    assert error({"listen": "127.0.0.1:1", "advertise": host}) == f"groupcache.advertise: {host!r} {OPEN}"
     for section in ({"secret": SECRET}, {"tls": TLS}):
-        assert str(settings(listen=address, peers=[address], **section).listen) == address
+        assert listens(settings(listen=address, peers=[address], **section)) == [address]
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:9000", "[::]:9000", "10.0.0.1:9000-9001"])
+def test_listening_to_other_hosts_needs_a_secret(listen: str) -> None:
+    assert error({"listen": listen}) == f"groupcache.listen: {listen!r} {OPEN}"
+    assert error({"peers": ["dns:cache:1"]}) == f"groupcache.peers: 'dns:cache:1' {OPEN}"
 
 
 # The section as a whole
 
 
 def test_unknown_keys() -> None:
-    allowed = "known are listen, peers, secret, tls, size, ttl, push"
+    allowed = "known are listen, advertise, peers, secret, tls, size, ttl, push"
     assert error({"sise": 1}) == f"groupcache: 'sise' is not a known key (did you mean size?): {allowed}"
     assert error({"driver": None}) == f"groupcache: 'driver' is not a known key: {allowed}"
     assert error({5: 1}) == f"groupcache: 5 is not a known key: {allowed}"
@@ -377,5 +576,5 @@ def test_unknown_keys() -> None:
 @pytest.mark.parametrize("section", [SECRET, [SECRET], True])
 def test_what_is_not_a_section_is_not_shown(section: Any) -> None:
     kind = type(section).__name__
-    allowed = "give a mapping of listen, peers, secret, tls, size, ttl, push"
+    allowed = "give a mapping of listen, advertise, peers, secret, tls, size, ttl, push"
     assert error(section) == f"groupcache: a {kind} is not a section: {allowed}"

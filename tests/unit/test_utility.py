@@ -26,7 +26,7 @@ LATE_THREADS = 4
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_start_stop_and_start_again(database: str, loop: str) -> None:
-    """Neither a descriptor nor a thread nor a task is left, as a process alone and as a peer."""
+    """Neither a descriptor nor a thread nor a task is left, as a process alone and as a peer, told where or not."""
     output = run_script(
         """
         import asyncio, json, os, sys, uvloop
@@ -54,9 +54,9 @@ def test_start_stop_and_start_again(database: str, loop: str) -> None:
         counts = []
         for number in range(5):
             loop = new_loop()
-            peer = {"listen": f"127.0.0.1:{free_port()}", "peers": []}
-            for i, groupcache in enumerate((None, peer)):
-                loop.run_until_complete(cycle(dsn, 2 * number + i, groupcache))
+            peer = {"listen": f"127.0.0.1:{free_port()}"}
+            for i, groupcache in enumerate(({"peers": []}, None, peer)):
+                loop.run_until_complete(cycle(dsn, 3 * number + i, groupcache))
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
             counts.append(left())
@@ -81,7 +81,7 @@ async def test_initialize_and_finalize_twice(database: str) -> None:
 
 
 async def test_before_the_start_and_after_the_end(database: str) -> None:
-    async with running(database) as app:
+    async with running(database, {"peers": []}) as app:
         oid = await add(app, "c", "Container")
         await app.utility.finalize()
         for utility in (GroupcacheUtility(), app.utility):
@@ -95,7 +95,7 @@ async def test_before_the_start_and_after_the_end(database: str) -> None:
 
 async def test_a_peer_commits_nothing_after_its_end(database: str) -> None:
     """The others could not learn of it."""
-    async with running(database, {"listen": f"127.0.0.1:{free_port()}", "peers": []}) as app:
+    async with running(database, {"listen": f"127.0.0.1:{free_port()}"}) as app:
         oid = await add(app, "c", "Container")
         await app.utility.finalize()
         with pytest.raises(GroupcacheError, match="has ended"):
@@ -206,15 +206,16 @@ async def test_the_end_of_the_server_with_a_request_in_flight(database: str) -> 
 async def test_a_user_who_may_not_make_the_members_table(database: str) -> None:
     """Guillotina makes a sequence at every start, so only a right that was taken away later can be missing."""
     role = f"limited_{os.getpid()}"
-    async with running(database) as app, connected(database) as connection:
+    async with running(database, {"peers": []}) as app, connected(database) as connection:
         storage = app.database.storage
         await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'limited'")
         try:
             host = urlsplit(database)
             storage._dsn = host._replace(netloc=f"{role}:limited@{host.hostname}:{host.port}").geturl()
             members = Members(lambda question, answer: None)
+            members.add("db", storage)
             with pytest.raises(ConfigurationError, match="permission denied") as caught:
-                await members.create(storage)
+                await members.create("db")
             assert "groupcache_members cannot be made" in str(caught.value) and "\n" not in str(caught.value)
             await members.stop()
         finally:

@@ -7,13 +7,13 @@ import asyncio
 import asyncpg
 from guillotina.transactions import transaction
 
-from guillotina_groupcache import members
+from guillotina_groupcache import lines, members_table
 from tests.unit import life_app as life
 
 
 async def open_transactions(app: life.App, connection: asyncpg.Connection) -> list[asyncpg.Record]:
     """What R6 gets as an answer: the writing transactions that are open."""
-    rows: list[asyncpg.Record] = await connection.fetch(members._OPEN, app.database.storage.objects_table_name)
+    rows: list[asyncpg.Record] = await connection.fetch(members_table.OPEN, app.database.storage.objects_table_name)
     return rows
 
 
@@ -22,7 +22,7 @@ async def test_a_vacuum_that_waits_for_a_connection_counts_as_a_writer(database:
     async with life.running(database, pool_size=1) as app:
         oid = await life.add(app, "doomed")
         storage = app.database.storage
-        spare = await members.connect(storage)
+        spare = await lines.connect(storage)
         before = app.utility.local_stats()["events"]["passed"]
         async with storage.pool.acquire():  # the only one
             work = asyncio.ensure_future(storage.connection_manager.vacuum.vacuum(oid, storage.objects_table_name))

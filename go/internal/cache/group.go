@@ -132,15 +132,16 @@ func (g *Group) Owner(key []byte) string {
 }
 
 // Lookup copies a value from the own stores into buf. n is its length: more than len(buf)
-// means that nothing was copied. The source is [Nowhere] when it is not there.
-func (g *Group) Lookup(name Name, buf []byte) (n int, source Source) {
-	if n, ok := g.main.GetInto(name.Key, name.Version, buf); ok {
-		return n, Own
+// means that nothing was copied. expire is in nanoseconds of Unix time, 0 for never. The source
+// is [Nowhere] when it is not there.
+func (g *Group) Lookup(name Name, buf []byte) (n int, expire int64, source Source) {
+	if n, expire, ok := g.main.GetInto(name.Key, name.Version, buf); ok {
+		return n, expire, Own
 	}
-	if n, ok := g.hot.GetInto(name.Key, name.Version, buf); ok {
-		return n, Hot
+	if n, expire, ok := g.hot.GetInto(name.Key, name.Version, buf); ok {
+		return n, expire, Hot
 	}
-	return 0, Nowhere
+	return 0, 0, Nowhere
 }
 
 // Has tells whether a value is in the own stores, without using it.

@@ -87,7 +87,7 @@ func keysOf(g *Group, address string, count int) (keys []string) {
 func wantLookup(t testing.TB, g *Group, name Name, source Source, value string) {
 	t.Helper()
 	buf := make([]byte, 1024)
-	n, from := g.Lookup(name, buf)
+	n, _, from := g.Lookup(name, buf)
 	if from != source || string(buf[:n]) != value {
 		t.Errorf("%q version %d: %q from %d, want %q from %d", name.Key, name.Version, buf[:n], from, value, source)
 	}

@@ -47,7 +47,7 @@ func TestGroupLookupTellsTheLengthOfWhatDoesNotFit(t *testing.T) {
 	g, _ := newGroup(t, Config{Address: "self:1"}, nil)
 	g.Keep(Name{[]byte("a"), 2}, []byte("12345"))
 	buf := []byte("....")
-	if n, source := g.Lookup(Name{[]byte("a"), 2}, buf); n != 5 || source != Own || string(buf) != "...." {
+	if n, _, source := g.Lookup(Name{[]byte("a"), 2}, buf); n != 5 || source != Own || string(buf) != "...." {
 		t.Errorf("got %d, %d, %q", n, source, buf)
 	}
 }

@@ -91,7 +91,7 @@ func newStore(maxBytes int64, now func() int64) *Store {
 func (s *Store) Get(key []byte, version uint64, dst []byte) (value []byte, ok bool) {
 	for {
 		room := dst[len(dst):cap(dst)]
-		n, ok := s.GetInto(key, version, room)
+		n, _, ok := s.GetInto(key, version, room)
 		if !ok {
 			return dst, false
 		}
@@ -103,9 +103,9 @@ func (s *Store) Get(key []byte, version uint64, dst []byte) (value []byte, ok bo
 }
 
 // GetInto copies the value under the name (key, version) to the beginning of buf, makes it the most
-// recently used, and returns its length in bytes. If that is more than len(buf), nothing was copied
-// or counted, and the caller comes again with a larger buffer.
-func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, ok bool) {
+// recently used, and returns its length in bytes and the expire that Add was told. If the length is
+// more than len(buf), nothing was copied or counted, and the caller comes again with a larger buffer.
+func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, expire int64, ok bool) {
 	sh, hash := s.shardOf(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -117,18 +117,19 @@ func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, ok bool)
 	}
 	if entry == none {
 		sh.gets++
-		return 0, false
+		return 0, 0, false
 	}
-	n = int(s.arena.header(entry).valueLen)
+	h := s.arena.header(entry)
+	n, expire = int(h.valueLen), h.expire
 	if n > len(buf) {
-		return n, true
+		return n, expire, true
 	}
 	sh.gets++
 	sh.hits++
 	sh.touch(entry, s.clock.Load())
 	value := s.arena.value(entry)
 	value.read(buf[:n])
-	return n, true
+	return n, expire, true
 }
 
 // Has tells whether Get would find the name (key, version). It is no use of the entry.

@@ -38,7 +38,7 @@ func wantValue(t *testing.T, s *Store, key string, version uint64, want []byte) 
 		t.Fatalf("Get(%.40q, %d) = %d bytes, %v, not the %d bytes added", key, version, len(got), ok, len(want))
 	}
 	buf := make([]byte, len(want)+1)
-	if n, ok := s.GetInto([]byte(key), version, buf); !ok || !bytes.Equal(buf[:n], want) {
+	if n, _, ok := s.GetInto([]byte(key), version, buf); !ok || !bytes.Equal(buf[:n], want) {
 		t.Fatalf("GetInto(%.40q, %d) = %d, %v, not the %d bytes added", key, version, n, ok, len(want))
 	}
 }
@@ -51,7 +51,7 @@ func wantMiss(t *testing.T, s *Store, key string, version uint64) {
 	if got, ok := s.Get([]byte(key), version, []byte("kept")); ok || string(got) != "kept" {
 		t.Fatalf("Get(%.40q, %d) = %d bytes, %v, not a miss", key, version, len(got), ok)
 	}
-	if n, ok := s.GetInto([]byte(key), version, nil); ok || n != 0 {
+	if n, _, ok := s.GetInto([]byte(key), version, nil); ok || n != 0 {
 		t.Fatalf("GetInto(%.40q, %d) = %d, %v, not a miss", key, version, n, ok)
 	}
 }
@@ -129,7 +129,7 @@ func TestStoreGetIntoTellsLength(t *testing.T) {
 	value := pattern(3, 1000)
 	mustAdd(t, s, "key", 2, value)
 	small := make([]byte, 999)
-	if n, ok := s.GetInto([]byte("key"), 2, small); n != 1000 || !ok {
+	if n, _, ok := s.GetInto([]byte("key"), 2, small); n != 1000 || !ok {
 		t.Fatalf("GetInto = %d, %v, not 1000, true", n, ok)
 	}
 	if !bytes.Equal(small, make([]byte, 999)) {

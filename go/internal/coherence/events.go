@@ -1,6 +1,9 @@
 package coherence
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // events is what the machine knows of events: which are open, which are settled, and what is
 // in doubt because of them.
@@ -25,13 +28,24 @@ type Counts struct {
 	Orphans      uint64 // events settled because the database said that they are over
 }
 
-// Counts returns totals, and how many events are open and buckets in doubt now.
-func (m *Machine) Counts() (totals Counts, open, doubt int) {
-	doubt = len(m.doubt)
-	if m.allOpen > 0 {
-		doubt = int(m.table.Buckets())
+// Counts returns the totals.
+func (m *Machine) Counts() Counts { return m.counts }
+
+// Doubt tells how many events are open and buckets in doubt now, and for how long the oldest
+// of these events has been open.
+func (m *Machine) Doubt(now Time) (open, buckets int, longest time.Duration) {
+	for _, o := range m.open {
+		longest = max(longest, time.Duration(now-o.since))
 	}
-	return m.counts, len(m.open), doubt
+	if buckets = len(m.doubt); m.allOpen > 0 {
+		buckets = int(m.table.Buckets())
+	}
+	return len(m.open), buckets, longest
+}
+
+// Versions tells epoch and digest of the table: processes that show the same share names.
+func (m *Machine) Versions() (epoch, digest uint64) {
+	return m.table.settledWord(wordEpoch), m.table.digest
 }
 
 type openEvent struct {

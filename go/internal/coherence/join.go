@@ -14,9 +14,14 @@ type joining struct {
 	asking  bool      // awaited is known: a reading after the post has come
 	tries   int
 	retryAt Time
-	stood   Time          // since when it is in standing
-	pause   time.Duration // before the row is posted again
-	before  []string      // writing transactions open when this process was elected
+	stood   Time     // since when it is in standing
+	before  []string // writing transactions open when this process was elected
+
+	// One that was put out asks whether everybody answers before it posts its row again.
+	probing bool
+	pause   time.Duration // after which it does so all the same
+	askAt   Time          // when to ask again
+	because string        // why it was put out
 }
 
 // hasState tells whether epoch, table and events are those of the cluster.
@@ -29,8 +34,8 @@ func (m *Machine) advance(now Time) {
 	}
 	switch m.phase {
 	case fresh:
-		if now >= m.retryAt {
-			m.phase = posting
+		if now >= m.retryAt || m.probing && m.everybodyAnswers(now) {
+			m.phase, m.probing = posting, false
 			m.act(Action{Kind: Post})
 		}
 	case waiting:
@@ -62,21 +67,44 @@ func (m *Machine) Posted(now Time, err error) {
 	m.read()
 }
 
-// joinAgain is for who was put out. One that had been in standing tries at once. One that is
-// put out again and again cannot talk to somebody who is alive, and as long as its row says
-// joining that one cannot commit: so it makes growing pauses, longer than the lease that a
-// writer waits for who is out.
-func (m *Machine) joinAgain(now Time) {
-	if m.phase == standing && now >= m.stood.Add(2*m.cfg.Lease) {
+// joinAgain is for who was put out. It tries again as soon as everybody who is alive has
+// answered it. While somebody does not it would be put out again, and as long as its row says
+// joining that one cannot commit: so it tries only now and then, in growing pauses, each longer
+// than the lease that a writer waits for who is out.
+func (m *Machine) joinAgain(now Time, because string) {
+	if m.phase == standing && now >= m.stood.Add(minPause*m.cfg.Lease) {
 		m.pause = 0
-	} else {
-		m.pause = min(max(2*m.pause, 2*m.cfg.Lease), maxPause*m.cfg.Lease)
 	}
+	m.pause = min(max(2*m.pause, minPause*m.cfg.Lease), maxPause*m.cfg.Lease)
+	m.attempt++
 	m.phase, m.retryAt = fresh, now.Add(m.pause)
+	m.probing, m.askAt, m.because = true, now, because
 }
 
 // startOver begins anew after a pause.
-func (m *Machine) startOver(now Time) { m.phase, m.retryAt = fresh, now.Add(retry) }
+func (m *Machine) startOver(now Time) {
+	m.phase, m.probing, m.retryAt = fresh, false, now.Add(retry)
+}
+
+// everybodyAnswers asks all that may be alive, and tells whether all have answered since this
+// process was put out. A connection that seems to be there is not enough: it may take seconds
+// until one that was cut is known to be.
+func (m *Machine) everybodyAnswers(now Time) bool {
+	everybody := true
+	for _, p := range m.order {
+		if p.gone || p.row.Silent || p.answered == m.attempt {
+			continue
+		}
+		everybody = false
+		if now >= m.askAt {
+			m.send(p.row.Incarnation, &Message{Kind: Probe, Attempt: m.attempt})
+		}
+	}
+	if now >= m.askAt {
+		m.askAt = now.Add(retry / 6)
+	}
+	return everybody
+}
 
 // awaitWords waits until every process in the table, also those that are out, has confirmed
 // to have this one in its reading, or one lease has passed: from then on each of them

@@ -42,11 +42,13 @@ type Machine struct {
 
 // member is what this process keeps of another one, for as long as it has a row.
 type member struct {
-	row      Row  // the incarnation never changes
-	gone     bool // proved to have ended: it acknowledges nothing and commits nothing
-	outSince Time // when a reading first showed it out
-	marked   Time // when this process last asked to mark it out
-	log      log  // what it is told, in order
+	row      Row    // the incarnation never changes
+	gone     bool   // proved to have ended: it acknowledges nothing and commits nothing
+	outSince Time   // when a reading first showed it out, or not at all any more
+	listed   bool   // a reading has shown it
+	marked   Time   // when this process last asked to mark it out
+	log      log    // what it is told, in order
+	answered uint64 // the last probe that it answered
 	// outOfReach: it was noted that this process cannot reach it.
 	outOfReach bool
 }
@@ -192,7 +194,7 @@ func (m *Machine) markOut(now Time, p *member, because string) {
 			m.note("marks out " + p.describe() + ": " + because)
 		}
 		p.marked = now
-		m.act(Action{Kind: MarkOut, To: p.row.Incarnation})
+		m.act(Action{Kind: MarkOut, To: p.row.Incarnation, Text: because})
 	}
 	m.read()
 }
@@ -209,7 +211,7 @@ func (m *Machine) markOutOfReach(now Time, p *member) {
 		p.outOfReach = true
 		m.note("cannot reach " + p.describe() + " and so cannot join while it lives: reads go to the database")
 	}
-	m.act(Action{Kind: MarkOut, To: p.row.Incarnation, Silent: true})
+	m.act(Action{Kind: MarkOut, To: p.row.Incarnation, Text: "nobody hears of it", Silent: true})
 	m.read()
 }
 

@@ -7,15 +7,17 @@ import (
 
 // readings is what the members table said last.
 type readings struct {
-	asked   Time  // when the last reading was asked for: it counts from then
-	known   bool  // there is a reading
-	listed  bool  // it shows the own row
-	state   State // the own state in it
-	reading bool  // one is under way; the next waits, so that an older never replaces a newer
-	again   bool  // somebody wants one begun later
-	next    Time  // when to read without being asked to
-	words   []ask // who waits for a reading begun after they asked
-	served  Time  // the latest deadline that readers were ever shown
+	asked   Time   // when the last reading was asked for: it counts from then
+	known   bool   // there is a reading
+	listed  bool   // it shows the own row
+	state   State  // the own state in it
+	reason  string // why, if it is out
+	failed  string // why there was no newer one; "": there was
+	reading bool   // one is under way; the next waits, so that an older never replaces a newer
+	again   bool   // somebody wants one begun later
+	next    Time   // when to read without being asked to
+	words   []ask  // who waits for a reading begun after they asked
+	served  Time   // the latest deadline that readers were ever shown
 }
 
 // ask is a joiner's question whether it is counted in.
@@ -28,7 +30,10 @@ type ask struct {
 // Reading takes a reading of the members table that was asked for at the time asked, or the
 // failure to get one.
 func (m *Machine) Reading(now, asked Time, rows []Row, err error) {
-	m.reading = false
+	m.reading, m.failed = false, ""
+	if err != nil {
+		m.failed = err.Error()
+	}
 	if err == nil && (!m.known || asked >= m.asked) && m.phase != left {
 		m.asked, m.known = asked, true
 		m.takeRows(now, rows)
@@ -50,7 +55,7 @@ func (m *Machine) takeRows(now Time, rows []Row) {
 	for _, row := range rows {
 		listed[row.Incarnation] = true
 		if row.Incarnation == m.cfg.Incarnation {
-			m.listed, m.state = true, row.State
+			m.listed, m.state, m.reason = true, row.State, row.Reason
 			continue
 		}
 		p := m.members[row.Incarnation]
@@ -58,26 +63,50 @@ func (m *Machine) takeRows(now Time, rows []Row) {
 			p = m.addMember(Row{Incarnation: row.Incarnation})
 		}
 		if row.State == Out && p.row.State != Out {
-			p.outSince = now
-			m.dropLog(p)
+			m.putOut(now, p)
 		}
 		if row.State == Out || row.State == Joining {
 			p.marked = 0
 		}
 		changed = changed || p.row != row
-		p.row = row
+		p.row, p.listed = row, true
 	}
 	for _, p := range slices.Clone(m.order) {
 		if !listed[p.row.Incarnation] {
-			m.dropLog(p)
-			m.dropMember(p)
-			changed = true
+			changed = m.vanish(now, p) || changed
 		}
 	}
 	m.forgetWriters(now, listed)
 	if changed {
 		m.act(Action{Kind: Members})
 	}
+}
+
+// putOut is for a member that is out from this reading on.
+func (m *Machine) putOut(now Time, p *member) {
+	p.outSince = now
+	m.dropLog(p)
+	if m.phase == fresh && m.probing && !p.gone {
+		// Somebody waits a lease for it now, and would wait for this one anew.
+		m.retryAt = max(m.retryAt, now.Add(minPause*m.cfg.Lease))
+	}
+}
+
+// vanish is for a member that has no row in this reading; it tells whether that changes anything.
+// One that was not out may still serve, and commit, by an older reading: it counts as out for a
+// lease before it is forgotten.
+func (m *Machine) vanish(now Time, p *member) (changed bool) {
+	if p.listed && p.row.State != Out {
+		m.putOut(now, p)
+		p.row.State, p.row.Reason = Out, "its row is gone"
+		changed = true
+	}
+	if p.listed && !p.gone && now < p.outSince.Add(m.outlastLease()) {
+		return changed
+	}
+	m.dropLog(p)
+	m.dropMember(p)
+	return true
 }
 
 // forgetWriters drops what is kept of writers whose row has been gone for so long that
@@ -106,10 +135,14 @@ func (m *Machine) lookAtOwnRow(now Time) {
 	if m.phase < waiting || m.asked < m.since || m.listed && m.state != Out {
 		return
 	}
-	if m.phase == standing {
-		m.note("was marked out in the members table: joins again")
+	reason := "its row in the members table is gone"
+	if m.listed {
+		reason = "it was put out (" + m.reason + ")"
 	}
-	m.joinAgain(now)
+	if m.phase == standing {
+		m.note(reason + ": joins again")
+	}
+	m.joinAgain(now, reason)
 }
 
 // publish shows readers until when they may serve (R2).

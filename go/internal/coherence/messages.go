@@ -21,6 +21,9 @@ const (
 	Level
 	// Bye tells that the sender serves and writes nothing any more.
 	Bye
+	// Probe asks whether messages go both ways; Alive is the answer.
+	Probe
+	Alive
 )
 
 // Message is what one machine says to another.
@@ -32,7 +35,7 @@ type Message struct {
 	Sequence uint64
 	Entries  []Entry
 	// Attempt tells a joiner's tries apart, so that a late answer to an earlier one is
-	// not taken for the present (Ask, Word, CopyRequest, Copy); 1 asks for the receiver's
+	// not taken for the present (Ask, Word, CopyRequest, Copy, Probe, Alive); 1 asks for the receiver's
 	// list in return (Compare).
 	Attempt uint64
 	State   *Snapshot // Copy; only Settled of it: Compare
@@ -91,5 +94,10 @@ func (m *Machine) Receive(now Time, from Incarnation, message *Message) {
 		m.levelled(message)
 	case Bye:
 		m.gone(now, from, "it said bye")
+	case Probe:
+		m.send(from, &Message{Kind: Alive, Attempt: message.Attempt})
+	case Alive:
+		p.answered = max(p.answered, message.Attempt)
+		m.advance(now)
 	}
 }

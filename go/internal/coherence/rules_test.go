@@ -3,6 +3,7 @@ package coherence
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -51,13 +52,13 @@ func (b *bench) wait(d time.Duration) {
 }
 
 func (b *bench) read(state State, rows ...Row) {
-	rows = append(rows, Row{self, "own", state})
+	rows = append(rows, Row{Incarnation: self, Address: "own", State: state})
 	b.do(func() { b.m.Reading(b.now, b.now, rows, nil) })
 }
 
 func (b *bench) join(who Incarnation) Row {
 	b.do(func() { b.m.Linked(b.now, who) })
-	return Row{who, "there", In}
+	return Row{Incarnation: who, Address: "there", State: In}
 }
 
 // took returns the actions of a kind, and forgets all that were taken so far.
@@ -187,20 +188,54 @@ func TestWhoHasLeftCommitsAndServesNothingMore(t *testing.T) {
 	}
 }
 
+func TestWhoIsPutOutJoinsAgainWhenEverybodyAnswers(t *testing.T) {
+	b := newBench(t)
+	a, c := b.join(anna), b.join(berta)
+	b.read(In, a, c)
+	b.read(Out, a, c)
+	probes := b.took(Send)
+	b.do(func() { b.m.Tick(b.now) })
+	probes = append(probes, b.took(Send)...)
+	asked := make(map[Incarnation]uint64)
+	for _, p := range probes {
+		if p.Message.Kind == Probe {
+			asked[p.To] = p.Message.Attempt
+		}
+	}
+	b.do(func() { b.m.Receive(b.now, anna, &Message{Kind: Alive, Attempt: asked[anna]}) })
+	b.do(func() { b.m.Receive(b.now, berta, &Message{Kind: Alive, Attempt: asked[berta] - 1}) })
+	if len(b.took(Post)) != 0 {
+		t.Error("posted though one has not answered since")
+	}
+	b.do(func() { b.m.Receive(b.now, berta, &Message{Kind: Alive, Attempt: asked[berta]}) })
+	if len(b.took(Post)) != 1 {
+		t.Error("did not post though all have answered")
+	}
+}
+
+func TestWhoIsSilentOrHasEndedNeedNotAnswer(t *testing.T) {
+	b := newBench(t)
+	a, c := b.join(anna), b.join(berta)
+	a.Silent = true
+	b.read(In, a, c)
+	b.read(Out, a, c)
+	b.took(Post)
+	b.do(func() { b.m.Gone(b.now, berta) })
+	if len(b.took(Post)) != 1 {
+		t.Error("waits for the answer of one that cannot give it")
+	}
+}
+
 func TestWhoIsPutOutAgainAndAgainMakesGrowingPauses(t *testing.T) {
 	b := newBench(t)
+	a := b.join(anna) // alive by the table, but never answers
 	posted := func() bool {
 		b.do(func() { b.m.Tick(b.now) })
 		return len(b.took(Post)) == 1
 	}
 	b.now = b.now.Add(7 * time.Second)
-	if b.read(Out); !posted() {
-		t.Error("one that had been in standing does not try at once")
-	}
+	b.read(Out, a)
 	for _, leases := range []time.Duration{2, 4, 8, 8} {
-		b.do(func() { b.m.Posted(b.now, nil) })
-		b.now = b.now.Add(time.Millisecond)
-		b.read(Out)
 		pause := leases * b.m.cfg.Lease
 		b.now = b.now.Add(pause - time.Millisecond)
 		if posted() {
@@ -210,6 +245,78 @@ func TestWhoIsPutOutAgainAndAgainMakesGrowingPauses(t *testing.T) {
 		if !posted() {
 			t.Errorf("not posted after %v", pause)
 		}
+		b.do(func() { b.m.Posted(b.now, nil) })
+		b.now = b.now.Add(time.Millisecond)
+		b.read(Out, a)
+	}
+}
+
+func TestWhoWaitsToJoinAgainWaitsLongerWhenAnotherOneIsPutOut(t *testing.T) {
+	b := newBench(t)
+	a, c := b.join(anna), b.join(berta)
+	b.read(Out, a, c)
+	b.now = b.now.Add(5 * time.Second)
+	a.State = Out // somebody waits a lease for it
+	b.read(Out, a, c)
+	b.took(Post)
+	b.now = b.now.Add(2 * time.Second)
+	if b.do(func() { b.m.Tick(b.now) }); len(b.took(Post)) != 0 {
+		t.Error("posted into the lease that somebody waits for another one")
+	}
+	b.now = b.now.Add(4 * time.Second)
+	if b.do(func() { b.m.Tick(b.now) }); len(b.took(Post)) != 1 {
+		t.Error("did not post after the pause")
+	}
+}
+
+func TestWhoseRowIsGoneCountsAsOutForALease(t *testing.T) {
+	b := newBench(t)
+	b.read(In, b.join(anna))
+	b.read(In) // somebody has deleted its row; it may not know yet
+	b.announce(1)
+	if len(b.took(Passed)) != 0 {
+		t.Error("passed though one that may still serve was not told")
+	}
+	for range 32 {
+		b.wait(100 * time.Millisecond)
+		b.read(In)
+	}
+	if len(b.took(Passed)) != 1 {
+		t.Error("did not pass after a lease")
+	}
+	if len(b.m.Rows()) != 0 {
+		t.Error("still counts as a member")
+	}
+}
+
+func TestWhoNeverHadARowIsForgottenAtOnce(t *testing.T) {
+	b := newBench(t)
+	b.do(func() { b.m.Linked(b.now, anna) })
+	b.do(func() { b.m.Receive(b.now, anna, &Message{Kind: Probe}) })
+	b.read(In)
+	b.announce(1)
+	if len(b.took(Passed)) != 1 {
+		t.Error("waits for one that is no member")
+	}
+}
+
+func TestWhyNamesTheReasonAndThePeer(t *testing.T) {
+	b := newBench(t)
+	a := b.join(anna)
+	b.read(In, a)
+	if why := b.m.Why(b.now); why != "" {
+		t.Errorf("in standing, but: %s", why)
+	}
+	b.do(func() { b.m.Reading(b.now, b.now, nil, errors.New("connection refused")) })
+	b.now = b.now.Add(4 * time.Second)
+	if why := b.m.Why(b.now); !strings.Contains(why, "4s old: connection refused") {
+		t.Errorf("stale: %s", why)
+	}
+	b.do(func() {
+		b.m.Reading(b.now, b.now, []Row{a, {Incarnation: self, State: Out, Reason: "berta: it does not acknowledge"}}, nil)
+	})
+	if why := b.m.Why(b.now); !strings.Contains(why, "berta: it does not acknowledge") || !strings.Contains(why, "when there answer") {
+		t.Errorf("put out: %s", why)
 	}
 }
 

@@ -34,7 +34,7 @@ func (s *sim) carryOut(p *process, a Action) {
 		s.database(p, func() func() {
 			var rows []Row
 			if s.broken == readsAnEmptyTable && s.r.IntN(4) == 0 {
-				rows = []Row{{p.inc, p.address, In}}
+				rows = []Row{{Incarnation: p.inc, Address: p.address, State: In}}
 				return func() { p.m.Reading(s.clock(p), asked, rows, nil) }
 			}
 			for inc := Incarnation(1); inc <= s.last; inc++ {
@@ -46,7 +46,7 @@ func (s *sim) carryOut(p *process, a Action) {
 		})
 	case Post:
 		s.database(p, func() func() {
-			s.board[p.inc] = &Row{p.inc, p.address, Joining}
+			s.board[p.inc] = &Row{Incarnation: p.inc, Address: p.address, State: Joining}
 			return func() { p.m.Posted(s.clock(p), nil) }
 		})
 	case MarkOut:

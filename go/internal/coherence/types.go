@@ -64,6 +64,13 @@ type Row struct {
 	Incarnation Incarnation
 	Address     string
 	State       State
+	// Host is where a refused connection to Address proves that the process has ended; the
+	// machine only hands it on. "": nowhere.
+	Host string
+	// Reason tells why it is out, and by whom.
+	Reason string
+	// Silent: the database has not heard of it for a while.
+	Silent bool
 }
 
 // Config says who the process is and how long it waits.
@@ -91,9 +98,11 @@ const (
 
 	// retry is the pause between two tries of a step of joining.
 	retry = 300 * time.Millisecond
-	// patience is after how many tries a joiner takes one that does not answer for dead.
+	// patience is after how many tries a joiner marks out one from whom no copy comes.
 	patience = 6
-	// maxPause is the longest pause between two tries to join, in leases.
+	// minPause and maxPause bound the pause before one that was put out tries to join again
+	// though it does not reach everybody who is alive, in leases.
+	minPause = 2
 	maxPause = 8
 	// maxLog bounds the entries kept for one member that does not acknowledge, and those
 	// kept by a joiner until it has its copy.
@@ -108,7 +117,7 @@ type Action struct {
 	Message  *Message    // Send
 	Event    EventID     // Passed
 	Database string      // OpenTransactions
-	Text     string      // Note
+	Text     string      // Note; MarkOut: the reason
 	Silent   bool        // MarkOut: only if the database has not heard of To for a while
 }
 

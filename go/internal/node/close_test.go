@@ -95,7 +95,7 @@ func TestOpenRefusesWhatItCannotDo(t *testing.T) {
 		changes settings
 		says    string
 	}{
-		"an address in use":         {settings{"listen": used.cfg.Listen}, "in use"},
+		"an address in use":         {settings{"listen": used.address}, "in use"},
 		"an open address":           {settings{"listen": "0.0.0.0:7000"}, "secret"},
 		"a short secret":            {settings{"listen": "127.0.0.1:0", "secret": "short"}, "16"},
 		"buckets, no power of two":  {settings{"buckets": 1000}, "power of two"},
@@ -103,11 +103,7 @@ func TestOpenRefusesWhatItCannotDo(t *testing.T) {
 		"no lease":                  {settings{"lease": 0}, "lease"},
 		"a certificate that is not": {settings{"tls": settings{"cert": "/nowhere", "key": "/nowhere", "ca": "/nowhere"}}, "nowhere"},
 	} {
-		cfg := settings{"size": 1 << 20, "lease": 2, "buckets": 1 << 10}
-		for name, value := range c.changes {
-			cfg[name] = value
-		}
-		n, err := Open(form(cfg))
+		n, err := Open(form(with(settings{"size": 1 << 20, "lease": 2, "buckets": 1 << 10}, c.changes)))
 		if err == nil {
 			n.Close()
 		}

@@ -12,14 +12,20 @@ import (
 
 // Config is what Python says of this process; times in seconds, sizes in bytes.
 type Config struct {
-	Listen  string  `json:"listen"` // "": a client, or a process alone
-	Alone   bool    `json:"alone"`  // no peers: no connections, no members table
-	Secret  secret  `json:"secret"` // its UTF-8 bytes are the transport's secret
-	TLS     *TLS    `json:"tls"`
-	Size    int64   `json:"size"`
-	TTL     float64 `json:"ttl"` // 0: none
-	Lease   float64 `json:"lease"`
-	Buckets uint32  `json:"buckets"` // a power of two, the same in the whole cluster
+	// Listen are addresses, of which the first free one is taken; none: a client, or alone.
+	Listen []string `json:"listen"`
+	// Advertise is the "host" or "host:port" that others dial; "": where this process listens.
+	Advertise string `json:"advertise"`
+	// Admit are the addresses and "dns:host:port" of those who are let in; none: everyone in
+	// the members table.
+	Admit   []string `json:"admit"`
+	Alone   bool     `json:"alone"`  // no peers: no connections, no members table
+	Secret  secret   `json:"secret"` // its UTF-8 bytes are the transport's secret
+	TLS     *TLS     `json:"tls"`
+	Size    int64    `json:"size"`
+	TTL     float64  `json:"ttl"` // 0: none
+	Lease   float64  `json:"lease"`
+	Buckets uint32   `json:"buckets"` // a power of two, the same in the whole cluster
 }
 
 // secret takes the text as it is, where JSON's rule for bytes would read it as base64.

@@ -39,7 +39,9 @@ type database struct {
 type memberRow struct {
 	Incarnation uint64 `json:"incarnation"`
 	Address     string `json:"address"`
+	Host        string `json:"host"`
 	State       string `json:"state"`
+	Reason      string `json:"reason"`
 }
 
 func newDatabase() *database {
@@ -91,7 +93,7 @@ func (d *database) answer(q question) []byte {
 	case "read":
 		return form(map[string]any{"rows": slices.Collect(maps.Values(d.rows))})
 	case "post":
-		d.rows[q.Incarnation] = memberRow{q.Incarnation, q.Address, "joining"}
+		d.rows[q.Incarnation] = memberRow{Incarnation: q.Incarnation, Address: q.Address, Host: q.Host, State: "joining"}
 	case "elect":
 		for who, other := range d.rows {
 			if who != q.Incarnation && (other.State == "in" || other.State == "boot") {
@@ -103,6 +105,7 @@ func (d *database) answer(q question) []byte {
 		return d.turn(row, there && row.State != "out", "in")
 	case "mark_out":
 		d.marked = append(d.marked, q.Incarnation)
+		row.Reason = q.Reason
 		return d.turn(row, there, "out")
 	case "remove":
 		delete(d.rows, q.Incarnation)

@@ -3,10 +3,7 @@ package node
 import (
 	"context"
 	"errors"
-	"net"
 	"slices"
-	"strings"
-	"time"
 
 	"guillotina_groupcache/internal/coherence"
 	"guillotina_groupcache/internal/transport"
@@ -31,14 +28,14 @@ type link struct {
 	stop     context.CancelFunc // ends the dialling; nil: nobody dials
 }
 
-// membersChanged dials who has come, stops dialling who has gone, and makes the ring anew.
-// The caller holds mu.
+// membersChanged dials who has come and is let in, stops dialling who has gone, and makes the
+// ring anew. The caller holds mu.
 func (n *Node) membersChanged() {
 	listed := make(map[coherence.Incarnation]bool)
 	var ring []string
 	for _, row := range n.machine.Rows() {
 		listed[row.Incarnation] = true
-		if row.Address == "" {
+		if row.Address == "" || !n.admission.admits(row.Address) {
 			continue
 		}
 		if row.State == coherence.In {
@@ -49,7 +46,7 @@ func (n *Node) membersChanged() {
 		if l.stop == nil && n.life.Err() == nil {
 			var ctx context.Context
 			ctx, l.stop = context.WithCancel(n.life)
-			n.wg.Go(func() { n.keepDialling(ctx, row.Incarnation, row.Address) })
+			n.wg.Go(func() { n.keepDialling(ctx, row) })
 		}
 	}
 	for who, l := range n.links {
@@ -83,53 +80,6 @@ func (n *Node) forget(who coherence.Incarnation, l *link) {
 	if len(l.sessions) == 0 && l.stop == nil {
 		delete(n.links, who)
 	}
-}
-
-// keepDialling holds a session to a member for as long as it is listed. A refusal on this
-// host, or another incarnation at the address, proves that the member has ended (R3).
-func (n *Node) keepDialling(ctx context.Context, who coherence.Incarnation, address string) {
-	const shortest, longest = 20 * time.Millisecond, time.Second
-	pause := shortest
-	for ctx.Err() == nil {
-		dialCtx, cancel := context.WithTimeout(ctx, peerTimeout)
-		session, err := n.transport.Dial(dialCtx, address)
-		cancel()
-		switch {
-		case err == nil && coherence.Incarnation(session.Peer().Incarnation) == who:
-			pause = shortest
-			select {
-			case <-session.Done():
-				continue
-			case <-ctx.Done():
-				session.Close(nil)
-				return
-			}
-		case err == nil:
-			session.Close(nil)
-			if sameHost(address) {
-				n.input(func(m *coherence.Machine, now coherence.Time) { m.Gone(now, who) })
-			}
-		case errors.Is(err, transport.ErrGone):
-			n.input(func(m *coherence.Machine, now coherence.Time) { m.Gone(now, who) })
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-		pause = min(2*pause, longest)
-	}
-}
-
-func sameHost(address string) bool {
-	if strings.HasPrefix(address, "unix:") {
-		return true
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // up takes a new session into use. What the member has not acknowledged is sent again over

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/transport"
 )
 
 func TestAProcessThatIsKilledHoldsNobodyUp(t *testing.T) {
@@ -59,10 +61,10 @@ func TestARestartAtTheSameAddress(t *testing.T) {
 		first := cluster(t, db, address(t), address(t))
 		stays, goes := first[0], first[1]
 		goes.end()
-		again := open(t, db, settings{"listen": goes.cfg.Listen})
+		again := open(t, db, settings{"listen": goes.address})
 		together(t, stays, again)
 		eventually(t, "the earlier one is out", func() bool { return db.row(goes.incarnationID()).State == "out" })
-		if slices.Contains(again.ringNow(), again.cfg.Listen) {
+		if slices.Contains(again.ringNow(), again.address) {
 			t.Error("it is on its own ring as another one")
 		}
 		stays.write("k", address(t), false)
@@ -106,7 +108,7 @@ func TestARowThatNeverAnswers(t *testing.T) {
 	p := all[0]
 	before := p.linkCount()
 	const ghost = 12345
-	db.with(func() { db.rows[ghost] = memberRow{ghost, silent.Addr().String(), "in"} })
+	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: silent.Addr().String(), State: "in"} })
 	eventually(t, "it is dialled", func() bool { return p.linkCount() == before+1 })
 	p.write("k", "v", true) // is marked out, and waited for, for a lease
 	if got := p.get("k"); got != "v" {
@@ -123,7 +125,7 @@ func TestRowsThatMakeNoSense(t *testing.T) {
 	db := newDatabase()
 	all := cluster(t, db, unixAddress(t))
 	p := all[0]
-	db.with(func() { db.rows[7] = memberRow{7, "", "nonsense"} })
+	db.with(func() { db.rows[7] = memberRow{Incarnation: 7, State: "nonsense"} })
 	eventually(t, "it serves no more", func() bool { return !p.serves() })
 	db.with(func() { delete(db.rows, 7) })
 	eventually(t, "it serves again", p.serves)
@@ -132,15 +134,65 @@ func TestRowsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-func TestHowADeadProcessIsToldFromASilentOne(t *testing.T) {
-	for address, local := range map[string]bool{
-		"unix:/run/x": true, "127.0.0.1:1": true, "[::1]:1": true, "localhost:1": true, "127.9.9.9:1": true,
-		"10.0.0.1:1": false, "example.org:1": false, "nonsense": false, "": false,
-	} {
-		if sameHost(address) != local {
-			t.Errorf("%q is on this host: %v", address, !local)
+// A refused connection proves an end only on the system where the process listens: the same
+// address on another one is somebody else's, or nobody's.
+func TestARefusalProvesNothingOfAnotherSystem(t *testing.T) {
+	here := thisHost()
+	elsewhere := "elsewhere " + strings.Join(strings.Fields(here)[1:3], " ") + " mnt:[1]"
+	n := &Node{host: here}
+	refused := fmt.Errorf("dial: %w", transport.ErrRefused)
+	for host, proves := range map[string]bool{here: true, elsewhere: false, "": false} {
+		row := coherence.Row{Address: "unix:/run/x", Host: host}
+		if n.provesEnd(row, refused) != proves || n.provesEnd(row, errOther) != proves {
+			t.Errorf("%q: proves %v", host, !proves)
+		}
+		if n.provesEnd(row, context.DeadlineExceeded) {
+			t.Errorf("%q: silence proves something", host)
 		}
 	}
+}
+
+func TestAnAddressOfAnotherSystemIsNotDialled(t *testing.T) {
+	here := strings.Fields(thisHost())
+	n := &Node{host: thisHost()}
+	otherMount := strings.Join([]string{"name", here[1], here[2], "mnt:[1]"}, " ")
+	otherNetwork := strings.Join([]string{"name", here[1], "net:[1]", "mnt:[1]"}, " ")
+	otherBoot := "name boot net:[1] mnt:[1]"
+	for _, c := range []struct {
+		address, host string
+		may           bool
+	}{
+		{"unix:/run/x", thisHost(), true}, {"unix:/run/x", otherMount, true}, {"unix:/run/x", otherNetwork, true},
+		{"unix:/run/x", otherBoot, false}, {"unix:/run/x", "", true}, {"unix:/run/x", "name", false},
+		{"127.0.0.1:1", otherMount, true}, {"127.0.0.1:1", otherNetwork, false}, {"127.0.0.1:1", otherBoot, false},
+		{"10.0.0.1:1", otherBoot, true}, {"example.org:1", otherBoot, true},
+	} {
+		if may := n.mayReach(coherence.Row{Address: c.address, Host: c.host}); may != c.may {
+			t.Errorf("%s of %q is dialled: %v", c.address, c.host, may)
+		}
+	}
+}
+
+// Two hosts with the same loopback address in one members table.
+func TestOneOfAnotherHostIsNotTakenForGone(t *testing.T) {
+	db := newDatabase()
+	p := cluster(t, db, tcpAddress(t))[0]
+	const stranger = 12345
+	db.with(func() {
+		db.rows[stranger] = memberRow{Incarnation: stranger, Address: p.address, Host: "elsewhere boot net:[1] mnt:[1]", State: "in"}
+	})
+	eventually(t, "it is a member", func() bool { return len(p.rows()) == 1 })
+	p.write("k", "v", true) // waits for a lease
+	if row := db.row(stranger); row.State != "out" || !strings.Contains(row.Reason, p.address+": it does not acknowledge") {
+		t.Errorf("it was not marked out for its silence: %+v", row)
+	}
+	eventually(t, "the log says what to do", func() (found bool) {
+		p.notes.Range(func(line, _ any) bool {
+			found = found || strings.Contains(line.(string), "on elsewhere") && strings.Contains(line.(string), "`listen`")
+			return !found
+		})
+		return found
+	})
 }
 
 func TestStandingIsLogged(t *testing.T) {

@@ -23,12 +23,15 @@ type Node struct {
 	cfg         Config
 	incarnation coherence.Incarnation
 	started     time.Time
+	address     string // what others dial; "": a client, or alone
+	host        string // where address is what it says; "": nowhere, or not known
 
 	queue     *completion.Queue
 	memory    []byte // the table's
 	table     *coherence.Table
 	group     *cache.Group
 	transport *transport.Transport // nil when alone
+	admission *admission           // nil when alone
 
 	// mu guards the machine, and everything that is done because of it in its order: what
 	// is queued for a session under it is sent in the order in which the machine said so.
@@ -78,7 +81,14 @@ func (n *Node) open() (err error) {
 	if n.table, err = n.mapTable(); err != nil {
 		return err
 	}
-	address := n.cfg.Listen
+	// The address is part of what is made below, so it is taken first. Who dials it already
+	// waits in the system's queue until all is made.
+	if !n.cfg.Alone {
+		if err = n.bind(); err != nil {
+			return err
+		}
+	}
+	address := n.address
 	if n.cfg.Alone {
 		address = "self" // a ring of one
 	}
@@ -89,29 +99,42 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return err
 	}
-	// Before the node listens: the first session may come at once, and asks for the machine.
 	n.machine = coherence.New(coherence.Config{
-		Incarnation: n.incarnation, Address: n.cfg.Listen, Alone: n.cfg.Alone,
+		Incarnation: n.incarnation, Address: n.address, Alone: n.cfg.Alone,
 		Lease: seconds(n.cfg.Lease), AckTimeout: ackTimeout, OrphanAfter: orphanAfter,
 		Random: random,
 	}, n.table, now())
-	if !n.cfg.Alone {
-		if err = n.listen(); err != nil {
+	if n.address != "" {
+		if err = n.transport.Listen(); err != nil {
+			return err
+		}
+	}
+	if n.cfg.Advertise != "" {
+		if err = n.checkClaim(); err != nil {
 			return err
 		}
 	}
 	n.input(func(*coherence.Machine, coherence.Time) {})
 	n.wg.Go(n.tickUntilClosed)
+	if !n.cfg.Alone {
+		n.wg.Go(func() { n.admission.run(n.life) })
+	}
 	return nil
 }
 
-func (n *Node) listen() (err error) {
+// bind takes the address at which this process is a peer, if it is to be one.
+func (n *Node) bind() (err error) {
+	n.admission = newAdmission(n.cfg.Admit, n.log, func() {
+		n.input(func(*coherence.Machine, coherence.Time) { n.membersChanged() })
+	})
+	n.admission.resolve(n.life)
 	options := transport.Options{
 		Listen:  n.cfg.Listen,
-		Self:    transport.Peer{Incarnation: uint64(n.incarnation), Address: n.cfg.Listen},
+		Self:    transport.Peer{Incarnation: uint64(n.incarnation), Address: n.cfg.Advertise},
 		Secret:  n.cfg.Secret.Secret,
+		Admit:   n.admit,
 		Handler: (*handler)(n),
-		Log:     func(level, text string) { n.log(level, text) },
+		Log:     n.log,
 	}
 	if t := n.cfg.TLS; t != nil {
 		options.TLS = &transport.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}
@@ -119,10 +142,16 @@ func (n *Node) listen() (err error) {
 	if n.transport, err = transport.New(options); err != nil {
 		return err
 	}
-	if n.cfg.Listen == "" {
-		return nil
+	if len(n.cfg.Listen) > 0 {
+		if n.address, err = n.transport.Bind(); err != nil {
+			return err
+		}
+		n.admission.add(n.address)
 	}
-	return n.transport.Listen()
+	if !n.advertised() {
+		n.host = thisHost()
+	}
+	return nil
 }
 
 // mapTable makes the table in memory that Go's collector does not know and Python may map.
@@ -136,6 +165,12 @@ func (n *Node) mapTable() (*coherence.Table, error) {
 	}
 	n.memory = memory
 	return coherence.NewTable(unsafe.Slice((*uint64)(unsafe.Pointer(&memory[0])), words)), nil
+}
+
+// Table tells where the version table lies, for as long as the node is open, and how many words
+// it has.
+func (n *Node) Table() (address uintptr, words int) {
+	return uintptr(unsafe.Pointer(&n.memory[0])), len(n.memory) / 8
 }
 
 // FD is readable while [Node.Drain] has something to give.

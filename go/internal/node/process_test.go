@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -37,11 +39,7 @@ type settings map[string]any
 // open starts a process in the cluster of a database. It is killed at the end of the test.
 func open(t testing.TB, db *database, changes settings) *process {
 	t.Helper()
-	cfg := settings{"listen": "", "size": 64 << 20, "lease": 2, "buckets": 1 << 16}
-	for name, value := range changes {
-		cfg[name] = value
-	}
-	n, err := Open(form(cfg))
+	n, err := Open(form(with(settings{"size": 64 << 20, "lease": 2, "buckets": 1 << 16}, changes)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +53,15 @@ func open(t testing.TB, db *database, changes settings) *process {
 	})
 	t.Cleanup(p.end)
 	return p
+}
+
+// with returns settings with some changes, among which "listen" may be one address.
+func with(cfg, changes settings) settings {
+	maps.Copy(cfg, changes)
+	if address, ok := cfg["listen"].(string); ok {
+		cfg["listen"] = slices.DeleteFunc([]string{address}, func(a string) bool { return a == "" })
+	}
+	return cfg
 }
 
 // python serves the queue until stop is closed.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ type question struct {
 	Op          string `json:"op"`
 	Incarnation uint64 `json:"incarnation,omitempty"` // whose row
 	Address     string `json:"address,omitempty"`     // post
+	Host        string `json:"host,omitempty"`        // post
+	Reason      string `json:"reason,omitempty"`      // mark_out: who does so, and why
 	Database    string `json:"database,omitempty"`    // open_transactions; "": of all
 	Silent      bool   `json:"silent,omitempty"`      // mark_out: only if it has not been heard of for a while
 }
@@ -31,7 +34,10 @@ type answer struct {
 	Rows  []struct {
 		Incarnation uint64 `json:"incarnation"`
 		Address     string `json:"address"`
+		Host        string `json:"host"`
 		State       string `json:"state"`
+		Reason      string `json:"reason"`
+		Silent      bool   `json:"silent"`
 	} `json:"rows"`
 	Done bool     `json:"done"` // elect, enter
 	Open []string `json:"open"` // elect, open_transactions
@@ -55,7 +61,7 @@ func (n *Node) ask(a coherence.Action) {
 			m.Reading(now, asked, rows, err)
 		})
 	case coherence.Post:
-		own.Op, own.Address = "post", n.cfg.Listen
+		own.Op, own.Address, own.Host = "post", n.address, n.host
 		n.put(own, func(m *coherence.Machine, now coherence.Time, a answer) { m.Posted(now, a.err()) })
 	case coherence.Elect:
 		own.Op = "elect"
@@ -67,7 +73,8 @@ func (n *Node) ask(a coherence.Action) {
 		own.Op = "remove"
 		n.put(own, nil)
 	case coherence.MarkOut:
-		n.put(question{Op: "mark_out", Incarnation: uint64(a.To), Silent: a.Silent}, nil)
+		n.put(question{Op: "mark_out", Incarnation: uint64(a.To), Silent: a.Silent,
+			Reason: cmp.Or(n.address, "a client") + ": " + a.Text}, nil)
 	case coherence.OpenTransactions:
 		database := a.Database
 		n.put(question{Op: "open_transactions", Database: database},
@@ -119,7 +126,8 @@ func (a *answer) rows() ([]coherence.Row, error) {
 		if state == 0 || r.Incarnation == 0 {
 			return nil, fmt.Errorf("members table: a row with state %q and incarnation %d", r.State, r.Incarnation)
 		}
-		rows[i] = coherence.Row{Incarnation: coherence.Incarnation(r.Incarnation), Address: r.Address, State: state}
+		rows[i] = coherence.Row{Incarnation: coherence.Incarnation(r.Incarnation), Address: r.Address,
+			Host: r.Host, State: state, Reason: r.Reason, Silent: r.Silent}
 	}
 	return rows, a.err()
 }

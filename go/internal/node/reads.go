@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"math"
+	"time"
 
 	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
 	"guillotina_groupcache/internal/completion"
 )
 
@@ -16,22 +19,40 @@ const (
 	Bypass = -2
 )
 
+// Found tells of a value that was looked up where it was, and what it takes to see later,
+// without a call, that it may still be used: the version that [coherence.TableHeader] words
+// of the table's header and the bucket's word show, before it expires by this node's clock.
+type Found struct {
+	Source  cache.Source
+	Version uint64
+	Bucket  uint32
+	Expires coherence.Time
+}
+
 // Lookup copies the value of a key from this process's memory into buf and returns its
-// length, and the store. A length over len(buf) means that nothing was copied: come again
-// with a larger buffer. Otherwise it returns [Miss] or [Bypass].
-func (n *Node) Lookup(key, buf []byte) (int, cache.Source) {
+// length. A length over len(buf) means that nothing was copied: come again with a larger
+// buffer. Otherwise it returns [Miss] or [Bypass].
+func (n *Node) Lookup(key, buf []byte) (int, Found) {
 	n.counts.gets.Add(1)
 	name, ok := n.name(key)
 	if !ok {
 		n.counts.bypasses.Add(1)
-		return Bypass, cache.Nowhere
+		return Bypass, Found{}
 	}
-	size, source := n.group.Lookup(name, buf)
+	size, expire, source := n.group.Lookup(name, buf)
 	if source == cache.Nowhere {
-		return Miss, source
+		return Miss, Found{}
 	}
 	n.counts.from(source)
-	return size, source
+	return size, Found{source, name.Version, n.table.Bucket(cache.Hash(key)), onClock(expire)}
+}
+
+// onClock translates a time of the store, in nanoseconds of Unix time, to this node's clock.
+func onClock(expire int64) coherence.Time {
+	if expire == 0 {
+		return math.MaxInt64
+	}
+	return now().Add(time.Until(time.Unix(0, expire)))
 }
 
 // name gives a key the name that it has now, if it may be served. The order is R2's.

@@ -21,8 +21,8 @@ func TestAReadComesFromTheDatabaseOnceAndThenFromMemory(t *testing.T) {
 	wantResult(t, a.read(key)[0], cache.Database, "v")
 	wantResult(t, c.read(key)[0], cache.Peer, "v")
 	for p, source := range map[*process]cache.Source{a: cache.Hot, b: cache.Own, c: cache.Hot} {
-		if n, from := p.Lookup([]byte(key), buf); n != 1 || from != source || buf[0] != 'v' {
-			t.Errorf("lookup gave %d from %d, want it from %d", n, from, source)
+		if n, found := p.Lookup([]byte(key), buf); n != 1 || found.Source != source || buf[0] != 'v' {
+			t.Errorf("lookup gave %d from %d, want it from %d", n, found.Source, source)
 		}
 	}
 	if db.loadsOf(key) != 1 {
@@ -52,7 +52,7 @@ func TestAClientReadsFromItsPeersAndAnnounces(t *testing.T) {
 	all := cluster(t, db, unixAddress(t))
 	a, client := all[0], open(t, db, nil)
 	eventually(t, "the client takes part", func() bool { return client.serves() && client.reaches() == 1 })
-	if owner := client.group.Owner([]byte("k")); owner != a.cfg.Listen {
+	if owner := client.group.Owner([]byte("k")); owner != a.address {
 		t.Fatalf("the owner is %q", owner)
 	}
 	for i, writer := range []*process{client, a, client} {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,7 +43,7 @@ func (s *standing) watch(n *Node, m *coherence.Machine, now coherence.Time) {
 	case serves:
 		n.log("info", "in standing: serves from the cache")
 	case !first:
-		n.log("warning", "not in standing: reads go to the database")
+		n.log("warning", "not in standing: reads go to the database: "+m.Why(now))
 	}
 }
 
@@ -52,7 +53,10 @@ type statistics struct {
 	Address     string  `json:"address"`
 	Uptime      float64 `json:"uptime"` // seconds
 	InStanding  bool    `json:"in_standing"`
-	Since       float64 `json:"since"` // seconds that it has been so
+	Since       float64 `json:"since"`   // seconds that it has been so
+	Because     string  `json:"because"` // why it is not in standing, and because of whom
+	Epoch       string  `json:"epoch"`
+	Versions    string  `json:"versions"` // a digest of all versions: who shows the same shares names
 
 	Gets       uint64            `json:"gets"`
 	Hits       map[string]uint64 `json:"hits"` // by source
@@ -70,6 +74,7 @@ type statistics struct {
 
 	Events  eventStatistics    `json:"events"`
 	Doubt   int                `json:"buckets_in_doubt"`
+	Longest float64            `json:"longest_doubt"` // seconds that the oldest open event has been so
 	Members []memberStatistics `json:"members"`
 	Network any                `json:"network,omitempty"`
 }
@@ -94,15 +99,18 @@ type eventStatistics struct {
 type memberStatistics struct {
 	Incarnation string `json:"incarnation"`
 	Address     string `json:"address"`
+	Host        string `json:"host"`
 	State       string `json:"state"`
+	Reason      string `json:"reason"` // why it is out, and by whom
+	Silent      bool   `json:"silent"` // no sign of life in the members table
 	Connected   bool   `json:"connected"`
 }
 
 // Stats returns this process's statistics in JSON.
 func (n *Node) Stats() ([]byte, error) {
 	s := statistics{
-		Incarnation: hex(n.incarnation),
-		Address:     n.cfg.Listen,
+		Incarnation: hex(uint64(n.incarnation)),
+		Address:     n.address,
 		Uptime:      time.Since(n.started).Seconds(),
 		Gets:        n.counts.gets.Load(),
 		Hits: map[string]uint64{
@@ -127,18 +135,22 @@ func (n *Node) Stats() ([]byte, error) {
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s.InStanding = n.machine.Serves(now())
+	at := now()
+	s.InStanding, s.Because = n.machine.Serves(at), n.machine.Why(at)
 	if !n.standing.since.IsZero() {
 		s.Since = time.Since(n.standing.since).Seconds()
 	}
-	c, open, doubt := n.machine.Counts()
+	epoch, versions := n.machine.Versions()
+	s.Epoch, s.Versions = hex(epoch), hex(versions)
+	open, doubt, longest := n.machine.Doubt(at)
+	c := n.machine.Counts()
 	s.Events = eventStatistics{c.Announced, c.Passed, c.Acknowledged, c.Settled, c.Orphans, open}
-	s.Doubt = doubt
+	s.Doubt, s.Longest = doubt, longest.Seconds()
 	s.Members = []memberStatistics{} // a list for JSON also when there is nobody
 	for _, row := range n.machine.Rows() {
 		l := n.links[row.Incarnation]
-		s.Members = append(s.Members, memberStatistics{
-			hex(row.Incarnation), row.Address, row.State.String(), l != nil && l.current != nil})
+		s.Members = append(s.Members, memberStatistics{hex(uint64(row.Incarnation)), row.Address, row.Host,
+			row.State.String(), row.Reason, row.Silent, l != nil && l.current != nil})
 	}
 	return json.Marshal(s)
 }
@@ -147,14 +159,7 @@ func ofStore(s cache.Stats) storeStatistics {
 	return storeStatistics{s.Bytes, s.Items, s.Evictions, s.Expired, s.Rejected}
 }
 
-func hex(who coherence.Incarnation) string {
-	const digits = "0123456789abcdef"
-	b := make([]byte, 16)
-	for i := range b {
-		b[i] = digits[who>>(60-4*i)&15]
-	}
-	return string(b)
-}
+func hex(bits uint64) string { return fmt.Sprintf("%016x", bits) }
 
 // PeerStats asks every member that can be reached for its statistics, and puts a JSON list of
 // them into the queue under the id request.

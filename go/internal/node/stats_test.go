@@ -28,7 +28,7 @@ func TestStatisticsSayWhatWasDone(t *testing.T) {
 	a.get(key)
 	a.write(key, "v", true)
 	s := statsOf(t, a)
-	if !s.InStanding || s.Incarnation != fmt.Sprintf("%016x", a.incarnationID()) || s.Address != a.cfg.Listen {
+	if !s.InStanding || s.Incarnation != fmt.Sprintf("%016x", a.incarnationID()) || s.Address != a.address {
 		t.Errorf("who: %+v", s)
 	}
 	if s.Gets != 2 || s.Hits["hot"] != 1 || s.Hits["database"] != 1 || s.PeerLoads != 1 || s.Pushed != 1 {
@@ -58,7 +58,7 @@ func TestStatisticsOfAll(t *testing.T) {
 	for _, s := range all {
 		seen[s.Address] = true
 	}
-	if len(all) != 2 || !seen[b.cfg.Listen] || !seen[c.cfg.Listen] {
+	if len(all) != 2 || !seen[b.address] || !seen[c.address] {
 		t.Errorf("got %v", seen)
 	}
 }

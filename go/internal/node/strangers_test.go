@@ -37,9 +37,12 @@ func (s *stranger) Request(_ *transport.Session, _ transport.Kind, _ []byte, ans
 func newStranger(t testing.TB, who uint64, listen string) *stranger {
 	t.Helper()
 	s := &stranger{}
+	options := transport.Options{Self: transport.Peer{Incarnation: who}, Handler: s}
+	if listen != "" {
+		options.Listen = []string{listen}
+	}
 	var err error
-	s.Transport, err = transport.New(transport.Options{
-		Listen: listen, Self: transport.Peer{Incarnation: who, Address: listen}, Handler: s})
+	s.Transport, err = transport.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +52,7 @@ func newStranger(t testing.TB, who uint64, listen string) *stranger {
 
 func (s *stranger) dial(t testing.TB, p *process) *transport.Session {
 	t.Helper()
-	session, err := s.Dial(t.Context(), p.cfg.Listen)
+	session, err := s.Dial(t.Context(), p.address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +179,7 @@ func listed(t *testing.T, db *database) (*process, *stranger) {
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)
 	}
-	db.with(func() { db.rows[who] = memberRow{who, address, "in"} })
+	db.with(func() { db.rows[who] = memberRow{Incarnation: who, Address: address, State: "in"} })
 	eventually(t, "the stranger owns keys", func() bool { return p.reaches() == 1 })
 	return p, s
 }

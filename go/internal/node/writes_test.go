@@ -82,8 +82,8 @@ func TestAPushReachesTheOwner(t *testing.T) {
 	key := keyOf(b, 0)
 	a.write(key, "v", true)
 	eventually(t, "the owner has it", func() bool {
-		n, source := b.Lookup([]byte(key), make([]byte, 10))
-		return n == 1 && source == cache.Own
+		n, found := b.Lookup([]byte(key), make([]byte, 10))
+		return n == 1 && found.Source == cache.Own
 	})
 	eventually(t, "the third one knows of the settlement", func() bool { return c.settled(key) })
 	wantResult(t, c.read(key)[0], cache.Peer, "v")

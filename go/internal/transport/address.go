@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,6 +19,61 @@ type address struct {
 	target  string // "host:port" or a path
 	host    string // of tcp
 	local   bool   // loopback or unix: on this very host
+}
+
+// advertise returns what peers dial who are told "host" or "host:port", or nothing, by a
+// process that listens at this address.
+func (a address) advertise(told string) string {
+	if told == "" {
+		return a.text
+	}
+	if _, _, err := net.SplitHostPort(told); err == nil || a.network == "unix" {
+		return told
+	}
+	_, port, _ := net.SplitHostPort(a.target)
+	return net.JoinHostPort(strings.Trim(told, "[]"), port)
+}
+
+// wildcard tells whether the address stands for all those of a host.
+func (a address) wildcard() bool {
+	ip, err := netip.ParseAddr(a.host)
+	return a.network == "tcp" && (a.host == "" || err == nil && ip.IsUnspecified())
+}
+
+// withPort is the address with the port that the system chose, if it was to choose.
+func (a address) withPort(bound net.Addr) address {
+	tcp, ok := bound.(*net.TCPAddr)
+	if host, port, _ := net.SplitHostPort(a.text); ok && port == "0" {
+		port = strconv.Itoa(tcp.Port)
+		a.text, a.target = net.JoinHostPort(host, port), net.JoinHostPort(a.host, port)
+	}
+	return a
+}
+
+// IsLocal tells whether an address leads to the system that dials it, whichever that is: a
+// unix socket, or loopback.
+func IsLocal(text string) bool {
+	a, err := splitAddress(text)
+	return err == nil && a.local
+}
+
+// IsOwn tells whether an address is one of this system: local, or that of an interface it has
+// now. A name is none, since it may mean another system as well.
+func IsOwn(text string) bool {
+	a, err := splitAddress(text)
+	return err == nil && a.isOwn()
+}
+
+func (a address) isOwn() bool {
+	if a.local {
+		return true
+	}
+	ip := net.ParseIP(a.host)
+	interfaces, err := net.InterfaceAddrs()
+	return ip != nil && err == nil && slices.ContainsFunc(interfaces, func(one net.Addr) bool {
+		network, ok := one.(*net.IPNet)
+		return ok && network.IP.Equal(ip)
+	})
 }
 
 // parseAddress reads "host:port" or "unix:/path". Unless secured, only addresses on this

@@ -18,7 +18,7 @@ func BenchmarkCall(b *testing.B) {
 }
 
 func benchmarkCall(b *testing.B, listen string, secret Secret, size, atOnce int) {
-	server := newNode(b, func(o *Options) { o.Listen, o.Secret = listen, secret })
+	server := newNode(b, func(o *Options) { o.Listen, o.Secret = []string{listen}, secret })
 	s := dial(b, newNode(b, func(o *Options) { o.Secret = secret }), server)
 	body := make([]byte, size)
 	one := func() {

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"syscall"
 )
 
 // Dial opens a session to an address, within ctx and Limits.Handshake, whichever ends
-// first. The handler's Up has returned when Dial returns. errors.Is(err, ErrGone) proves
-// that no process listens there, see ErrGone; any other error proves nothing. Who answers
+// first. The handler's Up has returned when Dial returns. errors.Is(err, ErrRefused) proves
+// that no process listens there, see ErrRefused; any other error proves nothing. Who answers
 // may be another process than the caller expects, also the own one: look at Session.Peer.
 func (t *Transport) Dial(ctx context.Context, to string) (*Session, error) {
 	a, err := parseAddress(to, t.security != nil)
@@ -36,18 +35,19 @@ func (t *Transport) Dial(ctx context.Context, to string) (*Session, error) {
 		err = t.start(s)
 	}
 	if err != nil {
+		if isStranger(err) {
+			t.faults.note(a.text, err)
+		}
 		return nil, t.dialError(a, err)
 	}
 	return s, nil
 }
 
-// refusal adds ErrGone to the system's answer where that is a proof. A full backlog, a
-// missing permission or silence are none.
+// refusal adds ErrRefused to the system's answer where that is a proof. A full backlog, a
+// missing permission, a missing file or silence are none.
 func refusal(a address, err error) error {
-	refused := errors.Is(err, syscall.ECONNREFUSED)
-	absent := a.network == "unix" && errors.Is(err, fs.ErrNotExist)
-	if a.local && (refused || absent) {
-		return fmt.Errorf("%w: nobody listens there (%w)", ErrGone, err)
+	if errors.Is(err, syscall.ECONNREFUSED) && a.isOwn() {
+		return fmt.Errorf("%w: nobody listens there (%w)", ErrRefused, err)
 	}
 	return err
 }

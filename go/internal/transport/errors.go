@@ -18,11 +18,12 @@ var (
 	// ErrInUse is returned by Listen when another process listens on the address.
 	ErrInUse = errors.New("in use")
 
-	// ErrGone is returned by Dial when the address is on this host (loopback or unix
-	// socket) and nobody listens there. By rule R3 that proves that the process with this
-	// address has ended, provided that it listens for as long as it takes part, in the same
-	// network namespace, and that nobody else removes its socket file.
-	ErrGone = errors.New("gone")
+	// ErrRefused is returned by Dial when the address is one of this system (a unix socket,
+	// loopback, an interface's) and the system says that nobody listens there. By rule R3
+	// that proves that the process with this address has ended, provided that it listened on
+	// this system, in this network namespace, for as long as it took part. A socket file that
+	// is not there proves nothing: a cleaner may have removed that of a living process.
+	ErrRefused = errors.New("refused")
 )
 
 // RemoteError is the error that the peer's handler answered a request with.
@@ -48,6 +49,7 @@ const (
 	ReasonMagic     Reason = "magic"     // no hello of this protocol
 	ReasonVersion   Reason = "version"   // another version of this protocol
 	ReasonHello     Reason = "hello"     // a broken or incomplete hello
+	ReasonStranger  Reason = "stranger"  // refused by Options.Admit
 	ReasonOversized Reason = "oversized" // a frame longer than Limits.Frame
 	ReasonBroken    Reason = "broken"    // a frame of no known type or form
 	ReasonCut       Reason = "cut"       // the connection ended within a frame

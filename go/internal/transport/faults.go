@@ -27,6 +27,11 @@ type mute struct {
 	times int
 }
 
+func isStranger(err error) bool {
+	var found *fault
+	return errors.As(err, &found) && found.reason == ReasonStranger
+}
+
 func newFaults(log func(level, text string)) *faults {
 	return &faults{log: log, counts: map[Reason]uint64{}, muted: map[Reason]mute{}}
 }

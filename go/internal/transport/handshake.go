@@ -48,6 +48,11 @@ func (t *Transport) greet(ctx context.Context, raw net.Conn, dialled *address) (
 	if err != nil {
 		return nil, err
 	}
+	if t.admit != nil {
+		if err := t.admit(peer); err != nil {
+			return nil, faultf(ReasonStranger, "%w", err)
+		}
+	}
 	remote := t.remoteText(raw)
 	if dialled != nil {
 		remote = dialled.text
@@ -66,7 +71,7 @@ func (t *Transport) secure(conn net.Conn, dialled *address) *tls.Conn {
 // socket has no name, so the socket's own must do.
 func (t *Transport) remoteText(conn net.Conn) string {
 	if conn.RemoteAddr().Network() == "unix" {
-		return "a client of " + t.listen
+		return "a client of " + t.self.Address
 	}
 	return conn.RemoteAddr().String()
 }

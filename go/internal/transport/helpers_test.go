@@ -164,7 +164,7 @@ func newNode(t testing.TB, change func(*Options)) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.Close)
-	if o.Listen != "" {
+	if len(o.Listen) > 0 {
 		if err := n.Listen(); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func eachWay(t *testing.T, limits Limits, test func(t *testing.T, server, client
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			noLeaks(t)
-			server := newNode(t, func(o *Options) { o.Listen, o.Secret, o.Limits = way.listen(t), way.secret, limits })
+			server := newNode(t, func(o *Options) { o.Listen, o.Secret, o.Limits = []string{way.listen(t)}, way.secret, limits })
 			client := newNode(t, func(o *Options) { o.Secret, o.Limits = way.secret, limits })
 			test(t, server, client)
 		})
@@ -200,7 +200,7 @@ func eachWay(t *testing.T, limits Limits, test func(t *testing.T, server, client
 
 // newServer makes a node that listens on a plain loopback port.
 func newServer(t testing.TB, limits Limits) *node {
-	return newNode(t, func(o *Options) { o.Listen, o.Limits = "127.0.0.1:0", limits })
+	return newNode(t, func(o *Options) { o.Listen, o.Limits = []string{"127.0.0.1:0"}, limits })
 }
 
 func dial(t testing.TB, from, to *node) *Session {

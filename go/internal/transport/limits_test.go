@@ -119,7 +119,7 @@ func TestSilentConnectionsInHandshakeAreBounded(t *testing.T) {
 		t.Run(way.name, func(t *testing.T) {
 			noLeaks(t)
 			limits := Limits{Handshakes: 16, Handshake: patience}
-			server := newNode(t, func(o *Options) { o.Listen, o.Secret, o.Limits = way.listen(t), way.secret, limits })
+			server := newNode(t, func(o *Options) { o.Listen, o.Secret, o.Limits = []string{way.listen(t)}, way.secret, limits })
 			client := newNode(t, func(o *Options) { o.Secret = way.secret })
 			healthy := dial(t, client, server)
 			const n = 300
@@ -158,7 +158,7 @@ func TestDialHasADeadline(t *testing.T) {
 	for _, secret := range []Secret{nil, Secret(testSecret)} {
 		client := newNode(t, func(o *Options) { o.Secret, o.Limits = secret, Limits{Handshake: 50 * time.Millisecond} })
 		_, err = client.Dial(context.Background(), listener.Addr().String())
-		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrGone) {
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrRefused) {
 			t.Fatalf("got %v", err)
 		}
 		client = newNode(t, func(o *Options) { o.Secret = secret })

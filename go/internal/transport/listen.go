@@ -13,46 +13,77 @@ import (
 // file descriptors.
 const acceptPause = 100 * time.Millisecond
 
-// Listen begins to accept sessions at Options.Listen. errors.Is(err, ErrInUse) when another
-// process listens there.
-func (t *Transport) Listen() error {
-	if t.listen == "" {
-		return errors.New("no address to listen on")
+// Bind takes the first address of Options.Listen that is free and returns what peers dial.
+// From here on connections wait in the system's queue for Listen. Nothing may be dialled
+// before. errors.Is(err, ErrInUse) when another process listens on each of the addresses.
+func (t *Transport) Bind() (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return "", ErrClosed
 	}
-	a, err := parseAddress(t.listen, t.security != nil)
+	if t.listener != nil {
+		return "", fmt.Errorf("listen %s: already listening", t.self.Address)
+	}
+	listener, a, err := t.firstFree()
 	if err != nil {
-		return err
+		return "", err
+	}
+	t.listener = listener
+	t.self.Address = a.withPort(listener.Addr()).advertise(t.self.Address)
+	return t.self.Address, nil
+}
+
+// Listen begins to accept sessions, after Bind if nobody has called that.
+func (t *Transport) Listen() error {
+	t.mu.Lock()
+	bound := t.listener != nil
+	t.mu.Unlock()
+	if !bound {
+		if _, err := t.Bind(); err != nil {
+			return err
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return ErrClosed
 	}
-	if t.listener != nil {
-		return fmt.Errorf("listen %s: already listening", t.listen)
+	if t.accepting {
+		return fmt.Errorf("listen %s: already listening", t.self.Address)
 	}
-	listener, err := listenAt(a)
-	if err != nil {
-		return err
-	}
-	t.listener = listener
+	t.accepting = true
 	t.group.Add(1)
-	go t.accept(listener)
+	go t.accept(t.listener)
 	return nil
 }
 
-// Address returns where this process listens, with the port that the system chose if
-// Options.Listen had port 0; "" when it does not listen.
+// Address returns what peers dial; "" when this process does not listen.
 func (t *Transport) Address() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.listener == nil {
 		return ""
 	}
-	if t.listener.Addr().Network() == "unix" {
-		return t.listen
+	return t.self.Address
+}
+
+func (t *Transport) firstFree() (net.Listener, address, error) {
+	if len(t.listen) == 0 {
+		return nil, address{}, errors.New("no address to listen on")
 	}
-	return t.listener.Addr().String()
+	for _, text := range t.listen {
+		a, err := parseAddress(text, t.security != nil)
+		if err != nil {
+			return nil, a, err
+		}
+		listener, err := listenAt(a)
+		if err == nil || !errors.Is(err, ErrInUse) || len(t.listen) == 1 {
+			return listener, a, err
+		}
+	}
+	return nil, address{}, fmt.Errorf("listen %s to %s: all %d addresses are %w: other processes listen there",
+		t.listen[0], t.listen[len(t.listen)-1], len(t.listen), ErrInUse)
 }
 
 func listenAt(a address) (net.Listener, error) {

@@ -45,11 +45,14 @@ type Files struct{ Cert, Key, CA string }
 
 // Options configures a Transport. It is read by New only.
 type Options struct {
-	Listen  string  // "host:port" or "unix:/path"; "": this process does not listen
-	Self    Peer    // told to every peer; without Listen its Address is ""
-	Secret  Secret  // the cluster's shared secret, see Secret; excludes TLS
-	TLS     *Files  // an own PKI; excludes Secret
-	Handler Handler // required
+	Listen []string // "host:port" or "unix:/path": the first free one is taken; none: no listener
+	// Self is told to every peer. Its Address is the "host" or "host:port" that peers dial; "":
+	// where this process listens. A client has none.
+	Self    Peer
+	Admit   func(Peer) error // tells why a peer is not let in; nil: everyone is
+	Secret  Secret           // the cluster's shared secret, see Secret; excludes TLS
+	TLS     *Files           // an own PKI; excludes Secret
+	Handler Handler          // required
 	// Log receives "warning" and "error" lines; nil: no log. It is called from any
 	// goroutine and must not block.
 	Log    func(level, text string)
@@ -64,16 +67,22 @@ func (o *Options) validate() error {
 	if o.Self.Incarnation == 0 {
 		return errors.New("option Self.Incarnation is 0, it must be a random number")
 	}
-	if o.Listen == "" && o.Self.Address != "" {
+	if len(o.Listen) == 0 && o.Self.Address != "" {
 		// Others would take the refused connection as proof that this process is gone (R3).
 		return fmt.Errorf("option Self.Address is %q, but Listen is empty: nobody would answer there", o.Self.Address)
 	}
-	for _, text := range []string{o.Listen, o.Self.Address} {
-		if text == "" {
-			continue
-		}
-		if _, err := parseAddress(text, o.secured()); err != nil {
+	for _, text := range o.Listen {
+		a, err := parseAddress(text, o.secured())
+		if err != nil {
 			return err
+		}
+		advertised, err := parseAddress(a.advertise(o.Self.Address), o.secured())
+		if err != nil {
+			return err
+		}
+		if advertised.wildcard() {
+			return fmt.Errorf("address %q stands for every address of a host, so that nobody can dial it:"+
+				" tell which one to advertise", advertised.text)
 		}
 	}
 	return nil

@@ -93,7 +93,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, listen := range []string{"127.0.0.1:0", socketPath(t)} {
 				noLeaks(t)
-				server := newNode(t, func(o *Options) { o.Listen, o.Secret = listen, Secret(testSecret) })
+				server := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{listen}, Secret(testSecret) })
 				client := newNode(t, func(o *Options) { o.Secret = Secret(testSecret) })
 				healthy := dial(t, client, server)
 				try(t, server)
@@ -126,12 +126,12 @@ func tryTLS(t *testing.T, server *node, config *tls.Config) {
 func TestAStrangersServerIsNotTrusted(t *testing.T) {
 	noLeaks(t)
 	imposter := newNode(t, func(o *Options) {
-		o.Listen, o.Secret = "127.0.0.1:0", Secret("some other secret, as long")
+		o.Listen, o.Secret = []string{"127.0.0.1:0"}, Secret("some other secret, as long")
 	})
 	plain := newServer(t, Limits{})
 	client := newNode(t, func(o *Options) { o.Secret = Secret(testSecret) })
 	for _, server := range []*node{imposter, plain} {
-		if _, err := client.Dial(context.Background(), server.Address()); err == nil || errors.Is(err, ErrGone) {
+		if _, err := client.Dial(context.Background(), server.Address()); err == nil || errors.Is(err, ErrRefused) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -223,7 +223,7 @@ func TestOwnPKI(t *testing.T) {
 		for listen, works := range map[string]bool{"127.0.0.1:0": c.tcp, socketPath(t): c.unix} {
 			t.Run(c.name+" "+listen[:4], func(t *testing.T) {
 				noLeaks(t)
-				server := newNode(t, func(o *Options) { o.Listen, o.TLS = listen, c.server })
+				server := newNode(t, func(o *Options) { o.Listen, o.TLS = []string{listen}, c.server })
 				client := newNode(t, func(o *Options) { o.TLS = c.client })
 				s, err := client.Dial(context.Background(), server.Address())
 				if (err == nil) != works {
@@ -257,17 +257,20 @@ func TestOptionsAreChecked(t *testing.T) {
 		want   string // part of the error; "": none
 	}{
 		{func(o *Options) {}, ""},
-		{func(o *Options) { o.Listen, o.Self.Address = "[::1]:9000", "[::1]:9000" }, ""},
-		{func(o *Options) { o.Listen = "localhost:9000" }, ""},
-		{func(o *Options) { o.Listen = "127.9.9.9:9000" }, ""},
-		{func(o *Options) { o.Listen = "unix:/run/x" }, ""},
-		{func(o *Options) { o.Listen = "0.0.0.0:9000" }, "without secret or tls only loopback"},
-		{func(o *Options) { o.Listen = ":9000" }, "without secret or tls only loopback"},
-		{func(o *Options) { o.Listen = "10.0.0.1:9000" }, "without secret or tls only loopback"},
-		{func(o *Options) { o.Listen = "localhost.example.org:9000" }, "without secret or tls only loopback"},
-		{func(o *Options) { o.Listen, o.Self.Address = "127.0.0.1:9000", "10.0.0.1:9000" }, "10.0.0.1:9000"},
-		{func(o *Options) { o.Listen, o.Secret = "0.0.0.0:9000", secret }, ""},
-		{func(o *Options) { o.Listen, o.TLS = "host.example.org:9000", files }, ""},
+		{func(o *Options) { o.Listen, o.Self.Address = []string{"[::1]:9000"}, "[::1]:9000" }, ""},
+		{func(o *Options) { o.Listen = []string{"localhost:9000"} }, ""},
+		{func(o *Options) { o.Listen = []string{"127.9.9.9:9000"} }, ""},
+		{func(o *Options) { o.Listen = []string{"unix:/run/x"} }, ""},
+		{func(o *Options) { o.Listen = []string{"0.0.0.0:9000"} }, "without secret or tls only loopback"},
+		{func(o *Options) { o.Listen = []string{":9000"} }, "without secret or tls only loopback"},
+		{func(o *Options) { o.Listen = []string{"10.0.0.1:9000"} }, "without secret or tls only loopback"},
+		{func(o *Options) { o.Listen = []string{"localhost.example.org:9000"} }, "without secret or tls only loopback"},
+		{func(o *Options) { o.Listen, o.Self.Address = []string{"127.0.0.1:9000"}, "10.0.0.1:9000" }, "10.0.0.1:9000"},
+		{func(o *Options) { o.Listen, o.Secret = []string{"0.0.0.0:9000"}, secret }, "tell which one to advertise"},
+		{func(o *Options) { o.Listen, o.Secret, o.Self.Address = []string{":9000"}, secret, "10.0.0.1" }, ""},
+		{func(o *Options) { o.Listen, o.Secret, o.Self.Address = []string{":9000"}, secret, "[::]:9000" },
+			"tell which one to advertise"},
+		{func(o *Options) { o.Listen, o.TLS = []string{"host.example.org:9000"}, files }, ""},
 		{func(o *Options) { o.Secret, o.TLS = secret, files }, "only one is allowed"},
 		{func(o *Options) { o.TLS = &Files{Cert: "nowhere", Key: files.Key, CA: files.CA} }, "nowhere"},
 		{func(o *Options) { o.TLS = &Files{Cert: files.Cert, Key: files.Key, CA: "nowhere"} }, "nowhere"},
@@ -275,12 +278,12 @@ func TestOptionsAreChecked(t *testing.T) {
 		{func(o *Options) { o.Self.Address = "127.0.0.1:9000" }, "Listen is empty"},
 		{func(o *Options) { o.Self.Incarnation = 0 }, "Incarnation"},
 		{func(o *Options) { o.Handler = nil }, "Handler"},
-		{func(o *Options) { o.Listen = "9000" }, "neither host:port nor unix:/path"},
-		{func(o *Options) { o.Listen = "127.0.0.1:http" }, "the port must be a number"},
-		{func(o *Options) { o.Listen = "unix:relative" }, "must be absolute"},
-		{func(o *Options) { o.Listen = "unix:@abstract" }, "must be absolute"},
-		{func(o *Options) { o.Listen = "unix:/" + strings.Repeat("x", 108) }, "at most"},
-		{func(o *Options) { o.Listen = "unix:/a\x00b" }, "cannot be printed"},
+		{func(o *Options) { o.Listen = []string{"9000"} }, "neither host:port nor unix:/path"},
+		{func(o *Options) { o.Listen = []string{"127.0.0.1:http"} }, "the port must be a number"},
+		{func(o *Options) { o.Listen = []string{"unix:relative"} }, "must be absolute"},
+		{func(o *Options) { o.Listen = []string{"unix:@abstract"} }, "must be absolute"},
+		{func(o *Options) { o.Listen = []string{"unix:/" + strings.Repeat("x", 108)} }, "at most"},
+		{func(o *Options) { o.Listen = []string{"unix:/a\x00b"} }, "cannot be printed"},
 		{func(o *Options) { o.Limits.Frame = -1 }, "Limits.Frame is -1"},
 		{func(o *Options) { o.Limits.Drain = -1 }, "Limits.Drain is -1"},
 		{func(o *Options) { o.Limits.QueueBytes = 100 }, "Limits.QueueBytes is 100"},

@@ -12,8 +12,9 @@ import (
 
 // Transport is one process's end of all its connections.
 type Transport struct {
-	listen   string
-	self     Peer
+	listen   []string
+	self     Peer // its Address is complete after Bind
+	admit    func(Peer) error
 	security *security // nil: plain, on this host only
 	handler  Handler
 	limits   Limits
@@ -26,10 +27,11 @@ type Transport struct {
 	stop  context.CancelFunc
 	group sync.WaitGroup // all goroutines, and calls of Dial
 
-	mu       sync.Mutex
-	closed   bool
-	listener net.Listener // nil before Listen
-	sessions map[*Session]struct{}
+	mu        sync.Mutex
+	closed    bool
+	listener  net.Listener // nil before Bind
+	accepting bool         // after Listen
+	sessions  map[*Session]struct{}
 }
 
 // counters is the part of Stats that only grows.
@@ -68,7 +70,7 @@ func New(o Options) (*Transport, error) {
 	}
 	life, stop := context.WithCancel(context.Background())
 	return &Transport{
-		listen: o.Listen, self: o.Self, security: security, handler: o.Handler, limits: limits,
+		listen: o.Listen, self: o.Self, admit: o.Admit, security: security, handler: o.Handler, limits: limits,
 		faults: newFaults(o.Log), handshakes: make(chan struct{}, limits.Handshakes),
 		life: life, stop: stop, sessions: map[*Session]struct{}{},
 	}, nil
@@ -91,7 +93,7 @@ func (t *Transport) Stats() Stats {
 
 // Close ends the listener and all sessions, these as Session.Close(nil) does, and waits for
 // every goroutine; a handler that does not return it waits for no longer than twice
-// Limits.Drain. From here on others find the process gone (ErrGone), so it must no longer
+// Limits.Drain. From here on others find the process gone (ErrRefused), so it must no longer
 // serve from its cache. It must not be called from the Handler.
 func (t *Transport) Close() {
 	t.mu.Lock()
@@ -136,7 +138,7 @@ func (t *Transport) enter() bool {
 
 // start makes a session of a connection whose handshake is done, and lets it run.
 func (t *Transport) start(s *Session) error {
-	if err := t.admit(s); err != nil {
+	if err := t.register(s); err != nil {
 		_ = s.raw.Close()
 		return err
 	}
@@ -151,8 +153,8 @@ func (t *Transport) start(s *Session) error {
 	return nil
 }
 
-// admit registers a session and its two goroutines.
-func (t *Transport) admit(s *Session) error {
+// register keeps a session and counts its two goroutines.
+func (t *Transport) register(s *Session) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {

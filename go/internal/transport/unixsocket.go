@@ -1,12 +1,15 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -35,18 +38,10 @@ func (l *unixListener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Addr returns the final path; the embedded listener knows only the one it was made with.
-func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
-
 // listenUnix listens on a unix socket of mode 0600. It replaces a stale socket file, whose
 // process has ended; where one is alive it returns ErrInUse.
-//
-// The mode of a socket is decided when it is bound, and the process-wide umask is not ours
-// to change in a process full of other threads. So the socket is made in a directory that
-// nobody else may enter, and moved to its place with its final mode.
 func listenUnix(path string) (net.Listener, error) {
-	folder := filepath.Dir(path)
-	unlock, err := lockFolder(folder)
+	unlock, err := lockFolder(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
@@ -54,44 +49,44 @@ func listenUnix(path string) (net.Listener, error) {
 	if err := checkFree(path); err != nil {
 		return nil, err
 	}
-	private, err := os.MkdirTemp(folder, ".")
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	bound, err := (&net.ListenConfig{Control: ownerOnly}).Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = os.RemoveAll(private) }()
-	made := filepath.Join(private, "s")
-	if len(made) > maxSocketPath {
-		return nil, fmt.Errorf("the folder of the socket may have at most %d bytes in its path",
-			maxSocketPath-len(made)+len(folder))
-	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
+	listener := &unixListener{UnixListener: bound.(*net.UnixListener), path: path}
 	listener.SetUnlinkOnClose(false)
-	file, err := place(made, path)
+	if listener.file, err = os.Lstat(path); err == nil && listener.file.Mode() != fs.ModeSocket|0o600 {
+		err = fmt.Errorf("the system gave the socket the mode %v", listener.file.Mode())
+	}
 	if err != nil {
 		_ = listener.Close()
 		return nil, err
 	}
-	return &unixListener{listener, path, file}, nil
+	return listener, nil
 }
 
-// place gives a new socket its mode and its path.
-func place(made, path string) (fs.FileInfo, error) {
-	if err := os.Chmod(made, 0o600); err != nil {
-		return nil, err
+// ownerOnly is called for a socket before it is bound. Linux takes the mode of the file from
+// it then, so that there is no moment at which somebody else could connect; the umask is
+// the whole process's, and not ours to change.
+func ownerOnly(_, _ string, socket syscall.RawConn) error {
+	var err error
+	if controlled := socket.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); controlled != nil {
+		return controlled
 	}
-	file, err := os.Lstat(made)
-	if err != nil {
-		return nil, err
-	}
-	return file, os.Rename(made, path)
+	return err
 }
 
-// checkFree returns nil if path is absent or a stale socket. Only a refused connection
-// shows that a socket is stale; anything else may be a process too busy to answer.
+// checkFree returns nil if path is absent or a stale socket. A process that listens is found
+// in the system's list, without disturbing it, and also if its file was removed. One in
+// another network namespace is not in that list: there only a refused connection shows that
+// a socket is stale, for anything else may be a process too busy to answer.
 func checkFree(path string) error {
+	if isListedUnix(path) {
+		return ErrInUse
+	}
 	file, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -103,14 +98,33 @@ func checkFree(path string) error {
 		return errors.New("there is a file of that name which is no socket")
 	}
 	conn, err := net.DialTimeout("unix", path, lockWait)
-	if err == nil {
+	switch {
+	case err == nil:
 		_ = conn.Close()
 		return ErrInUse
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+	case errors.Is(err, syscall.EAGAIN): // its queue is full
+		return ErrInUse
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 		return nil
 	}
 	return fmt.Errorf("cannot tell whether another process listens there: %w", err)
+}
+
+// isListedUnix tells whether a process of this network namespace listens at path.
+func isListedUnix(path string) bool {
+	const flagsField, fieldsBeforePath, listening = 3, 7, 0x10000 // the flag __SO_ACCEPTCON
+	list, _ := os.ReadFile("/proc/net/unix")                      // without it, connecting tells
+	for line := range strings.Lines(string(list)) {
+		before, found := strings.CutSuffix(line, " "+path+"\n")
+		fields := strings.Fields(before)
+		if !found || len(fields) != fieldsBeforePath {
+			continue
+		}
+		if flags, err := strconv.ParseUint(fields[flagsField], 16, 32); err == nil && flags&listening != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // lockFolder keeps other processes from replacing a socket in the folder meanwhile: two

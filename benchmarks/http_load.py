@@ -1,0 +1,104 @@
+"""Requests a second at three nodes, with 5 % writes: items, and listings of 20, beside contrib with Redis.
+
+Everything runs on one machine: the nodes, PostgreSQL, Redis and the load generator, so a request costs what all of
+them spend on it. `details`: requests a second, and milliseconds of a GET, of each side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from demo.client import CONTAINER
+from tests.postgres import PostgresServer
+
+from benchmarks.lib import command, content, load, sites
+from benchmarks.lib.pairs import by_turns, ratio, spread
+from benchmarks.lib.redis_server import running_redis
+from benchmarks.lib.report import Answer, Finding
+
+ITEMS = 1000
+PAGE = 20
+PATHS = {
+    "GET item": [f"{CONTAINER}/folder/{number}" for number in range(ITEMS)],
+    "GET @items?page_size=20": [
+        f"{CONTAINER}/folder/@items?page_size={PAGE}&page={number + 1}" for number in range(ITEMS // PAGE)
+    ],
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=int, default=12, help="times that each side is measured")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a measurement")
+    parser.add_argument("--connections", type=int, default=4, help="to each node")
+    parser.add_argument("--writes", type=float, default=0.05, help="share of PATCH requests")
+
+
+def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
+    planted = content.Content(postgres, {"folder": ITEMS})
+    result = Answer()
+    with (
+        running_redis() as redis,
+        sites.groupcache(planted.copy(), 3) as ours,
+        sites.contrib(planted.copy(), 3, redis) as theirs,
+        sites.uncached(planted.copy(), 3) as none,
+    ):
+        both = {"ours": ours, "contrib Redis": theirs, "no cache": none}
+        for name, paths in PATHS.items():
+            _check(list(both.values()), paths)
+            _measure(options, result, name, paths, both)
+    return result
+
+
+def _check(every: list[sites.Site], paths: list[str]) -> None:
+    """Both sides answer the same, whichever node is asked; afterwards the caches are warm."""
+    for path in paths:
+        seen = set()
+        for node in itertools.chain.from_iterable(site.nodes for site in every):
+            got = node.http.get(path)
+            assert got.status == 200, got
+            seen.add(got.body.replace(node.http.url.encode(), b""))
+        assert len(seen) == 1, f"all sides answer the same to {path}"
+
+
+def _measure(
+    options: argparse.Namespace, result: Answer, name: str, paths: list[str], both: Mapping[str, sites.Site]
+) -> None:
+    loads: dict[str, list[load.Done]] = {side: [] for side in both}
+
+    def side(which: str) -> float:
+        ports = [node.port for node in both[which].nodes]
+        done = load.generate(ports, paths, PATHS["GET item"], options.writes, options.seconds, options.connections)
+        assert not done.failed, f"{done.failed} of {done.requests} requests failed"
+        loads[which].append(done)
+        return done.requests / done.seconds
+
+    turns: dict[str, Callable[[], float]] = {which: partial(side, which) for which in both}
+    measured = by_turns(turns, options.rounds)
+    ours = spread(measured["ours"]).median
+    for which, target in (("contrib Redis", 1.1), ("no cache", None)):
+        result.findings.append(
+            Finding(
+                f"{name}, {options.writes:.0%} writes, beside {which}",
+                ratio(measured["ours"], measured[which]),
+                target,
+                at_least=True,
+                ours=ours,
+                theirs=spread(measured[which]).median,
+                sides_unit="/s",
+            )
+        )
+    result.details[name] = {
+        which: {
+            "requests a second": spread(measured[which]),
+            "median": spread([done.median for done in loads[which]]),
+            "99 of 100": spread([done.slowest for done in loads[which]]),
+        }
+        for which in both
+    }
+
+
+if __name__ == "__main__":
+    command.main(__name__)

@@ -1,0 +1,1 @@
+"""What the benchmarks share: real sites of both caches, pairs of measurements, tables and pictures."""

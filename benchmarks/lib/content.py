@@ -1,0 +1,98 @@
+"""Content: one database with folders of items, which every site gets a copy of."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import Mapping
+from contextlib import closing
+
+import psycopg2
+from psycopg2 import sql
+
+from demo.client import CONTAINER
+from demo.cluster import wait_for
+from guillotina.content import create_content_in_container
+from guillotina.utils import navigate_to
+from tests.postgres import PostgresServer
+
+from benchmarks.lib import agent, sites
+
+#: Bytes of text in an item; with the rest its pickle has a kilobyte.
+TEXT = 800
+
+_numbers = itertools.count(1)
+
+# An item's pickle holds neither its id nor its object id, so a row can be copied with others.
+_MULTIPLY = """
+INSERT INTO objects (zoid, tid, state_size, part, resource, of, otid, parent_id, id, type, json, state)
+SELECT left(zoid, -32) || md5(zoid || n), tid, state_size, part, resource, of, otid, parent_id, n::text, type, json, state
+FROM objects, generate_series(1, %s) AS n WHERE zoid = %s
+"""
+
+
+class Content:
+    """A database with the container, folders in it, and in each folder items with the ids 0, 1, 2 and so on."""
+
+    def __init__(self, postgres: PostgresServer, folders: Mapping[str, int], text: int = TEXT) -> None:
+        """Make folders with so many items, each with `text` characters besides what every item has."""
+        self._postgres = postgres
+        self._name = f"groupcache_{os.getpid()}_benchmark"
+        dsn = postgres.create_database(self._name)
+        with sites.uncached(dsn, 1) as site:
+            made = site[0].http.post("/db", {"@type": "Container", "id": CONTAINER.rpartition("/")[2]})
+            assert made.status == 200, made
+            first = sites.run(site[0], plant, folders=list(folders), text=text)
+        with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+            for folder, oid in first.items():
+                cursor.execute(_MULTIPLY, (folders[folder] - 1, oid))
+        with closing(psycopg2.connect(dsn)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("VACUUM ANALYZE objects")
+
+    def copy(self) -> str:
+        """The URL of a new database with this content."""
+        name = f"{self._name}_{next(_numbers)}"
+        wait_for(lambda: self._copied(name), f"a copy of {self._name}")
+        return self._postgres.dsn(name)
+
+    def _copied(self, name: str) -> bool:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        with closing(psycopg2.connect(self._postgres.dsn())) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                try:
+                    cursor.execute(statement.format(sql.Identifier(name), sql.Identifier(self._name)))
+                except psycopg2.errors.ObjectInUse:  # by a connection that is about to end
+                    return False
+        return True
+
+
+async def plant(folders: list[str], text: int) -> dict[str, str]:
+    """Inside of a node: folders with one item each, by name the object id of the item."""
+    random.seed(text)
+    manager = agent.transaction_manager()
+    transaction = await manager.begin()
+    with transaction:
+        container = await navigate_to(await manager.get_root(txn=transaction), CONTAINER.rpartition("/")[2])
+        planted = {}
+        for name in folders:
+            folder = await create_content_in_container(container, "Folder", name)
+            item = await create_content_in_container(folder, "Item", "0", title="An item")
+            item.text = random.randbytes((text + 1) // 2).hex()[:text]
+            planted[name] = item.__uuid__
+        await manager.commit(txn=transaction)
+    return planted
+
+
+async def oids(folder: str, count: int | None = None) -> list[str]:
+    """Inside of a node: the object ids of a folder's items, by the database, in an order of their own."""
+    rows = await agent.fetch(
+        "SELECT i.zoid FROM objects i JOIN objects f ON f.zoid = i.parent_id"
+        " WHERE f.id = $1 AND f.type = 'Folder' ORDER BY md5(i.zoid) LIMIT $2",
+        folder,
+        count,
+    )
+    return [row["zoid"] for row in rows]

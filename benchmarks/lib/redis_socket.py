@@ -1,0 +1,29 @@
+"""guillotina.contrib.redis' driver over a unix socket: itself it only knows TCP, which is slower."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import redis.asyncio
+from guillotina import app_settings
+from guillotina.contrib.redis.driver import RedisDriver
+
+
+class SocketDriver(RedisDriver):
+    """The same, but for where it connects to: `redis.socket` of the settings, a path."""
+
+    async def _connect(self) -> None:
+        self._conn_pool = redis.asyncio.ConnectionPool.from_url(f"unix://{app_settings['redis']['socket']}")
+        self._pool = redis.asyncio.Redis(connection_pool=self._conn_pool)
+        self._pubsub_channels: dict[str, Any] = {}
+
+
+_driver = SocketDriver()
+
+
+async def get_driver() -> SocketDriver:
+    """What Guillotina asks a driver's module for."""
+    if not _driver.initialized:
+        await _driver.initialize(asyncio.get_running_loop())
+    return _driver

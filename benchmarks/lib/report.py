@@ -1,0 +1,95 @@
+"""What a question found: rows of a table with target and verdict, kept as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from demo.cluster import ROOT
+
+from benchmarks.lib.pairs import Spread
+
+RESULTS: Final = ROOT / "benchmarks" / "results"
+_HEADER: Final = ("question", "ours", "theirs", "measured (half of the rounds)", "target", "verdict")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table. Without a target it is told for comparison only."""
+
+    question: str
+    measured: Spread  #: what the target is about, mostly the ratio of both sides
+    target: float | None = None
+    unit: str = "×"  #: of `measured` and `target`
+    at_least: bool = False  #: whether more is better
+    ours: float | None = None
+    theirs: float | None = None
+    sides_unit: str = ""  #: of `ours` and `theirs`
+
+    @property
+    def verdict(self) -> str:
+        """Whether the target was met, and if not, by how much it was missed."""
+        if self.target is None:
+            return ""
+        value = self.measured.median
+        if value >= self.target if self.at_least else value <= self.target:
+            return "met"
+        if not self.target:
+            return f"missed by {abs(value):.3g} {self.unit}"
+        return f"missed by {abs(value / self.target - 1):.0%}"
+
+    def cells(self) -> tuple[str, ...]:
+        """The line as text."""
+        low, high = self.measured.low, self.measured.high
+        around = "" if low == high else f" ({low:.3g} to {high:.3g})"
+        bound = "" if self.target is None else f"{'≥' if self.at_least else '≤'} {self.target:g} {self.unit}"
+        return (
+            self.question,
+            _side(self.ours, self.sides_unit),
+            _side(self.theirs, self.sides_unit),
+            f"{self.measured.median:.3g} {self.unit}{around}",
+            bound,
+            self.verdict,
+        )
+
+
+@dataclass
+class Answer:
+    """All that one module found. `details` is for docs and pictures: what its keys mean its module tells."""
+
+    findings: list[Finding] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, name: str) -> Path:
+        """Keep it as `results/<name>.json`."""
+        RESULTS.mkdir(exist_ok=True)
+        rows = [{**asdict(finding), "verdict": finding.verdict} for finding in self.findings]
+        path = RESULTS / f"{name}.json"
+        content = {"name": name, "cores": os.cpu_count(), "findings": rows, "details": self.details}
+        path.write_text(json.dumps(content, indent=1) + "\n")
+        return path
+
+
+def read(path: Path) -> Answer:
+    """What `Answer.write` kept."""
+    content = json.loads(path.read_text())
+    findings = []
+    for row in content["findings"]:
+        del row["verdict"]
+        findings.append(Finding(**{**row, "measured": Spread(*row["measured"])}))
+    return Answer(findings, content["details"])
+
+
+def table(findings: Iterable[Finding]) -> str:
+    """The lines below each other, with a header."""
+    lines: Sequence[tuple[str, ...]] = [_HEADER, *(finding.cells() for finding in findings)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _side(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.3g} {unit}".strip()

@@ -1,0 +1,42 @@
+"""Inside of a node: how long a question to Redis takes at least, as the floor of everything that asks a process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import Any
+
+_PING, _PONG = b"PING\r\n", b"+PONG\r\n"
+
+
+async def blocking(path: str, count: int) -> float:
+    """Nanoseconds of a round trip over a unix socket, the event loop left out."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        begin = time.perf_counter_ns()
+        for _ in range(count):
+            connection.sendall(_PING)
+            assert connection.recv(64) == _PONG
+        return (time.perf_counter_ns() - begin) / count
+
+
+async def on_the_loop(path: str, count: int) -> float:
+    """The same by the event loop, as anything must that serves other requests meanwhile."""
+    loop = asyncio.get_running_loop()
+    transport, pings = await loop.create_unix_connection(_Pings, path)
+    begin = time.perf_counter_ns()
+    for _ in range(count):
+        pings.answered = loop.create_future()
+        transport.write(_PING)
+        await pings.answered
+    taken = time.perf_counter_ns() - begin
+    transport.close()
+    return taken / count
+
+
+class _Pings(asyncio.Protocol):
+    answered: asyncio.Future[Any]
+
+    def data_received(self, data: bytes) -> None:
+        self.answered.set_result(data)

@@ -1,0 +1,103 @@
+package node
+
+import (
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestAnAdvertisedAddressIsWhatOthersDial(t *testing.T) {
+	db := newDatabase()
+	const secret = "the secret that all of them have"
+	a := open(t, db, settings{"listen": "0.0.0.0:0", "advertise": "127.0.0.1", "secret": secret})
+	b := open(t, db, settings{"listen": "0.0.0.0:0", "advertise": "localhost", "secret": secret})
+	together(t, a, b)
+	_, port, _ := net.SplitHostPort(a.address)
+	if a.address != "127.0.0.1:"+port || port == "0" || !slices.Contains(b.ringNow(), a.address) {
+		t.Errorf("it advertises %s", a.address)
+	}
+}
+
+// A proxy as a container's published port, or a load balancer, is.
+func forward(t *testing.T, to string) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	conns := make(chan net.Conn, 100)
+	all.Go(func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			conns <- in
+			conns <- out
+			all.Go(func() { _, _ = in.(*net.TCPConn).ReadFrom(out); _ = in.Close() })
+			all.Go(func() { _, _ = out.(*net.TCPConn).ReadFrom(in); _ = out.Close() })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		for len(conns) > 0 {
+			_ = (<-conns).Close()
+		}
+		all.Wait()
+	})
+	return listener.Addr().String()
+}
+
+func TestTwoProcessesThatClaimOneAddress(t *testing.T) {
+	db := newDatabase()
+	one, two := tcpAddress(t), tcpAddress(t)
+	public := forward(t, one)
+	a := open(t, db, settings{"listen": one, "advertise": public}) // reaches itself there
+	eventually(t, "it is in standing", a.serves)
+	if a.address != public || !a.advertised() {
+		t.Errorf("it is known as %s", a.address)
+	}
+	cfg := with(settings{"size": 1 << 20, "lease": 2, "buckets": 1 << 10}, settings{"listen": two, "advertise": public})
+	n, err := Open(form(cfg))
+	if err == nil {
+		n.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "advertise "+public+": another process answers there") ||
+		strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v", err)
+	}
+	a.write("k", "v", true)
+	if got := a.get("k"); got != "v" || !a.serves() {
+		t.Errorf("the first one was disturbed: got %q", got)
+	}
+}
+
+// Nobody answers where no way leads back to oneself; that is said, and no error.
+func TestAnAdvertisedAddressThatDoesNotAnswer(t *testing.T) {
+	p := open(t, newDatabase(), settings{"listen": tcpAddress(t), "advertise": tcpAddress(t)})
+	eventually(t, "it is in standing", p.serves)
+	eventually(t, "the log says so", func() bool { return p.noted("does not reach itself at the address that it advertises") == 1 })
+}
+
+func TestWhatIsAdvertised(t *testing.T) {
+	for _, c := range []struct {
+		advertise string
+		want      bool
+	}{{"", false}, {"127.0.0.1", false}, {"127.0.0.1:9000", true}, {"203.0.113.7", true}, {"cache.example.org", true}} {
+		n := &Node{cfg: Config{Advertise: c.advertise}, address: "127.0.0.1:9000"}
+		if c.advertise != "" && !strings.Contains(c.advertise, ":") {
+			n.address = c.advertise + ":9000"
+		}
+		if n.advertised() != c.want {
+			t.Errorf("%q is another address than the own one: %v", c.advertise, !c.want)
+		}
+	}
+}

@@ -1,0 +1,225 @@
+"""The `groupcache` section of Guillotina's settings: its keys, their defaults, and what is allowed.
+
+Guillotina takes settings from a file, from `--override` and from the environment (`G_groupcache__size=1GB`). The
+latter two are always strings, so "3600", "true" and "a:1,b:2" are accepted where a number, a boolean or a list
+is meant. Every error is a `ConfigurationError` of one line that names the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+
+from guillotina_groupcache.addresses import Address, Advertised, Listen, Name
+from guillotina_groupcache.interfaces import ConfigurationError
+from guillotina_groupcache.settings import NOWHERE, Secret, Settings, Tls
+
+#: The environment variable that holds the secret. It goes before the file, as the environment always does.
+SECRET_VARIABLE: Final = "GUILLOTINA_GROUPCACHE_SECRET"
+
+#: Characters. Who can connect to a peer learns the public key that is derived from the secret, and can then
+#: try out secrets as fast as a computer can, so a word of everyday length is none.
+MIN_SECRET_LENGTH: Final = 16
+
+#: Bytes. The hot copies get an eighth of `size`, which has to hold at least a few objects.
+MIN_SIZE: Final = 10**6
+MAX_SIZE: Final = 2**40
+
+#: Seconds: a year. A longer time is better written as 0, none.
+MAX_TTL: Final = 365 * 24 * 3600
+
+_UNITS: Final = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
+#: What the environment, which has no null and no list, says in their place.
+_NONE: Final = ("", "none")
+_TRUE: Final = ("true", "yes", "on", "1")
+_FALSE: Final = ("false", "no", "off", "0")
+
+_T = TypeVar("_T")
+
+
+def parse(section: Mapping[str, Any] | None, environ: Mapping[str, str]) -> Settings:
+    """The settings of a `groupcache` section (None: there is none) in an environment (`os.environ`).
+
+    A key without a value (`size:` in YAML) has its default. Raises `ConfigurationError`.
+    """
+    values = _known("groupcache", section, list(_PARSERS))
+    if secret := environ.get(SECRET_VARIABLE):
+        values["secret"] = secret
+    settings = Settings(
+        **{key: _PARSERS[key](value) for key, value in values.items()},
+        explicit="listen" in values or "peers" in values,
+    )
+    _check_roles(settings, values)
+    _check_authentication(settings, values)
+    if settings.listen is None and settings.peers is not None:
+        # Nobody could have listed an address that is chosen at the start.
+        settings = replace(settings, listen=NOWHERE)
+    return settings
+
+
+def _error(key: str, value: object, problem: str) -> ConfigurationError:
+    shown = repr(value)
+    if len(shown) > 120:
+        shown = f"{shown[:119]}…"
+    return ConfigurationError(f"groupcache.{key}: {shown} {problem}")
+
+
+def _known(name: str, section: object, keys: list[str]) -> dict[str, Any]:
+    """The keys of a section that have a value. Values are not shown: one of them may be the secret."""
+    if section is None:
+        return {}
+    if not isinstance(section, Mapping):
+        kind = type(section).__name__
+        raise ConfigurationError(f"{name}: a {kind} is not a section: give a mapping of {', '.join(keys)}")
+    for key in section:
+        if key not in keys:
+            close = difflib.get_close_matches(str(key), keys, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise ConfigurationError(f"{name}: {key!r} is not a known key{hint}: known are {', '.join(keys)}")
+    return {key: value for key, value in section.items() if value is not None}
+
+
+def _spelled(key: str, value: object, parse: Callable[[str], _T]) -> _T:
+    if not isinstance(value, str):
+        raise _error(key, value, "is not an address: give a string")
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise _error(key, value, str(error)) from None
+
+
+def _is_none(value: object) -> bool:
+    return isinstance(value, str) and value.strip().lower() in _NONE
+
+
+def _listen(value: object) -> Listen:
+    return NOWHERE if _is_none(value) else _spelled("listen", value, Listen.parse)
+
+
+def _advertise(value: object) -> Advertised | None:
+    return None if _is_none(value) else _spelled("advertise", value, Advertised.parse)
+
+
+def _peers(value: object) -> tuple[Address | Name, ...] | None:
+    if _is_none(value):
+        return ()
+    if isinstance(value, str) and value.strip().lower() == "database":
+        return None
+    if isinstance(value, str):
+        value = [peer for peer in value.split(",") if peer.strip()]
+    if not isinstance(value, (list, tuple)):
+        raise _error("peers", value, "is not a list: give database, or addresses as a list or with commas between them")
+    return tuple(dict.fromkeys(_spelled("peers", peer, _peer) for peer in value))
+
+
+def _peer(text: str) -> Address | Name:
+    return Name.parse(text) if text.strip().startswith("dns:") else Address.parse(text)
+
+
+def _secret(value: object) -> Secret:
+    # A secret read from a file often ends with a newline, and not on every host.
+    secret = value.strip() if isinstance(value, str) else ""
+    if len(secret) < MIN_SECRET_LENGTH:
+        problem = "is too short" if isinstance(value, str) else "is not a string"
+        allowed = f"give a random one of at least {MIN_SECRET_LENGTH} characters"
+        raise ConfigurationError(f"groupcache.secret: *** {problem}: {allowed} (openssl rand -hex 32)")
+    try:
+        secret.encode()
+    except UnicodeEncodeError:
+        # `from None`: the error at hand shows the secret.
+        raise ConfigurationError("groupcache.secret: *** is not UTF-8: give letters and digits") from None
+    return Secret(secret)
+
+
+def _tls(value: object) -> Tls:
+    names = [field.name for field in fields(Tls)]
+    paths = _known("groupcache.tls", value, names)
+    for name in names:
+        path = paths.get(name)
+        if not isinstance(path, str) or not path.strip():
+            raise _error(f"tls.{name}", path, "is not a path: give the path of a PEM file")
+    return Tls(**paths)
+
+
+def _size(value: object) -> int:
+    size = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        unit = _UNITS.get(match[2].upper())
+        size = None if unit is None else int(Decimal(match[1]) * unit)
+    if size is None:
+        raise _error("size", value, "is not a size: give bytes or a number with KB, MB, GB, KiB, MiB or GiB")
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise _error("size", value, "is out of range: give 1MB to 1024GiB")
+    return size
+
+
+def _ttl(value: object) -> float:
+    try:
+        ttl = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1.0
+    except (ValueError, OverflowError):
+        ttl = -1.0
+    if not 0 <= ttl <= MAX_TTL:
+        raise _error("ttl", value, f"is not a time: give seconds from 0 (no limit) to {MAX_TTL} (a year)")
+    return ttl
+
+
+def _push(value: object) -> bool:
+    # `str` makes one case of the booleans, the numbers 0 and 1, and the strings of the environment.
+    text = str(value).strip().lower()
+    if text not in _TRUE + _FALSE:
+        raise _error("push", value, "is not a boolean: give true or false")
+    return text in _TRUE
+
+
+_PARSERS: Final[dict[str, Callable[[object], Any]]] = {
+    "listen": _listen,
+    "advertise": _advertise,
+    "peers": _peers,
+    "secret": _secret,
+    "tls": _tls,
+    "size": _size,
+    "ttl": _ttl,
+    "push": _push,
+}
+
+
+def _check_roles(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Refuse keys that contradict each other."""
+    listens = settings.listen is not None and bool(settings.listen.addresses)
+    if listens and settings.alone:
+        problem = "is given beside empty peers: give peers: database to be a peer, or no listen to be the only process"
+        raise _error("listen", values["listen"], problem)
+    if settings.advertise is None:
+        return
+    if settings.listen is None or not settings.listen.ports:
+        problem = "is what peers dial in place of listen: give a listen address of host:port too, or no advertise"
+        raise _error("advertise", values["advertise"], problem)
+    if settings.advertise.port is not None and len(settings.listen.ports) > 1:
+        raise _error("advertise", values["advertise"], "has a port, and listen a range of them: give the host alone")
+
+
+def _check_authentication(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Who can connect is trusted like the database, so strangers must not be able to (design.md, Peers)."""
+    if settings.secret and settings.tls:
+        raise ConfigurationError("groupcache.tls: given beside a secret: give tls or secret, not both")
+    if settings.secret or settings.tls:
+        return
+    used: list[tuple[str, object, bool]] = []
+    if settings.listen:
+        used += [("listen", values["listen"], address.local) for address in settings.listen.addresses]
+    if settings.advertise:
+        used.append(("advertise", values["advertise"], settings.advertise.host.local))
+    used += [("peers", str(peer), peer.local) for peer in settings.peers or ()]
+    for key, value, local in used:
+        if not local:
+            raise _error(
+                key,
+                value,
+                "can be reached from other hosts: give a secret or tls as well,"
+                " or an address of 127.0.0.0/8, [::1], localhost or unix:/path",
+            )

@@ -1,0 +1,47 @@
+"""The program in `checker/`, which tells whether a history is linearizable: compiled, and asked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.cluster import ROOT
+
+SOURCE = Path(__file__).resolve().parent / "checker"
+TIMEOUT = 600.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What it says of a history; `text` tells the violations, if there are any."""
+
+    linearizable: bool
+    text: str
+
+
+def compiled(folder: Path) -> Path:
+    """The program, compiled into a folder. Raises `RuntimeError` with Go's output where that fails."""
+    # Where `make install` had to fetch Go it lies in the environment.
+    environ = {**os.environ, "PATH": f"{ROOT}/.venv/go/bin:{os.environ['PATH']}", "GOTOOLCHAIN": "local"}
+    program = folder / "checker"
+    done = subprocess.run(
+        ["go", "build", "-buildvcs=false", "-o", str(program), "."],
+        cwd=SOURCE,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"the checker cannot be compiled:\n{done.stdout}")
+    return program
+
+
+def check(program: Path, history: Path) -> Verdict:
+    """The verdict about a history. Raises `RuntimeError` where there is none: the run was set up badly."""
+    done = subprocess.run([str(program), str(history)], capture_output=True, text=True, timeout=TIMEOUT)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"the checker has no verdict:\n{done.stdout}{done.stderr}")
+    return Verdict(done.returncode == 0, done.stdout)

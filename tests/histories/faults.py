@@ -1,0 +1,173 @@
+"""What goes wrong with a site: each fault begins, lasts, and is repaired. All methods block."""
+
+from __future__ import annotations
+
+import signal
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from demo.client import NodeError
+from tests.histories.network import DATABASE
+from tests.histories.site import Site, SiteNode
+
+#: Seconds until a repair counts as failed.
+REPAIR_TIMEOUT = 120.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault that lasts for `seconds`. Nodes are told by their numbers, which begin with 1."""
+
+    seconds: float
+    #: What it is made of: two of the same are not made at once.
+    needs: ClassVar[str]
+
+    @abstractmethod
+    def begin(self, site: Site) -> None:
+        """Make it."""
+
+    @abstractmethod
+    def end(self, site: Site) -> None:
+        """Repair it."""
+
+    @property
+    def away(self) -> frozenset[int]:
+        """Nodes that nobody can connect to meanwhile, and whose answers may break off."""
+        return frozenset()
+
+    @property
+    def without_database(self) -> frozenset[int] | None:
+        """Nodes that the database does not answer meanwhile, so that what they answer may be errors; None: all."""
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class _NodeFault(Fault):
+    node: int
+    needs: ClassVar[str] = "a process"
+
+    def _node(self, site: Site) -> SiteNode:
+        return site.nodes[self.node - 1]
+
+
+class Stopped(_NodeFault):
+    """A process is stopped where it is (SIGSTOP), and goes on later."""
+
+    def __str__(self) -> str:
+        return f"node{self.node} stopped for {self.seconds:.2f} s"
+
+    def begin(self, site: Site) -> None:
+        self._node(site).pause()
+
+    def end(self, site: Site) -> None:
+        self._node(site).resume()
+
+
+class Killed(_NodeFault):
+    """A process is killed (SIGKILL), and started again later."""
+
+    def __str__(self) -> str:
+        return f"node{self.node} killed, started after {self.seconds:.1f} s"
+
+    @property
+    def away(self) -> frozenset[int]:
+        return frozenset((self.node,))
+
+    def begin(self, site: Site) -> None:
+        self._node(site).kill()
+
+    def end(self, site: Site) -> None:
+        site.start_until_ready(self._node(site), REPAIR_TIMEOUT)
+
+
+class Restarted(Killed):
+    """A process is told to end (SIGTERM), and started again."""
+
+    def __str__(self) -> str:
+        return f"node{self.node} restarted in order"
+
+    def begin(self, site: Site) -> None:
+        node = self._node(site)
+        status = node.stop(signal.SIGTERM, REPAIR_TIMEOUT)
+        if status not in (0, -signal.SIGTERM):
+            raise NodeError(f"{node.name} ended with status {status}:\n{node.log()}")
+
+
+class PoolLeftClosed(Killed):
+    """Guillotina closed its pool of connections while PostgreSQL was away, and leaves it so: started again.
+
+    A write that meets a database which shuts down makes `PGConnectionManager.restart` close the pool; where it
+    cannot make a new one then, nothing ever does, whatever the cache: only an operator helps such a process.
+    """
+
+    def __str__(self) -> str:
+        return f"node{self.node} has a pool that Guillotina closed for good: started again"
+
+    @property
+    def without_database(self) -> frozenset[int]:
+        return self.away
+
+
+@dataclass(frozen=True)
+class Cut(Fault):
+    """Whatever is sent on some ways, each from one node to another, is lost."""
+
+    ways: tuple[tuple[int, int], ...]
+    how: str
+    needs: ClassVar[str] = "the network"
+
+    def __str__(self) -> str:
+        return f"{self.how} for {self.seconds:.1f} s"
+
+    def begin(self, site: Site) -> None:
+        for way in self.ways:
+            site.network.cut(*way)
+
+    def end(self, site: Site) -> None:
+        for way in self.ways:
+            site.network.heal(*way)
+
+
+class CutFromDatabase(Cut):
+    """One node and the database do not reach each other."""
+
+    needs: ClassVar[str] = "the database"
+
+    @property
+    def without_database(self) -> frozenset[int]:
+        return frozenset(way[0] for way in self.ways) - {DATABASE}
+
+
+@dataclass(frozen=True)
+class DatabaseRestarted(Fault):
+    """PostgreSQL is shut down, and started again later; `immediate` is a crash."""
+
+    mode: Literal["fast", "immediate"]
+    needs: ClassVar[str] = "the database"
+
+    def __str__(self) -> str:
+        return f"PostgreSQL shut down ({self.mode}), started after {self.seconds:.1f} s"
+
+    @property
+    def without_database(self) -> None:
+        return None
+
+    def begin(self, site: Site) -> None:
+        assert site.network.restartable is not None
+        site.network.restartable.stop(self.mode)
+
+    def end(self, site: Site) -> None:
+        assert site.network.restartable is not None
+        with site.network.database_entered():
+            site.network.restartable.start()
+
+
+def both_ways(one: int, other: int) -> tuple[tuple[int, int], ...]:
+    """The two ways between two hosts."""
+    return (one, other), (other, one)
+
+
+def between(some: list[int], others: list[int]) -> tuple[tuple[int, int], ...]:
+    """All ways between hosts of two sides."""
+    return tuple(way for one in some for other in others for way in both_ways(one, other))

@@ -1,0 +1,114 @@
+"""Readers and writers of a site, whose every operation goes into a history."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+
+from tests.histories.client import Answer, Client
+from tests.histories.history import History, Operation, Outcome
+from tests.histories.site import FOLDER, SiteNode, initial
+
+READERS, WRITERS = 2, 1
+#: Mean seconds between two operations of one client: there are few processors for many processes.
+READ_PAUSE, WRITE_PAUSE, ERROR_PAUSE = 0.01, 0.1, 0.2
+#: The share of reads that read all items at once.
+LISTINGS = 0.05
+
+
+class Load:
+    """Some readers and writers at each node, until `stop`. Every client is bound to a node.
+
+    A client waits for its node as long as that is stopped; bound clients leave the others' load as it was.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[SiteNode],
+        keys: Sequence[str],
+        history: History,
+        seed: int,
+        readers: int = READERS,
+        writers: int = WRITERS,
+    ) -> None:
+        self._nodes, self._keys, self._history, self._seed = nodes, list(keys), history, seed
+        self._readers, self._writers = readers, writers
+        self._stopped = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._clients = AsyncExitStack()
+
+    async def __aenter__(self) -> Load:
+        number = 0
+        for node in self._nodes:
+            client = await self._clients.enter_async_context(Client(node))
+            for work in [self._read] * self._readers + [self._write] * self._writers:
+                number += 1
+                self._tasks.append(asyncio.create_task(work(node, client, number)))
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._clients.aclose()
+
+    async def stop(self) -> None:
+        """Begin no more, and wait for what is under way. Raises what a client has raised."""
+        self._stopped.set()
+        await asyncio.gather(*self._tasks)
+
+    async def _read(self, node: SiteNode, client: Client, number: int) -> None:
+        choice = random.Random(f"{self._seed}/{number}")
+        while not self._stopped.is_set():
+            if choice.random() < LISTINGS:
+                operations = await read_all(node, client, number, self._keys)
+            else:
+                operations = [await read(node, client, number, choice.choice(self._keys))]
+            await self._note(operations, READ_PAUSE, choice)
+
+    async def _write(self, node: SiteNode, client: Client, number: int) -> None:
+        choice, count = random.Random(f"{self._seed}/{number}"), 0
+        while not self._stopped.is_set():
+            count += 1
+            # Nobody writes a value twice, so that it tells which write it is of.
+            key, value = choice.choice(self._keys), f"{number}.{count}"
+            answer = await client.request("PATCH", f"{FOLDER}/{key}", {"title": value})
+            await self._note([_operation("write", key, value, node, number, answer)], WRITE_PAUSE, choice)
+
+    async def _note(self, operations: Iterable[Operation], pause: float, choice: random.Random) -> None:
+        for operation in operations:
+            self._history.add(operation)
+            if operation.error:
+                pause = ERROR_PAUSE
+        await asyncio.sleep(choice.uniform(0, 2 * pause))
+
+
+async def read(node: SiteNode, client: Client, number: int, key: str) -> Operation:
+    """Read one item. That it is not there is a value too, None, and no error."""
+    answer = await client.request("GET", f"{FOLDER}/{key}")
+    if answer.status == 404:
+        answer = answer._replace(outcome=Outcome.OK, error="")
+    value = answer.content["title"] if answer.status == 200 else None
+    return _operation("read", key, value, node, number, answer)
+
+
+async def read_all(node: SiteNode, client: Client, number: int, keys: Sequence[str]) -> list[Operation]:
+    """Read all items in one listing: a read of each, at some instant of the listing."""
+    answer = await client.request("GET", f"{FOLDER}/@items?include=title&page_size={2 * len(keys)}")
+    if answer.outcome is not Outcome.OK:
+        return [_operation("read", "", None, node, number, answer)]
+    titles = {item["@name"]: item["title"] for item in answer.content["items"]}
+    return [_operation("read", key, titles.get(key), node, number, answer) for key in keys]
+
+
+def _operation(kind: str, key: str, value: str | None, node: SiteNode, number: int, answer: Answer) -> Operation:
+    return Operation(kind, key, value, node.name, number, answer.begin, answer.end, answer.outcome, answer.error)
+
+
+def note_initial(history: History, keys: Iterable[str]) -> None:
+    """Note that the items were made, before anything else."""
+    for key in keys:
+        begin = history.begin
+        history.add(Operation("write", key, initial(key), "the setup", 0, begin - 1, begin, Outcome.OK))

@@ -1,0 +1,166 @@
+"""Hosts in network namespaces of this process' own, on one bridge, between which packets can be lost.
+
+A namespace gets no name on the machine: it lives as long as this process holds it open or a process runs in it.
+So nothing remains, however the owner ends. Needed are root, Linux and `ip` of iproute2.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from tests.histories.network import DATABASE, Host, Network, NetworkError
+from tests.histories.server import NetworkPostgres
+
+_CLONE_NEWNET = 0x40000000
+_OWN = "/proc/thread-self/ns/net"
+#: Nobody on the bridge has this hardware address.
+_NOWHERE = "02:00:00:00:ff:ff"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Namespace:
+    """A network namespace. Processes that are started and sockets that are made while it is entered are in it."""
+
+    def __init__(self) -> None:
+        # In a thread of its own, which ends at once: no other thread must leave its namespace.
+        self._file = -1
+        self._error = 0
+        thread = threading.Thread(target=self._make)
+        thread.start()
+        thread.join()
+        if self._error:
+            raise NetworkError(f"a network namespace cannot be made: {os.strerror(self._error)}")
+
+    def _make(self) -> None:
+        if _libc.unshare(_CLONE_NEWNET):
+            self._error = ctypes.get_errno()
+        else:
+            self._file = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+
+    @property
+    def path(self) -> str:
+        """A name of the namespace for `ip`."""
+        return f"/proc/{os.getpid()}/fd/{self._file}"
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread is in the namespace; no other is. Nothing may be awaited meanwhile."""
+        before = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _set(self._file)
+            try:
+                yield
+            finally:
+                _set(before)
+        finally:
+            os.close(before)
+
+    def ip(self, *arguments: str) -> None:
+        """Run `ip` in the namespace. Raises `NetworkError` with its output where it fails."""
+        with self.entered():
+            done = subprocess.run(["ip", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            raise NetworkError(f"ip {' '.join(arguments)}: {done.stdout.strip()}")
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._file)
+
+
+def _set(file: int) -> None:
+    if _libc.setns(file, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+class _NamespaceHost(Host):
+    def __init__(self, number: int, namespace: Namespace, postgres: NetworkPostgres, bridge: str) -> None:
+        self.number = number
+        self.namespace = namespace
+        self._postgres, self._bridge = postgres, bridge
+
+    @property
+    def groupcache(self) -> dict[str, str]:
+        return {"listen": f"{_address(self.number)}:9000"}
+
+    def dsn(self, database: str) -> str:
+        return self._postgres.dsn(database, self._bridge)
+
+    def entered(self) -> AbstractContextManager[None]:
+        return self.namespace.entered()
+
+
+class NamespaceNetwork(Network):
+    """Every node on a host of its own, PostgreSQL on the bridge."""
+
+    left_out = ""
+
+    def __init__(self, size: int) -> None:
+        """Raises `NetworkError` where the right, or a program, is missing."""
+        if shutil.which("ip") is None:
+            raise NetworkError("there is no `ip` (Debian: apt-get install iproute2)")
+        self._hub = Namespace()
+        self._hub.ip("link", "set", "lo", "up")
+        self._hub.ip("link", "add", "hub", "type", "bridge")
+        self._hub.ip("link", "set", "hub", "address", _hardware(DATABASE), "up")
+        self._hub.ip("address", "add", f"{_address(DATABASE)}/24", "dev", "hub")
+        self._namespaces = {DATABASE: self._hub}
+        for number in range(1, size + 1):
+            self._namespaces[number] = self._connected(number)
+        for sender in self._namespaces:
+            for receiver in self._namespaces.keys() - {sender}:
+                self.heal(sender, receiver)
+        with self._hub.entered():
+            self.postgres = NetworkPostgres()
+        self.hosts = [
+            _NamespaceHost(number, namespace, self.postgres, _address(DATABASE))
+            for number, namespace in self._namespaces.items()
+            if number != DATABASE
+        ]
+
+    def _connected(self, number: int) -> Namespace:
+        host, port = Namespace(), f"port{number}"
+        self._hub.ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.path)
+        self._hub.ip("link", "set", port, "master", "hub", "up")
+        host.ip("link", "set", "lo", "up")
+        host.ip("link", "set", "eth0", "address", _hardware(number), "up")
+        host.ip("address", "add", f"{_address(number)}/24", "dev", "eth0")
+        return host
+
+    def cut(self, sender: int, receiver: int) -> None:
+        # Packets to a hardware address that nobody has are lost silently, as in a network that is cut. A route
+        # that says so, `blackhole`, is an error for who sends, which a cut network never gives.
+        self._neighbour(sender, receiver, _NOWHERE)
+
+    def heal(self, sender: int, receiver: int) -> None:
+        self._neighbour(sender, receiver, _hardware(receiver))
+
+    def _neighbour(self, sender: int, receiver: int, hardware: str) -> None:
+        device = "hub" if sender == DATABASE else "eth0"
+        self._namespaces[sender].ip(
+            *("neighbour", "replace", _address(receiver), "lladdr", hardware, "nud", "permanent", "dev", device)
+        )
+
+    def database_entered(self) -> AbstractContextManager[None]:
+        return self._hub.entered()
+
+    def close(self) -> None:
+        try:
+            self.postgres.close()
+        finally:
+            for namespace in self._namespaces.values():
+                namespace.close()
+
+
+def _address(number: int) -> str:
+    return f"10.99.0.{number + 1}"
+
+
+def _hardware(number: int) -> str:
+    return f"02:00:00:00:00:{number + 1:02x}"

@@ -1,0 +1,91 @@
+"""What the nodes of a history and their database are connected by, and how connections are cut.
+
+There are two: `namespaces`, where the right to make them is there, and `proxies`, where it is not.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from typing import Final
+
+from tests.postgres import PostgresServer
+from tests.postgres_embedded import EmbeddedPostgres
+
+#: The number of the database's host; the nodes' begin with 1.
+DATABASE: Final = 0
+#: Set to `proxies`, this environment variable forces the way without namespaces.
+VARIABLE: Final = "GROUPCACHE_TEST_NETWORK"
+
+
+class NetworkError(Exception):
+    """A network that cannot be made here; the message says why."""
+
+
+class Host(ABC):
+    """Where one node lives."""
+
+    number: int
+
+    @property
+    @abstractmethod
+    def groupcache(self) -> dict[str, str]:
+        """The addresses of the node, as its `groupcache` section has them."""
+
+    @abstractmethod
+    def dsn(self, database: str) -> str:
+        """The URL of a database as it is reached from here."""
+
+    @abstractmethod
+    def entered(self) -> AbstractContextManager[None]:
+        """Processes started, and sockets made, by this thread meanwhile are here; nothing may be awaited."""
+
+    def started(self, pid: int) -> None:
+        """The node runs, as the process `pid`."""
+
+
+class Network(ABC):
+    """Some hosts and a database server. Whoever makes it closes it."""
+
+    hosts: list[Host]
+    postgres: PostgresServer
+    #: Which faults it cannot make, and why, for people; empty: none.
+    left_out: str
+
+    @abstractmethod
+    def cut(self, sender: int, receiver: int) -> None:
+        """Lose whatever one host sends to the other from now on, silently."""
+
+    @abstractmethod
+    def heal(self, sender: int, receiver: int) -> None:
+        """Lose nothing more; what was not cut is no error."""
+
+    @abstractmethod
+    def database_entered(self) -> AbstractContextManager[None]:
+        """The database server is reached by its own URLs meanwhile."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End everything."""
+
+    @property
+    def restartable(self) -> EmbeddedPostgres | None:
+        """The database server, if it can be stopped and started."""
+        return self.postgres if isinstance(self.postgres, EmbeddedPostgres) else None
+
+
+def make_network(size: int) -> Network:
+    """A network of that many nodes, of the best kind that can be made here."""
+    from tests.histories.namespaces import NamespaceNetwork
+    from tests.histories.proxies import ProxyNetwork
+
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted not in ("", "proxies"):
+        raise ValueError(f"{VARIABLE}={wanted!r}: allowed is 'proxies', or nothing")
+    if wanted:
+        return ProxyNetwork(size, f"{VARIABLE}={wanted}")
+    try:
+        return NamespaceNetwork(size)
+    except NetworkError as error:
+        return ProxyNetwork(size, str(error))

@@ -1,0 +1,211 @@
+"""Decoded records: used again only while the version table and the lease say so, within their limit."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import time
+from typing import Any
+
+import pytest
+from guillotina.db.transaction import Transaction
+from guillotina.transactions import transaction
+
+from guillotina_groupcache.decoded import OVERHEAD, Decoded, DecodedRecords
+from guillotina_groupcache.native import DEADLINE, EPOCH, HEADER_WORDS, Found, Source
+from tests.unit.life_app import App, add, object_key, running, set_title, until
+from tests.unit.life_database import connected
+
+VERSION = 2**64 - 2
+NEVER = 2**63 - 1
+
+
+def made(limit: int = 10**6) -> tuple[DecodedRecords, memoryview]:
+    """Decoded records over a table of eight buckets."""
+    words = memoryview(bytearray(8 * (HEADER_WORDS + 8))).cast("Q")
+    words[EPOCH], words[DEADLINE], words[HEADER_WORDS] = VERSION - 10, 2**62, 10
+    return DecodedRecords(words, limit), words
+
+
+def found(size: int = 100, version: int = VERSION) -> Found:
+    return Found(Source.OWN, bytes(size), version, HEADER_WORDS, NEVER)
+
+
+def record(zoid: str) -> dict[str, Any]:
+    return {"zoid": zoid, "state": b"state"}
+
+
+def test_what_is_kept_is_shared_and_cannot_be_changed() -> None:
+    decoded, _ = made()
+    home = decoded.of("db")
+    value = decoded.keep((home, "o"), record("o"), found())
+    assert home["o"].value is value and value == record("o") and isinstance(value, dict)
+    for change in (
+        lambda: value.__setitem__("a", 1),
+        lambda: value.__delitem__("zoid"),
+        lambda: value.update(a=1),
+        lambda: value.pop("zoid"),
+        lambda: value.popitem(),
+        lambda: value.setdefault("a", 1),
+        lambda: value.clear(),
+        lambda: value.__ior__({"a": 1}),
+    ):
+        with pytest.raises(TypeError, match="change a copy"):
+            change()
+    for made_of_it in (dict(value), copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+        assert type(made_of_it) is dict and made_of_it == record("o")
+
+
+@pytest.mark.parametrize("value", [["a", "b"], None])
+def test_what_is_everyones_own_is_not_kept(value: Any) -> None:
+    decoded, _ = made()
+    home = decoded.of("db")
+    assert decoded.keep((home, "o"), value, found()) is value
+    assert not home
+
+
+def test_what_was_renamed_meanwhile_is_not_kept() -> None:
+    decoded, words = made()
+    home = decoded.of("db")
+    words[HEADER_WORDS] += 2
+    decoded.keep((home, "o"), record("o"), found())
+    assert not home
+
+
+def test_versions_are_those_of_64_bits() -> None:
+    decoded, words = made()
+    home = decoded.of("db")
+    words[EPOCH], words[HEADER_WORDS] = VERSION, VERSION
+    decoded.keep((home, "o"), record("o"), found(version=(2 * VERSION) % 2**64))
+    assert home["o"].version == words[EPOCH] + words[HEADER_WORDS]
+
+
+def test_the_limit_holds_and_what_was_used_stays() -> None:
+    decoded, _ = made(limit=16 * (100 + OVERHEAD))
+    home = decoded.of("db")
+    for i in range(1000):
+        decoded.keep((home, f"o{i}"), record(f"o{i}"), found())
+        home["o0"].used = True
+        assert decoded.statistics["bytes"] <= 16 * (100 + OVERHEAD)
+    assert "o0" in home and "o1" not in home and len(home) == decoded.statistics["items"] == 16
+
+
+def test_a_new_version_takes_the_place_of_the_old_one() -> None:
+    decoded, _ = made()
+    home = decoded.of("db")
+    for size in (100, 5000, 10):
+        decoded.keep((home, "o"), record("o"), found(size))
+        assert decoded.statistics == {"hits": 0, "items": 1, "bytes": size + OVERHEAD}
+
+
+def test_what_would_put_out_too_much_is_not_kept() -> None:
+    decoded, _ = made()
+    home = decoded.of("db")
+    decoded.keep((home, "o"), record("o"), found(10**6 // 8))
+    assert not home
+
+
+def test_nothing_is_kept_or_found_after_clear() -> None:
+    decoded, _ = made()
+    home = decoded.of("db")
+    decoded.keep((home, "o"), record("o"), found())
+    decoded.clear()
+    assert not home
+    decoded.keep((home, "o"), record("o"), found())
+    assert not home
+
+
+def test_nothing_is_left_in_a_forked_child() -> None:
+    decoded, _ = made()
+    home = decoded.of("db")
+    decoded.keep((home, "o"), record("o"), found())
+    child = os.fork()
+    if not child:
+        os._exit(len(home))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert home
+
+
+async def reading(app: App, oid: str) -> tuple[Any, Transaction]:
+    """A transaction that has read an object until it is decoded, and what it read last."""
+    txn = Transaction(app.database.get_transaction_manager(), read_only=True)
+    for _ in range(3):
+        row = await txn._get(oid)
+    assert entry(app, oid).value is row
+    return row, txn
+
+
+def entry(app: App, oid: str) -> Decoded:
+    return app.utility.decoded.of("db")[oid]
+
+
+async def test_a_hot_read_calls_no_library(database: str) -> None:
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        row, txn = await reading(app, oid)
+        asked = app.utility._node.stats()["gets"]  # type: ignore[union-attr]
+        assert await txn._get(oid) is row
+        assert app.utility._node.stats()["gets"] == asked  # type: ignore[union-attr]
+        await txn._cache.close()
+        assert app.utility.local_stats()["hits"]["decoded"] == app.utility.local_stats()["gets"] - asked > 0
+
+
+async def test_a_write_is_seen_at_once(database: str) -> None:
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        row, txn = await reading(app, oid)
+        await set_title(app, oid, "new")
+        assert (await txn._get(oid))["tid"] > row["tid"]
+
+
+async def test_what_is_in_doubt_is_read_from_the_database(database: str) -> None:
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        row, txn = await reading(app, oid)
+        event = await app.utility.announce("db", [object_key(oid)])
+        again = await txn._get(oid)
+        assert dict(again) == row and again is not row
+        app.utility.settle(event)
+        everything = await app.utility.announce("", (), everything=True)
+        assert await txn._get(oid) is not row
+        app.utility.settle(everything)
+
+
+async def test_who_is_not_in_standing_uses_nothing_decoded(database: str) -> None:
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        row, txn = await reading(app, oid)
+        async with connected(database) as connection, connection.transaction():
+            await connection.execute("LOCK TABLE groupcache_members IN ACCESS EXCLUSIVE MODE")
+            await until(lambda: not app.utility.local_stats()["in_standing"], "the lease to run out")
+            assert await txn._get(oid) is not row
+
+
+async def test_a_value_expires(database: str) -> None:
+    async with running(database, {"ttl": 3600}) as app:
+        oid = await add(app, "c", "Container")
+        row, txn = await reading(app, oid)
+        left = entry(app, oid).expires - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        assert 0 < left <= 3600 * 10**9
+        entry(app, oid).expires -= left + 1
+        assert await txn._get(oid) is not row
+
+
+async def test_a_transaction_that_has_written_uses_nothing_decoded(database: str) -> None:
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        await reading(app, oid)
+        async with transaction(db=app.database, abort_when_done=True) as txn:
+            await txn.storage.start_transaction(txn)
+            await txn._db_conn.execute("UPDATE objects SET id = 'uncommitted' WHERE zoid = $1", oid)
+            assert (await txn._get(oid))["id"] == "uncommitted"
+
+
+async def test_nothing_decoded_outlives_the_end(database: str) -> None:
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        row, txn = await reading(app, oid)
+        await app.utility.finalize()
+        assert not app.utility.decoded.of("db")
+        assert dict(await txn._get(oid)) == row
