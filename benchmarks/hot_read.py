@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import statistics
 import time
 from functools import partial
 from typing import Any
@@ -87,12 +88,12 @@ async def digest(oids: list[str]) -> str:
 
 
 async def read(oids: list[str], passes: int) -> float:
-    """Nanoseconds of a read: each pass is a transaction of its own that reads every object once."""
-    taken = 0
+    """Nanoseconds of a read: each pass is a transaction of its own that reads every object once; of these the median."""
+    taken = []
     for _ in range(passes):
         async with agent.reading() as transaction:
-            taken += await _timed(transaction, oids)
-    return taken / (len(oids) * passes)
+            taken.append(await _timed(transaction, oids))
+    return statistics.median(taken) / len(oids)
 
 
 async def read_dict(oids: list[str], passes: int) -> float:
@@ -100,8 +101,7 @@ async def read_dict(oids: list[str], passes: int) -> float:
     async with agent.reading() as transaction:
         rows = {oid: await transaction._get(oid) for oid in oids}
         transaction._cache = _Dict(rows)
-        taken = sum([await _timed(transaction, oids) for _ in range(passes)])
-    return taken / (len(oids) * passes)
+        return statistics.median([await _timed(transaction, oids) for _ in range(passes)]) / len(oids)
 
 
 async def _timed(transaction: Any, oids: list[str]) -> int:

@@ -85,10 +85,9 @@ def _record(name: str, result_type: str, value: Any, key_args: dict[str, Any]) -
 
 def register(stats: Stats) -> None:
     """Count for a utility that has begun; `stats` gives its statistics, empty when it has ended."""
-    if not _collector.readers:
+    if not _collector.readers and REGISTRY is not None:
         transaction.record_cache_metric = _record
-        if REGISTRY is not None:
-            REGISTRY.register(_collector)
+        REGISTRY.register(_collector)
     _collector.readers.append(stats)
 
 
@@ -97,7 +96,6 @@ def unregister(stats: Stats) -> None:
     if stats not in _collector.readers:
         return
     _collector.readers.remove(stats)
-    if not _collector.readers:
+    if not _collector.readers and REGISTRY is not None:
         transaction.record_cache_metric = _guillotinas_record
-        if REGISTRY is not None:
-            REGISTRY.unregister(_collector)
+        REGISTRY.unregister(_collector)

@@ -39,15 +39,11 @@ _MISSES: Final = frozenset((Source.NOWHERE, Source.BYPASS, Source.DATABASE))
 class GroupcacheStrategy(BaseCache):
     """Guillotina's `ITransactionCache` over the utility of this process."""
 
-    # Guillotina's are properties that count for the transaction manager as well: too slow for a hot read.
-    _hits = 0
-    _misses = 0
-    _stored = 0
-
     def __init__(self, transaction: Any) -> None:
         super().__init__(transaction)  # type: ignore[no-untyped-call]
         self._manager = transaction._manager
-        self._library_hits = 0  # those of `_hits` that the library counts
+        self._total_hits = 0
+        self._again_hits = 0  # hot reads that are counted nowhere else yet
         self._database: str = getattr(transaction.manager, "db_id", "root")
         utility = query_utility(IGroupcacheUtility)
         self._utility: GroupcacheUtility | None = (
@@ -113,25 +109,37 @@ class GroupcacheStrategy(BaseCache):
         if not deadline > clock_gettime_ns(CLOCK_BOOTTIME) < entry.expires:
             return None
         entry.used = True
-        self._hits += 1
-        self._manager._cache_hits += 1
+        self._again_hits += 1
         self.seen[entry.zoid] = entry.value
         return entry.value
 
     def _count(self, source: Source) -> None:
         if source in _MISSES:
             self._misses += 1
-            self._manager._cache_misses += 1
         else:
             self._hits += 1
-            self._library_hits += 1
-            self._manager._cache_hits += 1
         if source is Source.DATABASE:
-            self._store()
+            self._stored += 1
 
-    def _store(self) -> None:
-        self._stored += 1
-        self._manager._cache_stored += 1
+    @property
+    def _hits(self) -> int:
+        """Hits of this transaction, as Guillotina shows them."""
+        self._count_again()
+        return self._total_hits
+
+    @_hits.setter
+    def _hits(self, value: int) -> None:
+        self._count_again()
+        self._total_hits = value
+        self._manager._cache_hits += 1
+
+    def _count_again(self) -> None:
+        """Count the hot reads: to do so at each of them, here, for the manager and for the process, is too slow."""
+        hits, self._again_hits = self._again_hits, 0
+        if self._utility is not None and hits:
+            self._total_hits += hits
+            self._manager._cache_hits += hits
+            self._utility.decoded.hits += hits
 
     def _saw(self, value: Any) -> Any:
         if value is not None and not isinstance(value, (str, int, list)):
@@ -246,7 +254,7 @@ class GroupcacheStrategy(BaseCache):
             try:
                 if id(record) not in encoded:
                     encoded[id(record)] = records.encode(record)
-                    self._store()
+                    self._stored += 1
             except RecordError as error:
                 logger.warning("groupcache: not pushed: %s", error)
                 continue
@@ -276,8 +284,7 @@ class GroupcacheStrategy(BaseCache):
         self._pushes.clear()
         self._pushed_bytes = 0
         if self._utility is not None:
-            self._utility.decoded.hits += self._hits - self._library_hits
-            self._library_hits = self._hits
+            self._count_again()
         transaction = self._transaction
         wrote = transaction.added or transaction.modified or transaction.deleted
         if self._utility is not None and (named or everything) and not wrote:

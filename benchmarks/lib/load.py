@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -45,8 +46,8 @@ def generate(
     return Done(*json.loads(done.stdout))
 
 
-class _Connection(asyncio.Protocol):
-    """One request at a time."""
+class Connection(asyncio.Protocol):
+    """A connection to a node: one request at a time."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -75,18 +76,24 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request)
         return await self._answered
 
+    def body(self) -> bytes:
+        """The last answer's body, in one chunk, and without what differs between nodes: their addresses."""
+        _, _, body = self._data.partition(b"\r\n\r\n")
+        return re.sub(rb"//[^/]*/", b"//site/", body.split(b"\r\n")[1])
+
 
 def _requests(gets: list[str], patches: list[str], writes: float, seed: int) -> Iterator[tuple[bool, bytes]]:
     chance = random.Random(seed)
     while True:
         if chance.random() < writes:
             body = json.dumps({"title": f"An item, for the {chance.randrange(10**6)}th time"}).encode()
-            yield False, _head("PATCH", chance.choice(patches), len(body)) + body
+            yield False, request_of("PATCH", chance.choice(patches), len(body)) + body
         else:
-            yield True, _head("GET", chance.choice(gets), 0)
+            yield True, request_of("GET", chance.choice(gets))
 
 
-def _head(method: str, path: str, length: int) -> bytes:
+def request_of(method: str, path: str, length: int = 0) -> bytes:
+    """The head of a request whose body has so many bytes."""
     return (
         f"{method} {path} HTTP/1.1\r\nHost: site\r\nAuthorization: Basic {_AUTHORIZATION}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
@@ -99,7 +106,7 @@ async def _main(ports: list[int], connections: int, seconds: float, **mix: Any) 
     loop = asyncio.get_running_loop()
 
     async def client(port: int, seed: int) -> None:
-        _, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
+        _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
         for is_get, request in _requests(seed=seed, **mix):
             begin = time.perf_counter()
             if begin > end:

@@ -29,6 +29,12 @@ class RedisServer:
         with redis.Redis(port=self.port) as client:
             client.flushall()
 
+    def subscribers(self, channel: str) -> int:
+        """How many listen to a channel."""
+        with redis.Redis(port=self.port) as client:
+            ((_, count),) = client.pubsub_numsub(channel)
+            return int(count)
+
 
 @contextmanager
 def running_redis() -> Iterator[RedisServer]:

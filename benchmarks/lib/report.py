@@ -39,19 +39,19 @@ class Finding:
         if value >= self.target if self.at_least else value <= self.target:
             return "met"
         if not self.target:
-            return f"missed by {abs(value):.3g} {self.unit}"
+            return f"missed by {_short(abs(value))} {self.unit}"
         return f"missed by {abs(value / self.target - 1):.0%}"
 
     def cells(self) -> tuple[str, ...]:
         """The line as text."""
         low, high = self.measured.low, self.measured.high
-        around = "" if low == high else f" ({low:.3g} to {high:.3g})"
+        around = "" if low == high else f" ({_short(low)} to {_short(high)})"
         bound = "" if self.target is None else f"{'≥' if self.at_least else '≤'} {self.target:g} {self.unit}"
         return (
             self.question,
             _side(self.ours, self.sides_unit),
             _side(self.theirs, self.sides_unit),
-            f"{self.measured.median:.3g} {self.unit}{around}",
+            f"{_short(self.measured.median)} {self.unit}{around}",
             bound,
             self.verdict,
         )
@@ -92,4 +92,9 @@ def table(findings: Iterable[Finding]) -> str:
 
 
 def _side(value: float | None, unit: str) -> str:
-    return "" if value is None else f"{value:.3g} {unit}".strip()
+    return "" if value is None else f"{_short(value)} {unit}".strip()
+
+
+def _short(value: float) -> str:
+    """Three digits that say something, and never an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

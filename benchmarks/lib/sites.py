@@ -15,7 +15,10 @@ from demo.client import NodeError
 from benchmarks.lib.redis_server import RedisServer
 
 SECRET: Final = "the secret of the benchmarks, which everybody may know"
+#: Connections of a node to the database, as in the demo's nodes.
+POOL_SIZE: Final = 8
 _WITHOUT_METRICS: Final = ROOT / "benchmarks" / "lib" / "without_metrics"
+_CHANNEL: Final = "guillotina"
 _AGENT: Final = "benchmarks.lib.agent"
 # As guillotina.contrib.pubsub has it; a section of the settings replaces it whole.
 _PUBSUB: Final = {
@@ -28,6 +31,7 @@ class Site:
     """Some nodes over one database, which has the container: a context manager, at whose end all have ended.
 
     `sections` are the nodes' `groupcache` sections, None for none. With `metrics` Guillotina counts for Prometheus.
+    Of the nodes the first `started` are started at once, or all.
     """
 
     def __init__(
@@ -37,7 +41,11 @@ class Site:
         overrides: Mapping[str, Any],
         metrics: bool = False,
         folder: Path | None = None,
+        redis: RedisServer | None = None,
+        started: int | None = None,
     ) -> None:
+        self._redis = redis
+        self._started = started
         self.folder = folder or _new_folder()
         self._path = ":".join(map(str, [ROOT] if metrics else [_WITHOUT_METRICS, ROOT]))
         self._dsn, self._overrides = dsn, overrides
@@ -59,7 +67,7 @@ class Site:
         try:
             # The first one alone: Guillotina makes its tables, and two that do so at once fail.
             self.start(self.nodes[:1])
-            self.start(self.nodes[1:])
+            self.start(self.nodes[1 : self._started])
         except BaseException:
             self.close()
             raise
@@ -74,15 +82,17 @@ class Site:
             node.start()
         for node in nodes:
             node.wait_ready(in_standing=False)
-        for node in self.nodes:
-            if node.is_running():
-                self._wait_whole(node)
+        running = [node for node in self.nodes if node.is_running()]
+        if "guillotina_groupcache" in self._overrides["applications"]:
+            for node in running:
+                self._wait_whole(node, len(running) - 1)
+        redis = self._redis
+        if redis is not None:
+            # contrib begins to listen up to half a second after it serves.
+            wait_for(lambda: redis.subscribers(_CHANNEL) == len(running), "contrib's nodes to listen to each other")
 
-    def _wait_whole(self, node: Node) -> None:
+    def _wait_whole(self, node: Node, others: int) -> None:
         """Wait until a node of this cache serves from it and is connected with every other one."""
-        if "guillotina_groupcache" not in self._overrides["applications"]:
-            return
-        others = sum(other.is_running() for other in self.nodes) - 1
 
         def whole() -> bool:
             stats = node.http.stats()
@@ -112,14 +122,21 @@ def _new_folder() -> Path:
 
 
 def groupcache(
-    dsn: str, size: int, unix: bool = False, clients: int = 0, metrics: bool = False, **section: Any
+    dsn: str,
+    count: int,
+    unix: bool = False,
+    clients: int = 0,
+    metrics: bool = False,
+    started: int | None = None,
+    pool_size: int = POOL_SIZE,
+    **section: Any,
 ) -> Site:
-    """This cache, as it is configured by default: over TCP with TLS by a secret, over unix sockets without.
+    """`count` nodes with this cache, as it is configured by default: TCP and TLS by a secret, or unix sockets without.
 
-    The last `clients` of the nodes own nothing. `section` is added to every node's.
+    The last `clients` of the nodes own nothing. `section` is added to every node's section.
     """
     folder = _new_folder()
-    owners = size - clients
+    owners = count - clients
     if unix:
         listens = [f"unix:{folder}/peer{number}" for number in range(owners)]
     else:
@@ -127,11 +144,15 @@ def groupcache(
         section = {"secret": SECRET, **section}
     sections: list[dict[str, Any] | None] = [{"listen": listen, "peers": listens, **section} for listen in listens]
     sections += [{"peers": listens, **section}] * clients
-    return Site(dsn, sections, {"applications": ["guillotina", "guillotina_groupcache", _AGENT]}, metrics, folder)
+    overrides = {
+        "applications": ["guillotina", "guillotina_groupcache", _AGENT],
+        "databases": {"db": {"storage": "postgresql", "dsn": dsn, "name": "db", "pool_size": pool_size}},
+    }
+    return Site(dsn, sections, overrides, metrics, folder, started=started)
 
 
 def contrib(
-    dsn: str, size: int, redis: RedisServer | None = None, unix: bool = False, metrics: bool = False, **cache: Any
+    dsn: str, count: int, redis: RedisServer | None = None, unix: bool = False, metrics: bool = False, **cache: Any
 ) -> Site:
     """guillotina.contrib.cache, in memory or with Redis and its publish and subscribe, which it tells writes by.
 
@@ -142,16 +163,16 @@ def contrib(
     if redis is not None:
         driver = "benchmarks.lib.redis_socket" if unix else "guillotina.contrib.redis"
         applications[1:1] = ["guillotina.contrib.redis", "guillotina.contrib.pubsub"]
-        overrides["cache"] |= {"driver": driver, "updates_channel": "guillotina"}
+        overrides["cache"] |= {"driver": driver, "updates_channel": _CHANNEL}
         overrides["redis"] = {"host": "127.0.0.1", "port": redis.port, "socket": str(redis.socket)}
         overrides["load_utilities"] = {"guillotina_pubsub": {**_PUBSUB, "settings": {"driver": driver}}}
-    return Site(dsn, [None] * size, overrides, metrics)
+    return Site(dsn, [None] * count, overrides, metrics, redis=redis)
 
 
-def uncached(dsn: str, size: int) -> Site:
+def uncached(dsn: str, count: int) -> Site:
     """No cache at all."""
     overrides = {"applications": ["guillotina", _AGENT], "cache": {"strategy": "dummy"}}
-    return Site(dsn, [None] * size, overrides)
+    return Site(dsn, [None] * count, overrides)
 
 
 def run(node: Node, function: Callable[..., Awaitable[Any]], **arguments: Any) -> Any:

@@ -32,7 +32,10 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """Requests to one node as root. Each has a connection of its own, made on the node's host."""
+    """Requests to one node as root. Each has a connection of its own, made on the node's host.
+
+    One that is used again may be closed by the server just then, which is nobody's fault.
+    """
 
     def __init__(self, node: SiteNode) -> None:
         self._node = node

@@ -24,17 +24,17 @@ def unexcused(operations: Iterable[Operation], windows: list[Window]) -> list[Op
 
 def _is_excused(operation: Operation, windows: list[Window]) -> bool:
     if operation.kind == "write" and operation.error.startswith("409 "):
-        # Two transactions have written one object: the database lets one through, and Guillotina has tried four
-        # times.
+        # Two transactions have written one object: the database lets one through, and Guillotina has tried four times.
         return True
+    return any(_excuses(window, operation) for window in windows)
+
+
+def _excuses(window: Window, operation: Operation) -> bool:
     number = int(operation.node.removeprefix("node"))
-    for window in windows:
-        fault = window.fault
-        if number in fault.away and operation.error.startswith(_NO_CONNECTION):
-            if window.meets(operation.begin, operation.end):
-                return True
-        # An answer that never comes is no error of the database: that is back.
-        elif fault.without_database is None or number in fault.without_database:
-            if window.meets(operation.begin, operation.end, AFTERMATH) and "TimeoutError" not in operation.error:
-                return True
-    return False
+    fault = window.fault
+    if number in fault.away and operation.error.startswith(_NO_CONNECTION):
+        return window.meets(operation.begin, operation.end)
+    if fault.without_database is not None and number not in fault.without_database:
+        return False
+    # An answer that does not come for so long is no error of the database, which is back before.
+    return "TimeoutError" not in operation.error and window.meets(operation.begin, operation.end, AFTERMATH)

@@ -11,8 +11,11 @@ from demo.client import NodeError
 from tests.histories.network import DATABASE
 from tests.histories.site import Site, SiteNode
 
-#: Seconds until a repair counts as failed.
-REPAIR_TIMEOUT = 120.0
+#: What faults change, in the order in which they take hold of it.
+PROCESSES, NETWORK, DATABASE_SERVER = CHANGED = ("processes", "the network", "the database")
+
+#: Seconds until an orderly end counts as failed.
+STOP_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Fault:
     """A fault that lasts for `seconds`. Nodes are told by their numbers, which begin with 1."""
 
     seconds: float
-    #: What it is made of: two of the same are not made at once.
-    needs: ClassVar[str]
+    #: What it changes: two that change the same are not made at once.
+    needs: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def begin(self, site: Site) -> None:
@@ -45,7 +48,7 @@ class Fault:
 @dataclass(frozen=True)
 class _NodeFault(Fault):
     node: int
-    needs: ClassVar[str] = "a process"
+    needs: ClassVar[tuple[str, ...]] = (PROCESSES,)
 
     def _node(self, site: Site) -> SiteNode:
         return site.nodes[self.node - 1]
@@ -78,7 +81,7 @@ class Killed(_NodeFault):
         self._node(site).kill()
 
     def end(self, site: Site) -> None:
-        site.start_until_ready(self._node(site), REPAIR_TIMEOUT)
+        site.start_until_ready(self._node(site))
 
 
 class Restarted(Killed):
@@ -89,7 +92,7 @@ class Restarted(Killed):
 
     def begin(self, site: Site) -> None:
         node = self._node(site)
-        status = node.stop(signal.SIGTERM, REPAIR_TIMEOUT)
+        status = node.stop(signal.SIGTERM, STOP_TIMEOUT)
         if status not in (0, -signal.SIGTERM):
             raise NodeError(f"{node.name} ended with status {status}:\n{node.log()}")
 
@@ -115,7 +118,7 @@ class Cut(Fault):
 
     ways: tuple[tuple[int, int], ...]
     how: str
-    needs: ClassVar[str] = "the network"
+    needs: ClassVar[tuple[str, ...]] = (NETWORK,)
 
     def __str__(self) -> str:
         return f"{self.how} for {self.seconds:.1f} s"
@@ -132,11 +135,21 @@ class Cut(Fault):
 class CutFromDatabase(Cut):
     """One node and the database do not reach each other."""
 
-    needs: ClassVar[str] = "the database"
+    needs: ClassVar[tuple[str, ...]] = (DATABASE_SERVER,)
 
     @property
     def without_database(self) -> frozenset[int]:
         return frozenset(way[0] for way in self.ways) - {DATABASE}
+
+
+class Isolated(CutFromDatabase):
+    """One node reaches neither the database nor any other node."""
+
+    needs: ClassVar[tuple[str, ...]] = (NETWORK, DATABASE_SERVER)
+
+    @property
+    def without_database(self) -> frozenset[int]:
+        return frozenset(way[0] for way in self.ways if way[1] == DATABASE)
 
 
 @dataclass(frozen=True)
@@ -144,7 +157,7 @@ class DatabaseRestarted(Fault):
     """PostgreSQL is shut down, and started again later; `immediate` is a crash."""
 
     mode: Literal["fast", "immediate"]
-    needs: ClassVar[str] = "the database"
+    needs: ClassVar[tuple[str, ...]] = (DATABASE_SERVER,)
 
     def __str__(self) -> str:
         return f"PostgreSQL shut down ({self.mode}), started after {self.seconds:.1f} s"
@@ -161,13 +174,3 @@ class DatabaseRestarted(Fault):
         assert site.network.restartable is not None
         with site.network.database_entered():
             site.network.restartable.start()
-
-
-def both_ways(one: int, other: int) -> tuple[tuple[int, int], ...]:
-    """The two ways between two hosts."""
-    return (one, other), (other, one)
-
-
-def between(some: list[int], others: list[int]) -> tuple[tuple[int, int], ...]:
-    """All ways between hosts of two sides."""
-    return tuple(way for one in some for other in others for way in both_ways(one, other))

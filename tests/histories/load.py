@@ -13,7 +13,7 @@ from tests.histories.site import FOLDER, SiteNode, initial
 
 READERS, WRITERS = 2, 1
 #: Mean seconds between two operations of one client: there are few processors for many processes.
-READ_PAUSE, WRITE_PAUSE, ERROR_PAUSE = 0.01, 0.1, 0.2
+READ_PAUSE, WRITE_PAUSE, ERROR_PAUSE = 0.03, 0.15, 0.2
 #: The share of reads that read all items at once.
 LISTINGS = 0.05
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 
 from tests.histories.network import DATABASE, Host, Network, NetworkError
 from tests.histories.server import NetworkPostgres
@@ -80,20 +80,22 @@ def _set(file: int) -> None:
 
 
 class _NamespaceHost(Host):
-    def __init__(self, number: int, namespace: Namespace, postgres: NetworkPostgres, bridge: str) -> None:
+    def __init__(self, number: int, namespace: Namespace, postgres: NetworkPostgres) -> None:
         self.number = number
-        self.namespace = namespace
-        self._postgres, self._bridge = postgres, bridge
+        self._namespace, self._postgres = namespace, postgres
 
     @property
     def groupcache(self) -> dict[str, str]:
         return {"listen": f"{_address(self.number)}:9000"}
 
     def dsn(self, database: str) -> str:
-        return self._postgres.dsn(database, self._bridge)
+        return self._postgres.dsn(database, _address(DATABASE))
 
     def entered(self) -> AbstractContextManager[None]:
-        return self.namespace.entered()
+        return self._namespace.entered()
+
+    def started(self, pid: int) -> None:
+        """It needs not be known here: what it sends comes from its namespace."""
 
 
 class NamespaceNetwork(Network):
@@ -105,7 +107,15 @@ class NamespaceNetwork(Network):
         """Raises `NetworkError` where the right, or a program, is missing."""
         if shutil.which("ip") is None:
             raise NetworkError("there is no `ip` (Debian: apt-get install iproute2)")
-        self._hub = Namespace()
+        self._ends = ExitStack()
+        try:
+            self._make(size)
+        except BaseException:
+            self._ends.close()
+            raise
+
+    def _make(self, size: int) -> None:
+        self._hub = self._ends.enter_context(closing(Namespace()))
         self._hub.ip("link", "set", "lo", "up")
         self._hub.ip("link", "add", "hub", "type", "bridge")
         self._hub.ip("link", "set", "hub", "address", _hardware(DATABASE), "up")
@@ -117,15 +127,17 @@ class NamespaceNetwork(Network):
             for receiver in self._namespaces.keys() - {sender}:
                 self.heal(sender, receiver)
         with self._hub.entered():
-            self.postgres = NetworkPostgres()
+            postgres = NetworkPostgres()
+        self._ends.callback(postgres.close)
+        self.postgres = postgres
         self.hosts = [
-            _NamespaceHost(number, namespace, self.postgres, _address(DATABASE))
+            _NamespaceHost(number, namespace, postgres)
             for number, namespace in self._namespaces.items()
             if number != DATABASE
         ]
 
     def _connected(self, number: int) -> Namespace:
-        host, port = Namespace(), f"port{number}"
+        host, port = self._ends.enter_context(closing(Namespace())), f"port{number}"
         self._hub.ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.path)
         self._hub.ip("link", "set", port, "master", "hub", "up")
         host.ip("link", "set", "lo", "up")
@@ -151,11 +163,7 @@ class NamespaceNetwork(Network):
         return self._hub.entered()
 
     def close(self) -> None:
-        try:
-            self.postgres.close()
-        finally:
-            for namespace in self._namespaces.values():
-                namespace.close()
+        self._ends.close()
 
 
 def _address(number: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -41,6 +42,7 @@ class Host(ABC):
     def entered(self) -> AbstractContextManager[None]:
         """Processes started, and sockets made, by this thread meanwhile are here; nothing may be awaited."""
 
+    @abstractmethod
     def started(self, pid: int) -> None:
         """The node runs, as the process `pid`."""
 
@@ -48,7 +50,7 @@ class Host(ABC):
 class Network(ABC):
     """Some hosts and a database server. Whoever makes it closes it."""
 
-    hosts: list[Host]
+    hosts: Sequence[Host]
     postgres: PostgresServer
     #: Which faults it cannot make, and why, for people; empty: none.
     left_out: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,19 @@ from typing import Any
 import psycopg2
 
 from demo.client import CONTAINER, HttpClient, NodeError, Response
-from demo.cluster import START_TIMEOUT, Node, wait_for
+from demo.cluster import Node, wait_for
 from tests.histories import keeper
 from tests.histories.network import Host, Network
 
 SECRET = "only-for-histories-in-tests"
 FOLDER = f"{CONTAINER}/items"
 DATABASE_NAME = "groupcache_histories"
+
+#: Seconds until a node must answer, and how often it may end until then.
+START_TIMEOUT = 120.0
+START_TRIES, START_PAUSE = 10, 0.5
+#: Seconds until a site must be whole. Nothing waits longer than it has to.
+WHOLE_TIMEOUT = 120.0
 
 
 class _HostClient(HttpClient):
@@ -71,12 +78,9 @@ class Site:
             with self.network.database_entered():
                 self.network.postgres.create_database(DATABASE_NAME)
             self.nodes = [SiteNode(host, DATABASE_NAME, self._folder) for host in self.network.hosts]
-            # The first one alone: Guillotina makes its tables, and two that do so at once fail.
-            for batch in self.nodes[:1], self.nodes[1:]:
-                for node in batch:
-                    self.start(node)
-                for node in batch:
-                    node.wait_ready()
+            # One after the other: Guillotina makes its tables, and two that do so at once fail.
+            for node in self.nodes:
+                self.start_until_ready(node)
             self._make_items()
             self.wait_whole()
         except BaseException:
@@ -106,30 +110,26 @@ class Site:
         assert node.process is not None and self._keeper.stdin is not None
         print(node.process.pid, file=self._keeper.stdin, flush=True)
 
-    def start_until_ready(self, node: SiteNode, timeout: float) -> None:
+    def start_until_ready(self, node: SiteNode) -> None:
         """Start a node, again when it ends meanwhile, as a supervisor does: its database may be away.
 
-        Raises `TimeoutError`.
+        Raises `NodeError`.
         """
-
-        def ready() -> bool:
-            if not node.is_running():
-                self.start(node)
+        for _ in range(START_TRIES):
+            self.start(node)
             try:
-                node.wait_ready(timeout, in_standing=False)
+                return node.wait_ready(START_TIMEOUT, in_standing=False)
             except NodeError:
                 if node.is_running():
                     raise
-                return False
-            return True
+                time.sleep(START_PAUSE)
+        raise NodeError(f"{node.name} was started {START_TRIES} times and ended each time:\n{node.log()}")
 
-        wait_for(ready, f"{node.name} to be ready", timeout)
-
-    def wait_whole(self, timeout: float = START_TIMEOUT) -> None:
+    def wait_whole(self, timeout: float = WHOLE_TIMEOUT) -> None:
         """Wait until all are in standing and know each other. Raises `TimeoutError`, which says what is missing."""
         self._wait(lambda stats: _apart(stats), timeout)
 
-    def wait_settled(self, timeout: float = START_TIMEOUT) -> None:
+    def wait_settled(self, timeout: float = WHOLE_TIMEOUT) -> None:
         """Wait until, besides, nothing is in doubt and all have the same versions, which takes that nobody writes."""
         self._wait(lambda stats: _apart(stats) or _unsettled(stats), timeout)
 

@@ -17,7 +17,7 @@ from tests.histories.site import SiteNode
 EVERY = 0.5
 #: Seconds for which a process must say nothing but that its pool is closed.
 PATIENCE = 3.0
-_FROM_CACHE = ("own", "hot", "peer")
+_LOADED = ("database", "shared")
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Share:
     def add(self, before: dict[str, Any], after: dict[str, Any]) -> None:
         """Count what happened between two statistics of one run of one process."""
         self.gets += after["gets"] - before["gets"]
-        self.hits += sum(after["hits"][source] - before["hits"][source] for source in _FROM_CACHE)
+        self.hits += sum(after["hits"][source] - before["hits"][source] for source in after["hits"].keys() - _LOADED)
         self.bypasses += after["bypasses"] - before["bypasses"]
 
     def __str__(self) -> str:

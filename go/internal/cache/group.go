@@ -25,6 +25,9 @@ const hotShare = 8
 type Peers interface {
 	// Get asks the process at an address. It answers with a result for each name, in order.
 	Get(ctx context.Context, address string, names []Name) ([]Result, error)
+	// Asker returns how to ask the process at an address for one name without waiting: done
+	// is called once, from any goroutine. It is nil when nobody can be asked there now.
+	Asker(address string) func(name Name, done func(Result))
 	// Put gives a value to the owner of its name, without waiting.
 	Put(address string, name Name, value []byte)
 }
@@ -48,6 +51,7 @@ type Group struct {
 	ttl     time.Duration
 	owner   *Owner
 	peers   Peers
+	soon    soon
 
 	instance *groupcache.Instance
 	group    groupcache.Group

@@ -15,6 +15,7 @@ type network struct {
 	peers map[string]func(names []Name) ([]Result, error)
 	asked map[string][]int // address: how many names each question had
 	puts  []string         // address, key, version and value
+	held  chan struct{}    // askers wait until it is closed
 }
 
 func (n *network) Get(_ context.Context, address string, names []Name) ([]Result, error) {
@@ -26,6 +27,30 @@ func (n *network) Get(_ context.Context, address string, names []Name) ([]Result
 		return nil, errors.New("nobody is there")
 	}
 	return answer(names)
+}
+
+// Asker asks when the test lets it.
+func (n *network) Asker(address string) func(Name, func(Result)) {
+	n.mu.Lock()
+	answer, held := n.peers[address], n.held
+	n.mu.Unlock()
+	if answer == nil {
+		return nil
+	}
+	return func(name Name, done func(Result)) {
+		ask := func() {
+			results, err := n.Get(context.Background(), address, []Name{name})
+			if err != nil {
+				results = []Result{{Err: err}}
+			}
+			done(results[0])
+		}
+		if held == nil {
+			ask()
+			return
+		}
+		go func() { <-held; ask() }()
+	}
 }
 
 func (n *network) Put(address string, name Name, value []byte) {

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,9 +11,6 @@ import (
 
 // maxStrangers bounds whom the log has told of; they are forgotten together then.
 const maxStrangers = 1 << 10
-
-// errClaimed is why another process that tells its peers to dial the own address is refused.
-var errClaimed = errors.New("it has the same address as this process")
 
 // admission decides which processes of the members table are let in: all, or those whose
 // addresses the configuration lists, also as names that stand for changing addresses.
@@ -120,7 +116,7 @@ func (a *admission) tell(address string) {
 // admit is asked for every connection, when the other side has said who it is.
 func (n *Node) admit(peer transport.Peer) error {
 	if peer.Address != "" && peer.Address == n.address && peer.Incarnation != uint64(n.incarnation) {
-		return fmt.Errorf("%w: %s", errClaimed, peer.Address)
+		return fmt.Errorf("it has the same address as this process, %s", peer.Address)
 	}
 	if !n.admission.admits(peer.Address) {
 		return fmt.Errorf("the process at %s is not in groupcache.peers", peer.Address)

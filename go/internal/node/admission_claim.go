@@ -27,7 +27,8 @@ func (n *Node) checkClaim() error {
 	if err == nil {
 		session.Close(nil)
 	}
-	if errors.Is(err, errClaimed) || err == nil && session.Peer().Incarnation != uint64(n.incarnation) {
+	// A process always lets itself in.
+	if errors.Is(err, transport.ErrNotAdmitted) || err == nil && session.Peer().Incarnation != uint64(n.incarnation) {
 		return fmt.Errorf("advertise %s: another process answers there: each process needs an address of its own", n.address)
 	}
 	if err != nil {

@@ -1,11 +1,14 @@
 package node
 
 import (
+	"errors"
 	"net"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"guillotina_groupcache/internal/transport"
 )
 
 func TestAnAdvertisedAddressIsWhatOthersDial(t *testing.T) {
@@ -77,6 +80,31 @@ func TestTwoProcessesThatClaimOneAddress(t *testing.T) {
 	a.write("k", "v", true)
 	if got := a.get("k"); got != "v" || !a.serves() {
 		t.Errorf("the first one was disturbed: got %q", got)
+	}
+}
+
+// It may come later, when the first one is back after a partition.
+func TestWhoClaimsTheAddressOfAProcessIsRefusedByIt(t *testing.T) {
+	noLeaks(t)
+	db := newDatabase()
+	p := cluster(t, db, tcpAddress(t))[0]
+	claimant := &stranger{}
+	var err error
+	claimant.Transport, err = transport.New(transport.Options{
+		Listen: []string{tcpAddress(t)}, Self: transport.Peer{Incarnation: 77, Address: p.address}, Handler: claimant})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(claimant.Close)
+	if _, err := claimant.Bind(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := claimant.Dial(t.Context(), p.address); !errors.Is(err, transport.ErrNotAdmitted) ||
+		!strings.Contains(err.Error(), "it has the same address as this process") {
+		t.Errorf("got %v", err)
+	}
+	if n := p.transport.Stats().Faults[transport.ReasonStranger]; n != 1 {
+		t.Errorf("%d faults", n)
 	}
 }
 

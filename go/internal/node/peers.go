@@ -56,6 +56,32 @@ func (n *Node) question(ctx context.Context, session *transport.Session, names [
 	return results, nil
 }
 
+// Asker asks an owner for one name in the goroutine that calls it.
+func (p *peers) Asker(address string) func(cache.Name, func(cache.Result)) {
+	n := (*Node)(p)
+	session := n.sessionTo(address)
+	if session == nil || n.breakers.open(address) {
+		return nil
+	}
+	return func(name cache.Name, done func(cache.Result)) {
+		session.Ask(peerTimeout, func(body []byte, err error) {
+			n.breakers.note(address, err)
+			if err != nil {
+				done(cache.Result{Err: err})
+				return
+			}
+			results, err := unpackResults(body)
+			if err != nil || len(results) != 1 {
+				err = errors.Join(errPacked, err)
+				session.Close(err)
+				done(cache.Result{Err: err})
+				return
+			}
+			done(results[0])
+		}, frameGet, packNames([]cache.Name{name}))
+	}
+}
+
 // Put gives a value to its owner. What cannot be sent now is not worth waiting for: the
 // owner loads it when it is asked.
 func (p *peers) Put(address string, name cache.Name, value []byte) {

@@ -82,6 +82,36 @@ func (n *Node) Read(request uint64, packed []byte) error {
 		}
 	}
 	n.counts.bypasses.Add(uint64(len(keys) - len(names)))
+	if len(keys) == 1 && len(names) == 1 && n.readSoon(request, names[0]) {
+		return nil
+	}
+	n.readMany(request, names, at, results)
+	return nil
+}
+
+// readSoon asks the owner of a name, without a goroutine, if it can be asked at once.
+func (n *Node) readSoon(request uint64, name cache.Name) bool {
+	if n.reads.Add(1) > maxReads {
+		n.reads.Add(-1)
+		return false
+	}
+	asked := n.group.GetSoon(name, func(r cache.Result) {
+		n.reads.Add(-1)
+		if r.Err != nil {
+			n.readMany(request, []cache.Name{name}, []int{0}, make([]cache.Result, 1))
+			return
+		}
+		n.counts.from(r.Source)
+		n.answerRead(request, []cache.Result{r})
+	})
+	if !asked {
+		n.reads.Add(-1)
+	}
+	return asked
+}
+
+// readMany gets names wherever they are; at are their places among the results.
+func (n *Node) readMany(request uint64, names []cache.Name, at []int, results []cache.Result) {
 	asked := len(names) > 0 && n.work(func(ctx context.Context) {
 		for j, r := range n.group.Get(ctx, names) {
 			n.counts.from(r.Source)
@@ -93,7 +123,6 @@ func (n *Node) Read(request uint64, packed []byte) error {
 		n.counts.bypasses.Add(uint64(len(names)))
 		n.answerRead(request, results)
 	}
-	return nil
 }
 
 // Warm gets keys, packed, into this process's memory for reads that follow one by one. It is

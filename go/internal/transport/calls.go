@@ -1,12 +1,16 @@
 package transport
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // calls holds the requests of this side that wait for an answer.
 type calls struct {
+	last atomic.Uint64
+
 	mu      sync.Mutex
-	last    uint64
-	waiting map[uint64]chan result
+	waiting map[uint64]func(result)
 	ended   error // why no more can be added, nil while they can
 }
 
@@ -15,48 +19,51 @@ type result struct {
 	err  error
 }
 
-func newCalls() *calls { return &calls{waiting: map[uint64]chan result{}} }
+func newCalls() *calls { return &calls{waiting: map[uint64]func(result){}} }
 
-// add returns a new request id and the channel that gets its one result.
-func (c *calls) add() (uint64, <-chan result, error) {
+// next returns a new request id.
+func (c *calls) next() uint64 { return c.last.Add(1) }
+
+// add waits for the result of a request: done is called with it, once, and must not block.
+func (c *calls) add(id uint64, done func(result)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended != nil {
-		return 0, nil, c.ended
+		return c.ended
 	}
-	c.last++
-	done := make(chan result, 1)
-	c.waiting[c.last] = done
-	return c.last, done, nil
+	c.waiting[id] = done
+	return nil
 }
 
-// remove forgets a request, whose answer is dropped if it still comes.
-func (c *calls) remove(id uint64) {
+// take forgets a request, whose answer is dropped if it still comes. It returns nil when
+// somebody else has done so.
+func (c *calls) take(id uint64) func(result) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	done := c.waiting[id]
 	delete(c.waiting, id)
+	return done
 }
 
-// finish delivers the answer of one request, if anybody still waits for it.
+// finish delivers the result of one request, if anybody still waits for it.
 func (c *calls) finish(id uint64, r result) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if done, ok := c.waiting[id]; ok {
-		delete(c.waiting, id)
-		done <- r
+	if done := c.take(id); done != nil {
+		done(r)
 	}
 }
 
 // end fails all requests with err, those to come as well.
 func (c *calls) end(err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.ended != nil {
+		c.mu.Unlock()
 		return
 	}
 	c.ended = err
-	for _, done := range c.waiting {
-		done <- result{err: err}
-	}
+	waiting := c.waiting
 	c.waiting = nil
+	c.mu.Unlock()
+	for _, done := range waiting {
+		done(result{err: err})
+	}
 }

@@ -18,6 +18,10 @@ var (
 	// ErrInUse is returned by Listen when another process listens on the address.
 	ErrInUse = errors.New("in use")
 
+	// ErrNotAdmitted is returned by Dial when Options.Admit, here or at the other side, does not
+	// let the other process in: so another process than this one answers there.
+	ErrNotAdmitted = errors.New("not let in")
+
 	// ErrRefused is returned by Dial when the address is one of this system (a unix socket,
 	// loopback, an interface's) and the system says that nobody listens there. By rule R3
 	// that proves that the process with this address has ended, provided that it listened on

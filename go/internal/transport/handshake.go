@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 )
 
@@ -31,7 +32,7 @@ func ctxError(ctx context.Context) error {
 }
 
 func (t *Transport) greet(ctx context.Context, raw net.Conn, dialled *address) (*Session, error) {
-	var conn net.Conn = &timedConn{raw, t.limits.Silence, t.limits.Stall}
+	var conn net.Conn = newTimedConn(raw, t.limits)
 	if t.security != nil {
 		secured := t.secure(conn, dialled)
 		if err := secured.HandshakeContext(ctx); err != nil {
@@ -48,16 +49,34 @@ func (t *Transport) greet(ctx context.Context, raw net.Conn, dialled *address) (
 	if err != nil {
 		return nil, err
 	}
-	if t.admit != nil {
-		if err := t.admit(peer); err != nil {
-			return nil, faultf(ReasonStranger, "%w", err)
-		}
+	if err := t.decide(conn, in, peer, dialled != nil); err != nil {
+		return nil, err
 	}
 	remote := t.remoteText(raw)
 	if dialled != nil {
 		remote = dialled.text
 	}
 	return newSession(t, peer, remote, dialled != nil, raw, conn, in), nil
+}
+
+// decide asks whether a peer is let in. The side that was dialled tells the other one.
+func (t *Transport) decide(conn net.Conn, in io.Reader, peer Peer, dialled bool) error {
+	var refusal error
+	if t.admit != nil {
+		refusal = t.admit(peer)
+	}
+	if !dialled {
+		if _, err := conn.Write(encodeVerdict(refusal)); err != nil && refusal == nil {
+			return helloError(err)
+		}
+	}
+	if refusal != nil {
+		return faultf(ReasonStranger, "%w: %w", ErrNotAdmitted, refusal)
+	}
+	if dialled {
+		return readVerdict(in)
+	}
+	return nil
 }
 
 func (t *Transport) secure(conn net.Conn, dialled *address) *tls.Conn {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -19,11 +20,16 @@ import (
 //
 // The first six bytes stay as they are in every version, so that any two versions can tell
 // each other apart.
+//
+// The side that was dialled answers the other one's hello with a verdict: a uint16, and as
+// many bytes that say why it does not let it in. So who is refused can tell its operator, and
+// takes no session for one that began.
 const (
 	magic           = "GGCT"
-	protocolVersion = 1
+	protocolVersion = 2
 	helloSize       = 16  // without the address
 	maxAddress      = 512 // bytes
+	maxVerdict      = 512 // bytes
 )
 
 func encodeHello(p Peer) []byte {
@@ -66,6 +72,32 @@ func readHello(from io.Reader) (Peer, error) {
 		return Peer{}, faultf(ReasonHello, "its hello has a wrong address: %w", err)
 	}
 	return Peer{Incarnation: incarnation, Address: string(address)}, nil
+}
+
+// encodeVerdict tells why a process is not let in; nil: it is.
+func encodeVerdict(refusal error) []byte {
+	var text string
+	if refusal != nil {
+		text = refusal.Error()
+		text = text[:min(len(text), maxVerdict)]
+	}
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(text))), text...)
+}
+
+// readVerdict reads a verdict and nothing after it. An error is the refusal, or that of reading.
+func readVerdict(from io.Reader) error {
+	var size [2]byte
+	if _, err := io.ReadFull(from, size[:]); err != nil {
+		return helloError(err)
+	}
+	text := make([]byte, min(int(binary.BigEndian.Uint16(size[:])), maxVerdict))
+	if _, err := io.ReadFull(from, text); err != nil {
+		return helloError(err)
+	}
+	if len(text) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w by the other side: %s", ErrNotAdmitted, strings.ToValidUTF8(string(text), "?"))
 }
 
 // hint explains a wrong magic where it can.

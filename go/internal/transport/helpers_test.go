@@ -249,6 +249,9 @@ func greeted(t testing.TB, to *node) net.Conn {
 	if _, err := readHello(conn); err != nil {
 		t.Fatal(err)
 	}
+	if err := readVerdict(conn); err != nil {
+		t.Fatal(err)
+	}
 	return conn
 }
 

@@ -262,12 +262,15 @@ func TestAdmission(t *testing.T) {
 
 			call(t, dial(t, member, picky), "let in")
 			call(t, dial(t, picky, member), "dialled")
-			s, err := stranger.Dial(context.Background(), picky.Address())
-			if err == nil { // its own part was done when the other side refused
-				<-s.Done()
+			if _, err := stranger.Dial(context.Background(), picky.Address()); !errors.Is(err, ErrNotAdmitted) ||
+				!strings.Contains(err.Error(), `not let in by the other side: "`+stranger.Address()) {
+				t.Errorf("the stranger was let in, or not told: %v", err)
+			}
+			if ups, _, _, _ := stranger.seen(); ups != 0 {
+				t.Error("the stranger had a session")
 			}
 			waitFault(t, picky, ReasonStranger)
-			if _, err := picky.Dial(context.Background(), stranger.Address()); err == nil ||
+			if _, err := picky.Dial(context.Background(), stranger.Address()); !errors.Is(err, ErrNotAdmitted) ||
 				!strings.Contains(err.Error(), "not on the list") {
 				t.Errorf("a stranger was dialled: %v", err)
 			}

@@ -17,15 +17,18 @@ func TestQueueBounds(t *testing.T) {
 	for _, c := range cases {
 		q := newQueue(c.limits)
 		for range c.fits {
-			if err := q.put(make([]byte, 10)); err != nil {
+			if _, err := q.put(make([]byte, 10), false); err != nil {
 				t.Fatal(err)
 			}
 		}
-		full := func() bool { return errors.Is(q.put(make([]byte, 10)), ErrOverload) }
+		full := func() bool {
+			_, err := q.put(make([]byte, 10), false)
+			return errors.Is(err, ErrOverload)
+		}
 		if !full() {
 			t.Fatalf("%+v: no overload", c.limits)
 		}
-		if batch, open := q.take(); len(batch) != c.fits || !open {
+		if batch, _, open := q.take(); len(batch) != c.fits || !open {
 			t.Fatalf("took %d frames, open: %v", len(batch), open)
 		}
 		if !full() {
@@ -36,10 +39,10 @@ func TestQueueBounds(t *testing.T) {
 			t.Fatalf("%+v: room for other than one frame", c.limits)
 		}
 		q.close()
-		if err := q.put(nil); !errors.Is(err, ErrClosed) {
+		if _, err := q.put(nil, false); !errors.Is(err, ErrClosed) {
 			t.Fatalf("closed: %v", err)
 		}
-		if batch, open := q.take(); len(batch) != 1 || open {
+		if batch, _, open := q.take(); len(batch) != 1 || open {
 			t.Fatalf("took %d frames after close, open: %v", len(batch), open)
 		}
 	}

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,8 +22,9 @@ type Session struct {
 	remote   string // for messages: the address dialled or where the peer came from
 	outgoing bool
 
-	raw   net.Conn // the socket
-	conn  net.Conn // over raw: deadlines, and TLS where there is any
+	raw   net.Conn   // the socket
+	conn  net.Conn   // over raw: deadlines, and TLS where there is any
+	timed *timedConn // the deadlines
 	in    frameReader
 	queue *queue
 	calls *calls
@@ -60,20 +62,39 @@ func (s *Session) Call(ctx context.Context, kind Kind, body ...[]byte) ([]byte, 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	id, done, err := s.calls.add()
-	if err != nil {
+	id, done := s.calls.next(), make(chan result, 1)
+	if err := s.calls.add(id, func(r result) { done <- r }); err != nil {
 		return nil, err
 	}
 	if err := s.put(typeRequest, kind, id, body...); err != nil {
-		s.calls.remove(id)
+		s.calls.take(id)
 		return nil, err
 	}
 	select {
 	case r := <-done:
 		return r.body, r.err
 	case <-ctx.Done():
-		s.calls.remove(id)
+		s.calls.take(id)
 		return nil, ctx.Err()
+	}
+}
+
+// Ask is Call without a wait: done gets the answer, or an error as of Call, once, from the
+// goroutine that reads the session or from any other, also before Ask returns. It must not
+// block. An answer that has not come within a time is a [context.DeadlineExceeded].
+func (s *Session) Ask(within time.Duration, done func(body []byte, err error), kind Kind, body ...[]byte) {
+	id := s.calls.next()
+	late := time.AfterFunc(within, func() { s.calls.finish(id, result{err: context.DeadlineExceeded}) })
+	finish := func(r result) {
+		late.Stop()
+		done(r.body, r.err)
+	}
+	if err := s.calls.add(id, finish); err != nil {
+		finish(result{err: err})
+		return
+	}
+	if err := s.put(typeRequest, kind, id, body...); err != nil {
+		s.calls.finish(id, result{err: err})
 	}
 }
 
@@ -98,7 +119,11 @@ func (s *Session) put(typ frameType, kind Kind, id uint64, body ...[]byte) error
 	if size := bodySize(body); size > s.owner.limits.Frame {
 		return fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrTooLarge, size, s.owner.limits.Frame)
 	}
-	err := s.queue.put(encodeFrame(typ, kind, id, body...))
+	frame := encodeFrame(typ, kind, id, body...)
+	now, err := s.queue.put(frame, s.timed.direct != nil)
+	if now {
+		s.writeNow(frame)
+	}
 	if errors.Is(err, ErrOverload) {
 		s.owner.counters.overloads.Add(1)
 	}
@@ -221,8 +246,12 @@ func (s *Session) fail(id uint64, err error) {
 
 // newSession makes the session of a connection whose hellos are exchanged.
 func newSession(t *Transport, peer Peer, remote string, outgoing bool, raw, conn net.Conn, in io.Reader) *Session {
+	timed, plain := conn.(*timedConn)
+	if !plain {
+		timed = conn.(*tls.Conn).NetConn().(*timedConn)
+	}
 	return &Session{
-		owner: t, peer: peer, remote: remote, outgoing: outgoing, raw: raw, conn: conn,
+		owner: t, peer: peer, remote: remote, outgoing: outgoing, raw: raw, conn: conn, timed: timed,
 		in:    frameReader{from: in, limit: t.limits.Frame},
 		queue: newQueue(t.limits), calls: newCalls(), ended: make(chan struct{}),
 	}

@@ -98,13 +98,11 @@ func checkFree(path string) error {
 		return errors.New("there is a file of that name which is no socket")
 	}
 	conn, err := net.DialTimeout("unix", path, lockWait)
-	switch {
-	case err == nil:
+	if err == nil {
 		_ = conn.Close()
 		return ErrInUse
-	case errors.Is(err, syscall.EAGAIN): // its queue is full
-		return ErrInUse
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return fmt.Errorf("cannot tell whether another process listens there: %w", err)

@@ -1,0 +1,108 @@
+"""What memory is worth: 4 processes with 64 MB each, and 200 MB that are read by a Zipf distribution.
+
+Every process reads at random, all by the same distribution (s = 0.9); beside contrib in memory with the same bytes a
+process, whose processes do not tell each other. Counted are the objects that PostgreSQL was asked for.
+`details`: the share of the reads that reached PostgreSQL, of each side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from typing import Any
+
+from tests.postgres import PostgresServer
+
+from benchmarks.lib import agent, command, content, loads, sites
+from benchmarks.lib.pairs import Spread
+from benchmarks.lib.report import Answer, Finding
+
+PROCESSES = 4
+BATCH = 2000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", type=int, default=64, help="MB of each process")
+    parser.add_argument("--working-set", type=int, default=200, help="MB of objects")
+    parser.add_argument("--object", type=int, default=10_000, help="bytes of an object")
+    parser.add_argument("--s", type=float, default=0.9, help="of the Zipf distribution")
+    parser.add_argument("--reads", type=int, default=20_000, help="of each process; as many before are not counted")
+
+
+def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
+    objects = options.working_set * 10**6 // options.object
+    planted = content.Content(postgres, {"folder": objects}, text=options.object - 200)
+    size = options.size * 10**6
+    with sites.groupcache(planted.copy(), PROCESSES, size=size) as site:
+        ours = _share(site, options)
+    with sites.contrib(planted.copy(), PROCESSES, memory_cache_size=size) as site:
+        theirs = _share(site, options)
+    finding = Finding(
+        f"reads that reach PostgreSQL, {PROCESSES} × {options.size} MB, {options.working_set} MB by Zipf",
+        Spread(*[ours / theirs] * 3),
+        0.5,
+        ours=ours * 100,
+        theirs=theirs * 100,
+        sides_unit="%",
+    )
+    return Answer([finding], {"ours": ours, "contrib in memory": theirs})
+
+
+def _share(site: sites.Site, options: argparse.Namespace) -> float:
+    """The share of the reads that reached PostgreSQL, once the caches are as full as they get."""
+    for node in site.nodes:
+        sites.run(node, prepare, s=options.s)
+    with ThreadPoolExecutor(PROCESSES) as executor:
+
+        def at_all(function: Any, reads: int) -> None:
+            def at_one(number: int) -> None:
+                for begin in range(0, reads, BATCH):
+                    sites.run(site[number], function, seed=number * 10**6 + begin, count=min(BATCH, reads - begin))
+
+            list(executor.map(at_one, range(PROCESSES)))
+
+        objects = options.working_set * 10**6 // options.object
+        at_all(read_once, objects // PROCESSES)
+        at_all(read_zipf, options.reads)
+        before = sum(sites.run(node, loads.count) for node in site.nodes)
+        at_all(read_zipf, options.reads)
+        loaded = sum(sites.run(node, loads.count) for node in site.nodes) - before
+    return float(loaded / (PROCESSES * options.reads))
+
+
+# --- inside of a node
+
+_oids: list[str] = []
+_weights: list[float] = []
+
+
+async def prepare(s: float) -> None:
+    """Get the object ids, in the same order at every node: the order of how often they are read."""
+    _oids[:] = await content.oids("folder")
+    _weights[:] = accumulate(1 / rank**s for rank in range(1, len(_oids) + 1))
+
+
+async def read_once(seed: int, count: int) -> None:
+    """Read some objects, others at every node: `seed` tells the node and where it has got to."""
+    node, begin = divmod(seed, 10**6)
+    share = _oids[node::PROCESSES]
+    await _read(share[begin : begin + count])
+
+
+async def read_zipf(seed: int, count: int) -> None:
+    """Read objects at random, a few of them often."""
+    await _read(random.Random(f"{seed}").choices(_oids, cum_weights=_weights, k=count))
+
+
+async def _read(oids: list[str]) -> None:
+    for at in range(0, len(oids), 20):
+        async with agent.reading() as transaction:
+            for oid in oids[at : at + 20]:
+                row = await transaction._get(oid)
+                assert row["zoid"] == oid
+
+
+if __name__ == "__main__":
+    command.main(__name__)

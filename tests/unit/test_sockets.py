@@ -1,0 +1,117 @@
+"""The sockets of a process that is told nothing: in a folder of this user's own, or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from guillotina_groupcache import sockets
+from guillotina_groupcache.interfaces import ConfigurationError
+
+NAME = "guillotina_groupcache"
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files of one test."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    """The folder of a session."""
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def error(environ: dict[str, str]) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        sockets.automatic(environ)
+    message = str(caught.value)
+    assert "\n" not in message and message.startswith("groupcache.listen: ")
+    assert message.endswith("or give listen, for example 127.0.0.1:9000-9255")
+    return message
+
+
+def test_the_sockets_of_a_session(runtime: Path) -> None:
+    found = sockets.automatic({"XDG_RUNTIME_DIR": str(runtime)})
+    assert [str(address) for address in found.addresses[:2]] == [f"unix:{runtime}/{NAME}/{i}.sock" for i in (0, 1)]
+    assert len(found.addresses) == sockets.SLOTS == len(set(found.addresses))
+    assert not found.wildcard and found.ports == ()
+    assert stat.S_IMODE((runtime / NAME).stat().st_mode) == 0o700
+    assert sockets.automatic({"XDG_RUNTIME_DIR": str(runtime)}) == found
+
+
+def test_the_folder_is_private_whatever_the_umask(runtime: Path) -> None:
+    umask = os.umask(0)
+    try:
+        sockets.automatic({"XDG_RUNTIME_DIR": str(runtime)})
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((runtime / NAME).stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("runtime_dir", [None, "", "run", "/proc/no-such-folder", "/proc/version"])
+def test_without_a_session_they_are_among_the_temporary_files(temporary: Path, runtime_dir: str | None) -> None:
+    environ = {} if runtime_dir is None else {"XDG_RUNTIME_DIR": runtime_dir}
+    own = temporary / f"{NAME}-{os.geteuid()}"
+    assert str(sockets.automatic(environ).addresses[0]) == f"unix:{own}/0.sock"
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_the_session_of_another_user(runtime: Path, temporary: Path) -> None:
+    os.chown(runtime, 12345, 12345)
+    assert sockets.folder({"XDG_RUNTIME_DIR": str(runtime)}).parent == temporary
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o701, 0o777])
+def test_a_folder_that_others_can_enter(runtime: Path, mode: int) -> None:
+    own = runtime / NAME
+    own.mkdir()
+    own.chmod(mode)
+    assert f"{own} is not a directory of this user that nobody else can enter (mode 0700)" in error(
+        {"XDG_RUNTIME_DIR": str(runtime)}
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_that_somebody_else_has_made(temporary: Path) -> None:
+    own = temporary / f"{NAME}-{os.geteuid()}"
+    own.mkdir(mode=0o700)
+    os.chown(own, 12345, 12345)
+    assert f"{own} is not a directory of this user" in error({})
+
+
+def test_a_link_to_a_folder(temporary: Path, runtime: Path) -> None:
+    """It may lead anywhere tomorrow."""
+    own = temporary / f"{NAME}-{os.geteuid()}"
+    own.symlink_to(runtime)
+    assert f"{own} is not a directory of this user" in error({})
+    assert list(runtime.iterdir()) == []
+
+
+def test_a_file_in_its_place(runtime: Path) -> None:
+    (runtime / NAME).write_text("")
+    assert f"{runtime / NAME} is not a directory of this user" in error({"XDG_RUNTIME_DIR": str(runtime)})
+
+
+def test_no_place_for_temporary_files(temporary: Path) -> None:
+    temporary.rmdir()
+    assert "cannot be made: No such file or directory" in error({})
+
+
+def test_a_path_that_is_too_long(runtime: Path) -> None:
+    deep = runtime / ("x" * 100)
+    deep.mkdir(mode=0o700)
+    assert "bytes: give one of at most 107: give another XDG_RUNTIME_DIR or TMPDIR" in error(
+        {"XDG_RUNTIME_DIR": str(deep)}
+    )
