@@ -23,7 +23,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 .DELETE_ON_ERROR:
 .PHONY: help install test lint lint-go lint-python test-go simulate fuzz test-unit test-packaging test-cluster \
-	test-guillotina demo run wheel clean
+	test-guillotina bench demo run wheel clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1: \2/p' Makefile
@@ -68,6 +68,10 @@ test-cluster: $(LIBRARY)  ## real Guillotina processes over real PostgreSQL
 
 test-guillotina: $(LIBRARY)  ## Guillotina's own suite with this cache
 	$(BIN)/python -m tests.guillotina_suite -q --disable-warnings
+
+bench: $(LIBRARY)  ## measure beside guillotina.contrib.cache; BENCH=hot_read: that question alone
+	@$(BIN)/python -c 'import hiredis, matplotlib' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m benchmarks $(BENCH)
 
 demo: $(LIBRARY)  ## show the main job, step by step
 	$(BIN)/python demo/demo.py

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--working-set", type=int, default=200, help="MB of objects")
     parser.add_argument("--object", type=int, default=10_000, help="bytes of an object")
     parser.add_argument("--s", type=float, default=0.9, help="of the Zipf distribution")
-    parser.add_argument("--reads", type=int, default=20_000, help="of each process; as many before are not counted")
+    parser.add_argument("--reads", type=int, default=15_000, help="of each process; as many before are not counted")
 
 
 def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
@@ -54,22 +54,24 @@ def _share(site: sites.Site, options: argparse.Namespace) -> float:
     """The share of the reads that reached PostgreSQL, once the caches are as full as they get."""
     for node in site.nodes:
         sites.run(node, prepare, s=options.s)
-    with ThreadPoolExecutor(PROCESSES) as executor:
-
-        def at_all(function: Any, reads: int) -> None:
-            def at_one(number: int) -> None:
-                for begin in range(0, reads, BATCH):
-                    sites.run(site[number], function, seed=number * 10**6 + begin, count=min(BATCH, reads - begin))
-
-            list(executor.map(at_one, range(PROCESSES)))
-
-        objects = options.working_set * 10**6 // options.object
-        at_all(read_once, objects // PROCESSES)
-        at_all(read_zipf, options.reads)
-        before = sum(sites.run(node, loads.count) for node in site.nodes)
-        at_all(read_zipf, options.reads)
-        loaded = sum(sites.run(node, loads.count) for node in site.nodes) - before
+    objects = options.working_set * 10**6 // options.object
+    _at_all(site, read_once, 0, objects // PROCESSES)
+    _at_all(site, read_zipf, 0, options.reads)
+    before = sum(sites.run(node, loads.count) for node in site.nodes)
+    _at_all(site, read_zipf, options.reads, 2 * options.reads)
+    loaded = sum(sites.run(node, loads.count) for node in site.nodes) - before
     return float(loaded / (PROCESSES * options.reads))
+
+
+def _at_all(site: sites.Site, function: Any, begin: int, end: int) -> None:
+    """Let every node make its reads of these numbers, all at once."""
+
+    def at_one(number: int) -> None:
+        for at in range(begin, end, BATCH):
+            sites.run(site[number], function, number=number, begin=at, count=min(BATCH, end - at))
+
+    with ThreadPoolExecutor(PROCESSES) as executor:
+        list(executor.map(at_one, range(PROCESSES)))
 
 
 # --- inside of a node
@@ -84,16 +86,14 @@ async def prepare(s: float) -> None:
     _weights[:] = accumulate(1 / rank**s for rank in range(1, len(_oids) + 1))
 
 
-async def read_once(seed: int, count: int) -> None:
-    """Read some objects, others at every node: `seed` tells the node and where it has got to."""
-    node, begin = divmod(seed, 10**6)
-    share = _oids[node::PROCESSES]
-    await _read(share[begin : begin + count])
+async def read_once(number: int, begin: int, count: int) -> None:
+    """Read some objects, others at every node."""
+    await _read(_oids[number::PROCESSES][begin : begin + count])
 
 
-async def read_zipf(seed: int, count: int) -> None:
-    """Read objects at random, a few of them often."""
-    await _read(random.Random(f"{seed}").choices(_oids, cum_weights=_weights, k=count))
+async def read_zipf(number: int, begin: int, count: int) -> None:
+    """Read objects at random, a few of them often; others with every `number` and `begin`."""
+    await _read(random.Random(f"{number} {begin}").choices(_oids, cum_weights=_weights, k=count))
 
 
 async def _read(oids: list[str]) -> None:

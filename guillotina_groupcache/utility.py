@@ -39,6 +39,8 @@ logger = logging.getLogger("guillotina_groupcache")
 
 #: Seconds that a commit waits for its announcement: it has to outlast a lease that others are waited for.
 ANNOUNCE_TIMEOUT: Final = 30.0
+#: Seconds that loads may take to end that the cache's end has cancelled.
+END_TIMEOUT: Final = 2.0
 #: Seconds that leaving may take: saying bye, and removing the row.
 LEAVE_TIMEOUT: Final = 2.0
 
@@ -144,7 +146,11 @@ class GroupcacheUtility:
         for task in ended:
             task.cancel()
         if ended:
-            await asyncio.wait(ended)
+            # asyncpg gives a connection back when the server has confirmed that the statement is cancelled, and
+            # waits for that without end.
+            _, late = await asyncio.wait(ended, timeout=END_TIMEOUT)
+            if late:
+                logger.warning("groupcache: the database does not let go of %d loads", len(late))
         self._requests.end()
         self._announcements.end()
         with ThreadPoolExecutor(1) as executor:  # the loop's own would leave its thread behind

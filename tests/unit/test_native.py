@@ -295,7 +295,11 @@ WRONG: dict[str, dict[str, Any]] = {
     "buckets": {"buckets": 3},
     "lease": {"lease": 0},
     "listen": {"alone": False, "listen": ["nowhere"]},
-    "tls": {"alone": False, "listen": ["127.0.0.1:0"], "tls": {"cert": "/no/such", "key": "/no/such", "ca": "/no/such"}},
+    "tls": {
+        "alone": False,
+        "listen": ["127.0.0.1:0"],
+        "tls": {"cert": "/no/such", "key": "/no/such", "ca": "/no/such"},
+    },
     "a type": {"listen": 5},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,11 +20,15 @@ from guillotina.factory.content import Database
 from guillotina.interfaces import IApplication
 from guillotina.transactions import transaction
 
+from demo.cluster import free_port
+from guillotina_groupcache import utility as utility_module
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
+from guillotina_groupcache.native import Node
 from guillotina_groupcache.process import Role, node_config, role_of
 from guillotina_groupcache.section import parse
 from guillotina_groupcache.utility import GroupcacheUtility
-from tests.unit.life_app import until
+from tests.unit.life_app import TIMEOUT, until
+from tests.unit.life_node import opened as opened_node
 
 SECRET = "the secret of these tests"
 PG: dict[str, Any] = {"storage": "postgresql"}
@@ -160,6 +165,32 @@ async def test_nothing_is_written_before_there_is_a_referee(configure: Configure
     with pytest.raises(GroupcacheError, match="has not begun"):
         await utility.announce("crdb", [b"key"])
     await utility.finalize()
+
+
+async def test_a_start_that_is_given_up(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library may be about to listen: it is closed again."""
+    listen = f"127.0.0.1:{free_port()}"
+    configure({"db": PG}, groupcache={"listen": listen})
+    listens, go_on = threading.Event(), threading.Event()
+
+    def opened(config: dict[str, Any]) -> Node:
+        node = Node(config)
+        listens.set()
+        go_on.wait(TIMEOUT)
+        return node
+
+    monkeypatch.setattr(utility_module, "Node", opened)
+    utility = GroupcacheUtility()
+    starting = asyncio.ensure_future(utility.add_database(Database("db", postgresql())))
+    await asyncio.get_running_loop().run_in_executor(None, listens.wait, TIMEOUT)
+    starting.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert utility.local_stats() == {}
+    with opened_node(alone=False, listen=[listen]):
+        pass  # the address is free
 
 
 def running_app(databases: Any, storages: Any) -> Any:

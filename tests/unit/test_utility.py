@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from demo.cluster import free_port
@@ -16,6 +17,7 @@ from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
 from guillotina_groupcache.members import Members
 from guillotina_groupcache.native import Source
 from guillotina_groupcache.utility import GroupcacheUtility
+from tests.postgres_embedded import EmbeddedPostgres
 from tests.unit.life_app import TIMEOUT, App, add, object_key, running, set_title, title
 from tests.unit.life_database import blocked, connected, locked
 from tests.unit.life_script import run_script
@@ -173,6 +175,36 @@ async def test_the_end_with_loads_in_flight(database: str) -> None:
             *found, many = await asyncio.wait_for(asyncio.gather(*readers), TIMEOUT)
         assert set(found) == {(None, Source.NOWHERE)}
         assert many == [(None, Source.NOWHERE)] * len(wanted)
+
+
+async def test_the_end_with_loads_in_flight_and_a_database_that_does_not_answer() -> None:
+    """Nor does it confirm that a statement is cancelled, which asyncpg waits for without end."""
+    with EmbeddedPostgres() as server:
+        dsn = server.create_database("silent")
+        async with running(dsn) as app:
+            oid = await add(app, "c", "Container")
+            await app.utility.clear()
+            async with locked(dsn):
+                reader = asyncio.ensure_future(app.utility.get(object_key(oid)))
+                await blocked(dsn)
+                with stopped(server):
+                    await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
+                    assert await asyncio.wait_for(reader, TIMEOUT) == (None, Source.NOWHERE)
+
+
+@contextmanager
+def stopped(server: EmbeddedPostgres) -> Iterator[None]:
+    """The server takes connections and statements, and answers none, while the block runs."""
+    assert server.pid is not None
+    postmaster = psutil.Process(server.pid)
+    processes = [postmaster, *postmaster.children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
 
 
 async def test_the_end_with_loads_in_doubt_in_flight(database: str) -> None:
