@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from tests.histories.faults import Cut, CutFromDatabase, DatabaseRestarted, Fault, Isolated, Killed, Restarted, Stopped
 from tests.histories.network import DATABASE
@@ -11,6 +12,8 @@ from tests.histories.network import DATABASE
 #: Seconds between faults, and of the quiet after every few of them.
 PAUSE = (0.3, 1.5)
 QUIET, QUIET_EVERY = 5.0, 4
+#: How often a fault waits until all are in standing, as others have less to break.
+WHOLE = 0.7
 #: How often two faults overlap, and by how many seconds the second is later at most.
 OVERLAP, LATER = 0.35, 2.0
 #: Seconds for which a process is stopped: less than a commit waits before it marks a node out, more than that, and
@@ -19,11 +22,19 @@ STOPPED = (0.03, 0.09), (0.15, 1.0), (3.5, 7.0)
 #: Seconds until a killed process is started again.
 DOWN = (0.0, 0.1), (1.0, 4.0)
 #: Seconds of a cut, and of one by which a process must lose its lease.
-CUT, LONG_CUT = (1.0, 6.0), (4.0, 7.0)
+CUT, LONG_CUT = (1.0, 6.0), (5.0, 8.0)
 DATABASE_DOWN = (0.0, 2.0)
 
 #: The ways that a cut closes, each from one host to another.
 Ways = tuple[tuple[int, int], ...]
+
+
+class Step(NamedTuple):
+    """What is made next."""
+
+    whole: bool  #: only when all are in standing again
+    pause: float  #: after that many seconds
+    faults: list[tuple[float, Fault]]  #: one, or two that overlap, each with seconds until it is made
 
 
 class Deck:
@@ -34,21 +45,19 @@ class Deck:
         self._nodes = range(1, nodes + 1)
         self._restartable = restartable
 
-    def deal(self) -> Iterator[tuple[float, list[tuple[float, Fault]]]]:
-        """Every kind of fault once: again and again some seconds of pause, and what is made then.
-
-        That is one fault, or two that overlap, each after a delay in seconds.
-        """
+    def deal(self) -> Iterator[Step]:
+        """Every kind of fault once."""
         faults = self._processes() + self._cuts() + self._database()
         self._choice.shuffle(faults)
         number = 0
         while faults:
-            step = [(0.0, faults.pop(0))]
-            others = [fault for fault in faults if not set(fault.needs) & set(step[0][1].needs)]
+            made = [(0.0, faults.pop(0))]
+            others = [fault for fault in faults if not set(fault.needs) & set(made[0][1].needs)]
             if others and self._choice.random() < OVERLAP:
                 faults.remove(others[0])
-                step.append((self._choice.uniform(0, LATER), others[0]))
-            yield self._seconds(PAUSE) + (0.0 if number % QUIET_EVERY else QUIET), step
+                made.append((self._choice.uniform(0, LATER), others[0]))
+            pause = self._seconds(PAUSE) + (0.0 if number % QUIET_EVERY else QUIET)
+            yield Step(self._choice.random() < WHOLE, pause, made)
             number += 1
 
     def _processes(self) -> list[Fault]:

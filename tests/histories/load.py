@@ -5,36 +5,31 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from tests.histories.client import Answer, Client
 from tests.histories.history import History, Operation, Outcome
 from tests.histories.site import FOLDER, SiteNode, initial
 
-READERS, WRITERS = 2, 1
+#: Clients of each node.
+READERS, IMPATIENT, WRITERS = 1, 2, 1
 #: Mean seconds between two operations of one client: there are few processors for many processes.
 READ_PAUSE, WRITE_PAUSE, ERROR_PAUSE = 0.03, 0.15, 0.2
-#: The share of reads that read all items at once.
-LISTINGS = 0.05
+#: Seconds after which an impatient reader gives up.
+PATIENCE = 1.0
+#: The share of a patient reader's reads that read all items at once.
+LISTINGS = 0.1
 
 
 class Load:
     """Some readers and writers at each node, until `stop`. Every client is bound to a node.
 
-    A client waits for its node as long as that is stopped; bound clients leave the others' load as it was.
+    A client waits for its node as long as that does not answer; bound clients leave the others' load as it was.
+    Impatient ones go on to the next item: a node that is cut off may have some in its cache, and must not give them.
     """
 
-    def __init__(
-        self,
-        nodes: Sequence[SiteNode],
-        keys: Sequence[str],
-        history: History,
-        seed: int,
-        readers: int = READERS,
-        writers: int = WRITERS,
-    ) -> None:
+    def __init__(self, nodes: Sequence[SiteNode], keys: Sequence[str], history: History, seed: int) -> None:
         self._nodes, self._keys, self._history, self._seed = nodes, list(keys), history, seed
-        self._readers, self._writers = readers, writers
         self._stopped = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._clients = AsyncExitStack()
@@ -43,7 +38,7 @@ class Load:
         number = 0
         for node in self._nodes:
             client = await self._clients.enter_async_context(Client(node))
-            for work in [self._read] * self._readers + [self._write] * self._writers:
+            for work in [self._read] * READERS + [self._read_impatiently] * IMPATIENT + [self._write] * WRITERS:
                 number += 1
                 self._tasks.append(asyncio.create_task(work(node, client, number)))
         return self
@@ -67,6 +62,14 @@ class Load:
             else:
                 operations = [await read(node, client, number, choice.choice(self._keys))]
             await self._note(operations, READ_PAUSE, choice)
+
+    async def _read_impatiently(self, node: SiteNode, client: Client, number: int) -> None:
+        choice = random.Random(f"{self._seed}/{number}")
+        while not self._stopped.is_set():
+            # Who gives up has seen nothing, not even an error.
+            with suppress(asyncio.TimeoutError):
+                operation = await asyncio.wait_for(read(node, client, number, choice.choice(self._keys)), PATIENCE)
+                await self._note([operation], READ_PAUSE, choice)
 
     async def _write(self, node: SiteNode, client: Client, number: int) -> None:
         choice, count = random.Random(f"{self._seed}/{number}"), 0

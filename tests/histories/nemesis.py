@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from tests.histories.deck import Deck
@@ -14,6 +14,8 @@ from tests.histories.site import Site
 
 #: Seconds after a fault until the site counts as calm: a lease, and the time to join again.
 CALM_AFTER = 4.0
+#: Seconds that are waited for all to be in standing before some faults.
+WHOLE_WITHIN = 20.0
 
 
 @dataclass
@@ -48,9 +50,13 @@ class Nemesis:
     async def run(self, seconds: float) -> None:
         """Make one fault of each kind, and again, until that many seconds have passed."""
         while True:
-            for pause, step in self._deck.deal():
-                await asyncio.sleep(pause)
-                await asyncio.gather(*(self._later(delay, fault) for delay, fault in step))
+            for step in self._deck.deal():
+                if step.whole:
+                    # Whether it ever will be is looked at when all is repaired.
+                    with suppress(TimeoutError):
+                        await asyncio.to_thread(self._site.wait_whole, WHOLE_WITHIN)
+                await asyncio.sleep(step.pause)
+                await asyncio.gather(*(self._later(delay, fault) for delay, fault in step.faults))
             if time.monotonic() > self._begin + seconds:
                 return
 

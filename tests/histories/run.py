@@ -75,29 +75,34 @@ async def run(seconds: float, size: int, seed: int, folder: Path, tell: Callable
             try:
                 async with Load(site.nodes, site.keys, history, seed) as load:
                     await nemesis.run(seconds)
-                    await _wait_whole(site, result, tell)
+                    await _wait("all in standing again", site.wait_whole, result, tell)
                     await asyncio.sleep(QUIET_AT_END)
                     await load.stop()
             finally:
                 watching.cancel()
                 with suppress(asyncio.CancelledError):
                     await watching
+            await _wait("nothing in doubt, equal versions", site.wait_settled, result, tell)
             await _look_at_end(site, history, result)
     _judge(result, history, nemesis, supervisor, checker)
     (folder / "verdict.txt").write_text(f"{result}\n")
     return result
 
 
-async def _wait_whole(site: Site, result: Result, tell: Callable[[str], None]) -> None:
+async def _wait(what: str, condition: Callable[[], None], result: Result, tell: Callable[[str], None]) -> None:
+    """Wait for a condition of the site, and note how long that took, or that it was in vain."""
     begin = time.monotonic()
-    await asyncio.to_thread(site.wait_whole)
-    result.rows["all in standing after the last repair"] = spent = f"{time.monotonic() - begin:.2f} s"
-    tell(f"all in standing {spent} after the last repair")
+    try:
+        await asyncio.to_thread(condition)
+    except TimeoutError as error:
+        result.violations.append(f"never {what}: {error}")
+    else:
+        result.rows[what] = spent = f"after {time.monotonic() - begin:.2f} s"
+        tell(f"{what} {spent}")
 
 
 async def _look_at_end(site: Site, history: History, result: Result) -> None:
     """Read everything at every node, twice; the second time all must come from the cache."""
-    await asyncio.to_thread(site.wait_settled)
     share = Share()
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Client(node)) for node in site.nodes]

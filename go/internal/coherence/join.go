@@ -20,8 +20,10 @@ type joining struct {
 	// One that was put out asks whether everybody answers before it posts its row again.
 	probing bool
 	pause   time.Duration // after which it does so all the same
+	latest  Time          // until when others that are put out may prolong the pause
 	askAt   Time          // when to ask again
 	because string        // why it was put out
+	prefer  Incarnation   // whom to copy from, if it can be asked
 }
 
 // hasState tells whether epoch, table and events are those of the cluster.
@@ -79,6 +81,10 @@ func (m *Machine) joinAgain(now Time, because string) {
 	m.attempt++
 	m.phase, m.retryAt = fresh, now.Add(m.pause)
 	m.probing, m.askAt, m.because = true, now, because
+	m.latest = now.Add(maxPause * m.cfg.Lease)
+	if !m.listed {
+		m.retryAt = now // nobody has put it out
+	}
 }
 
 // startOver begins anew after a pause.
@@ -155,6 +161,9 @@ func (m *Machine) tryCopy(now Time) {
 		return
 	}
 	m.retryAt = now.Add(retry)
+	if now <= m.served {
+		return // no copy would be taken yet, see copied
+	}
 	m.tries++
 	source, boots := m.sources()
 	if source != nil {
@@ -166,13 +175,15 @@ func (m *Machine) tryCopy(now Time) {
 	}
 	if m.tries > patience {
 		for _, p := range boots {
-			m.markOutOfReach(now, p)
+			// It may wait long for open transactions, and is marked out only if it has died.
+			m.act(Action{Kind: MarkOut, To: p.row.Incarnation, Text: "nobody hears of it", Silent: !p.gone})
 		}
 	}
 	m.act(Action{Kind: Elect})
 }
 
-// sources returns a member in standing, chosen at random, and those that are elected.
+// sources returns a member in standing, chosen at random unless one is preferred, and those
+// that are elected.
 func (m *Machine) sources() (source *member, boots []*member) {
 	var in []*member
 	for _, row := range m.Rows() {
@@ -183,6 +194,9 @@ func (m *Machine) sources() (source *member, boots []*member) {
 		case Boot:
 			boots = append(boots, p)
 		}
+	}
+	if p := m.members[m.prefer]; p != nil && slices.Contains(in, p) && m.tries < patience {
+		return p, boots
 	}
 	if len(in) > 0 {
 		source = in[m.cfg.Random()%uint64(len(in))]
@@ -230,6 +244,7 @@ func (m *Machine) enter(now Time, s *Snapshot) {
 	for who, by := range s.Settled {
 		m.settled[who] = by.unpack()
 	}
+	m.recent, m.weight = nil, 0
 	for _, e := range s.Recent {
 		m.remember(e)
 	}
@@ -244,6 +259,8 @@ func (m *Machine) enter(now Time, s *Snapshot) {
 			}
 		}
 	}
+	// Who touched the buckets of the own open events before is not known any more (R8).
+	m.allSeen++
 	for _, e := range told {
 		m.apply(now, e)
 	}
@@ -260,7 +277,7 @@ func (m *Machine) Entered(now Time, ok bool, err error) {
 		m.startOver(now)
 		return
 	}
-	m.phase, m.stood = standing, now
+	m.phase, m.stood, m.prefer = standing, now, 0
 	m.publish()
 	m.read()
 }

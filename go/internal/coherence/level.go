@@ -55,9 +55,9 @@ func (m *Machine) compared(from Incarnation, message *Message) {
 		return
 	}
 	theirs, ours := message.State.Settled, m.packSettled()
-	if message.Sequence != m.table.digest && from < m.cfg.Incarnation && maps.EqualFunc(ours, theirs, SettledBy.equal) {
+	if message.Sequence != m.table.digest && m.yieldsTo(from) && maps.EqualFunc(ours, theirs, SettledBy.equal) {
 		m.note("its versions differ from another member's: joins again")
-		m.phase = fresh
+		m.phase, m.prefer = fresh, from
 		m.publish()
 		return
 	}
@@ -73,6 +73,16 @@ func (m *Machine) compared(from Incarnation, message *Message) {
 	if message.Attempt == 1 {
 		m.sendCompare(from, 0)
 	}
+}
+
+// yieldsTo tells which of two that differ copies anew: the client, since clients do not reach
+// each other and could not pass it on, else the younger.
+func (m *Machine) yieldsTo(who Incarnation) bool {
+	client, other := m.cfg.Address == "", m.members[who].row.Address == ""
+	if client != other {
+		return client
+	}
+	return who < m.cfg.Incarnation
 }
 
 func (m *Machine) levelled(message *Message) {

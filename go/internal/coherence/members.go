@@ -70,6 +70,9 @@ func (m *Machine) takeRows(now Time, rows []Row) {
 		}
 		changed = changed || p.row != row
 		p.row, p.listed = row, true
+		if p.gone && row.State != Out {
+			m.markOut(now, p, "it has ended") // the first time may have been lost
+		}
 	}
 	for _, p := range slices.Clone(m.order) {
 		if !listed[p.row.Incarnation] {
@@ -88,7 +91,7 @@ func (m *Machine) putOut(now Time, p *member) {
 	m.dropLog(p)
 	if m.phase == fresh && m.probing && !p.gone {
 		// Somebody waits a lease for it now, and would wait for this one anew.
-		m.retryAt = max(m.retryAt, now.Add(minPause*m.cfg.Lease))
+		m.retryAt = max(m.retryAt, min(now.Add(minPause*m.cfg.Lease), m.latest))
 	}
 }
 
@@ -132,6 +135,14 @@ func (m *Machine) forgetWriters(now Time, listed map[Incarnation]bool) {
 
 // lookAtOwnRow begins anew when the table shows this process out, or not at all.
 func (m *Machine) lookAtOwnRow(now Time) {
+	if m.phase == fresh && m.probing && !m.listed {
+		m.retryAt = now
+	}
+	if m.isLate() {
+		m.note("its row in the members table was written late: joins again")
+		m.startOver(now)
+		return
+	}
 	if m.phase < waiting || m.asked < m.since || m.listed && m.state != Out {
 		return
 	}
@@ -143,6 +154,18 @@ func (m *Machine) lookAtOwnRow(now Time) {
 		m.note(reason + ": joins again")
 	}
 	m.joinAgain(now, reason)
+}
+
+// isLate tells whether the own row shows a step that this process has not taken, or has taken
+// back: the database has executed late what counted as failed.
+func (m *Machine) isLate() bool {
+	switch m.phase {
+	case waiting, copying:
+		return m.listed && m.asked >= m.since && (m.state == In || m.state == Boot)
+	case standing:
+		return m.listed && m.asked >= m.stood && (m.state == Joining || m.state == Boot)
+	}
+	return false
 }
 
 // publish shows readers until when they may serve (R2).

@@ -1,0 +1,37 @@
+"""Pictures of results, drawn without a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+
+from benchmarks.lib.report import RESULTS
+
+matplotlib.use("Agg")
+
+
+@contextmanager
+def picture(name: str, columns: int = 1, rows: int = 1) -> Iterator[Any]:
+    """Axes to draw on, one or an array; kept as `results/<name>.png`."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(rows, columns, figsize=(5 * columns, 3.6 * rows), layout="constrained")
+    yield axes
+    RESULTS.mkdir(exist_ok=True)
+    figure.savefig(RESULTS / f"{name}.png", dpi=110)
+    pyplot.close(figure)
+
+
+def lines(axes: Any, x: Sequence[float], curves: Mapping[str, Sequence[float]], title: str, x_label: str) -> None:
+    """Curves over the same points."""
+    for label, y in curves.items():
+        axes.plot(x, y, marker="o", label=label)
+    axes.set_title(title)
+    axes.set_xlabel(x_label)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    if len(curves) > 1:
+        axes.legend()

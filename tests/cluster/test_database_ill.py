@@ -1,0 +1,209 @@
+"""The referee is ill: the database does not answer, restarts, loses commits, or its members table is tampered with.
+
+Processes bypass meanwhile, never answer wrongly, and come back by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal
+
+import psycopg2
+import pytest
+
+from demo.cluster import Cluster, Node, wait_for
+from tests.cluster.steps import database_transaction, new, title, title_everywhere
+from tests.postgres_embedded import EmbeddedPostgres
+
+ITEMS = 5
+NOT_STANDING = "not in standing"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server that keeps what it has acknowledged; the other tests' one has fsync off."""
+    with EmbeddedPostgres() as server:
+        configure(server, fsync="on")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(server: EmbeddedPostgres) -> Iterator[Cluster]:
+    with Cluster(server.create_database("ill"), size=2) as cluster:
+        yield cluster
+
+
+def configure(server: EmbeddedPostgres, **settings: str) -> None:
+    connection = psycopg2.connect(server.dsn())
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for name, value in settings.items():
+            cursor.execute(f"ALTER SYSTEM SET {name} = {value}")
+        cursor.execute("SELECT pg_reload_conf()")
+    connection.close()
+
+
+def stats_of(node: Node) -> dict[str, Any]:
+    """The statistics; with the container in the cache they need no database."""
+    return node.http.stats()
+
+
+def epochs(cluster: Cluster) -> set[str]:
+    return {stats_of(node)["epoch"] for node in cluster.nodes}
+
+
+def warm(cluster: Cluster, folder: str) -> list[str]:
+    """Items that every node has read twice."""
+    paths = [new(cluster[0], f"item-{i}", f"Item {i}", parent=folder) for i in range(ITEMS)]
+    for _ in range(2):
+        for i, path in enumerate(paths):
+            title_everywhere(cluster, path, f"Item {i}")
+    return paths
+
+
+def in_standing(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        wait_for(lambda node=node: stats_of(node)["in_standing"], f"{node.name} to be in standing")
+    cluster.wait_whole()
+
+
+def times_noted(cluster: Cluster, text: str) -> list[int]:
+    return [node.log().count(text) for node in cluster.nodes]
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_restart_keeps_the_caches(
+    cluster: Cluster, server: EmbeddedPostgres, mode: Literal["fast", "immediate"]
+) -> None:
+    paths = warm(cluster, new(cluster[0], f"restart-{mode}", type_="Folder"))
+    before = epochs(cluster)
+    server.stop(mode)
+    server.start()
+    wait_for(partial(answers_all, cluster, paths), "the database to be used again")
+    in_standing(cluster)
+    assert epochs(cluster) == before and len(before) == 1
+    loads = [stats_of(node)["local_loads"] for node in cluster.nodes]
+    for i, path in enumerate(paths):
+        title_everywhere(cluster, path, f"Item {i}")
+    assert [stats_of(node)["local_loads"] for node in cluster.nodes] == loads, "warm items were loaded again"
+
+
+def answers_all(cluster: Cluster, paths: list[str]) -> bool:
+    """Guillotina's own pool notices a lost connection only when it is used."""
+    return all(node.http.get(path).status == 200 for node in cluster.nodes for path in paths * 2)
+
+
+def test_a_database_that_is_away_is_bypassed_and_used_again(cluster: Cluster, server: EmbeddedPostgres) -> None:
+    paths = warm(cluster, new(cluster[0], "away", type_="Folder"))
+    noted = times_noted(cluster, NOT_STANDING)
+    server.stop()
+    try:
+        for node in cluster.nodes:
+            wait_for(lambda node=node: not node.says_in_standing(), f"{node.name} to bypass")
+            assert "its last reading of the members table is" in node.log()
+            assert node.http.get(paths[0]).status >= 400, "the cache answers for a database that is away"
+    finally:
+        server.start()
+    in_standing(cluster)
+    wait_for(partial(answers_all, cluster, paths), "the database to be used again")
+    assert times_noted(cluster, NOT_STANDING) == [n + 1 for n in noted], "said more than once"
+    assert cluster[0].http.patch(paths[0], {"title": "after"}).status == 204
+    title_everywhere(cluster, paths[0], "after")
+
+
+def test_a_restart_that_may_have_lost_commits_renames_everything(cluster: Cluster, server: EmbeddedPostgres) -> None:
+    """R13."""
+    configure(server, synchronous_commit="off")
+    try:
+        paths = warm(cluster, new(cluster[0], "lost", type_="Folder"))
+        wait_for(lambda: times_noted(cluster, "may have lost commits") != [0, 0], "the settings to be seen")
+        in_standing(cluster)
+        before = epochs(cluster)
+        with database_transaction(cluster) as cursor:
+            cursor.execute("SELECT pg_switch_wal()")  # what was written so far is on the disk
+        server.stop("immediate")
+        server.start()
+        wait_for(lambda: not epochs(cluster) & before, "a new epoch")
+        in_standing(cluster)
+        assert len(epochs(cluster)) == 1
+        wait_for(partial(answers_all, cluster, paths), "the database to be used again")
+    finally:
+        configure(server, synchronous_commit="on")
+
+
+@contextmanager
+def written_meanwhile(cluster: Cluster, path: str) -> Iterator[None]:
+    """What is written before, and after the block, is read by everybody."""
+    for when in ("before", "after"):
+        assert cluster[0].http.patch(path, {"title": when}).status == 204
+        title_everywhere(cluster, path, when)
+        if when == "before":
+            yield
+
+
+def test_a_row_that_is_deleted_is_written_again(cluster: Cluster) -> None:
+    path = new(cluster[0], "deleted-row", "first")
+    noted = times_noted(cluster, "its row in the members table is gone")
+    with written_meanwhile(cluster, path):
+        with database_transaction(cluster) as cursor:
+            cursor.execute("DELETE FROM groupcache_members")
+            assert cursor.rowcount == 2
+        wait_for(
+            lambda: times_noted(cluster, "its row in the members table is gone") == [n + 1 for n in noted],
+            "both to notice, once",
+        )
+        in_standing(cluster)
+
+
+def test_tables_that_are_dropped_are_made_again(cluster: Cluster) -> None:
+    path = new(cluster[0], "dropped", "first")
+    with written_meanwhile(cluster, path):
+        with database_transaction(cluster) as cursor:
+            cursor.execute("DROP TABLE groupcache_members, groupcache_cluster")
+        title_everywhere(cluster, path, "before")
+        wait_for(lambda: any(times_noted(cluster, "the members table is gone")), "somebody to notice")
+        title_everywhere(cluster, path, "before")
+        wait_for(lambda: rows_that_are_in(cluster) == 2, "both to be in again")
+        in_standing(cluster)
+
+
+def rows_that_are_in(cluster: Cluster) -> int:
+    """How many rows say so; 0 without a table."""
+    with database_transaction(cluster) as cursor:
+        cursor.execute("SELECT to_regclass('groupcache_members') IS NOT NULL")
+        if cursor.fetchone() == (False,):
+            return 0
+        cursor.execute("SELECT count(*) FROM groupcache_members WHERE state = 'in'")
+        (count,) = cursor.fetchone()
+        return int(count)
+
+
+def test_a_table_that_is_locked_is_waited_for(cluster: Cluster) -> None:
+    path = new(cluster[0], "locked", "first")
+    with written_meanwhile(cluster, path):
+        with database_transaction(cluster) as cursor:
+            cursor.execute("LOCK TABLE groupcache_members IN ACCESS EXCLUSIVE MODE")
+            for node in cluster.nodes:
+                wait_for(lambda node=node: not stats_of(node)["in_standing"], f"{node.name} to bypass")
+            title_everywhere(cluster, path, "before")
+        in_standing(cluster)
+
+
+def test_rows_that_have_been_out_for_a_minute_are_removed(cluster: Cluster) -> None:
+    with database_transaction(cluster) as cursor:
+        for who, age in ((7, "61 seconds"), (8, "30 seconds")):
+            cursor.execute(
+                "INSERT INTO groupcache_members (incarnation, address, host, state, changed)"
+                " VALUES (%s, '', '', 'out', now() - %s::interval)",
+                (who, age),
+            )
+
+    def left() -> set[int]:
+        with database_transaction(cluster) as cursor:
+            cursor.execute("SELECT incarnation FROM groupcache_members WHERE incarnation IN (7, 8)")
+            return {who for (who,) in cursor.fetchall()}
+
+    wait_for(lambda: left() == {8}, "the older one to be removed")
+    title(cluster[0], new(cluster[0], "afterwards"))
