@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 from tests.postgres import PostgresServer, running_postgres
 
+from benchmarks.lib import content
 from benchmarks.lib.report import Answer, table
 
 
@@ -36,14 +35,12 @@ def main(name: str) -> None:
     """Answer the question of the module `name`, print its table and keep its results."""
     question = sys.modules[name]
     options = parser_of(question).parse_args()
-    with _server() as postgres:
-        answer = question.answer(options, postgres)
+    with running_postgres() as postgres:
+        try:
+            answer = question.answer(options, postgres)
+        finally:
+            content.drop_all(postgres)
     spec = question.__spec__
     answer.write((spec.name if spec is not None else name).rpartition(".")[2])
     print(table(answer.findings))
 
-
-@contextmanager
-def _server() -> Iterator[PostgresServer]:
-    with running_postgres() as postgres:
-        yield postgres

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 from collections.abc import Mapping
@@ -22,7 +21,8 @@ from benchmarks.lib import agent, sites
 #: Bytes of text in an item; with the rest its pickle has a kilobyte.
 TEXT = 800
 
-_numbers = itertools.count(1)
+#: The databases of this process.
+_made: list[str] = []
 
 # An item's pickle holds neither its id nor its object id, so a row can be copied with others.
 _MULTIPLY = """
@@ -38,7 +38,7 @@ class Content:
     def __init__(self, postgres: PostgresServer, folders: Mapping[str, int], text: int = TEXT) -> None:
         """Make folders with so many items, each with `text` characters besides what every item has."""
         self._postgres = postgres
-        self._name = f"groupcache_{os.getpid()}_benchmark"
+        self._name = _new_name()
         dsn = postgres.create_database(self._name)
         with sites.uncached(dsn, 1) as site:
             made = site[0].http.post("/db", {"@type": "Container", "id": CONTAINER.rpartition("/")[2]})
@@ -54,7 +54,7 @@ class Content:
 
     def copy(self) -> str:
         """The URL of a new database with this content."""
-        name = f"{self._name}_{next(_numbers)}"
+        name = _new_name()
         wait_for(lambda: self._copied(name), f"a copy of {self._name}")
         return self._postgres.dsn(name)
 
@@ -68,6 +68,17 @@ class Content:
                 except psycopg2.errors.ObjectInUse:  # by a connection that is about to end
                     return False
         return True
+
+
+def _new_name() -> str:
+    _made.append(f"groupcache_{os.getpid()}_benchmark_{len(_made)}")
+    return _made[-1]
+
+
+def drop_all(postgres: PostgresServer) -> None:
+    """Drop every database that this process has made."""
+    for name in _made:
+        postgres.drop_database(name)
 
 
 async def plant(folders: list[str], text: int) -> dict[str, str]:

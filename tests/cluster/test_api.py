@@ -54,7 +54,7 @@ def test_hits_are_counted_by_source(cluster: Cluster) -> None:
         before = node.http.stats()
         title(node, item)
         after = node.http.stats()
-        hits = [sum(stats["hits"][source] for source in ("own", "hot")) for stats in (before, after)]
+        hits = [sum(stats["hits"][source] for source in ("own", "hot", "decoded")) for stats in (before, after)]
         assert hits[1] > hits[0]
         assert after["hits"]["database"] == before["hits"]["database"]
         assert after["gets"] - before["gets"] == hits[1] - hits[0]

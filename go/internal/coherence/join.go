@@ -36,6 +36,9 @@ func (m *Machine) advance(now Time) {
 	}
 	switch m.phase {
 	case fresh:
+		if m.listed && m.refusal() != nil {
+			return // it has a row, which is all that it takes to write
+		}
 		if now >= m.retryAt || m.probing && m.everybodyAnswers(now) {
 			m.phase, m.probing = posting, false
 			m.act(Action{Kind: Post})
@@ -161,8 +164,8 @@ func (m *Machine) tryCopy(now Time) {
 		return
 	}
 	m.retryAt = now.Add(retry)
-	if now <= m.served {
-		return // no copy would be taken yet, see copied
+	if now <= m.served || m.refusal() != nil {
+		return // no copy would be taken yet, see copied, or none would be given
 	}
 	m.tries++
 	source, boots := m.sources()

@@ -51,6 +51,7 @@ type member struct {
 	answered uint64 // the last probe that it answered
 	// outOfReach: it was noted that this process cannot reach it.
 	outOfReach bool
+	refuses    bool // it does not let this process in
 }
 
 // New returns the machine of a process that begins now, writing to table.
@@ -101,10 +102,30 @@ func (m *Machine) Tick(now Time) {
 func (m *Machine) Linked(now Time, who Incarnation) {
 	m.links[who] = struct{}{}
 	if p := m.members[who]; p != nil {
-		p.gone = false
+		p.gone, p.refuses = false, false
 		m.resend(p)
 		m.advance(now)
 	}
+}
+
+// Refused tells that a member does not let this process in. As long as one does so that is
+// alive this process serves nothing, and puts itself forward as seldom as it can: it would
+// only take the cache away from those who belong together.
+func (m *Machine) Refused(now Time, who Incarnation) {
+	if p := m.members[who]; p != nil && !p.refuses {
+		p.refuses = true
+		m.note(p.describe() + " does not let this process in: it reads from the database")
+	}
+}
+
+// refusal returns a member that is alive and does not let this process in.
+func (m *Machine) refusal() *member {
+	for _, p := range m.order {
+		if p.refuses && !p.gone && !p.row.Silent {
+			return p
+		}
+	}
+	return nil
 }
 
 // Unlinked tells that the last connection to a process is gone.

@@ -521,3 +521,38 @@ func TestAFullLogMarksOutAndIsNeverAcknowledged(t *testing.T) {
 		t.Error("not marked out")
 	}
 }
+
+func TestWhoIsNotLetInServesNothingAndTakesNothing(t *testing.T) {
+	b := newBench(t)
+	a := b.join(anna)
+	b.do(func() { b.m.Unlinked(anna) })
+	b.read(In, a)
+	b.do(func() { b.m.Refused(b.now, anna) })
+	b.read(Out, a)
+	b.took(Post)
+	b.now = b.now.Add(time.Minute)
+	if b.do(func() { b.m.Tick(b.now) }); len(b.took(Post)) != 0 {
+		t.Error("puts itself forward though it has a row")
+	}
+	b.do(func() { b.m.Reading(b.now, b.now, []Row{a}, nil) }) // which was removed
+	if len(b.took(Post)) != 1 {
+		t.Error("has no row to write by")
+	}
+	b.do(func() { b.m.Posted(b.now, nil) })
+	a.State = Out
+	b.read(Joining, a)
+	b.wait(10 * time.Second)
+	b.read(Joining, a)
+	b.wait(time.Second)
+	if len(b.took(Elect)) != 0 {
+		t.Error("asks to be elected")
+	}
+	if why := b.m.Why(b.now); !strings.Contains(why, "does not let this process in") {
+		t.Errorf("why: %s", why)
+	}
+	b.do(func() { b.m.Linked(b.now, anna) })
+	b.wait(time.Second)
+	if len(b.took(Elect)) == 0 {
+		t.Error("does not go on when it is let in")
+	}
+}

@@ -9,6 +9,9 @@ import (
 // Why tells an operator why the process does not serve from its cache, and because of whom; ""
 // when it does.
 func (m *Machine) Why(now Time) string {
+	if p := m.refusal(); p != nil && m.phase != standing {
+		return p.describe() + " does not let this process in"
+	}
 	switch m.phase {
 	case fresh, posting:
 		if m.because == "" {

@@ -35,17 +35,23 @@ func (n *Node) keepDialling(ctx context.Context, row coherence.Row) {
 			if warned {
 				n.log("info", "reaches "+row.Address+" again")
 			}
+			began := time.Now()
 			select {
 			case <-session.Done():
 			case <-ctx.Done():
 				session.Close(nil)
 			}
-			pause, failing, warned = shortestDialPause, time.Now(), false
-			continue
+			if time.Since(began) > longestDialPause { // else it is one that does not want a session
+				pause, failing, warned = shortestDialPause, time.Now(), false
+				continue
+			}
+		}
+		if errors.Is(err, transport.ErrNotAdmitted) {
+			n.input(func(m *coherence.Machine, now coherence.Time) { m.Refused(now, row.Incarnation) })
 		}
 		if n.provesEnd(row, err) {
 			n.input(func(m *coherence.Machine, now coherence.Time) { m.Gone(now, row.Incarnation) })
-		} else if !warned && time.Since(failing) > unreachableAfter {
+		} else if err != nil && !warned && time.Since(failing) > unreachableAfter {
 			warned = true
 			n.log("warning", unreachable(row, err.Error()))
 		}
