@@ -12,10 +12,9 @@ import sys
 import time
 from typing import Final
 
+from benchmarks.lib.report import RESULTS, Finding, read, table
 from demo.cluster import ROOT
 from tests.postgres import DSN_VARIABLE, running_postgres
-
-from benchmarks.lib.report import RESULTS, Finding, read, table
 
 #: In the order of issue and table.
 QUESTIONS: Final = (

@@ -13,11 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any
 
-from tests.postgres import PostgresServer
-
 from benchmarks.lib import agent, command, content, loads, sites
 from benchmarks.lib.pairs import Spread
 from benchmarks.lib.report import Answer, Finding
+from tests.postgres import PostgresServer
 
 PROCESSES = 4
 BATCH = 2000

@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any
 
 from guillotina.component import get_utility
-from tests.postgres import PostgresServer
 
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
+from tests.postgres import PostgresServer
 
 OBJECTS = 50
 

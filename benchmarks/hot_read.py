@@ -15,11 +15,11 @@ from typing import Any
 
 from guillotina.component import query_utility
 from guillotina.db.cache.base import BaseCache
-from tests.postgres import PostgresServer
 
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.report import Answer, Finding
+from tests.postgres import PostgresServer
 
 OBJECTS = 100
 
@@ -88,7 +88,7 @@ async def digest(oids: list[str]) -> str:
 
 
 async def read(oids: list[str], passes: int) -> float:
-    """Nanoseconds of a read: each pass is a transaction of its own that reads every object once; of these the median."""
+    """Nanoseconds of a read, the median of passes: each is a transaction that reads every object once."""
     taken = []
     for _ in range(passes):
         async with agent.reading() as transaction:
@@ -112,11 +112,11 @@ async def _timed(transaction: Any, oids: list[str]) -> int:
     return time.perf_counter_ns() - begin
 
 
-class _Dict(BaseCache):  # type: ignore[misc]
-    def __init__(self, rows: dict[str, Any]) -> None:
+class _Dict(BaseCache):
+    def __init__(self, rows: dict[Any, Any]) -> None:
         self._rows = rows
 
-    async def get(self, oid: str | None = None, **rest: Any) -> Any:
+    async def get(self, oid: Any = None, container: Any = None, id: Any = None, variant: Any = None) -> Any:
         return self._rows[oid]
 
 

@@ -11,13 +11,12 @@ import itertools
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from demo.client import CONTAINER
-from tests.postgres import PostgresServer
-
 from benchmarks.lib import command, content, load, sites
 from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
+from demo.client import CONTAINER
+from tests.postgres import PostgresServer
 
 ITEMS = 1000
 PAGE = 20

@@ -16,17 +16,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from demo.client import CONTAINER
-from demo.cluster import wait_for
 from guillotina.component import query_utility
 from guillotina.interfaces import ICacheUtility
 from guillotina.utils import navigate_to
-from tests.postgres import PostgresServer
 
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.redis_server import RedisServer, running_redis
 from benchmarks.lib.report import Answer, Finding
+from demo.client import CONTAINER
+from demo.cluster import wait_for
+from tests.postgres import PostgresServer
 
 CHILDREN = 1000
 #: Listings that a measurement takes the median of, where one leaves the next as it was.

@@ -2,30 +2,31 @@
 
 All of them share its cores, so times grow with what every process does in all; messages, queries and memory do not
 depend on that. `details` has for each number of peers:
-read (µs of a read from a peer), commit (ms) and announcement (ms) at one of them; frames (those that all peers send for
-a commit), queries (a second, on the members table), bookkeeping (MB that a process takes right after it has joined, above
-one that has nobody to talk to) and join (ms until a further process serves). The same as CSV, as a picture, and the line through it.
+read (µs of a read from a peer), commit (ms) and announcement (ms) at one of them; frames (those that all peers send
+for a commit), queries (a second, on the members table), bookkeeping (MB that a process takes right after it has
+joined, above one that has nobody to talk to) and join (ms until a further process serves). The same is kept as CSV and
+as a picture; `laws` are the lines through the points.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import statistics
 import time
 from contextlib import closing
 from itertools import pairwise
 from typing import Any, Final
 
-import numpy
 import psutil
 import psycopg2
-from demo.cluster import Node, wait_for
-from tests.postgres import PostgresServer
 
 from benchmarks import commit, peer_read
 from benchmarks.lib import command, content, pictures, sites
 from benchmarks.lib.pairs import Spread
 from benchmarks.lib.report import RESULTS, Answer, Finding
+from demo.cluster import Node, wait_for
+from tests.postgres import PostgresServer
 
 UNITS: Final = {
     "read": "µs",
@@ -79,14 +80,12 @@ def _point(site: sites.Site, nodes: list[Node], options: argparse.Namespace, dsn
     before = _frames(nodes)
     in_a_second = (before - idle) / elapsed
     begin = time.monotonic()
-    commits = [
-        sites.run(nodes[0], commit.commit_announced, oids=some, commits=COMMITS) for _ in range(options.rounds)
-    ]
+    commits = [sites.run(nodes[0], commit.commit_announced, oids=some, commits=COMMITS) for _ in range(options.rounds)]
     frames = _frames(nodes) - before - in_a_second * (time.monotonic() - begin)
     return {
-        "read": float(numpy.median(reads)) / 1000,
-        "commit": float(numpy.median([taken for taken, _ in commits])),
-        "announcement": float(numpy.median([waited for _, waited in commits])),
+        "read": statistics.median(reads) / 1000,
+        "commit": statistics.median(taken for taken, _ in commits),
+        "announcement": statistics.median(waited for _, waited in commits),
         "frames": frames / (COMMITS * options.rounds),
         "queries": queries / elapsed,
     }
@@ -135,7 +134,7 @@ def _own_memory_alone(planted: content.Content) -> float:
 def _joining(nodes: list[Node]) -> float:
     """Milliseconds from their starts until they served; of these the median."""
     stats = [node.http.stats() for node in nodes]
-    return float(numpy.median([each["uptime"] - each["since"] for each in stats])) * 1000
+    return 1000 * statistics.median(float(each["uptime"] - each["since"]) for each in stats)
 
 
 def _answer(points: dict[int, dict[str, float]]) -> Answer:
@@ -159,8 +158,8 @@ def _answer(points: dict[int, dict[str, float]]) -> Answer:
 
 def _law(counts: list[int], values: list[float]) -> dict[str, float]:
     """The line `base + each * peers` that lies nearest to the points."""
-    each, base = numpy.polyfit(counts, values, 1) if len(counts) > 1 else (0.0, values[0])
-    return {"base": float(base), "each": float(each)}
+    each, base = statistics.linear_regression(counts, values) if len(counts) > 1 else (0.0, values[0])
+    return {"base": base, "each": each}
 
 
 def _keep(counts: list[int], curves: dict[str, list[float]]) -> None:

@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from demo.client import CONTAINER
-from tests.postgres import PostgresServer
-
 from benchmarks.lib import command, content, load, loads, sites
 from benchmarks.lib.pairs import Spread, by_turns
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
+from demo.client import CONTAINER
+from tests.postgres import PostgresServer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

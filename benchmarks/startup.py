@@ -12,12 +12,11 @@ import subprocess
 import sys
 from typing import Any
 
-from demo.cluster import ROOT
-from tests.postgres import PostgresServer
-
 from benchmarks.lib import command, content, sites
 from benchmarks.lib.pairs import Spread, spread
 from benchmarks.lib.report import Answer, Finding
+from demo.cluster import ROOT
+from tests.postgres import PostgresServer
 
 _LOADING = """
 import json, time

@@ -20,13 +20,13 @@ from functools import partial
 from typing import Any, Final
 
 import psutil
-from demo.cluster import Node, wait_for
 from guillotina.component import get_utility
-from tests.postgres import PostgresServer
 
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import Spread, by_turns, difference, ratio, spread
 from benchmarks.lib.report import Answer, Finding
+from demo.cluster import Node, wait_for
+from tests.postgres import PostgresServer
 
 SMALL: Final = 1000
 VALUE: Final = 1000

@@ -2,9 +2,10 @@
 
 A process with `size` reads a hot set that fills half of it, then ten times `size` of other objects once each, by
 listing folders, then the hot set again; beside contrib in memory, an LRU, with the same bytes and the same objects.
-Then a trace of the keys that Guillotina reads while clients navigate and list, and a re-index comes in between, is
-recorded in a node (`trace.csv`: number of the key, bytes of its entry), and played to policies of several sizes. `details`: the shares of hits before and after the walk;
-of the trace its length, and for each policy the shares of hits by the cache's size, in parts of all that was read.
+Then the keys that Guillotina reads while clients navigate and list, and a re-index comes in between, are recorded in a
+node (`trace.csv`: number of the key, bytes of its entry) and played to policies of several sizes.
+`details`: the shares of hits before and after the walk; of the trace its length, and for each policy the shares of hits
+by the cache's size, in parts of all that was read.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import random
 from itertools import accumulate
 from typing import Any
 
-from demo.client import CONTAINER
 from guillotina.utils import navigate_to
-from tests.postgres import PostgresServer
 
 from benchmarks.lib import agent, command, content, load, pictures, sites, trace
 from benchmarks.lib.pairs import Spread
 from benchmarks.lib.policies import POLICIES, best_share, hit_share
 from benchmarks.lib.report import RESULTS, Answer, Finding
+from demo.client import CONTAINER
+from tests.postgres import PostgresServer
 
 #: Bytes that an object of a kilobyte takes in our store, all counted.
 ENTRY = 1400
@@ -36,7 +37,9 @@ FOLDERS, ITEMS = 20, 200
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=8, help="MB of the process")
     parser.add_argument("--times", type=int, default=10, help="how often the walk fills that size")
-    parser.add_argument("--seconds", type=float, default=15.0, help="for which clients read, before the re-index and after")
+    parser.add_argument(
+        "--seconds", type=float, default=15.0, help="for which clients read, before the re-index and after"
+    )
 
 
 def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
@@ -93,7 +96,9 @@ def _policies(options: argparse.Namespace, postgres: PostgresServer, result: Ans
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "trace.csv").write_text("".join(f"{key},{size}\n" for key, size in reads))
     in_all = sum(dict(reads).values())
-    curves = {name: [hit_share(policy(int(part * in_all)), reads) for part in PARTS] for name, policy in POLICIES.items()}
+    curves = {
+        name: [hit_share(policy(int(part * in_all)), reads) for part in PARTS] for name, policy in POLICIES.items()
+    }
     curves["the best possible"] = [best_share(reads, int(part * in_all)) for part in PARTS]
     result.details["trace"] = {"reads": len(reads), "keys": len(dict(reads)), "bytes": in_all}
     result.details["parts"], result.details["shares"] = PARTS, curves

@@ -11,6 +11,7 @@ from guillotina import configure
 
 app_settings: dict[str, Any] = {
     "cache": {"strategy": "groupcache"},
+    "commands": {"groupcache-status": "guillotina_groupcache.status_command.StatusCommand"},
     "load_utilities": {
         "guillotina_groupcache": {
             "provides": "guillotina_groupcache.interfaces.IGroupcacheUtility",

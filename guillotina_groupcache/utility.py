@@ -334,6 +334,11 @@ class GroupcacheUtility:
 
     # --- statistics
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether this process takes no part in a cluster."""
+        return self._role is not Role.MEMBER
+
     def local_stats(self) -> dict[str, Any]:
         """The statistics of this process, at once; empty before `initialize` and after `finalize`."""
         if self._node is None:

@@ -1,4 +1,4 @@
-"""A Guillotina add-on for the benchmarks: it runs a function of theirs inside of a node, beside its event loop's work."""
+"""A Guillotina add-on for the benchmarks: it runs a function of theirs inside of a node, on its event loop."""
 
 from __future__ import annotations
 

@@ -6,10 +6,9 @@ import argparse
 import sys
 from typing import Protocol
 
-from tests.postgres import PostgresServer, running_postgres
-
 from benchmarks.lib import content
 from benchmarks.lib.report import Answer, table
+from tests.postgres import PostgresServer, running_postgres
 
 
 class Question(Protocol):
@@ -26,7 +25,9 @@ class Question(Protocol):
 
 def parser_of(question: Question) -> argparse.ArgumentParser:
     """The options of a question's module."""
-    parser = argparse.ArgumentParser(description=question.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=question.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     question.add_arguments(parser)
     return parser
 
@@ -43,4 +44,3 @@ def main(name: str) -> None:
     spec = question.__spec__
     answer.write((spec.name if spec is not None else name).rpartition(".")[2])
     print(table(answer.findings))
-

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from contextlib import closing
 
 import psycopg2
-from psycopg2 import sql
-
-from demo.client import CONTAINER
-from demo.cluster import wait_for
 from guillotina.content import create_content_in_container
 from guillotina.utils import navigate_to
-from tests.postgres import PostgresServer
+from psycopg2 import sql
 
 from benchmarks.lib import agent, sites
+from demo.client import CONTAINER
+from demo.cluster import wait_for
+from tests.postgres import PostgresServer
 
 #: Bytes of text in an item; with the rest its pickle has a kilobyte.
 TEXT = 800
@@ -27,7 +26,8 @@ _made: list[str] = []
 # An item's pickle holds neither its id nor its object id, so a row can be copied with others.
 _MULTIPLY = """
 INSERT INTO objects (zoid, tid, state_size, part, resource, of, otid, parent_id, id, type, json, state)
-SELECT left(zoid, -32) || md5(zoid || n), tid, state_size, part, resource, of, otid, parent_id, n::text, type, json, state
+SELECT left(zoid, -32) || md5(zoid || n), tid, state_size, part, resource, of, otid, parent_id, n::text, type, json,
+       state
 FROM objects, generate_series(1, %s) AS n WHERE zoid = %s
 """
 

@@ -37,11 +37,19 @@ def generate(
 ) -> Done:
     """GET random paths, and with the share `writes` PATCH one, on so many connections to each port."""
     wanted = {
-        **{"ports": ports, "gets": gets, "patches": patches},
-        **{"writes": writes, "seconds": seconds, "connections": connections},
+        "ports": ports,
+        "gets": gets,
+        "patches": patches,
+        "writes": writes,
+        "seconds": seconds,
+        "connections": connections,
     }
     done = subprocess.run(
-        [sys.executable, "-m", __name__], input=json.dumps(wanted).encode(), stdout=subprocess.PIPE, cwd=ROOT, check=True
+        [sys.executable, "-m", __name__],
+        input=json.dumps(wanted).encode(),
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        check=True,
     )
     return Done(*json.loads(done.stdout))
 

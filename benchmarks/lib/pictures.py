@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import matplotlib
-
 from benchmarks.lib.report import RESULTS
-
-matplotlib.use("Agg")
 
 
 @contextmanager
 def picture(name: str, columns: int = 1, rows: int = 1) -> Iterator[Any]:
     """Axes to draw on, one or an array; kept as `results/<name>.png`."""
+    # Imported here: a question without a picture is answered without it.
+    import matplotlib
+
+    matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(rows, columns, figsize=(5 * columns, 3.6 * rows), layout="constrained")

@@ -175,7 +175,8 @@ def hit_share(policy: Policy, trace: Iterable[Read]) -> float:
 def best_share(trace: Sequence[Read], size: int) -> float:
     """What no policy surpasses where entries are of one size (Belady): it knows the reads to come."""
     never = len(trace)
-    following, latest = [never] * len(trace), {}
+    following = [never] * len(trace)
+    latest: dict[int, int] = {}
     for at in range(len(trace) - 1, -1, -1):
         following[at] = latest.get(trace[at][0], never)
         latest[trace[at][0]] = at

@@ -19,11 +19,11 @@ class SocketDriver(RedisDriver):
         self._pubsub_channels: dict[str, Any] = {}
 
 
-_driver = SocketDriver()
+_driver = SocketDriver()  # type: ignore[no-untyped-call]
 
 
 async def get_driver() -> SocketDriver:
     """What Guillotina asks a driver's module for."""
     if not _driver.initialized:
-        await _driver.initialize(asyncio.get_running_loop())
+        await _driver.initialize(asyncio.get_running_loop())  # type: ignore[no-untyped-call]
     return _driver

@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from demo.cluster import ROOT
-
 from benchmarks.lib.pairs import Spread
+from demo.cluster import ROOT
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 _HEADER: Final = ("question", "ours", "theirs", "measured (half of the rounds)", "target", "verdict")

@@ -9,10 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from demo.cluster import ROOT, Node, free_port, wait_for
-from demo.client import NodeError
-
 from benchmarks.lib.redis_server import RedisServer
+from demo.client import NodeError
+from demo.cluster import ROOT, Node, free_port, wait_for
 
 SECRET: Final = "the secret of the benchmarks, which everybody may know"
 #: Connections of a node to the database, as in the demo's nodes.

@@ -33,7 +33,7 @@ async def record() -> None:
         async for child in get_children(self, parent, ids):
             yield child
 
-    GroupcacheStrategy.get = recorded_get  # type: ignore[method-assign]
+    GroupcacheStrategy.get = recorded_get  # type: ignore[method-assign, assignment]
     GroupcacheStrategy.get_children = recorded_get_children  # type: ignore[method-assign]
 
 
@@ -45,7 +45,7 @@ async def recorded() -> list[tuple[int, int]]:
     numbers: dict[bytes, tuple[int, int]] = {}
     for key in _reads:
         if key not in numbers:
-            found = utility._node.lookup(key)
+            found: Any = utility._node.lookup(key)
             size = len(found.value) if isinstance(found, tuple) else 0
             numbers[key] = (len(numbers), size + len(key) + OVERHEAD)
     return [numbers[key] for key in _reads]

@@ -11,7 +11,7 @@ from tests.histories.network import DATABASE
 
 #: Seconds between faults, and of the quiet after every few of them.
 PAUSE = (0.3, 1.5)
-QUIET, QUIET_EVERY = 5.0, 4
+QUIET, QUIET_EVERY = 4.0, 5
 #: How often a fault waits until all are in standing, as others have less to break.
 WHOLE = 0.7
 #: How often two faults overlap, and by how many seconds the second is later at most.

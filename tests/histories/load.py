@@ -28,8 +28,12 @@ class Load:
     Impatient ones go on to the next item: a node that is cut off may have some in its cache, and must not give them.
     """
 
-    def __init__(self, nodes: Sequence[SiteNode], keys: Sequence[str], history: History, seed: int) -> None:
+    def __init__(
+        self, nodes: Sequence[SiteNode], keys: Sequence[str], history: History, seed: int, shared: bool = True
+    ) -> None:
+        """Each item is written by all writers, or, if not `shared`, by one."""
         self._nodes, self._keys, self._history, self._seed = nodes, list(keys), history, seed
+        self._shared = shared
         self._stopped = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._clients = AsyncExitStack()
@@ -73,10 +77,11 @@ class Load:
 
     async def _write(self, node: SiteNode, client: Client, number: int) -> None:
         choice, count = random.Random(f"{self._seed}/{number}"), 0
+        keys = self._keys if self._shared else self._keys[node.number - 1 :: len(self._nodes)]
         while not self._stopped.is_set():
             count += 1
             # Nobody writes a value twice, so that it tells which write it is of.
-            key, value = choice.choice(self._keys), f"{number}.{count}"
+            key, value = choice.choice(keys), f"{number}.{count}"
             answer = await client.request("PATCH", f"{FOLDER}/{key}", {"title": value})
             await self._note([_operation("write", key, value, node, number, answer)], WRITE_PAUSE, choice)
 

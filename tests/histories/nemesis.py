@@ -15,7 +15,7 @@ from tests.histories.site import Site
 #: Seconds after a fault until the site counts as calm: a lease, and the time to join again.
 CALM_AFTER = 4.0
 #: Seconds that are waited for all to be in standing before some faults.
-WHOLE_WITHIN = 20.0
+WHOLE_WITHIN = 10.0
 
 
 @dataclass

@@ -23,7 +23,7 @@ from tests.histories.supervisor import Share, Supervisor
 
 KEYS = 12
 #: Seconds of quiet at the end, all faults repaired.
-QUIET_AT_END = 8.0
+QUIET_AT_END = 6.0
 #: What the cache must at least have given while all was well; much less, and the run has shown nothing of it.
 LEAST_SHARE = 0.25
 #: The number of the client that reads at the end.

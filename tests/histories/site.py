@@ -8,7 +8,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -158,14 +159,26 @@ class Site:
 
     def query(self, statement: str, *arguments: Any) -> list[Any]:
         """The rows of a statement."""
+        with self._cursor() as cursor:
+            cursor.execute(statement, arguments)
+            return list(cursor.fetchall())
+
+    @contextmanager
+    def objects_locked(self) -> Iterator[None]:
+        """Nobody reads an object from the database meanwhile: who wants to waits."""
+        with self._cursor() as cursor:
+            cursor.execute("LOCK TABLE objects IN ACCESS EXCLUSIVE MODE")
+            yield
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
         with self.network.database_entered():
             connection = psycopg2.connect(self.network.postgres.dsn(DATABASE_NAME), connect_timeout=10)
-            try:
-                with connection, connection.cursor() as cursor:
-                    cursor.execute(statement, arguments)
-                    return list(cursor.fetchall())
-            finally:
-                connection.close()
+        try:
+            with connection, connection.cursor() as cursor:
+                yield cursor
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """End every node."""

@@ -136,6 +136,9 @@ func (m *Machine) Unlinked(who Incarnation) { delete(m.links, who) }
 // (R3), and its word is not needed (R5).
 func (m *Machine) Gone(now Time, who Incarnation) { m.gone(now, who, "it has ended") }
 
+// saidBye is of one that removes its row by itself.
+const saidBye = "it said bye"
+
 func (m *Machine) gone(now Time, who Incarnation, because string) {
 	delete(m.links, who)
 	p := m.members[who]
@@ -143,7 +146,7 @@ func (m *Machine) gone(now Time, who Incarnation, because string) {
 		return
 	}
 	p.gone = true
-	if p.row.State != Out {
+	if p.row.State != Out && because != saidBye {
 		m.markOut(now, p, because)
 	}
 	m.act(Action{Kind: Members})

@@ -93,7 +93,7 @@ func (m *Machine) Receive(now Time, from Incarnation, message *Message) {
 	case Level:
 		m.levelled(message)
 	case Bye:
-		m.gone(now, from, "it said bye")
+		m.gone(now, from, saidBye)
 	case Probe:
 		m.send(from, &Message{Kind: Alive, Attempt: message.Attempt})
 	case Alive:

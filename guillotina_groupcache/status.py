@@ -1,0 +1,122 @@
+"""What is to be known of a cluster, from one process' statistics and its peers': who is there, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+#: Seconds for which an event may be open without being worth a word: an orphan takes a second or two.
+LONG_DOUBT: Final = 10.0
+#: The share of keys that are read past the cache, of at least so many, that is worth a word.
+MANY_BYPASSES: Final = 0.2
+MANY_GETS: Final = 1000
+
+_HITS: Final = ("decoded", "own", "hot", "peer")
+_COLUMNS: Final = ("address", "host", "state", "serves", "for", "gets", "hits", "loads", "MB", "doubt", "faults", "versions")
+
+Stats = Mapping[str, Any]
+
+
+def report(stats: Stats) -> dict[str, Any]:
+    """The cluster as the statistics of one process and its peers show it: `get_stats(cluster=True)`.
+
+    docs/operating.rst explains the keys. The process itself is left out: a command is there only to ask.
+    """
+    answers = {peer["incarnation"]: peer for peer in stats.get("peers", ()) if "incarnation" in peer}
+    errors = {peer.get("address"): peer["error"] for peer in stats.get("peers", ()) if "error" in peer}
+    members = [_member(row, answers.get(row["incarnation"]), errors.get(row["address"])) for row in stats["members"]]
+    return {"members": members, "wrong": list(_wrong(members))}
+
+
+def _member(row: Stats, answer: Stats | None, error: str | None) -> dict[str, Any]:
+    member: dict[str, Any] = {name: row.get(name) for name in ("incarnation", "address", "state", "reason", "silent")}
+    member["host"] = str(row.get("host") or "").partition(" ")[0]
+    member["answered"] = answer is not None
+    member["error"] = None if answer is not None else error or ("not connected" if not row.get("connected") else None)
+    if answer is not None:
+        for name in ("in_standing", "since", "because", "uptime", "epoch", "versions", "gets", "hits", "local_loads"):
+            member[name] = answer.get(name)
+        for name in ("bypasses", "buckets_in_doubt", "longest_doubt"):
+            member[name] = answer.get(name)
+        member["bytes"] = sum((answer.get(store) or {}).get("bytes", 0) for store in ("main", "hot", "decoded"))
+        member["faults"] = (answer.get("network") or {}).get("faults") or {}
+        member["unreached"] = [
+            _name(other) for other in answer.get("members", ()) if other["state"] == "in" and not other["connected"]
+        ]
+    return member
+
+
+def _name(member: Stats) -> str:
+    return str(member["address"] or "a client")
+
+
+def _wrong(members: Sequence[Stats]) -> Iterable[str]:
+    peers = [member for member in members if member["address"]]
+    if not peers:
+        yield "no process of a server is in the members table"
+    elif not any(member.get("in_standing") for member in peers):
+        yield "nobody is in standing: every read goes to the database"
+    for member in members:
+        yield from _wrong_with(member)
+    versions = {member["versions"] for member in peers if member.get("in_standing")}
+    if len(versions) > 1 and not any(member.get("buckets_in_doubt") for member in peers):
+        yield "versions differ: what one process has cached the others load again, until they are levelled"
+
+
+def _wrong_with(member: Stats) -> Iterable[str]:
+    name = _name(member)
+    if member["state"] == "out":
+        yield f"{name} is out: {member['reason'] or 'nobody says why'}"
+    elif member["silent"]:
+        yield f"{name} gives no sign of life, though it is not out"
+    if not member["answered"]:
+        if member["address"] and member["state"] != "out":
+            yield f"{name} does not answer: {member['error']}"
+        return
+    if not member["in_standing"]:
+        because = member["because"] or "nobody says why"
+        yield f"{name} reads from the database, for {_seconds(member['since'])}: {because}"
+    for other in member["unreached"]:
+        yield f"{name} is not connected with {other}"
+    if (member["longest_doubt"] or 0) > LONG_DOUBT:
+        yield f"{name} has had {member['buckets_in_doubt']} buckets in doubt for {_seconds(member['longest_doubt'])}"
+    gets, bypasses = member["gets"] or 0, member["bypasses"] or 0
+    if gets >= MANY_GETS and bypasses > MANY_BYPASSES * gets:
+        yield f"{name} has read {bypasses / gets:.0%} of the keys past the cache"
+
+
+def table(shown: Stats) -> str:
+    """A report for people."""
+    rows = [_COLUMNS, *(_row(member) for member in shown["members"])]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    wrong = [f"- {sentence}" for sentence in shown["wrong"]]
+    return "\n".join([*lines, "", *(["What is wrong:", *wrong] if wrong else ["Nothing is wrong."])])
+
+
+def _row(member: Stats) -> tuple[str, ...]:
+    known = (_name(member), member["host"] or "?", str(member["state"]))
+    if not member["answered"]:
+        return (*known, *("?" for _ in _COLUMNS[len(known) :]))
+    hits = sum((member["hits"] or {}).get(source, 0) for source in _HITS)
+    gets = member["gets"] or 0
+    return (
+        *known,
+        "cache" if member["in_standing"] else "database",
+        _seconds(member["since"]),
+        str(gets),
+        f"{hits / gets:.0%}" if gets else "-",
+        str(member["local_loads"]),
+        f"{member['bytes'] / 1e6:.1f}",
+        str(member["buckets_in_doubt"]),
+        str(sum(member["faults"].values())),
+        str(member["versions"])[:8],
+    )
+
+
+def _seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

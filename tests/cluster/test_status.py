@@ -1,0 +1,91 @@
+"""`guillotina groupcache-status` beside real servers: it finds what is wrong, and only that."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from demo.cluster import Cluster, Node, wait_for
+from tests.cluster.steps import database_transaction, new, title_everywhere
+
+RIGHT, WRONG, UNKNOWN = 0, 1, 2
+
+
+def status(node: Node, *arguments: str) -> tuple[int, str]:
+    done = node.run_command("groupcache-status", *arguments)
+    return done.returncode, done.stdout.decode()
+
+
+def as_json(node: Node) -> tuple[int, dict[str, Any]]:
+    code, output = status(node, "--json")
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(output[output.index("{\n") :])[0]  # the log comes with it
+    return code, found
+
+
+def clients(cluster: Cluster) -> int:
+    """How many rows the members table has of processes without an address."""
+    with database_transaction(cluster) as cursor:
+        cursor.execute("SELECT count(*) FROM groupcache_members WHERE address = ''")
+        (count,) = cursor.fetchone()
+        return int(count)
+
+
+def test_nothing_is_wrong(cluster: Cluster) -> None:
+    item = new(cluster[0], "seen", "title")
+    for _ in range(2):
+        title_everywhere(cluster, item, "title")
+    code, output = status(cluster[0])
+    assert code == RIGHT and "Nothing is wrong." in output, output
+    for node in cluster.nodes:
+        (line,) = [line for line in output.splitlines() if line.startswith(f"{node.address} ")]
+        assert " in " in line and " cache " in line and "?" not in line
+    code, found = as_json(cluster[1])
+    assert code == RIGHT and found["wrong"] == []
+    assert {member["address"] for member in found["members"]} == {node.address for node in cluster.nodes}
+    assert len({member["versions"] for member in found["members"]}) == 1
+    assert clients(cluster) == 0, "its row stays behind"
+    assert all("marks out" not in node.log() for node in cluster.nodes), "it disturbs the cluster"
+
+
+def test_a_stopped_and_a_killed_process_are_named(cluster: Cluster) -> None:
+    asked, stopped, killed = cluster.nodes
+    killed.kill()
+    stopped.pause()
+    try:
+        code, found = as_json(asked)
+        assert code == WRONG
+        told = "\n".join(found["wrong"])
+        assert f"{stopped.address} " in told, told
+        assert f"{killed.address} is out: " in told and "it has ended" in told, told
+        assert f"{asked.address} reads" not in told
+    finally:
+        stopped.resume()
+    killed.start()
+    killed.wait_ready()
+    cluster.wait_whole()
+
+    def clean() -> bool:
+        # The row of the killed one stays for a minute.
+        with database_transaction(cluster) as cursor:
+            cursor.execute("DELETE FROM groupcache_members WHERE state = 'out'")
+        return as_json(asked)[1]["wrong"] == []
+
+    wait_for(clean, "nothing to be wrong again")
+
+
+def test_a_process_that_does_not_serve_says_why(cluster: Cluster) -> None:
+    with database_transaction(cluster) as cursor:
+        cursor.execute("UPDATE groupcache_members SET state = 'out', reason = 'the operator' WHERE address <> ''")
+    for node in cluster.nodes:
+        wait_for(lambda node=node: "it was put out (the operator)" in node.log(), "it to notice")
+    cluster.wait_whole()
+    assert status(cluster[0])[0] == RIGHT
+
+
+def test_without_a_cluster_there_is_nothing_to_ask(cluster: Cluster) -> None:
+    alone = Node("alone", cluster.dsn, cluster.folder, {"peers": []})
+    code, output = status(alone)
+    assert code == UNKNOWN and "there is no cluster to ask" in output, output
+    nowhere = Node("nowhere", "postgresql://postgres:postgres@127.0.0.1:1/none", cluster.folder, {})
+    code, output = status(nowhere)
+    assert code == UNKNOWN and "groupcache-status: " in output, output
