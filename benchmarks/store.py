@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import threading
 import time
@@ -31,8 +32,10 @@ from tests.postgres import PostgresServer
 SMALL: Final = 1000
 VALUE: Final = 1000
 BATCH: Final = 100
-#: What a store counts for an entry besides its value, at most.
-OVERHEAD: Final = 350
+#: Bytes that a store counts for an entry, at most.
+ENTRY: Final = 1350
+#: `size` beside what values may take of it: the table of versions, copies of others' values, decoded records.
+FOR_OTHER_USES: Final = 1.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,32 +48,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
     planted = content.Content(postgres, {"folder": 1})
     result = Answer()
-    # An eighth is for copies of others' values, and the table of versions takes 8 MB.
-    size = (options.entries * (VALUE + OVERHEAD) + 8 * 10**6) * 8 // 7
+    size = int(options.entries * ENTRY * FOR_OTHER_USES)
     with (
         sites.groupcache(planted.copy(), 2, clients=1) as small,
         sites.groupcache(planted.copy(), 2, clients=1, size=size) as large,
     ):
         empty = _memory(large[0])
-        sites.run(small[1], give, first=0, count=SMALL)
-        for first in range(0, options.entries, 50_000):
-            sites.run(large[1], give, first=first, count=min(50_000, options.entries - first))
-        _wait_for_entries(small[0], SMALL)
-        _wait_for_entries(large[0], options.entries * 99 // 100)
-        with _growing(large[1], options):
-            result.details.update(_measure(small[0], large[0], options))
+        _fill(small, SMALL)
+        given = _fill(large, 2 * options.entries)
+        assert large[0].http.stats()["main"]["items"] >= options.entries, "the large store is large"
+        with _growing(large[1], given, options.new):
+            result.details.update(_measure(small[0], large[0], given, options.rounds))
         result.details["memory"] = _memory_beside_store(large[0], empty)
     with sites.groupcache(planted.copy(), 2, clients=1, size=options.mixed * 10**6) as mixed:
         empty = _memory(mixed[0])
         for number in range(40):
-            sites.run(mixed[1], give_mixed, first=number * 1000, megabytes=options.mixed / 8)
+            sites.run(mixed[1], give_mixed, first=number * 10_000, megabytes=options.mixed / 8)
         result.details["memory, mixed sizes"] = _memory_beside_store(mixed[0], empty)
     result.findings = _findings(result.details, options)
     return result
 
 
-def _measure(small: Node, large: Node, options: argparse.Namespace) -> dict[str, list[float]]:
-    last = options.entries  # the first half may have made room for the new ones
+def _fill(site: sites.Site, count: int) -> int:
+    """Give the owner entries until it has so many, or is full; how many it was given."""
+    owner, client = site.nodes
+    given = 0
+    while given < count and not owner.http.stats()["main"]["evictions"]:
+        more = min(20_000, count - given)
+        sites.run(client, give, first=given, count=more)
+        given += more
+        # Where two commits meet in a bucket, the later one's value is not given.
+        wait_for(partial(_has_got, owner, given * 99 // 100), f"{owner.name} to have got {given} entries")
+    return given
+
+
+def _has_got(owner: Node, count: int) -> bool:
+    main = owner.http.stats()["main"]
+    return bool(main["items"] + main["evictions"] >= count)
+
+
+def _measure(small: Node, large: Node, last: int, rounds: int) -> dict[str, list[float]]:
+    # The first half of the entries makes room for the new ones.
     return by_turns(
         {
             "read, a thousand": partial(sites.run, small, read, first=0, last=SMALL),
@@ -79,7 +97,7 @@ def _measure(small: Node, large: Node, options: argparse.Namespace) -> dict[str,
             "stop, reading": partial(sites.run, large, longest_stop, first=last // 2, last=last),
             "stop, idle": partial(sites.run, large, longest_stop, first=0, last=0),
         },
-        options.rounds,
+        rounds,
     )
 
 
@@ -141,20 +159,16 @@ def _memory_beside_store(node: Node, empty: int) -> dict[str, int]:
     return {"taken": _memory(node) - empty, "counted": stats["main"]["bytes"] + stats["hot"]["bytes"]}
 
 
-def _wait_for_entries(node: Node, count: int) -> None:
-    wait_for(lambda: node.http.stats()["main"]["items"] >= count, f"{node.name} to have {count} entries")
-
-
 @contextmanager
-def _growing(client: Node, options: argparse.Namespace) -> Iterator[None]:
+def _growing(client: Node, first: int, pace: int) -> Iterator[None]:
     """Within the block the client gives new entries, so many a second."""
     ended = threading.Event()
 
     def grow() -> None:
-        first = options.entries
-        while not ended.is_set():
-            sites.run(client, give, first=first, count=options.new, pace=options.new)
-            first += options.new
+        for number in itertools.count():
+            if ended.is_set():
+                return
+            sites.run(client, give, first=first + number * pace, count=pace, pace=pace)
 
     thread = threading.Thread(target=grow)
     thread.start()

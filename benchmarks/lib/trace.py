@@ -46,6 +46,6 @@ async def recorded() -> list[tuple[int, int]]:
     for key in _reads:
         if key not in numbers:
             found: Any = utility._node.lookup(key)
-            size = len(found.value) if isinstance(found, tuple) else 0
+            size = 0 if isinstance(found, int) else len(found.value)
             numbers[key] = (len(numbers), size + len(key) + OVERHEAD)
     return [numbers[key] for key in _reads]

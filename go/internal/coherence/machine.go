@@ -44,6 +44,7 @@ type Machine struct {
 type member struct {
 	row      Row    // the incarnation never changes
 	gone     bool   // proved to have ended: it acknowledges nothing and commits nothing
+	bye      bool   // it has said so, and removes its row
 	outSince Time   // when a reading first showed it out, or not at all any more
 	listed   bool   // a reading has shown it
 	marked   Time   // when this process last asked to mark it out
@@ -102,7 +103,7 @@ func (m *Machine) Tick(now Time) {
 func (m *Machine) Linked(now Time, who Incarnation) {
 	m.links[who] = struct{}{}
 	if p := m.members[who]; p != nil {
-		p.gone, p.refuses = false, false
+		p.gone, p.refuses = p.bye, false
 		m.resend(p)
 		m.advance(now)
 	}
@@ -145,8 +146,8 @@ func (m *Machine) gone(now Time, who Incarnation, because string) {
 	if p == nil || p.gone {
 		return
 	}
-	p.gone = true
-	if p.row.State != Out && because != saidBye {
+	p.gone, p.bye = true, because == saidBye
+	if p.row.State != Out && !p.bye {
 		m.markOut(now, p, because)
 	}
 	m.act(Action{Kind: Members})

@@ -70,7 +70,7 @@ func (m *Machine) takeRows(now Time, rows []Row) {
 		}
 		changed = changed || p.row != row
 		p.row, p.listed = row, true
-		if p.gone && row.State != Out {
+		if p.gone && !p.bye && row.State != Out {
 			m.markOut(now, p, "it has ended") // the first time may have been lost
 		}
 	}
