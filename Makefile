@@ -4,7 +4,7 @@
 PYTHON ?= python3
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZ_TIME ?= 5s
-SIM_RUNS ?= 6000
+SIM_RUNS ?= 200000
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -23,14 +23,14 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 .DELETE_ON_ERROR:
 .PHONY: help install test lint lint-go lint-python test-go simulate fuzz test-unit test-packaging test-cluster \
-	test-guillotina bench demo run wheel clean
+	test-histories test-guillotina soak bench demo run wheel clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1: \2/p' Makefile
 
 install: $(LIBRARY)  ## set up .venv: the package (editable), the test requirements, Go where it is needed
 
-test: lint test-go simulate fuzz test-unit test-packaging test-cluster test-guillotina  ## run every test
+test: lint test-go simulate fuzz test-unit test-packaging test-cluster test-histories test-guillotina  ## run every test
 
 lint: lint-go lint-python  ## check format, style and types
 
@@ -48,7 +48,7 @@ test-go: $(LIBRARY)  ## Go's tests with the race detector
 	cd go && go test -race ./...
 
 simulate: $(LIBRARY)  ## SIM_RUNS random schedules of a cluster of the real state machine
-	cd go && go test ./internal/coherence -run TestRandomSchedules -v -sim.runs=$(SIM_RUNS)
+	cd go && go test ./internal/coherence -run TestRandomSchedules -v -timeout 30m -sim.runs=$(SIM_RUNS)
 
 fuzz: $(LIBRARY)  ## every Go fuzz test for FUZZ_TIME
 	@found=$$(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' go) || { echo "there is no fuzz test"; exit 1; }; \
@@ -65,6 +65,14 @@ test-packaging: $(LIBRARY)  ## sdist and wheel, without Go and without a compile
 
 test-cluster: $(LIBRARY)  ## real Guillotina processes over real PostgreSQL
 	$(PYTEST) tests/cluster
+
+test-histories: $(LIBRARY)  ## one fault of each kind for real processes, and the checker of what clients saw
+	cd tests/histories/checker && test -z "$$(gofmt -l .)" && go vet ./... && $(BIN)/staticcheck ./... && go test ./...
+	$(PYTEST) tests/histories
+
+soak: $(LIBRARY)  ## the same for SOAK_SECONDS (600), and a partition of a minute
+	$(BIN)/python -m tests.histories
+	PARTITION_SECONDS=60 $(PYTEST) tests/histories/test_partition.py
 
 test-guillotina: $(LIBRARY)  ## Guillotina's own suite with this cache
 	$(BIN)/python -m tests.guillotina_suite -q --disable-warnings

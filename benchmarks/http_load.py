@@ -1,17 +1,18 @@
 """Requests a second at three nodes, with 5 % writes: items, and listings of 20, beside contrib with Redis.
 
 Everything runs on one machine: the nodes, PostgreSQL, Redis and the load generator, so a request costs what all of
-them spend on it. `details`: requests a second, and milliseconds of a GET, of each side.
+them spend on it. `details`: of each side requests a second, milliseconds of a GET, and milliseconds of processor time
+that its nodes, PostgreSQL and Redis together spend on a request.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from benchmarks.lib import command, content, load, sites
+from benchmarks.lib import command, content, cpu, load, sites
 from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
@@ -69,37 +70,50 @@ def _measure(
     options: argparse.Namespace, result: Answer, name: str, paths: list[str], both: Mapping[str, sites.Site]
 ) -> None:
     loads: dict[str, list[load.Done]] = {side: [] for side in both}
+    costs: dict[str, list[float]] = {side: [] for side in both}
 
     def side(which: str) -> float:
         ports = [node.port for node in both[which].nodes]
+        before = cpu.seconds(both[which])
         done = load.generate(ports, paths, PATHS["GET item"], options.writes, options.seconds, options.connections)
         assert not done.failed, f"{done.failed} of {done.requests} requests failed"
         loads[which].append(done)
+        costs[which].append((cpu.seconds(both[which]) - before) * 1000 / done.requests)
         return done.requests / done.seconds
 
     turns: dict[str, Callable[[], float]] = {which: partial(side, which) for which in both}
     measured = by_turns(turns, options.rounds)
-    ours = spread(measured["ours"]).median
-    for which, target in (("contrib Redis", 1.1), ("no cache", None)):
-        result.findings.append(
-            Finding(
-                f"{name}, {options.writes:.0%} writes, beside {which}",
-                ratio(measured["ours"], measured[which]),
-                target,
-                at_least=True,
-                ours=ours,
-                theirs=spread(measured[which]).median,
-                sides_unit="/s",
-            )
-        )
+    result.findings += _findings(f"{name}, {options.writes:.0%} writes", measured, costs)
     result.details[name] = {
         which: {
             "requests a second": spread(measured[which]),
             "median": spread([done.median for done in loads[which]]),
             "99 of 100": spread([done.slowest for done in loads[which]]),
+            "processor": spread(costs[which]),
         }
         for which in both
     }
+
+
+def _findings(name: str, measured: dict[str, list[float]], costs: dict[str, list[float]]) -> Iterator[Finding]:
+    ours = spread(measured["ours"]).median
+    for which, target in (("contrib Redis", 1.1), ("no cache", None)):
+        yield Finding(
+            f"{name}, beside {which}",
+            ratio(measured["ours"], measured[which]),
+            target,
+            at_least=True,
+            ours=ours,
+            theirs=spread(measured[which]).median,
+            sides_unit="/s",
+        )
+    yield Finding(
+        "  processor time of a request, beside contrib Redis",
+        ratio(costs["ours"], costs["contrib Redis"]),
+        ours=spread(costs["ours"]).median,
+        theirs=spread(costs["contrib Redis"]).median,
+        sides_unit="ms",
+    )
 
 
 if __name__ == "__main__":

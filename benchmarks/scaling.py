@@ -3,9 +3,8 @@
 All of them share its cores, so times grow with what every process does in all; messages, queries and memory do not
 depend on that. `details` has for each number of peers:
 read (µs of a read from a peer), commit (ms) and announcement (ms) at one of them; frames (those that all peers send
-for a commit), queries (a second, on the members table), bookkeeping (MB that a process takes right after it has
-joined, above one that has nobody to talk to) and join (ms until a further process serves). The same is kept as CSV and
-as a picture; `laws` are the lines through the points.
+for a commit), queries (a second, on the members table), memory (MB that are a process' own right after it has joined)
+and join (ms until it served). The same is kept as CSV and as a picture; `laws` are the lines through the points.
 """
 
 from __future__ import annotations
@@ -34,10 +33,9 @@ UNITS: Final = {
     "announcement": "ms",
     "frames": "a commit",
     "queries": "/s",
-    "bookkeeping": "MB",
+    "memory": "MB",
     "join": "ms",
 }
-MEGABYTE: Final = 1e6
 READS, COMMITS = 300, 100
 
 
@@ -50,20 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
     objects = READS * options.rounds * max(options.peers) * 2
     planted = content.Content(postgres, {"folder": min(objects, 20_000)})
-    alone = _own_memory_alone(planted)
     points: dict[int, dict[str, float]] = {}
     dsn = planted.copy()
     with sites.groupcache(dsn, max(options.peers), started=1, pool_size=2) as site:
         for before, count in pairwise([1, *options.peers]):
-            started = site.nodes[before:count]
-            site.start(started)
-            bookkeeping = _own_memory(started[-1]) - alone
-            points[count] = {**_point(site, site.nodes[:count], options, dsn), "bookkeeping": bookkeeping}
-            points[count]["join"] = _joining(started)
+            if count - before > 1:
+                site.start(site.nodes[before : count - 1])
+            joined = _joined(site, site.nodes[count - 1])
+            points[count] = {**_point(site.nodes[:count], options, dsn), **joined}
     return _answer(points)
 
 
-def _point(site: sites.Site, nodes: list[Node], options: argparse.Namespace, dsn: str) -> dict[str, float]:
+def _point(nodes: list[Node], options: argparse.Namespace, dsn: str) -> dict[str, float]:
     oids = sites.run(nodes[0], content.oids, folder="folder")
     owned = _owned_elsewhere(nodes, oids)
     reads = [
@@ -119,22 +115,13 @@ def _queries(dsn: str) -> int:
         return int(count or 0)
 
 
-def _own_memory(node: Node) -> float:
-    """Megabytes that no other process shares."""
+def _joined(site: sites.Site, node: Node) -> dict[str, float]:
+    """Start a node: milliseconds until it serves, and the megabytes that are its own then."""
+    site.start([node])
+    stats = node.http.stats()
     assert node.process is not None
-    return float(psutil.Process(node.process.pid).memory_full_info().uss) / MEGABYTE
-
-
-def _own_memory_alone(planted: content.Content) -> float:
-    """Of a process whose cache has nobody to talk to, and holds nothing."""
-    with sites.groupcache(planted.copy(), 1, pool_size=2) as site:
-        return _own_memory(site[0])
-
-
-def _joining(nodes: list[Node]) -> float:
-    """Milliseconds from their starts until they served; of these the median."""
-    stats = [node.http.stats() for node in nodes]
-    return 1000 * statistics.median(float(each["uptime"] - each["since"]) for each in stats)
+    memory = psutil.Process(node.process.pid).memory_full_info().uss
+    return {"memory": memory / 1e6, "join": (stats["uptime"] - stats["since"]) * 1000}
 
 
 def _answer(points: dict[int, dict[str, float]]) -> Answer:
@@ -169,7 +156,7 @@ def _keep(counts: list[int], curves: dict[str, list[float]]) -> None:
         writer.writerow(["peers", *(f"{name} ({UNITS[name]})" for name in curves)])
         writer.writerows(zip(counts, *curves.values(), strict=True))
     with pictures.picture("scaling", columns=3, rows=2) as axes:
-        for plot, name in zip(axes.flat, ("read", "commit", "frames", "queries", "bookkeeping", "join"), strict=True):
+        for plot, name in zip(axes.flat, ("read", "commit", "frames", "queries", "memory", "join"), strict=True):
             pictures.lines(plot, counts, {name: curves[name]}, f"{name} ({UNITS[name]})", "peers")
 
 

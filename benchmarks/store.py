@@ -1,22 +1,20 @@
 """Go's store with a million entries of 1 KB and 5,000 new ones a second: reads, stops of Python, memory.
 
-Two sites of one owner each: one holds a thousand entries, one a million. A client of the second gives it new values all
-the time, as commits do, which takes none of the owner's Python. The owners look random keys up, by turns, in the
-thread of their event loop; stops are the longest pauses of that loop, beside one that only reads the clock.
-Then a third site is given values of 200 bytes to 200 KB, several times its size.
-`details`: nanoseconds of a read, milliseconds of the longest stops, and the bytes that memory and store count.
+Two processes: one holds a thousand entries, one a million, which come the way that loads come, through the process' own
+thread. That thread looks random keys up; what is told are those calls, and the longest of them in a second, beside the
+longest pause of a loop that only reads the clock. The two take turns, and so do reading and idling.
+Then a third process is given values of 200 bytes to 200 KB, several times its size.
+`details`: nanoseconds of a lookup, milliseconds of the longest calls (inserting: of those that bring new entries), and
+the bytes that memory and store count.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
 import random
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -26,85 +24,87 @@ from guillotina.component import get_utility
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import Spread, by_turns, difference, ratio, spread
 from benchmarks.lib.report import Answer, Finding
-from demo.cluster import Node, wait_for
+from demo.cluster import Node
 from tests.postgres import PostgresServer
 
 SMALL: Final = 1000
 VALUE: Final = 1000
-BATCH: Final = 100
 #: Bytes that a store counts for an entry, at most.
 ENTRY: Final = 1350
 #: `size` beside what values may take of it: the table of versions, copies of others' values, decoded records.
 FOR_OTHER_USES: Final = 1.5
+#: Entries that one call into a node brings, so that it answers the members table in between.
+CALL: Final = 20_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--entries", type=int, default=1_000_000, help="of the large store")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="of the large store, at least")
     parser.add_argument("--new", type=int, default=5000, help="entries a second that it gets meanwhile")
     parser.add_argument("--rounds", type=int, default=15, help="times that each is measured")
-    parser.add_argument("--mixed", type=int, default=256, help="MB of the store whose values differ in size")
+    parser.add_argument("--mixed", type=int, default=256, help="MB of the process whose values differ in size")
 
 
 def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
     planted = content.Content(postgres, {"folder": 1})
-    result = Answer()
+    details: dict[str, Any] = {}
     size = int(options.entries * ENTRY * FOR_OTHER_USES)
-    with (
-        sites.groupcache(planted.copy(), 2, clients=1) as small,
-        sites.groupcache(planted.copy(), 2, clients=1, size=size) as large,
-    ):
+    with sites.groupcache(planted.copy(), 1) as small, sites.groupcache(planted.copy(), 1, size=size) as large:
         empty = _memory(large[0])
-        _fill(small, SMALL)
-        given = _fill(large, 2 * options.entries)
+        sites.run(small[0], fill, first=0, count=SMALL)
+        last = _filled(large[0])
         assert large[0].http.stats()["main"]["items"] >= options.entries, "the large store is large"
-        with _growing(large[1], given, options.new):
-            result.details.update(_measure(small[0], large[0], given, options.rounds))
-        result.details["memory"] = _memory_beside_store(large[0], empty)
-    with sites.groupcache(planted.copy(), 2, clients=1, size=options.mixed * 10**6) as mixed:
+        details |= _measure(small[0], large[0], last, options)
+        details["memory"] = _memory_beside_store(large[0], empty)
+    with sites.groupcache(planted.copy(), 1, size=options.mixed * 10**6) as mixed:
         empty = _memory(mixed[0])
         for number in range(40):
-            sites.run(mixed[1], give_mixed, first=number * 10_000, megabytes=options.mixed / 8)
-        result.details["memory, mixed sizes"] = _memory_beside_store(mixed[0], empty)
-    result.findings = _findings(result.details, options)
-    return result
+            sites.run(mixed[0], fill_mixed, first=number * 10_000, megabytes=options.mixed / 8)
+        details["memory, mixed sizes"] = _memory_beside_store(mixed[0], empty)
+    return Answer(list(_findings(details, options)), details)
 
 
-def _fill(site: sites.Site, count: int) -> int:
-    """Give the owner entries until it has so many, or is full; how many it was given."""
-    owner, client = site.nodes
-    given = 0
-    while given < count and not owner.http.stats()["main"]["evictions"]:
-        more = min(20_000, count - given)
-        sites.run(client, give, first=given, count=more)
-        given += more
-        # Where two commits meet in a bucket, the later one's value is not given.
-        wait_for(partial(_has_got, owner, given * 99 // 100), f"{owner.name} to have got {given} entries")
-    return given
+def _filled(node: Node) -> int:
+    """Give a process entries until it is full; how many it was given."""
+    for first in itertools.count(0, CALL):
+        if node.http.stats()["main"]["evictions"]:
+            return first
+        sites.run(node, fill, first=first, count=CALL)
+    raise AssertionError
 
 
-def _has_got(owner: Node, count: int) -> bool:
-    main = owner.http.stats()["main"]
-    return bool(main["items"] + main["evictions"] >= count)
+def _measure(small: Node, large: Node, last: int, options: argparse.Namespace) -> dict[str, list[float]]:
+    first = last // 2  # those before make room for the new ones
+    new = itertools.count(last, CALL)
+    inserting: list[float] = []
 
+    def growing(function: Any, first: int, last: int) -> Any:
+        return sites.run(large, function, first=first, last=last, new=next(new), pace=options.new)
 
-def _measure(small: Node, large: Node, last: int, rounds: int) -> dict[str, list[float]]:
-    # The first half of the entries makes room for the new ones.
-    return by_turns(
+    def stop() -> float:
+        reading, bringing = growing(longest_stop, first, last)
+        inserting.append(bringing)
+        return float(reading)
+
+    measured = by_turns(
         {
             "read, a thousand": partial(sites.run, small, read, first=0, last=SMALL),
-            "read, a million, a thousand of them": partial(sites.run, large, read, first=last - SMALL, last=last),
-            "read, a million, any": partial(sites.run, large, read, first=last // 2, last=last),
-            "stop, reading": partial(sites.run, large, longest_stop, first=last // 2, last=last),
-            "stop, idle": partial(sites.run, large, longest_stop, first=0, last=0),
+            "read, a million, a thousand of them": partial(growing, read, first, first + SMALL),
+            "read, a million, any": partial(growing, read, first, last),
+            "stop, reading": stop,
+            "stop, idle": partial(sites.run, large, longest_pause),
         },
-        rounds,
+        options.rounds,
     )
+    return {**measured, "stop, inserting": inserting[1:]}
 
 
-def _findings(details: dict[str, Any], options: argparse.Namespace) -> list[Finding]:
+def _findings(details: dict[str, Any], options: argparse.Namespace) -> Iterator[Finding]:
     few = details["read, a thousand"]
-    findings = [
-        Finding(
+    for which, name, target in (
+        ("hot ones", "read, a million, a thousand of them", 1.15),
+        ("any", "read, a million, any", None),
+    ):
+        yield Finding(
             f"read with {options.entries:,} entries, {which}, beside {SMALL:,}",
             ratio(details[name], few),
             target,
@@ -112,39 +112,29 @@ def _findings(details: dict[str, Any], options: argparse.Namespace) -> list[Find
             theirs=spread(few).median / 1000,
             sides_unit="µs",
         )
-        for which, name, target in (
-            ("hot ones", "read, a million, a thousand of them", 1.15),
-            ("any", "read, a million, any", None),
-        )
-    ]
     reading, idle = details["stop, reading"], details["stop, idle"]
-    findings.append(
-        Finding(
-            f"longest stop of Python, {options.new:,} new entries/s, beyond idle",
-            difference(reading, idle),
-            1,
-            "ms",
-            ours=max(reading),
-            theirs=max(idle),
-            sides_unit="ms",
-        )
+    yield Finding(
+        f"longest stop of Python, {options.new:,} new entries/s, beyond idle",
+        difference(reading, idle),
+        1,
+        "ms",
+        ours=max(reading),
+        theirs=max(idle),
+        sides_unit="ms",
     )
     for which, name, target in (
         (f"{options.entries:,} × 1 KB", "memory", 1.15),
         ("200 bytes to 200 KB", "memory, mixed sizes", 1.25),
     ):
         memory = details[name]
-        findings.append(
-            Finding(
-                f"memory beside what the store counts, {which}",
-                Spread(*[memory["taken"] / memory["counted"]] * 3),
-                target,
-                ours=memory["taken"] / 1e6,
-                theirs=memory["counted"] / 1e6,
-                sides_unit="MB",
-            )
+        yield Finding(
+            f"memory beside what the store counts, {which}",
+            Spread(*[memory["taken"] / memory["counted"]] * 3),
+            target,
+            ours=memory["taken"] / 1e6,
+            theirs=memory["counted"] / 1e6,
+            sides_unit="MB",
         )
-    return findings
 
 
 def _memory(node: Node) -> int:
@@ -159,89 +149,125 @@ def _memory_beside_store(node: Node, empty: int) -> dict[str, int]:
     return {"taken": _memory(node) - empty, "counted": stats["main"]["bytes"] + stats["hot"]["bytes"]}
 
 
-@contextmanager
-def _growing(client: Node, first: int, pace: int) -> Iterator[None]:
-    """Within the block the client gives new entries, so many a second."""
-    ended = threading.Event()
-
-    def grow() -> None:
-        for number in itertools.count():
-            if ended.is_set():
-                return
-            sites.run(client, give, first=first + number * pace, count=pace, pace=pace)
-
-    thread = threading.Thread(target=grow)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+# --- inside of a node
 
 
-# --- inside of a client
+class _Entries:
+    """Brings entries into the node as reads do that find nothing: by a load, which is answered here."""
+
+    def __init__(self) -> None:
+        from guillotina_groupcache import native
+        from guillotina_groupcache.interfaces import IGroupcacheUtility
+
+        self._utility: Any = get_utility(IGroupcacheUtility)
+        self._native = native
+        self._values: dict[bytes, bytes] = {}
+        # The utility's own requests are numbered from 1.
+        self._requests = itertools.count(1 << 60)
+        self.node = self._utility._node
+        self.waiting = 0
+
+    def ask(self, values: dict[bytes, bytes]) -> None:
+        self._values |= values
+        self.waiting += 1
+        self.node.read(next(self._requests), list(values))
+
+    def answer(self) -> None:
+        """Answer the loads that are asked for now."""
+        kinds = self._native.Kind
+        for completion in list(self.node.drain()):
+            if completion.kind is kinds.LOAD:
+                wanted = self._native.unpack(completion.payload)
+                self.node.loaded(completion.id, [self._values.pop(key) for key in wanted])
+            elif completion.kind is kinds.VALUES and completion.id >= 1 << 60:
+                self.waiting -= 1
+            else:
+                self._utility._take([completion])
+
+    def bring(self, values: dict[bytes, bytes]) -> None:
+        """Bring entries, and wait until they are there."""
+        self.ask(values)
+        while self.waiting:
+            time.sleep(0)
+            self.answer()
 
 
-async def give(first: int, count: int, pace: float = 0) -> None:
-    """Give the owner values, as a commit that has written them does; `pace` is how many a second."""
-    begin = time.monotonic()
-    for at in range(0, count, BATCH):
-        await _give([(_key(first + number), _value(VALUE)) for number in range(at, min(at + BATCH, count))])
-        if pace:
-            await _until(begin + (at + BATCH) / pace)
+class _Growth:
+    """New entries, so many a second, whenever `turn` is called."""
+
+    def __init__(self, first: int, pace: int) -> None:
+        self._numbers, self._pace = itertools.count(first), pace
+        self._entries = _Entries()
+        self._begin, self._given = time.perf_counter(), 0
+        self.longest = 0.0  #: seconds of a turn
+
+    def turn(self) -> None:
+        begin = time.perf_counter()
+        due = int((begin - self._begin) * self._pace) - self._given
+        if due:
+            self._given += due
+            self._entries.ask({_key(next(self._numbers)): _value(VALUE) for _ in range(due)})
+        if self._entries.waiting:
+            self._entries.answer()
+        self.longest = max(self.longest, time.perf_counter() - begin)
 
 
-async def give_mixed(first: int, megabytes: float) -> None:
-    """Give the owner values of 200 bytes to 200 KB, as many small ones as large ones."""
-    chance = random.Random(first)
-    left, number = int(megabytes * 1e6), first
-    while left > 0:
-        values = []
-        for _ in range(10):
-            size = int(200 * 1000 ** chance.random())
-            values.append((_key(number), _value(size)))
-            number += 1
-            left -= size
-        await _give(values)
+async def fill(first: int, count: int) -> None:
+    """Bring entries with the numbers from `first` on."""
+    entries = _Entries()
+    for at in range(first, first + count, 500):
+        entries.bring({_key(number): _value(VALUE) for number in range(at, min(at + 500, first + count))})
 
 
-async def _give(values: list[tuple[bytes, bytes]]) -> None:
-    utility = _utility()
-    event = await utility.announce(agent.DATABASE, [key for key, _ in values])
-    utility.settle(event, values)
+async def fill_mixed(first: int, megabytes: float) -> None:
+    """Bring values of 200 bytes to 200 KB, as many small ones as large ones."""
+    entries, chance, left = _Entries(), random.Random(first), megabytes * 1e6
+    for at in itertools.count(first, 10):
+        sizes = [int(200 * 1000 ** chance.random()) for _ in range(10)]
+        entries.bring({_key(at + i): _value(size) for i, size in enumerate(sizes)})
+        left -= sum(sizes)
+        if left < 0:
+            return
 
 
-async def _until(moment: float) -> None:
-    await asyncio.sleep(max(0.0, moment - time.monotonic()))
-
-
-# --- inside of an owner
-
-
-async def read(first: int, last: int, seconds: float = 0.1) -> float:
-    """Nanoseconds of looking up a random key of these."""
-    lookup, taken, found = _utility()._node.lookup, [], 0
+async def read(first: int, last: int, new: int = 0, pace: int = 0, seconds: float = 0.2) -> float:
+    """Nanoseconds of looking up a random key of these, while entries come from the number `new` on."""
+    growth, taken, found = _Growth(new, pace), [], 0
+    lookup, wanted = _Entries().node.lookup, _random_keys(first, last)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        wanted = [_key(number) for number in random.sample(range(first, last), SMALL)]
+        some = list(itertools.islice(wanted, 100))
         begin = time.perf_counter_ns()
-        for key in wanted:
+        for key in some:
             found += isinstance(lookup(key), tuple)
-        taken.append((time.perf_counter_ns() - begin) / SMALL)
-    assert found > 0.9 * SMALL * len(taken), "what is read is there"
+        taken.append((time.perf_counter_ns() - begin) / len(some))
+        growth.turn()
+    assert found > 90 * len(taken), "what is read is there"
     return sorted(taken)[len(taken) // 2]
 
 
-async def longest_stop(first: int, last: int, seconds: float = 1.0) -> float:
-    """Milliseconds of the longest pause of a loop that looks random keys up, or, with none, does nothing."""
-    lookup, now = _utility()._node.lookup, time.perf_counter_ns
-    wanted = [_key(number) for number in random.sample(range(first, last), min(last - first, 10_000))]
-    longest, at, before = 0, 0, now()
+async def longest_stop(first: int, last: int, new: int, pace: int, seconds: float = 1.0) -> list[float]:
+    """Milliseconds of the longest lookup in some time, and of the longest call that brings new entries."""
+    growth, longest = _Growth(new, pace), 0
+    lookup, wanted, now = _Entries().node.lookup, _random_keys(first, last), time.perf_counter_ns
+    end = now() + int(seconds * 1e9)
+    while now() < end:
+        for key in itertools.islice(wanted, 500):
+            begin = now()
+            lookup(key)
+            taken = now() - begin
+            if taken > longest:
+                longest = taken
+        growth.turn()
+    return [longest / 1e6, growth.longest * 1000]
+
+
+async def longest_pause(seconds: float = 1.0) -> float:
+    """Milliseconds of the longest pause of a loop that only reads the clock."""
+    longest, now = 0, time.perf_counter_ns
+    before = now()
     end = before + int(seconds * 1e9)
     while before < end:
-        if wanted:
-            lookup(wanted[at])
-            at = (at + 1) % len(wanted)
         moment = now()
         if moment - before > longest:
             longest = moment - before
@@ -249,10 +275,9 @@ async def longest_stop(first: int, last: int, seconds: float = 1.0) -> float:
     return longest / 1e6
 
 
-def _utility() -> Any:
-    from guillotina_groupcache.interfaces import IGroupcacheUtility
-
-    return get_utility(IGroupcacheUtility)
+def _random_keys(first: int, last: int) -> Iterator[bytes]:
+    keys = [_key(number) for number in random.sample(range(first, last), min(last - first, CALL))]
+    return itertools.cycle(keys)
 
 
 def _key(number: int) -> bytes:
@@ -265,7 +290,7 @@ _random = random.Random(1).randbytes(400_000)
 
 
 def _value(size: int) -> bytes:
-    """Bytes that no two values need to share, and that cost nothing to make."""
+    """Bytes that are not alike, and cost nothing to make."""
     begin = random.randrange(len(_random) - size)
     return _random[begin : begin + size]
 

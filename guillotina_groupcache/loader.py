@@ -22,6 +22,10 @@ logger = logging.getLogger("guillotina_groupcache")
 
 #: Children that one query asks for.
 BATCH: Final = 1000
+#: Seconds that a reader waits for a load that it shares, as in the library (`loadTimeout`).
+LOAD_TIMEOUT: Final = 30.0
+#: Seconds that a load waits for the one before it: there is no stampede at this rate either.
+TURN_TIMEOUT: Final = 5.0
 
 
 class Loader:
@@ -140,34 +144,38 @@ class SharedLoads:
     """Loads of what is in doubt: nothing is stored, and a load is shared only by who asked before it began (R4).
 
     So a reader that comes while one runs waits for the next: a hot object in doubt costs the database one
-    read at a time, not a stampede.
+    read at a time, not a stampede. A load that hangs, as on a connection that is dead, holds up nobody for ever.
     """
 
-    __slots__ = ("_load", "_next", "_running")
+    __slots__ = ("_load", "_next", "_running", "_tasks")
 
     def __init__(self, load: Callable[[Key], Awaitable[Any]]) -> None:
         self._load = load
         self._next: dict[bytes, asyncio.Task[Any]] = {}
         self._running: dict[bytes, asyncio.Task[Any]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def get(self, key: bytes) -> Any:
-        """The value now in the database. Raises what the storage raises, and `GroupcacheError` after `cancel`."""
+        """The value now in the database.
+
+        Raises what the storage raises, and `GroupcacheError` after `LOAD_TIMEOUT` seconds and after `cancel`.
+        """
         task = self._next.get(key)
         if task is None:
-            task = asyncio.ensure_future(self._run(key, self._running.get(key)))
-            task.add_done_callback(_forgive)
-            self._next[key] = task
-        try:
-            # Who gives up waiting leaves the load to the others.
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():  # not who waits was cancelled, but the load, by `cancel`
-                raise GroupcacheError("the cache has ended") from None
-            raise
+            task = self._next[key] = asyncio.ensure_future(self._run(key, self._running.get(key)))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        # Who gives up waiting leaves the load to the others.
+        await asyncio.wait([task], timeout=LOAD_TIMEOUT)
+        if not task.done():
+            raise GroupcacheError(f"a load has taken more than {LOAD_TIMEOUT:.0f} s")
+        if task.cancelled():
+            raise GroupcacheError("the cache has ended")
+        return task.result()
 
     async def _run(self, key: bytes, before: asyncio.Task[Any] | None) -> Any:
         if before is not None:
-            await asyncio.wait([before])
+            await asyncio.wait([before], timeout=TURN_TIMEOUT)
         task = self._running[key] = self._next.pop(key)
         try:
             return await self._load(keys.decode(key))
@@ -175,17 +183,16 @@ class SharedLoads:
             if self._running.get(key) is task:
                 del self._running[key]
 
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # An error is for who waits; when nobody does any more it is no news either.
+
     def cancel(self) -> list[asyncio.Task[Any]]:
         """End all loads; the caller waits for the tasks that are returned."""
-        tasks = [*self._next.values(), *self._running.values()]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         self._next.clear()
         self._running.clear()
         return tasks
-
-
-def _forgive(task: asyncio.Task[Any]) -> None:
-    """An error is for who waits; when nobody does any more it is no news either."""
-    if not task.cancelled():
-        task.exception()

@@ -12,7 +12,10 @@ MANY_BYPASSES: Final = 0.2
 MANY_GETS: Final = 1000
 
 _HITS: Final = ("decoded", "own", "hot", "peer")
-_COLUMNS: Final = ("address", "host", "state", "serves", "for", "gets", "hits", "loads", "MB", "doubt", "faults", "versions")
+_COLUMNS: Final = (
+    *("address", "host", "state", "serves", "for", "gets", "hits"),
+    *("loads", "MB", "doubt", "faults", "versions"),
+)
 
 Stats = Mapping[str, Any]
 

@@ -23,6 +23,7 @@ class RedisServer:
 
     port: int
     socket: Path
+    pid: int
 
     def clear(self) -> None:
         """Forget everything."""
@@ -43,15 +44,16 @@ def running_redis() -> Iterator[RedisServer]:
     if program is None:
         raise SystemExit("benchmarks: there is no redis-server: apt-get install redis-server")
     folder = Path(tempfile.mkdtemp(prefix="groupcache-redis-"))
-    server = RedisServer(free_port(), folder / "socket")
+    port, path = free_port(), folder / "socket"
     process = subprocess.Popen(
         [
-            *(program, "--bind", "127.0.0.1", "--port", str(server.port), "--unixsocket", str(server.socket)),
+            *(program, "--bind", "127.0.0.1", "--port", str(port), "--unixsocket", str(path)),
             *("--dir", str(folder), "--save", "", "--appendonly", "no"),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
+    server = RedisServer(port, path, process.pid)
     try:
         wait_for(lambda: _answers(server, process), "Redis to answer")
         yield server

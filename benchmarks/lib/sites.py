@@ -43,11 +43,12 @@ class Site:
         redis: RedisServer | None = None,
         started: int | None = None,
     ) -> None:
-        self._redis = redis
+        self.redis = redis
         self._started = started
         self.folder = folder or _new_folder()
         self._path = ":".join(map(str, [ROOT] if metrics else [_WITHOUT_METRICS, ROOT]))
-        self._dsn, self._overrides = dsn, overrides
+        self.dsn = dsn
+        self._overrides = overrides
         self.nodes: list[Node] = []
         for section in sections:
             self.add(section)
@@ -56,7 +57,7 @@ class Site:
         """One more node, not started."""
         name = f"node{len(self.nodes) + 1}"
         environ = {"PYTHONPATH": self._path}
-        self.nodes.append(Node(name, self._dsn, self.folder, section, self._overrides, environ))
+        self.nodes.append(Node(name, self.dsn, self.folder, section, self._overrides, environ))
         return self.nodes[-1]
 
     def __getitem__(self, index: int) -> Node:
@@ -85,7 +86,7 @@ class Site:
         if "guillotina_groupcache" in self._overrides["applications"]:
             for node in running:
                 self._wait_whole(node, len(running) - 1)
-        redis = self._redis
+        redis = self.redis
         if redis is not None:
             # contrib begins to listen up to half a second after it serves.
             wait_for(lambda: redis.subscribers(_CHANNEL) == len(running), "contrib's nodes to listen to each other")

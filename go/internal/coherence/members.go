@@ -35,8 +35,11 @@ func (m *Machine) Reading(now, asked Time, rows []Row, err error) {
 		m.failed = err.Error()
 	}
 	if err == nil && (!m.known || asked >= m.asked) && m.phase != left {
+		// Who is out in two readings was out in between only if it could not join meanwhile: with
+		// the word of this process it would have been seen, without it takes a lease.
+		seamless := m.isFresh(now) && m.listed
 		m.asked, m.known = asked, true
-		m.takeRows(now, rows)
+		m.takeRows(now, rows, seamless)
 		m.giveWords(asked)
 		m.lookAtOwnRow(now)
 		m.publish()
@@ -48,7 +51,7 @@ func (m *Machine) Reading(now, asked Time, rows []Row, err error) {
 	}
 }
 
-func (m *Machine) takeRows(now Time, rows []Row) {
+func (m *Machine) takeRows(now Time, rows []Row, seamless bool) {
 	listed := make(map[Incarnation]bool, len(rows))
 	m.listed = false
 	changed := false
@@ -62,7 +65,7 @@ func (m *Machine) takeRows(now Time, rows []Row) {
 		if p == nil {
 			p = m.addMember(Row{Incarnation: row.Incarnation})
 		}
-		if row.State == Out && p.row.State != Out {
+		if row.State == Out && (p.row.State != Out || !seamless) {
 			m.putOut(now, p)
 		}
 		if row.State == Out || row.State == Joining {

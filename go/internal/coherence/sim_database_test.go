@@ -1,123 +1,202 @@
 package coherence
 
 import (
-	"cmp"
-	"maps"
+	"errors"
 	"slices"
+	"time"
 )
 
-// The database of a simulated cluster, as far as the machines ask it.
+// The database of a simulated cluster: how it is asked, and how it fails.
 
-func (s *sim) act(p *process) {
-	for _, a := range p.m.Actions() {
-		s.carryOut(p, a)
-	}
-	for _, row := range p.m.Rows() {
-		if q := s.processes[row.Incarnation]; q != nil {
-			s.connect(p, q)
-		}
+// database is what all processes share.
+type database struct {
+	down    time.Duration // until when it answers nobody
+	slow    time.Duration // until when every second statement takes long
+	session int           // of all connections; another one after a restart
+	history [maxKeys][]committed
+	value   int // the last one that was written, or that a transaction is named after
+
+	rows     []*memberRow
+	changes  []change      // of rows, for who loses the last ones
+	identity int           // of the server; another one after a failover
+	since    time.Duration // that server is the database
+	expected int           // the identity that the members table was read under last
+}
+
+var errDatabase = errors.New("the database does not answer")
+
+// question is what a process asks about the members table: stages are executed one after the
+// other, each as a statement of its own.
+type question struct {
+	process  *process
+	stages   []func()
+	answer   func(error) // nil: none is wanted
+	session  int         // that it is asked in
+	limit    time.Duration
+	answered bool
+}
+
+// ask has the database execute something for a process, which asks one thing at a time. What
+// it has given up because no answer came in time may be executed later all the same.
+func (s *sim) ask(p *process, answer func(error), stages ...func()) {
+	p.questions = append(p.questions, &question{process: p, stages: stages, answer: answer})
+	if len(p.questions) == 1 {
+		s.askNext(p)
 	}
 }
 
-func (s *sim) carryOut(p *process, a Action) {
-	switch a.Kind {
-	case Send:
-		if q := s.processes[a.To]; q != nil {
-			s.send(p, q, a.Message)
+func (s *sim) askNext(p *process) {
+	q := p.questions[0]
+	q.session, q.limit = s.session, s.now+simTimeout
+	at := s.statementArrival(p)
+	if at >= q.limit {
+		s.answerAt(q.limit, q, errDatabase)
+		if s.below(2) == 0 {
+			return
 		}
-	case Passed:
-		s.passed(p, a.Event)
-	case Note:
-		s.tell("%d: %s", p.inc, a.Text)
-	case Read:
-		asked := s.clock(p)
-		s.database(p, func() func() {
-			var rows []Row
-			if s.broken == readsAnEmptyTable && s.r.IntN(4) == 0 {
-				rows = []Row{{Incarnation: p.inc, Address: p.address, State: In}}
-				return func() { p.m.Reading(s.clock(p), asked, rows, nil) }
-			}
-			for inc := Incarnation(1); inc <= s.last; inc++ {
-				if row := s.board[inc]; row != nil {
-					rows = append(rows, *row)
-				}
-			}
-			return func() { p.m.Reading(s.clock(p), asked, rows, nil) }
-		})
-	case Post:
-		s.database(p, func() func() {
-			s.board[p.inc] = &Row{Incarnation: p.inc, Address: p.address, State: Joining}
-			return func() { p.m.Posted(s.clock(p), nil) }
-		})
-	case MarkOut:
-		s.database(p, func() func() {
-			row, q := s.board[a.To], s.processes[a.To]
-			heard := q != nil && q.alive && q.paused < s.now
-			if row != nil && !(a.Silent && heard) {
-				row.State = Out
-			}
-			return func() {}
-		})
-	case Remove:
-		s.after(s.delay(), nil, func() { delete(s.board, p.inc) })
-	case Elect:
-		s.database(p, func() func() {
-			won := s.elect(p)
-			open := s.openNames()
-			return func() { p.m.Elected(s.clock(p), won, open, nil) }
-		})
-	case Enter:
-		s.database(p, func() func() {
-			row := s.board[p.inc]
-			ok := row != nil && (row.State == Joining || row.State == Boot)
-			if ok {
-				row.State = In
-			}
-			return func() { p.m.Entered(s.clock(p), ok, nil) }
-		})
-	case OpenTransactions:
-		s.database(p, func() func() {
-			open := s.openNames()
-			return func() { p.m.OpenTransactions(s.clock(p), a.Database, open, nil) }
-		})
 	}
+	s.at(at, nil, func() { s.execute(q, 0) })
 }
 
-func (s *sim) database(p *process, execute func() func()) {
-	s.after(s.delay(), nil, func() {
-		answer := execute()
-		s.after(s.delay(), p, func() {
-			answer()
+func (s *sim) execute(q *question, stage int) {
+	if s.session != q.session || s.down > s.now {
+		s.answerAt(s.now+s.delay(), q, errDatabase)
+		return
+	}
+	q.stages[stage]()
+	if stage+1 < len(q.stages) {
+		s.after(s.delay(), nil, func() { s.execute(q, stage+1) })
+		return
+	}
+	at, err := s.answerArrival(q.process), error(nil)
+	if at >= q.limit {
+		at, err = max(q.limit, s.now), errDatabase
+	}
+	s.answerAt(at, q, err)
+}
+
+// answerAt answers a question, once.
+func (s *sim) answerAt(at time.Duration, q *question, err error) {
+	p := q.process
+	s.at(at, p, func() {
+		if q.answered {
+			return
+		}
+		q.answered = true
+		p.questions = p.questions[1:]
+		if len(p.questions) > 0 {
+			s.askNext(p)
+		}
+		if s.session != q.session {
+			err = errDatabase
+		}
+		if q.answer != nil {
+			q.answer(err)
 			s.act(p)
-		})
+		}
 	})
 }
 
-func (s *sim) elect(p *process) bool {
-	own := s.board[p.inc]
-	if own == nil || own.State != Joining {
-		return false
+func (s *sim) statementArrival(p *process) time.Duration {
+	return s.arrival(p.place.number, dbPlace) + s.slowness()
+}
+
+func (s *sim) answerArrival(p *process) time.Duration {
+	return s.arrival(dbPlace, p.place.number) + s.slowness()
+}
+
+func (s *sim) slowness() time.Duration {
+	if s.slow > s.now && s.below(2) == 0 {
+		return s.between(0, 1500*time.Millisecond)
 	}
-	for inc, row := range s.board {
-		if inc != p.inc && (row.State == In || row.State == Boot) {
-			return false
+	return 0
+}
+
+// databaseFails makes the database slow, unreachable, or another one.
+func (s *sim) databaseFails(kind fault, until time.Duration) {
+	switch kind {
+	case databaseSlow:
+		s.slow = until
+	case databaseDown:
+		s.down = max(s.down, until)
+	case databaseRestart:
+		s.restartDatabase()
+		s.down = max(s.down, s.now+s.between(time.Millisecond, time.Second))
+		s.calm = max(s.calm, s.down)
+	case failover:
+		if s.down <= s.now {
+			s.failOver()
 		}
 	}
-	own.State = Boot
-	return true
 }
 
-func (s *sim) openTransactions() []*transaction {
-	return slices.SortedFunc(maps.Keys(s.open), func(a, b *transaction) int { return cmp.Compare(a.name, b.name) })
+// restartDatabase ends all connections and open transactions.
+func (s *sim) restartDatabase() {
+	for _, tx := range slices.Clone(s.open) {
+		if tx.inFlight && s.below(2) == 0 {
+			s.takeEffect(tx)
+		}
+	}
+	s.session++
+	for _, tx := range slices.Clone(s.open) {
+		s.end(tx)
+		s.after(s.delay(), tx.writer, func() { s.connectionLost(tx) })
+	}
 }
 
-func (s *sim) openNames() []string {
-	var names []string
-	if s.broken == forgetsOpenTransactions {
-		return nil
+// failOver makes another server the database, which knows nothing of the last commits. For
+// longer than a lease neither answers anybody.
+func (s *sim) failOver() {
+	known := s.now
+	if s.below(3) > 0 {
+		known -= s.between(0, 500*time.Millisecond)
 	}
-	for _, tx := range s.openTransactions() {
-		names = append(names, tx.name)
+	known = max(known, s.since)
+	s.restartDatabase()
+	s.down = s.now + simLease*105/100 + s.between(0, time.Second)
+	s.calm = max(s.calm, s.down)
+	s.at(s.down, nil, func() {
+		s.identity++
+		s.since = s.now
+		s.loseCommits(known)
+		s.loseRows(known)
+	})
+}
+
+// loseCommits has every key be what it was at some time.
+func (s *sim) loseCommits(known time.Duration) {
+	for key := range s.keys {
+		history := s.history[key]
+		i := len(history) - 1
+		for history[i].at > known {
+			i--
+		}
+		if i < len(history)-1 {
+			s.Lost++
+			s.tell("key %d is %d again", key, history[i].value)
+			s.history[key] = append(history, committed{s.now, history[i].value})
+		}
 	}
-	return names
+}
+
+// loseRows has the members table be what it was at some time.
+func (s *sim) loseRows(known time.Duration) {
+	for _, c := range slices.Backward(s.changes) {
+		if c.at > known {
+			s.undo(c.before)
+		}
+	}
+	s.changes = nil
+}
+
+func (s *sim) undo(before memberRow) {
+	r := s.row(before.Incarnation)
+	switch {
+	case r == nil:
+		s.rows = append(s.rows, &before)
+	case before.State == 0:
+		s.rows = slices.DeleteFunc(s.rows, func(x *memberRow) bool { return x == r })
+	default:
+		*r = before
+	}
 }

@@ -1,85 +1,268 @@
 package coherence
 
-// The network of a simulated cluster: reliable and in order until a connection breaks.
+import (
+	"slices"
+	"time"
+)
 
-func pair(a, b Incarnation) [2]Incarnation { return [2]Incarnation{min(a, b), max(a, b)} }
+// The network of a simulated cluster. Over a session frames arrive in order and none is
+// missing until it ends, which its two sides learn at different times. Two processes may have
+// a session from each side; each prefers its own, as in package node, so that frames of one
+// session may arrive after later ones of another. What one place sends can be blocked on its
+// way to another, in one direction only too: it arrives late then, or, when the session ends
+// because of the silence, never.
 
-func (s *sim) link(a, b Incarnation) *link {
-	l := s.links[pair(a, b)]
-	if l == nil {
-		l = &link{}
-		s.links[pair(a, b)] = l
-	}
-	return l
+type session struct {
+	sides [2]*process      // who dialled, and whom
+	up    [2]bool          // at each side
+	last  [2]time.Duration // when the last frame arrives at each side
 }
 
-// connect dials, and again while it is cut off.
-func (s *sim) connect(p, q *process) {
-	l := s.link(p.inc, q.inc)
-	if l.up || !p.alive || !q.alive {
-		return
+func (x *session) side(p *process) int {
+	if p == x.sides[0] {
+		return 0
 	}
-	if l.cut > s.now {
-		s.after(l.cut-s.now+s.delay(), nil, func() { s.connect(p, q) })
-		return
-	}
-	l.up = true
-	l.generation++
-	for _, end := range [][2]*process{{p, q}, {q, p}} {
-		g := l.generation
-		s.after(s.delay(), end[0], func() {
-			if l.up && l.generation == g {
-				end[0].m.Linked(s.clock(end[0]), end[1].inc)
-				s.act(end[0])
-			}
-		})
-	}
+	return 1
 }
 
-func (s *sim) breakLink(a, b Incarnation) {
-	l := s.links[pair(a, b)]
-	if l == nil || !l.up {
-		return
-	}
-	l.up = false
-	g := l.generation
-	for _, end := range [][2]Incarnation{{a, b}, {b, a}} {
-		p, q := s.processes[end[0]], s.processes[end[1]]
-		s.after(s.delay(), p, func() {
-			if l.generation == g {
-				p.m.Unlinked(q.inc)
-				s.connect(p, q)
-			}
-		})
-	}
+// peer is what a process has of another one.
+type peer struct {
+	process  *process
+	sessions []*session
+	current  *session // what is sent over
+	listed   bool     // in the members table, so it is dialled
+	dialling int      // number of the try that is under way; 0: none
+	tries    int
+	pause    time.Duration
 }
+
+const shortestPause, longestPause = 20 * time.Millisecond, 320 * time.Millisecond
+
+// peer returns what p has of q.
+func (p *process) peer(q *process) *peer {
+	for len(p.peers) <= q.number {
+		p.peers = append(p.peers, peer{})
+	}
+	x := &p.peers[q.number]
+	x.process = q
+	return x
+}
+
+// arrival is when what one place sends to another now gets there.
+func (s *sim) arrival(from, to int) time.Duration {
+	return max(s.now, s.blocked[from][to]) + s.delay()
+}
+
+func (s *sim) isCut(a, b int) bool { return max(s.blocked[a][b], s.blocked[b][a]) > s.now }
 
 func (s *sim) send(p, q *process, message *Message) {
-	l := s.link(p.inc, q.inc)
-	if !l.up {
+	x := p.peer(q).current
+	if x == nil {
 		return
 	}
-	direction := 0
-	if p.inc > q.inc {
-		direction = 1
+	if s.codec {
+		again, err := Decode(message.Append(nil), simBuckets)
+		if err != nil {
+			s.wrong("%v sends what cannot be decoded: %v", p, message)
+			return
+		}
+		message = again
 	}
-	at := max(s.now+s.delay(), l.last[direction]+1)
-	l.last[direction] = at
-	g := l.generation
-	twice := s.r.IntN(50) == 0
+	there := x.side(q)
+	at := max(s.arrival(p.place.number, q.place.number), x.last[there]+1)
+	x.last[there] = at
 	deliver := func() {
-		if l.up && l.generation == g {
-			if s.broken == copiesNoOpenEvents && message.Kind == Copy {
-				bare := *message.State
-				bare.Open = nil
-				message = &Message{Kind: Copy, Attempt: message.Attempt, State: &bare}
-			}
-			q.m.Receive(s.clock(q), p.inc, message)
-			s.act(q)
+		if x.up[there] {
+			s.receive(q, p, message)
 		}
 	}
-	s.after(at-s.now, q, deliver)
-	if twice { // a repeated frame must not matter
-		s.after(at-s.now, q, deliver)
+	s.at(at, q, deliver)
+	if s.chance(10) { // what comes again must not matter
+		s.at(at, q, deliver)
+	}
+}
+
+// dials begins to dial who is listed, and ends it for who is not any more.
+func (s *sim) dials(p *process) {
+	for i := range p.peers {
+		p.peers[i].listed = false
+	}
+	for _, row := range p.m.Rows() {
+		if q := s.byID[row.Incarnation]; q != nil && q.place.address != "" && q != p {
+			to := p.peer(q)
+			to.listed = true
+			if to.dialling == 0 && !s.hasDialled(p, to) {
+				to.pause = shortestPause
+				s.dial(p, q)
+			}
+		}
+	}
+	for i := range p.peers {
+		if to := &p.peers[i]; !to.listed {
+			for _, x := range slices.Clone(to.sessions) {
+				if x.sides[0] == p {
+					s.close(x, 0, true)
+				}
+			}
+		}
+	}
+}
+
+func (s *sim) hasDialled(p *process, to *peer) bool {
+	return slices.ContainsFunc(to.sessions, func(x *session) bool { return x.sides[0] == p })
+}
+
+// dial tries to reach a process, and tries again until there is a session.
+func (s *sim) dial(p, q *process) {
+	to := p.peer(q)
+	if to.dialling = 0; !to.listed || s.hasDialled(p, to) {
+		return
+	}
+	to.tries++
+	try := to.tries
+	to.dialling = try
+	again := simDialling
+	there, back := q.place.number, p.place.number
+	switch {
+	case s.isCut(back, there):
+		if s.off == offGone {
+			p.m.Gone(s.clock(p), q.id)
+			s.act(p)
+		}
+	case !q.alive:
+		again = to.pause
+		if s.provesEnd(p, q) {
+			s.after(s.delay(), p, func() {
+				p.m.Gone(s.clock(p), q.id)
+				s.act(p)
+			})
+		}
+	case p.place.strange != q.place.strange:
+		again = to.pause
+		if p.place.strange {
+			s.after(s.delay(), p, func() {
+				p.m.Refused(s.clock(p), q.id)
+				s.act(p)
+			})
+		}
+	default:
+		s.at(s.arrival(back, there), q, func() { s.accept(p, q, try) })
+	}
+	to.pause = min(2*to.pause, longestPause)
+	s.after(again, p, func() {
+		if p.peer(q).dialling == try {
+			s.dial(p, q)
+		}
+	})
+}
+
+// provesEnd: on one host a refused connection, or another process that answers, is a proof.
+func (s *sim) provesEnd(p, q *process) bool { return p.place.host == q.place.host }
+
+func (s *sim) accept(p, q *process, try int) {
+	x := &session{sides: [2]*process{p, q}}
+	p.sessions, q.sessions = append(p.sessions, x), append(q.sessions, x)
+	s.up(x, 1)
+	if !p.alive { // it has died since it dialled
+		s.endAt(x, 1, s.arrival(p.place.number, q.place.number))
+		return
+	}
+	s.at(s.arrival(q.place.number, p.place.number), p, func() {
+		to := p.peer(q)
+		if to.dialling != try || !to.listed || !x.up[1] {
+			s.endAt(x, 1, s.arrival(p.place.number, q.place.number))
+			return
+		}
+		to.dialling, to.pause = 0, shortestPause
+		s.up(x, 0)
+	})
+}
+
+func (s *sim) up(x *session, side int) {
+	p, q := x.sides[side], x.sides[1-side]
+	x.up[side] = true
+	to := p.peer(q)
+	to.sessions = append(to.sessions, x)
+	s.use(p, to)
+}
+
+// use picks what to send over, and tells the machine when it is another session.
+func (s *sim) use(p *process, to *peer) {
+	var best *session
+	for _, x := range to.sessions {
+		if best == nil || x.sides[0] == p && best.sides[0] != p {
+			best = x
+		}
+	}
+	if best == to.current {
+		return
+	}
+	to.current = best
+	if best == nil {
+		p.m.Unlinked(to.process.id)
+	} else {
+		p.m.Linked(s.clock(p), to.process.id)
+	}
+	s.act(p)
+}
+
+// close ends a session at one side. The other one learns of it, if in order after all that
+// was sent before.
+func (s *sim) close(x *session, side int, inOrder bool) {
+	if !x.up[side] {
+		return
+	}
+	p, q := x.sides[side], x.sides[1-side]
+	s.closed(x, side)
+	at := s.arrival(p.place.number, q.place.number)
+	if inOrder {
+		at = max(at, x.last[1-side]+1)
+	}
+	s.endAt(x, 1-side, min(at, s.now+simSilence))
+}
+
+// endAt ends a session at one side at some time.
+func (s *sim) endAt(x *session, side int, at time.Duration) {
+	s.at(at, x.sides[side], func() { s.closed(x, side) })
+}
+
+func (s *sim) closed(x *session, side int) {
+	if !x.up[side] {
+		return
+	}
+	p, q := x.sides[side], x.sides[1-side]
+	x.up[side] = false
+	is := func(y *session) bool { return y == x }
+	p.sessions = slices.DeleteFunc(p.sessions, is)
+	to := p.peer(q)
+	to.sessions = slices.DeleteFunc(to.sessions, is)
+	s.use(p, to)
+	if to = p.peer(q); p.alive && side == 0 && to.listed && to.dialling == 0 {
+		s.dial(p, q)
+	}
+}
+
+// block lets nothing of one place reach another for a while. A session whose one side hears
+// nothing for too long ends there first.
+func (s *sim) block(from, to int, until time.Duration) {
+	s.blocked[from][to] = max(s.blocked[from][to], until)
+	s.calm = max(s.calm, until)
+	if from == dbPlace || to == dbPlace || until < s.now+simSilence {
+		return
+	}
+	s.after(simSilence+s.delay(), nil, func() {
+		p, q := s.places[from].process, s.places[to].process
+		if s.blocked[from][to] > s.now && p != nil && q != nil {
+			s.fallSilent(p, q)
+		}
+	})
+}
+
+// fallSilent ends, at q, the sessions with p.
+func (s *sim) fallSilent(p, q *process) {
+	for _, x := range slices.Clone(q.sessions) {
+		if side := x.side(q); x.sides[1-side] == p {
+			s.at(s.now, q, func() { s.close(x, side, false) })
+		}
 	}
 }

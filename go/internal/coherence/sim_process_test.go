@@ -5,94 +5,165 @@ import (
 	"time"
 )
 
-// The processes of a simulated cluster: how they start, tick, fail and end.
+// process is one process of a simulated cluster: the machine, and what package node is to it.
+type process struct {
+	id      Incarnation
+	number  int // of those ever started
+	place   *place
+	m       *Machine
+	alive   bool
+	stopped time.Duration // until when
+	parked  []func()      // what happens to it when it goes on
+	offset  time.Duration // of its clock
+	before  phase         // when it was looked at last, where a rule is off
+	drift   int64         // of its clock, in millionths
 
-func (s *sim) clock(p *process) Time {
-	return Time(p.offset) + Time(p.rate*float64(s.now))
+	peers     []peer     // by number
+	sessions  []*session // that are up at its side
+	ring      []*process // owners of keys, as it sees them
+	store     map[name]int
+	flights   map[name]*flight
+	writes    []*transaction
+	questions []*question
 }
 
-func (s *sim) start(address string) {
-	s.last++
-	s.Joins++
-	p := &process{
-		inc: s.last, address: address, alive: true,
-		rate:   1 + (s.r.Float64()*2-1)*drift,
-		offset: s.between(0, 1000*time.Second),
-		store:  make(map[name]int),
-		writes: make(map[EventID]*transaction),
+func (p *process) String() string {
+	if p.place.address == "" {
+		return fmt.Sprintf("client #%d", p.number)
 	}
-	s.processes[p.inc] = p
-	table := NewTable(make([]uint64, TableHeader+simBuckets))
-	p.m = New(Config{
-		Incarnation: p.inc, Address: address, Lease: simLease,
-		AckTimeout: 150 * time.Millisecond, OrphanAfter: 800 * time.Millisecond,
-		Random: s.r.Uint64,
-	}, table, s.clock(p))
-	s.tell("start %d at %s", p.inc, address)
-	s.act(p)
-	s.after(0, p, func() { s.tick(p) })
-	s.after(10*time.Millisecond, p, func() { s.load(p) })
+	return fmt.Sprintf("%s #%d", p.place.address, p.number)
 }
 
-func (s *sim) tick(p *process) {
+// clock is in whole numbers, so that it is the same on any machine.
+func (s *sim) clock(p *process) Time {
+	return Time(p.offset + s.now + s.now/1e6*time.Duration(p.drift))
+}
+
+// start starts a process at a place where none is.
+func (s *sim) start(l *place) {
+	if l.process != nil && l.process.alive {
+		return
+	}
+	s.Starts++
+	p := &process{
+		number: len(s.processes), place: l, alive: true,
+		drift:   int64(s.below(2*20000+1)) - 20000,
+		offset:  s.between(time.Second, 1000*time.Second),
+		store:   make(map[name]int),
+		flights: make(map[name]*flight),
+	}
+	for p.id == 0 || s.byID[p.id] != nil {
+		p.id = Incarnation(1 + s.below(1000))
+	}
+	l.process = p
+	s.processes = append(s.processes, p)
+	s.byID[p.id] = p
+	s.calm = max(s.calm, s.now)
+	s.tell("%v starts as %d on %s", p, p.id, l.host)
+	p.m = New(Config{
+		Incarnation: p.id, Address: l.address, Lease: simLease,
+		AckTimeout: s.acks, OrphanAfter: s.orphans,
+		Random: func() uint64 { return s.nonce(p) },
+	}, NewTable(make([]uint64, TableHeader+simBuckets)), s.clock(p))
+	s.members(p)
+	s.act(p)
+	s.after(0, p, func() { s.turn(p) })
+}
+
+// turn lets time pass at a process, and gives it something to do.
+func (s *sim) turn(p *process) {
 	p.m.Tick(s.clock(p))
 	s.act(p)
-	s.after(50*time.Millisecond, p, func() { s.tick(p) })
+	if s.loads && p.alive {
+		for key := range s.keys {
+			s.read(p, key)
+		}
+		if s.chance(s.writes) {
+			s.write(p)
+		}
+	}
+	s.checkCommits(p)
+	s.after(s.between(5*time.Millisecond, 50*time.Millisecond), p, func() { s.turn(p) })
 }
 
-func (s *sim) crash(p *process) {
-	if !p.alive {
-		return
+// act does what the machine asks for.
+func (s *sim) act(p *process) {
+	for p.alive {
+		if s.off != nothing {
+			s.breakRule(p)
+		}
+		actions := p.m.Actions()
+		if len(actions) == 0 {
+			return
+		}
+		s.carryOut(p, actions)
 	}
-	s.tell("crash %d", p.inc)
-	p.alive = false
-	for other := Incarnation(1); other <= s.last; other++ {
-		s.breakLink(p.inc, other)
+}
+
+func (s *sim) carryOut(p *process, actions []Action) {
+	for i, a := range actions {
+		if s.point(p, 1); !p.alive {
+			return
+		}
+		if p.stopped > s.now { // the rest comes before anything else when it goes on
+			p.parked = append(p.parked, func() { s.carryOut(p, actions[i:]) })
+			return
+		}
+		s.does(p, a)
 	}
-	for _, tx := range s.openTransactions() {
-		if tx.name[:len(fmt.Sprint(p.inc))+1] == fmt.Sprint(p.inc, ".") && !tx.inFlight {
-			s.after(s.delay(), nil, func() { s.end(tx) })
+}
+
+func (s *sim) does(p *process, a Action) {
+	switch a.Kind {
+	case Send:
+		if q := s.byID[a.To]; q != nil {
+			s.send(p, q, a.Message)
+		}
+	case Passed:
+		s.passed(p, a.Event)
+	case Members:
+		s.members(p)
+	case Note:
+		s.tell("%v: %s", p, a.Text)
+	default:
+		s.askReferee(p, a)
+	}
+}
+
+// members dials whom the machine knows, and makes the ring of owners anew.
+func (s *sim) members(p *process) {
+	s.dials(p)
+	p.ring = p.ring[:0]
+	if p.place.address != "" {
+		p.ring = append(p.ring, p)
+	}
+	for _, row := range p.m.Rows() {
+		if q := s.byID[row.Incarnation]; q != nil && row.State == In && row.Address != "" {
+			p.ring = append(p.ring, q)
 		}
 	}
 }
 
-// leave is an end in order, though some of its transactions may still be open.
-func (s *sim) leave(p *process) {
-	s.tell("leave %d", p.inc)
-	p.m.Leave(s.clock(p))
+func (s *sim) receive(p, from *process, message *Message) {
+	if s.story != nil && message.Kind != Compare && message.Kind != Level {
+		s.tell("%v hears of %v: %s", p, from, message.describe())
+	}
+	s.Messages++
+	if s.off != nothing {
+		message = s.breakMessage(p, from, message)
+	}
+	p.m.Receive(s.clock(p), from.id, message)
 	s.act(p)
-	s.after(s.between(time.Millisecond, 300*time.Millisecond), nil, func() { s.crash(p) })
 }
 
-func (s *sim) fault() {
-	if !s.faults {
-		return
-	}
-	live := s.live()
-	switch x := s.r.Float64(); {
-	case len(live) == 0:
-	case x < .35:
-		p := live[s.r.IntN(len(live))]
-		p.paused = s.now + []time.Duration{50, 300, 1200, 4000}[s.r.IntN(4)]*time.Millisecond
-		s.tell("pause %d until %v", p.inc, p.paused)
-	case x < .55:
-		p := live[s.r.IntN(len(live))]
-		s.crash(p)
-		address := p.address
-		s.after([]time.Duration{50, 1000, 3000}[s.r.IntN(3)]*time.Millisecond, nil, func() { s.start(address) })
-	case x < .6:
-		p := live[s.r.IntN(len(live))]
-		s.leave(p)
-		address := p.address
-		s.after(500*time.Millisecond, nil, func() { s.start(address) })
-	case x < .85 && len(live) > 1:
-		i, j := s.r.IntN(len(live)), s.r.IntN(len(live))
-		if i != j {
-			l := s.link(live[i].inc, live[j].inc)
-			l.cut = s.now + []time.Duration{10, 100, 500, 2000, 5000}[s.r.IntN(5)]*time.Millisecond
-			s.tell("cut %d %d until %v", live[i].inc, live[j].inc, l.cut)
-			s.breakLink(live[i].inc, live[j].inc)
+func (m *Message) describe() string {
+	kind := [...]string{"", "events", "ack", "ask", "word", "copy request", "copy", "compare", "level", "bye", "probe", "alive"}[m.Kind]
+	text := fmt.Sprintf("%s %d/%d", kind, m.Sequence, m.Attempt)
+	for _, e := range m.Entries {
+		text += fmt.Sprintf(" %d:%d.%d", e.Number, e.Event.ID.Writer, e.Event.ID.Sequence)
+		if e.Settled {
+			text += " settled"
 		}
 	}
-	s.after(s.between(200*time.Millisecond, 2500*time.Millisecond), nil, s.fault)
+	return text
 }

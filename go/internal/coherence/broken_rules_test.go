@@ -1,0 +1,185 @@
+package coherence
+
+import (
+	"math"
+	"slices"
+)
+
+// breakRule switches a rule off at a machine, after whatever it was told.
+func (s *sim) breakRule(p *process) {
+	m, now := p.m, s.clock(p)
+	switch s.off {
+	case offAcks:
+		for _, o := range m.waiting {
+			for who := range o.own.needs {
+				o.own.needs[who] = 0
+			}
+		}
+		m.tryAll(now)
+	case offOutwait:
+		for _, q := range m.order {
+			q.outSince = math.MinInt64 / 2
+		}
+		m.tryAll(now)
+	case offWfresh:
+		asked := m.asked
+		m.asked = now
+		m.tryAll(now)
+		m.asked = asked
+	case offOwnrow:
+		listed := m.listed
+		m.listed = true
+		m.tryAll(now)
+		m.listed = listed
+	case offLeft:
+		if m.phase == left {
+			m.phase = standing
+			m.tryAll(now)
+			m.phase = left
+		}
+	case offJoinwait:
+		if m.phase == waiting {
+			m.beginCopy(now)
+		}
+	case offStanding:
+		if n := len(m.order); m.phase == copying && n > 0 && s.chance(100) {
+			m.send(m.order[s.below(n)].row.Incarnation, &Message{Kind: CopyRequest, Attempt: m.attempt})
+		}
+	case offOrder:
+		s.forgetVanished(p)
+	case offCarried:
+		if m.phase == entering && m.phase != p.before {
+			for _, o := range m.open {
+				o.allSeen = m.allSeen
+			}
+		}
+		p.before = m.phase
+	}
+}
+
+// forgetVanished drops members that have no row in the last reading: that they count as out for
+// a lease makes good for a reading that is older than the one before.
+func (s *sim) forgetVanished(p *process) {
+	for _, q := range slices.Clone(p.m.order) {
+		if q.row.Reason == "its row is gone" {
+			p.m.dropLog(q)
+			p.m.dropMember(q)
+		}
+	}
+	p.m.tryAll(s.clock(p))
+}
+
+// breakMessage is what a process hears in the place of a message.
+func (s *sim) breakMessage(p, from *process, message *Message) *Message {
+	switch {
+	case s.off == offConfirm && message.Kind == Ask:
+		s.send(p, from, &Message{Kind: Word, Attempt: message.Attempt})
+	case s.off == offStanding && message.Kind == CopyRequest && !p.m.Serves(s.clock(p)):
+		s.send(p, from, &Message{Kind: Copy, Attempt: message.Attempt, State: p.m.snapshot()})
+	case s.off == offCopy && message.Kind == Copy:
+		bare := *message.State
+		bare.Open = nil
+		return &Message{Kind: Copy, Attempt: message.Attempt, State: &bare}
+	case s.off == offTable && message.Kind == Copy:
+		bare := *message.State
+		bare.Buckets = nil
+		return &Message{Kind: Copy, Attempt: message.Attempt, State: &bare}
+	}
+	return message
+}
+
+// breakRead is what a reader takes deadline and version for.
+func (s *sim) breakRead(p *process, key int, deadline Time, version uint64, settled bool) (Time, uint64, bool) {
+	switch s.off {
+	case offDoubt:
+		return deadline, s.settledVersion(p, key), true
+	case offFresh:
+		return math.MaxInt64, version, settled
+	}
+	return deadline, version, settled
+}
+
+// settledVersion is a version without its mark of doubt.
+func (s *sim) settledVersion(p *process, key int) uint64 {
+	t := p.m.table
+	return t.settledWord(wordEpoch) + t.settledWord(TableHeader+int(s.bucket(key)))
+}
+
+// nonce is what a machine draws.
+func (s *sim) nonce(p *process) uint64 {
+	if s.off == offEpoch && s.booting {
+		return 2
+	}
+	return s.random.Uint64()
+}
+
+// reading gives a machine what it has asked for.
+func (s *sim) reading(p *process, asked Time, rows []Row, err error) {
+	m := p.m
+	if s.off == offEmpty && s.chance(250) {
+		rows = []Row{{Incarnation: p.id, Address: p.place.address, State: In}}
+	}
+	if s.off == offBetween {
+		s.readingBetween(p, asked, rows, err)
+		return
+	}
+	m.Reading(s.clock(p), asked, rows, err)
+	if s.off == offOrder && err == nil && s.chance(250) {
+		s.after(s.between(0, simLease/2), p, func() {
+			m.Reading(s.clock(p), m.asked, rows, nil)
+			s.act(p)
+		})
+	}
+}
+
+// readingBetween is one after which the members that are out count as out since they first were.
+func (s *sim) readingBetween(p *process, asked Time, rows []Row, err error) {
+	m, since := p.m, make(map[*member]Time)
+	for _, q := range m.order {
+		if q.row.State == Out {
+			since[q] = q.outSince
+		}
+	}
+	m.Reading(s.clock(p), asked, rows, err)
+	for _, q := range m.order {
+		if t, out := since[q]; out && q.row.State == Out {
+			q.outSince = t
+		}
+	}
+	m.tryAll(s.clock(p))
+}
+
+// posted tells a machine that its row was written as joining.
+func (s *sim) posted(p *process, err error) {
+	if s.off == offKeep { // what it has acknowledged is dropped
+		p.m.told = nil
+		for id, o := range p.m.open {
+			if o.own == nil {
+				delete(p.m.open, id)
+			}
+		}
+	}
+	p.m.Posted(s.clock(p), err)
+}
+
+// elected gives a machine the answer to its question to be elected.
+func (s *sim) elected(p *process, won bool, open []string, err error) {
+	if s.off == offBdrain {
+		open = nil
+	}
+	p.m.Elected(s.clock(p), won, open, err)
+}
+
+// openAnswer gives a machine the names of open transactions.
+func (s *sim) openAnswer(p *process, database string, open []string, err error) {
+	now := s.clock(p)
+	switch {
+	case s.off == offDrain && database != "" || s.off == offBdrain && database == "":
+		open = nil
+	case s.off == offLate && database != "":
+		p.m.askedOrphans[database] = now
+	}
+	s.booting = database == ""
+	p.m.OpenTransactions(now, database, open, err)
+	s.booting = false
+}

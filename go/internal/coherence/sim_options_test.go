@@ -1,0 +1,69 @@
+package coherence
+
+import "time"
+
+const maxKeys = 6
+
+// options is what one schedule is like. Each leaves out some of what can happen, and has more
+// of the rest: so rare things also meet each other.
+type options struct {
+	size    int  // places
+	hosts   int  // on so many hosts at most; on one a refused connection proves an end
+	clients int  // in a thousand of the places
+	strange bool // the others do not let the last place in
+
+	keys, buckets, databases int
+
+	length    time.Duration // with faults
+	loadAfter time.Duration // readers and writers go on so long without
+	tail      time.Duration // the longest delay of a message
+	codec     bool          // messages go through their bytes
+
+	acks    time.Duration // until one that does not acknowledge is marked out
+	orphans time.Duration // until the database is asked about an event
+	naps    int           // in a thousand reads that take their time the process is stopped
+
+	writes int // in a thousand turns of a process
+	every  int // in a thousand events are over all buckets
+	waits  int // in a thousand transactions wait long before COMMIT, or in it
+	fails  int // in a thousand transactions are given up, fail, or lose the answer
+
+	faultEvery time.Duration    // the longest pause between two faults
+	lasting    time.Duration    // the longest fault; 0: any
+	weights    [faultKinds]int  // how often each
+	strike     int              // mean number of points of a process between two strikes; 0: none
+	restart    [2]time.Duration // of a process that has died
+}
+
+func (s *sim) draw() options {
+	ms := time.Millisecond
+	o := options{
+		size:       []int{2, 3, 3, 4, 4, 5, 6, 7}[s.below(8)],
+		hosts:      []int{1, 1, 2, 7}[s.below(4)],
+		clients:    []int{0, 250}[s.below(2)],
+		strange:    s.below(16) == 0,
+		keys:       []int{1, 3, 6}[s.below(3)],
+		buckets:    []int{1, 2, 6}[s.below(3)],
+		databases:  1 + s.below(2),
+		length:     s.between(3*time.Second, 12*time.Second),
+		tail:       []time.Duration{50 * ms, 200 * ms, 600 * ms}[s.below(3)],
+		codec:      s.below(16) == 0,
+		acks:       []time.Duration{100 * ms, 150 * ms, 150 * ms, 600 * ms}[s.below(4)],
+		orphans:    []time.Duration{100 * ms, 330 * ms, 800 * ms}[s.below(3)],
+		naps:       []int{0, 0, 20}[s.below(3)],
+		writes:     []int{10, 30, 100}[s.below(3)],
+		every:      []int{0, 30, 200}[s.below(3)],
+		waits:      []int{0, 70, 200}[s.below(3)],
+		fails:      []int{0, 30, 100}[s.below(3)],
+		faultEvery: []time.Duration{500 * ms, 1500 * ms, 4000 * ms}[s.below(3)],
+		strike:     []int{0, 2000, 6000}[s.below(3)],
+		restart:    [2]time.Duration{50 * ms, []time.Duration{100 * ms, 3000 * ms}[s.below(2)]},
+	}
+	if s.below(4) == 0 {
+		o.loadAfter = s.between(0, 3*time.Second)
+	}
+	for kind := range o.weights {
+		o.weights[kind] = []int{0, 0, 1, 1, 4}[s.below(5)] * usual[kind]
+	}
+	return o
+}

@@ -1,0 +1,174 @@
+package coherence
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The database of a simulated cluster as the referee: the members table, and which
+// transactions are open. What is asked, and how, is that of members.py.
+
+type memberRow struct {
+	Row
+	changed, seen time.Duration
+}
+
+// change is what a row was before; without a state it was not there.
+type change struct {
+	at     time.Duration
+	before memberRow
+}
+
+func (s *sim) askReferee(p *process, a Action) {
+	switch a.Kind {
+	case Read:
+		s.askReading(p)
+	case Post:
+		s.ask(p, func(err error) { s.posted(p, err) }, func() { s.post(p) })
+	case MarkOut:
+		s.ask(p, nil, func() { s.markOut(p, a) })
+	case Remove:
+		s.ask(p, nil, func() { s.removeRows(func(r *memberRow) bool { return r.Incarnation == p.id }) })
+	case Elect:
+		var won bool
+		var open []string
+		s.ask(p, func(err error) { s.elected(p, won, open, err) },
+			func() { won = s.elect(p) }, func() { open = s.openNames("") })
+	case Enter:
+		var ok bool
+		s.ask(p, func(err error) { p.m.Entered(s.clock(p), ok, err) }, func() { ok = s.enter(p) })
+	case OpenTransactions:
+		var open []string
+		s.ask(p, func(err error) { s.openAnswer(p, a.Database, open, err) }, func() { open = s.openNames(a.Database) })
+	}
+}
+
+func (s *sim) askReading(p *process) {
+	asked := s.clock(p)
+	var rows []Row
+	s.ask(p, func(err error) {
+		if s.story != nil {
+			s.tell("%v has asked at %v for the members: %s", p, asked, describeRows(rows, err))
+		}
+		s.reading(p, asked, rows, err)
+	}, func() { rows = s.readRows(p) })
+}
+
+func describeRows(rows []Row, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	var text []string
+	for _, r := range rows {
+		text = append(text, fmt.Sprint(r.Incarnation, " ", r.State))
+	}
+	return strings.Join(text, ", ")
+}
+
+// readRows is a reading, and what is done at one now and then: a sign of life, the removal of
+// rows that have been out for long, and a look at who the database is (R13).
+func (s *sim) readRows(p *process) []Row {
+	if own := s.row(p.id); own != nil && s.now > own.seen+simSeen {
+		own.seen = s.now
+	}
+	if s.expected != s.identity && s.off != offIdentity {
+		s.expected = s.identity
+		for _, r := range s.rows {
+			if r.State != Out {
+				s.setState(r, Out, "the database may have lost commits")
+			}
+		}
+	}
+	s.removeRows(func(r *memberRow) bool {
+		return r.State == Out && s.now > r.changed+simCleaning && (s.isUnheard(r) || s.off == offCleaning)
+	})
+	rows := make([]Row, 0, len(s.rows))
+	for _, r := range s.rows {
+		row := r.Row
+		row.Silent = s.isUnheard(r)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func (s *sim) isUnheard(r *memberRow) bool { return s.now > r.seen+simUnheard }
+
+func (s *sim) row(id Incarnation) *memberRow {
+	for _, r := range s.rows {
+		if r.Incarnation == id {
+			return r
+		}
+	}
+	return nil
+}
+
+func (s *sim) setState(r *memberRow, state State, reason string) {
+	s.changes = append(s.changes, change{s.now, *r})
+	r.State, r.Reason, r.changed = state, reason, s.now
+	if s.story != nil {
+		s.tell("members table: %d is %v %s", r.Incarnation, state, reason)
+	}
+}
+
+func (s *sim) removeRows(which func(*memberRow) bool) {
+	s.rows = slices.DeleteFunc(s.rows, func(r *memberRow) bool {
+		if !which(r) {
+			return false
+		}
+		s.changes = append(s.changes, change{s.now, *r})
+		s.tell("members table: %d is no more", r.Incarnation)
+		return true
+	})
+}
+
+func (s *sim) post(p *process) {
+	r := s.row(p.id)
+	if r == nil {
+		r = &memberRow{Row: Row{Incarnation: p.id, Address: p.place.address, Host: p.place.host}}
+		s.rows = append(s.rows, r)
+	}
+	s.setState(r, Joining, "")
+	r.seen = s.now
+}
+
+func (s *sim) markOut(p *process, a Action) {
+	if r := s.row(a.To); r != nil && r.State != Out && (!a.Silent || s.isUnheard(r)) {
+		s.setState(r, Out, fmt.Sprint(p, ": ", a.Text))
+	}
+}
+
+func (s *sim) elect(p *process) bool {
+	own := s.row(p.id)
+	if own == nil || own.State != Joining {
+		return false
+	}
+	for _, r := range s.rows {
+		if r != own && (r.State == In || r.State == Boot) {
+			return false
+		}
+	}
+	s.setState(own, Boot, "")
+	return true
+}
+
+func (s *sim) enter(p *process) bool {
+	own := s.row(p.id)
+	if own == nil || own.State != Joining && own.State != Boot {
+		return false
+	}
+	s.setState(own, In, "")
+	return true
+}
+
+// openNames names the open transactions of a database, or of all.
+func (s *sim) openNames(database string) []string {
+	var names []string
+	for _, tx := range s.open {
+		if database == "" || tx.database == database {
+			names = append(names, tx.name)
+		}
+	}
+	return names
+}

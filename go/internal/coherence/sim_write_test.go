@@ -1,0 +1,241 @@
+package coherence
+
+import (
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Writers of a simulated cluster.
+
+// transaction is one that writes to some keys of one database.
+type transaction struct {
+	name      string
+	database  string
+	writer    *process
+	keys      []int
+	id        EventID // 0: not announced yet
+	announced time.Duration
+	passed    bool  // COMMIT may be sent
+	inFlight  bool  // it was
+	over      bool  // at the database
+	values    []int // that were committed
+}
+
+func (s *sim) write(p *process) {
+	if s.down > s.now || s.isCut(p.place.number, dbPlace) {
+		return
+	}
+	database := s.below(s.databases)
+	var keys []int
+	for range 1 + s.below(3) {
+		key := s.below(s.keys)
+		if key%s.databases == database && s.locks[key] == nil && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return
+	}
+	s.value++
+	tx := &transaction{name: strconv.Itoa(s.value), database: strconv.Itoa(database), writer: p, keys: keys}
+	for _, key := range keys {
+		s.locks[key] = tx
+	}
+	s.open = append(s.open, tx)
+	s.after(s.delay(), p, func() { s.announce(tx) })
+}
+
+func (s *sim) announce(tx *transaction) {
+	if tx.over {
+		return
+	}
+	p := tx.writer
+	var buckets []uint32
+	for _, key := range tx.keys {
+		buckets = append(buckets, s.bucket(key))
+	}
+	s.Announced++
+	tx.announced = s.now
+	tx.id = p.m.Announce(s.clock(p), tx.database, s.chance(s.every), buckets)
+	p.writes = append(p.writes, tx)
+	if s.story != nil {
+		s.tell("%v announces %d of keys %v", p, tx.id.Sequence, tx.keys)
+	}
+	s.act(p)
+	if s.chance(s.fails) {
+		s.after(s.delay(), p, func() { s.giveUp(tx) })
+	}
+	s.point(p, heavy)
+}
+
+// isPending tells whether a transaction's writer has yet to settle it.
+func (tx *transaction) isPending() bool { return slices.Contains(tx.writer.writes, tx) }
+
+func (tx *transaction) forget() {
+	p := tx.writer
+	p.writes = slices.DeleteFunc(p.writes, func(w *transaction) bool { return w == tx })
+}
+
+// giveUp ends a transaction for which no COMMIT was sent.
+func (s *sim) giveUp(tx *transaction) {
+	if tx.isPending() && !tx.inFlight {
+		s.at(s.arrival(tx.writer.place.number, dbPlace), nil, func() { s.end(tx) })
+		s.settle(tx)
+	}
+}
+
+// connectionLost tells the writer that the database has ended the connection.
+func (s *sim) connectionLost(tx *transaction) {
+	switch {
+	case !tx.isPending():
+	case tx.inFlight:
+		tx.forget()
+		tx.writer.m.Lost(tx.id)
+		s.tell("%v has lost the answer to COMMIT of %d", tx.writer, tx.id.Sequence)
+	default:
+		s.settle(tx)
+	}
+}
+
+func (s *sim) passed(p *process, id EventID) {
+	i := slices.IndexFunc(p.writes, func(tx *transaction) bool { return tx.id == id })
+	if i < 0 {
+		return
+	}
+	tx := p.writes[i]
+	tx.passed = true
+	s.Waited = max(s.Waited, s.now-max(tx.announced, s.calm))
+	if s.story != nil {
+		s.tell("%v may commit %d", p, id.Sequence)
+	}
+	gap := s.delay()
+	if s.chance(s.waits) {
+		gap = s.between(0, 3*time.Second)
+	}
+	s.after(gap, p, func() { s.commit(tx) })
+	s.point(p, heavy)
+}
+
+func (s *sim) commit(tx *transaction) {
+	p := tx.writer
+	if tx.over || !tx.isPending() {
+		return
+	}
+	tx.inFlight = true
+	if s.story != nil {
+		s.tell("%v sends COMMIT of %d", p, tx.id.Sequence)
+	}
+	if s.off == offSettle {
+		p.m.Settle(s.clock(p), tx.id)
+		s.act(p)
+	}
+	at := s.statementArrival(p)
+	if s.chance(s.waits) {
+		at += s.between(0, 2500*time.Millisecond)
+	}
+	if s.chance(s.fails) {
+		s.after(s.delay(), p, func() { s.connectionLost(tx) })
+	}
+	s.at(at, nil, func() { s.takeEffect(tx) })
+	s.point(p, heavy)
+}
+
+// takeEffect commits, unless there is a conflict, and answers.
+func (s *sim) takeEffect(tx *transaction) {
+	if tx.over {
+		return
+	}
+	if s.down > s.now {
+		s.at(s.down+s.delay(), nil, func() { s.takeEffect(tx) })
+		return
+	}
+	if !s.chance(s.fails) {
+		s.Commits++
+		for _, key := range tx.keys {
+			s.value++
+			s.history[key] = append(s.history[key], committed{s.now, s.value})
+			tx.values = append(tx.values, s.value)
+			if s.story != nil {
+				s.tell("%d of %v is committed: key %d is %d", tx.id.Sequence, tx.writer, key, s.value)
+			}
+		}
+	}
+	s.end(tx)
+	p, session := tx.writer, s.session
+	at := s.answerArrival(p)
+	if s.chance(s.waits) {
+		at += s.between(0, 2500*time.Millisecond)
+	}
+	s.at(at, p, func() {
+		s.then(p, func() {
+			if s.session != session {
+				s.connectionLost(tx)
+			} else if tx.isPending() {
+				s.settle(tx)
+			}
+		})
+	})
+	s.readEverywhere(tx.keys)
+}
+
+// settle is for an answered COMMIT, or one that is never sent.
+func (s *sim) settle(tx *transaction) {
+	p := tx.writer
+	tx.forget()
+	if s.story != nil {
+		s.tell("%v settles %d", p, tx.id.Sequence)
+	}
+	pushable := p.m.Settle(s.clock(p), tx.id)
+	for i, value := range tx.values {
+		s.push(p, tx.keys[i], value, pushable)
+	}
+	s.act(p)
+	s.point(p, heavy)
+}
+
+// push gives what was written to its owner, under the name after the settlement (R8).
+func (s *sim) push(p *process, key, value int, pushable []uint32) {
+	version, settled := p.m.table.Version(s.bucket(key))
+	if s.off == offContended {
+		version, settled, pushable = s.settledVersion(p, key), true, []uint32{s.bucket(key)}
+	}
+	if owner := s.owner(p, key); settled && slices.Contains(pushable, s.bucket(key)) {
+		s.Pushes++
+		s.at(s.arrival(p.place.number, owner.place.number), owner, func() { owner.store[name{key, version}] = value })
+	}
+}
+
+// end is that of a transaction in the database.
+func (s *sim) end(tx *transaction) {
+	tx.over = true
+	s.open = slices.DeleteFunc(s.open, func(o *transaction) bool { return o == tx })
+	for _, key := range tx.keys {
+		if s.locks[key] == tx {
+			s.locks[key] = nil
+		}
+	}
+}
+
+// abortAll ends the transactions of a process that has died, but for those whose COMMIT is on
+// its way. Of a lost host the database hears late.
+func (s *sim) abortAll(p *process, hostLost bool) {
+	for _, tx := range s.open {
+		if tx.writer == p && !tx.inFlight {
+			delay := s.delay()
+			if hostLost {
+				delay = s.between(0, 3*time.Second)
+			}
+			s.after(delay, nil, func() { s.end(tx) })
+		}
+	}
+}
+
+// checkCommits: while the network is whole nobody waits for long before COMMIT.
+func (s *sim) checkCommits(p *process) {
+	for _, tx := range p.writes {
+		if since := max(tx.announced, s.calm); !tx.passed && s.now > since+maxCommit {
+			s.wrong("%v waits to commit %d since %v", p, tx.id.Sequence, since)
+		}
+	}
+}
