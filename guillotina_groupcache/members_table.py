@@ -42,8 +42,10 @@ WHERE id = 1 AND (identity <> $1 OR losses <= $2) RETURNING 1
 ALL_OUT: Final = """
 UPDATE {schema}.groupcache_members SET state = 'out', reason = $1, changed = now() WHERE state <> 'out'
 """
+#: Who is out and alive may commit by an older reading, and joiners need its word: its row stays.
 CLEAN: Final = """
-DELETE FROM {schema}.groupcache_members WHERE state = 'out' AND changed < now() - interval '1 minute'
+DELETE FROM {schema}.groupcache_members
+WHERE state = 'out' AND changed < now() - interval '1 minute' AND seen < now() - interval '1 minute'
 """
 POST: Final = """
 INSERT INTO {schema}.groupcache_members (incarnation, address, host, state) VALUES ($1, $2, $3, 'joining')

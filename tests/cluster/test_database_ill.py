@@ -193,17 +193,17 @@ def test_a_table_that_is_locked_is_waited_for(cluster: Cluster) -> None:
 
 def test_rows_that_have_been_out_for_a_minute_are_removed(cluster: Cluster) -> None:
     with database_transaction(cluster) as cursor:
-        for who, age in ((7, "61 seconds"), (8, "30 seconds")):
+        for who, out, seen in ((7, 61, 61), (8, 30, 30), (9, 61, 0)):
             cursor.execute(
-                "INSERT INTO groupcache_members (incarnation, address, host, state, changed)"
-                " VALUES (%s, '', '', 'out', now() - %s::interval)",
-                (who, age),
+                "INSERT INTO groupcache_members (incarnation, address, host, state, changed, seen)"
+                " VALUES (%s, '', '', 'out', now() - make_interval(secs => %s), now() - make_interval(secs => %s))",
+                (who, out, seen),
             )
 
     def left() -> set[int]:
         with database_transaction(cluster) as cursor:
-            cursor.execute("SELECT incarnation FROM groupcache_members WHERE incarnation IN (7, 8)")
+            cursor.execute("SELECT incarnation FROM groupcache_members WHERE incarnation IN (7, 8, 9)")
             return {who for (who,) in cursor.fetchall()}
 
-    wait_for(lambda: left() == {8}, "the older one to be removed")
+    wait_for(lambda: left() == {8, 9}, "the one that is out and silent to be removed")
     title(cluster[0], new(cluster[0], "afterwards"))

@@ -222,6 +222,28 @@ async def test_the_end_with_loads_in_doubt_in_flight(database: str) -> None:
         assert found == [(None, Source.NOWHERE)] * 4
 
 
+async def test_a_load_in_doubt_that_hangs_holds_up_nobody_for_ever() -> None:
+    """Its connection may be dead: who comes later reads over another one."""
+    with EmbeddedPostgres() as server:
+        dsn = server.create_database("hanging")
+        async with running(dsn) as app:
+            oid = await add(app, "c", "Container")
+            await app.utility.announce("db", [object_key(oid)])
+            async with locked(dsn):
+                hanging = asyncio.ensure_future(app.utility.get(object_key(oid)))
+                await blocked(dsn)
+                async with connected(dsn) as connection:
+                    pid = await connection.fetchval("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+                psutil.Process(pid).suspend()
+            try:
+                value, source = await asyncio.wait_for(app.utility.get(object_key(oid)), TIMEOUT)
+                assert (value["zoid"], source, hanging.done()) == (oid, Source.BYPASS, False)
+            finally:
+                psutil.Process(pid).resume()
+            value, _ = await asyncio.wait_for(hanging, TIMEOUT)
+            assert value["zoid"] == oid
+
+
 async def test_the_end_of_the_server_with_a_request_in_flight(database: str) -> None:
     """The server's own order: utilities, then databases."""
     async with running(database) as app:
