@@ -32,9 +32,13 @@ async def main():
     })
     await app.startup()
     try:
+        utility = get_utility(IGroupcacheUtility)
+        while not utility.local_stats()["in_standing"]:
+            await asyncio.sleep(0.01)
         async with transaction(db=app.app.root["db"]) as txn:
             assert await txn._get(ROOT_ID) == await txn._get(ROOT_ID)
-        print(guillotina_groupcache.__file__, get_utility(IGroupcacheUtility).local_stats()["hits"]["own"])
+        hits = utility.local_stats()["hits"]
+        print(guillotina_groupcache.__file__, hits["own"] + hits["decoded"])
     finally:
         await app.shutdown()
 
@@ -49,6 +53,7 @@ def run(*command: str | Path, cwd: Path, path: str | None = None) -> str:
         [str(part) for part in command],
         cwd=cwd,
         env=environment,
+        timeout=600,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -255,7 +255,8 @@ async def test_announced_settles_on_success_with_its_pushes(app: App) -> None:
         assert in_doubt(app) == 1
     assert in_doubt(app) == 0
     assert app.utility._node is not None
-    assert app.utility._node.lookup(key) == (Source.OWN, value)
+    found = app.utility._node.lookup(key)
+    assert found is not None and (found.source, found.value) == (Source.OWN, value)
 
 
 @pytest.mark.parametrize(

@@ -116,9 +116,13 @@ func (m *Machine) Refused(now Time, who Incarnation) {
 	if p := m.members[who]; p != nil && !p.refuses {
 		p.refuses = true
 		m.note(p.describe() + " does not let this process in: it reads from the database")
-		m.act(Action{Kind: MarkOut, To: m.cfg.Incarnation, Text: p.describe() + " does not let it in"})
+		m.standAside(p)
 		m.read()
 	}
+}
+
+func (m *Machine) standAside(refusing *member) {
+	m.act(Action{Kind: MarkOut, To: m.cfg.Incarnation, Text: refusing.describe() + " does not let it in"})
 }
 
 // refusal returns a member that is alive and does not let this process in.

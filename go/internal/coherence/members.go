@@ -146,6 +146,9 @@ func (m *Machine) lookAtOwnRow(now Time) {
 		m.startOver(now)
 		return
 	}
+	if p := m.refusal(); p != nil && m.listed && m.state != Out {
+		m.standAside(p) // the first time may have been lost
+	}
 	if m.phase < waiting || m.asked < m.since || m.listed && m.state != Out {
 		return
 	}

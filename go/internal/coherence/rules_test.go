@@ -528,6 +528,11 @@ func TestWhoIsNotLetInServesNothingAndTakesNothing(t *testing.T) {
 	b.do(func() { b.m.Unlinked(anna) })
 	b.read(In, a)
 	b.do(func() { b.m.Refused(b.now, anna) })
+	b.took(MarkOut)
+	b.read(In, a)
+	if len(b.took(MarkOut)) != 1 {
+		t.Error("stays in because the statement that marked it out was lost")
+	}
 	b.read(Out, a)
 	b.took(Post)
 	b.now = b.now.Add(time.Minute)

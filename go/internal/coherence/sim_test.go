@@ -103,7 +103,7 @@ func TestRandomSchedules(t *testing.T) {
 		return failed < 10
 	})
 	t.Logf("%d schedules in %v: %v", done, time.Since(begun).Round(time.Second), &total)
-	if total.Hits == 0 || total.Commits == 0 || total.Pushes == 0 || total.Loads == 0 {
+	if done >= 100 && (total.Hits == 0 || total.Commits == 0 || total.Pushes == 0 || total.Loads == 0) {
 		t.Error("the schedules show nothing")
 	}
 }
