@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZ_TIME ?= 5s
+FUZZ_RUNS ?= 50000
 SIM_RUNS ?= 200000
 
 VENV := .venv
@@ -50,11 +50,11 @@ test-go: $(LIBRARY)  ## Go's tests with the race detector
 simulate: $(LIBRARY)  ## SIM_RUNS random schedules of a cluster of the real state machine
 	cd go && go test ./internal/coherence -run TestRandomSchedules -v -timeout 30m -sim.runs=$(SIM_RUNS)
 
-fuzz: $(LIBRARY)  ## every Go fuzz test for FUZZ_TIME
+fuzz: $(LIBRARY)  ## every Go fuzz test, FUZZ_RUNS inputs each
 	@found=$$(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' go) || { echo "there is no fuzz test"; exit 1; }; \
 	echo "$$found" | sed -E 's/(.*)\/[^/]*:[0-9]+:func (.*)/\1 \2/' | while read -r directory name; do \
 		echo "$$directory $$name"; \
-		(cd $$directory && go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZ_TIME) .) || exit 1; \
+		(cd $$directory && go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZ_RUNS)x .) || exit 1; \
 	done
 
 test-unit: $(LIBRARY)  ## Python's unit tests, against the real library

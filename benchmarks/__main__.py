@@ -24,6 +24,7 @@ QUESTIONS: Final = (
     "stampede",
     "commit",
     "busy_peer",
+    "failures",
     "capacity",
     "store",
     "http_load",

@@ -17,7 +17,7 @@ def main() -> int:
     seconds = float(os.environ.get("SOAK_SECONDS", "600"))
     nodes = int(os.environ.get("SOAK_NODES", "5"))
     seed = int(os.environ.get("SOAK_SEED") or random.randrange(10**6))
-    folder = Path(os.environ.get("SOAK_FOLDER") or f"build/soak/{time.strftime('%Y%m%d-%H%M%S')}-{seed}")
+    folder = Path(os.environ.get("SOAK_FOLDER") or f"build/soak/{time.strftime('%Y%m%d-%H%M%S')}-{seed}").resolve()
     folder.mkdir(parents=True)
     with (folder / "story.txt").open("w", buffering=1) as story:
 
