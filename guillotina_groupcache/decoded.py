@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Any, Final, NoReturn
 
-from guillotina_groupcache.native import EPOCH, Found
+from guillotina_groupcache.native import DECODED_BYTES, DECODED_HITS, DECODED_ITEMS, EPOCH, Found
 
 KEEPS_LOADS_IN_ORDER: Final = platform.machine() in ("x86_64", "AMD64")
 
@@ -71,12 +71,14 @@ class DecodedRecords:
     Whom to drop is found by a queue with a second chance, so a hit only sets a flag.
     """
 
-    __slots__ = ("__weakref__", "_bytes", "_databases", "_limit", "_queue", "hits", "table")
+    __slots__ = ("__weakref__", "_bytes", "_databases", "_limit", "_queue", "table")
 
     def __init__(self, table: memoryview, limit: int) -> None:
-        """`table` are the words of the library's version table; `limit` is in bytes."""
+        """`table` are the words of the library's version table; `limit` is in bytes.
+
+        What is counted goes into the table's last words, so that the library tells it, also to peers.
+        """
         self.table = table
-        self.hits = 0
         self._limit = limit if KEEPS_LOADS_IN_ORDER else 0
         self._bytes = 0
         self._databases: dict[str, Home] = {}
@@ -111,7 +113,13 @@ class DecodedRecords:
         entry.size = size
         while self._bytes > self._limit:
             self._drop_one()
+        self.table[DECODED_ITEMS], self.table[DECODED_BYTES] = len(self._queue), self._bytes
         return entry.value
+
+    def count(self, hits: int) -> None:
+        """Count hits, which the readers gather."""
+        if self.table:
+            self.table[DECODED_HITS] += hits
 
     def _drop_one(self) -> None:
         entry = self._queue.popleft()
@@ -123,17 +131,13 @@ class DecodedRecords:
             self._bytes -= entry.size
 
     def clear(self) -> None:
-        """Forget everything: the table is about to be gone."""
+        """Forget everything, and the table, which is about to be gone."""
+        self.table = memoryview(b"")
         for entries in self._databases.values():
             entries.clear()
         self._queue.clear()
         self._bytes = 0
         self._limit = 0
-
-    @property
-    def statistics(self) -> dict[str, int]:
-        """Hits since the start, and what is kept now."""
-        return {"hits": self.hits, "items": len(self._queue), "bytes": self._bytes}
 
 
 _all: weakref.WeakSet[DecodedRecords] = weakref.WeakSet()

@@ -29,6 +29,11 @@ _RESULT: Final = struct.Struct("<BI")
 EPOCH: Final = 0
 DEADLINE: Final = 1
 HEADER_WORDS: Final = 8
+#: Words at its end, which Python writes: of what it keeps decoded the hits, how many, and how many bytes
+#: (go/internal/node/shared.go).
+DECODED_HITS: Final = -3
+DECODED_ITEMS: Final = -2
+DECODED_BYTES: Final = -1
 #: Bytes that a lookup or a drain takes at first; a larger value takes a second call.
 _BUFFER_SIZE: Final = 1 << 16
 
@@ -165,7 +170,7 @@ class Node:
         return result
 
     def _table(self) -> memoryview:
-        """The words of the version table, which the library writes. It must not be read after `close`."""
+        """The words of the version table, and those that Python writes. Not to be used after `close`."""
         words = self._ffi.new("size_t *")
         address = self._check(self._lib.gc_table(self._handle, words))
         return memoryview(self._ffi.buffer(self._ffi.cast("uint64_t *", address), words[0] * 8)).cast("B").cast("Q")

@@ -139,7 +139,7 @@ class GroupcacheStrategy(BaseCache):
         if self._utility is not None and hits:
             self._total_hits += hits
             self._manager._cache_hits += hits
-            self._utility.decoded.hits += hits
+            self._utility.decoded.count(hits)
 
     def _saw(self, value: Any) -> Any:
         if value is not None and not isinstance(value, (str, int, list)):

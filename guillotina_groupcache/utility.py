@@ -341,13 +341,7 @@ class GroupcacheUtility:
 
     def local_stats(self) -> dict[str, Any]:
         """The statistics of this process, at once; empty before `initialize` and after `finalize`."""
-        if self._node is None:
-            return {}
-        stats = self._node.stats()
-        stats["decoded"] = self.decoded.statistics
-        stats["hits"]["decoded"] = self.decoded.hits
-        stats["gets"] += self.decoded.hits
-        return stats
+        return {} if self._node is None else self._node.stats()
 
     async def get_stats(self, cluster: bool = False) -> dict[str, Any]:
         stats = self.local_stats()

@@ -58,6 +58,8 @@ def test_hits_are_counted_by_source(cluster: Cluster) -> None:
         assert hits[1] > hits[0]
         assert after["hits"]["database"] == before["hits"]["database"]
         assert after["gets"] - before["gets"] == hits[1] - hits[0]
+    (told,) = [peer for peer in cluster[0].http.stats(cluster=True)["peers"] if peer["address"] == cluster[1].address]
+    assert told["hits"]["decoded"] == told["decoded"]["hits"] == cluster[1].http.stats()["decoded"]["hits"] > 0
 
 
 def test_guillotinas_own_counters_are_true(cluster: Cluster) -> None:

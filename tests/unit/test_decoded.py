@@ -13,7 +13,16 @@ from guillotina.db.transaction import Transaction
 from guillotina.transactions import transaction
 
 from guillotina_groupcache.decoded import OVERHEAD, Decoded, DecodedRecords
-from guillotina_groupcache.native import DEADLINE, EPOCH, HEADER_WORDS, Found, Source
+from guillotina_groupcache.native import (
+    DEADLINE,
+    DECODED_BYTES,
+    DECODED_HITS,
+    DECODED_ITEMS,
+    EPOCH,
+    HEADER_WORDS,
+    Found,
+    Source,
+)
 from tests.unit.life_app import App, add, object_key, running, set_title, until
 from tests.unit.life_database import connected
 
@@ -23,7 +32,7 @@ NEVER = 2**63 - 1
 
 def made(limit: int = 10**6) -> tuple[DecodedRecords, memoryview]:
     """Decoded records over a table of eight buckets."""
-    words = memoryview(bytearray(8 * (HEADER_WORDS + 8))).cast("Q")
+    words = memoryview(bytearray(8 * (HEADER_WORDS + 8 + 3))).cast("Q")
     words[EPOCH], words[DEADLINE], words[HEADER_WORDS] = VERSION - 10, 2**62, 10
     return DecodedRecords(words, limit), words
 
@@ -82,21 +91,31 @@ def test_versions_are_those_of_64_bits() -> None:
 
 
 def test_the_limit_holds_and_what_was_used_stays() -> None:
-    decoded, _ = made(limit=16 * (100 + OVERHEAD))
+    decoded, words = made(limit=16 * (100 + OVERHEAD))
     home = decoded.of("db")
     for i in range(1000):
         decoded.keep((home, f"o{i}"), record(f"o{i}"), found())
         home["o0"].used = True
-        assert decoded.statistics["bytes"] <= 16 * (100 + OVERHEAD)
-    assert "o0" in home and "o1" not in home and len(home) == decoded.statistics["items"] == 16
+        assert words[DECODED_BYTES] <= 16 * (100 + OVERHEAD)
+    assert "o0" in home and "o1" not in home and len(home) == words[DECODED_ITEMS] == 16
 
 
 def test_a_new_version_takes_the_place_of_the_old_one() -> None:
-    decoded, _ = made()
+    decoded, words = made()
     home = decoded.of("db")
     for size in (100, 5000, 10):
         decoded.keep((home, "o"), record("o"), found(size))
-        assert decoded.statistics == {"hits": 0, "items": 1, "bytes": size + OVERHEAD}
+        assert (words[DECODED_ITEMS], words[DECODED_BYTES]) == (1, size + OVERHEAD)
+
+
+def test_hits_are_counted_until_the_end() -> None:
+    decoded, words = made()
+    for hits in (3, 4):
+        decoded.count(hits)
+    assert words[DECODED_HITS] == 7
+    decoded.clear()
+    decoded.count(1)
+    assert words[DECODED_HITS] == 7
 
 
 def test_what_would_put_out_too_much_is_not_kept() -> None:

@@ -43,8 +43,8 @@ for first in range(0, 3 * {SIZE} // 1000, 500):
     for _ in node.drain():
         pass
     node.settle(event, pushes)
-kept = decoded.statistics
-main = node.stats()["main"]
+stats = node.stats()
+main, kept = stats["main"], stats["decoded"]
 print(resident() - before, main["bytes"] + kept["bytes"], main["evictions"], kept["items"])
 node.close()
 """

@@ -5,12 +5,10 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
@@ -27,8 +25,9 @@ type Node struct {
 	host        string // where address is what it says; "": nowhere, or not known
 
 	queue     *completion.Queue
-	memory    []byte // the table's
+	memory    []byte // of table and decoded
 	table     *coherence.Table
+	decoded   []uint64 // what Python counts
 	group     *cache.Group
 	transport *transport.Transport // nil when alone
 	admission *admission           // nil when alone
@@ -78,7 +77,7 @@ func (n *Node) open() (err error) {
 	if n.queue, err = completion.New(); err != nil {
 		return err
 	}
-	if n.table, err = n.mapTable(); err != nil {
+	if n.table, n.decoded, err = n.mapShared(); err != nil {
 		return err
 	}
 	// The address is part of what is made below, so it is taken first. Who dials it already
@@ -152,25 +151,6 @@ func (n *Node) bind() (err error) {
 		n.host = thisHost()
 	}
 	return nil
-}
-
-// mapTable makes the table in memory that Go's collector does not know and Python may map.
-// Pages that no version lies in take none.
-func (n *Node) mapTable() (*coherence.Table, error) {
-	words := coherence.TableHeader + int(n.cfg.Buckets)
-	memory, err := syscall.Mmap(-1, 0, words*8, syscall.PROT_READ|syscall.PROT_WRITE,
-		syscall.MAP_ANON|syscall.MAP_PRIVATE)
-	if err != nil {
-		return nil, fmt.Errorf("mapping the version table of %d bytes: %w", words*8, err)
-	}
-	n.memory = memory
-	return coherence.NewTable(unsafe.Slice((*uint64)(unsafe.Pointer(&memory[0])), words)), nil
-}
-
-// Table tells where the version table lies, for as long as the node is open, and how many words
-// it has.
-func (n *Node) Table() (address uintptr, words int) {
-	return uintptr(unsafe.Pointer(&n.memory[0])), len(n.memory) / 8
 }
 
 // FD is readable while [Node.Drain] has something to give.

@@ -72,6 +72,8 @@ type statistics struct {
 	Main storeStatistics `json:"main"`
 	Hot  storeStatistics `json:"hot"`
 
+	Decoded decodedStatistics `json:"decoded"`
+
 	Events  eventStatistics    `json:"events"`
 	Doubt   int                `json:"buckets_in_doubt"`
 	Longest float64            `json:"longest_doubt"` // seconds that the oldest open event has been so
@@ -85,6 +87,13 @@ type storeStatistics struct {
 	Evictions int64 `json:"evictions"`
 	Expired   int64 `json:"expired"`
 	Rejected  int64 `json:"rejected"`
+}
+
+// decodedStatistics is of what Python keeps decoded.
+type decodedStatistics struct {
+	Hits  uint64 `json:"hits"`
+	Items uint64 `json:"items"`
+	Bytes uint64 `json:"bytes"`
 }
 
 type eventStatistics struct {
@@ -108,12 +117,15 @@ type memberStatistics struct {
 
 // Stats returns this process's statistics in JSON.
 func (n *Node) Stats() ([]byte, error) {
+	decoded := n.decodedStatistics()
 	s := statistics{
 		Incarnation: hex(uint64(n.incarnation)),
 		Address:     n.address,
 		Uptime:      time.Since(n.started).Seconds(),
-		Gets:        n.counts.gets.Load(),
+		Gets:        n.counts.gets.Load() + decoded.Hits,
+		Decoded:     decoded,
 		Hits: map[string]uint64{
+			"decoded":  decoded.Hits,
 			"own":      n.counts.sources[cache.Own].Load(),
 			"hot":      n.counts.sources[cache.Hot].Load(),
 			"peer":     n.counts.sources[cache.Peer].Load(),
