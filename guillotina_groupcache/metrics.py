@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -33,6 +34,13 @@ _COUNTERS: Final = {
     "bypasses": "Keys read from the database: not in standing, or in doubt.",
     "pushed": "Values given to their owners when they were written.",
 }
+_GAUGES: Final = {
+    "in_standing": "1 when it may serve.",
+    "since_seconds": "For how long it has been in standing, or not.",
+    "buckets_in_doubt": "Now.",
+    "longest_doubt_seconds": "For how long the oldest open event has been so.",
+}
+_STATES: Final = ("joining", "boot", "in", "out")
 _EVENTS: Final = ("announced", "passed", "acknowledged", "settled", "orphans")
 
 
@@ -57,15 +65,20 @@ class _Collector:
         events = {kind: stats["events"][kind] for kind in _EVENTS}
         yield _labelled(CounterMetricFamily, "events", "Events by what became of them.", "result", events)
         for name, text in (("bytes", "Bytes kept."), ("items", "Values kept.")):
-            kept = {store: stats[store][name] for store in ("main", "hot")}
+            kept = {store: stats[store][name] for store in ("main", "hot", "decoded")}
             yield _labelled(GaugeMetricFamily, name, text, "store", kept)
         evicted = {store: stats[store]["evictions"] for store in ("main", "hot")}
         yield _labelled(CounterMetricFamily, "evictions", "Values dropped to make room.", "store", evicted)
-        yield GaugeMetricFamily(f"{_PREFIX}in_standing", "1 when it may serve.", value=int(stats["in_standing"]))
-        yield GaugeMetricFamily(f"{_PREFIX}buckets_in_doubt", "Now.", value=stats["buckets_in_doubt"])
+        for name, text in _GAUGES.items():
+            yield GaugeMetricFamily(f"{_PREFIX}{name}", text, value=float(stats[name.removesuffix("_seconds")]))
+        because = {stats["because"]: 1} if stats["because"] else {}
+        yield _labelled(GaugeMetricFamily, "bypassing", "1 while it may not serve.", "because", because)
+        members = Counter(row["state"] for row in stats["members"])
+        states = {state: members[state] for state in _STATES}
+        yield _labelled(GaugeMetricFamily, "members", "Other processes in the members table.", "state", states)
 
 
-def _labelled(family: Any, name: str, text: str, label: str, values: dict[str, int]) -> Any:
+def _labelled(family: Any, name: str, text: str, label: str, values: Mapping[str, int]) -> Any:
     metric = family(f"{_PREFIX}{name}", text, labels=[label])
     for value, count in values.items():
         metric.add_metric([value], count)

@@ -129,4 +129,7 @@ def test_prometheus_metrics(cluster: Cluster) -> None:
             assert float(found[f'guillotina_cache_groupcache_hits_total{{source="{source}"}}']) <= count
         assert float(found["guillotina_cache_groupcache_in_standing"]) == 1
         assert float(found['guillotina_cache_groupcache_items{store="main"}']) == stats["main"]["items"]
+        assert float(found['guillotina_cache_groupcache_members{state="in"}']) == len(cluster.nodes) - 1
+        assert 0 < float(found["guillotina_cache_groupcache_since_seconds"]) <= stats["since"]
+        assert "guillotina_cache_groupcache_bypassing{" not in text
         assert "guillotina_cache_ops_total" in text

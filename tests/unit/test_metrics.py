@@ -48,6 +48,7 @@ async def test_what_is_counted(database: str) -> None:
         event = await app.utility.announce("db", [object_key(oid)])
         await app.utility.get(object_key(oid))
         assert exposed()["buckets_in_doubt"] == 1
+        assert exposed()["longest_doubt_seconds"] > 0
         app.utility.settle(event)
         assert exposed()['items{store="main"}'] > 0
         counted = {name: value - before.get(name, 0) for name, value in exposed().items()}
@@ -61,8 +62,17 @@ async def test_what_is_counted(database: str) -> None:
         'events_total{result="announced"}': 1,
         'events_total{result="settled"}': 1,
         "buckets_in_doubt": 0,
+        "longest_doubt_seconds": 0,
     }.items():
         assert counted[name] == value, name
+
+
+async def test_who_does_not_serve_says_why(database: str) -> None:
+    async with running(database) as app:
+        app.utility._node.leave()  # type: ignore[union-attr]
+        found = exposed()
+        assert found["in_standing"] == 0
+        assert found['bypassing{because="it has left"}'] == 1
 
 
 async def test_guillotinas_counters_of_the_process(database: str) -> None:
