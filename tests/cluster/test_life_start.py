@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 
 from demo.cluster import Cluster, Node, free_port, wait_for
-from tests.cluster.steps import new, title, title_everywhere
+from tests.cluster.steps import database_transaction, new, title, title_everywhere
 from tests.postgres import PostgresServer
 
 SECRET = "the secret of these tests"
@@ -118,6 +118,24 @@ def test_a_shared_secret_and_a_wrong_one(dsn: str, node: Callable[..., Node]) ->
         for one in cluster.nodes:
             assert one.says_in_standing(), one.log()
         assert SECRET not in wrong.log() + cluster[0].log()
+
+
+def test_the_secret_shows_nowhere(dsn: str, node: Callable[..., Node]) -> None:
+    """Not in logs, statistics, the members table and the command, nor in what a process says that cannot start."""
+    with Cluster(dsn, 2, secret=SECRET) as cluster:
+        shared(cluster[0], cluster[1], "hushed")
+        late = node(listen=cluster[0].address, secret=SECRET)
+        late.start()
+        wait_for(lambda: not late.is_running(), "a second process at one address to end")
+        assert "the address is in use" in late.log()
+        with database_transaction(cluster) as cursor:
+            cursor.execute("SELECT * FROM groupcache_members")
+            rows = repr(cursor.fetchall())
+        status = cluster[0].run_command("groupcache-status", "--json").stdout.decode()
+        logs = [one.log() for one in (*cluster.nodes, late)]
+        shown = [*logs, rows, status, repr(cluster[0].http.stats(cluster=True))]
+        assert cluster[1].address in rows and cluster[1].address in status
+        assert not [text for text in shown if SECRET in text or SECRET.encode().hex() in text]
 
 
 def test_a_peer_without_the_secret(dsn: str, node: Callable[..., Node]) -> None:

@@ -14,7 +14,8 @@ import (
 func (t *Transport) handshake(ctx context.Context, raw net.Conn, dialled *address) (*Session, error) {
 	release := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	s, err := t.greet(ctx, raw, dialled)
-	if !release() {
+	// TLS has its own eye on ctx, and may be the first to see its end.
+	if !release() || err != nil && ctx.Err() != nil {
 		s, err = nil, ctxError(ctx)
 	}
 	if err != nil {

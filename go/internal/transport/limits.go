@@ -10,7 +10,7 @@ import (
 // Limits bounds what one process costs another. A zero field means its default.
 type Limits struct {
 	Frame       int // bytes of a frame's body, 16 MiB; the same in the whole cluster
-	Handshakes  int // inbound connections in handshake at once, 128; more are closed
+	Handshakes  int // inbound connections in handshake at once, 512; for one more the oldest is closed
 	Sessions    int // sessions at once, 1024; more are closed
 	Requests    int // requests of one session not yet answered, 1024; more get ErrOverload
 	QueueBytes  int // bytes of one session not yet written, 32 MiB; more is ErrOverload
@@ -27,7 +27,7 @@ type Limits struct {
 func (l Limits) withDefaults() (Limits, error) {
 	err := cmp.Or(
 		fill("Frame", &l.Frame, 16<<20),
-		fill("Handshakes", &l.Handshakes, 128),
+		fill("Handshakes", &l.Handshakes, 512),
 		fill("Sessions", &l.Sessions, 1024),
 		fill("Requests", &l.Requests, 1024),
 		fill("QueueBytes", &l.QueueBytes, 32<<20),

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +134,10 @@ func TestSilentConnectionsInHandshakeAreBounded(t *testing.T) {
 				return stats.Handshakes == 16 && stats.Faults[ReasonBusy] == n-16
 			})
 			call(t, healthy, "still working")
+			call(t, dial(t, newNode(t, func(o *Options) { o.Secret = way.secret }), server), "let in meanwhile")
+			if n := server.Stats().Handshakes; n != 15 {
+				t.Errorf("%d in handshake", n)
+			}
 			for _, conn := range conns {
 				_ = conn.Close()
 			}
@@ -139,6 +145,53 @@ func TestSilentConnectionsInHandshakeAreBounded(t *testing.T) {
 			call(t, dial(t, client, server), "room again")
 		})
 	}
+}
+
+// A peer gets in at any time, and what the flood costs does not grow with it.
+func TestAFloodOfSilentConnections(t *testing.T) {
+	noLeaks(t)
+	server := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{"127.0.0.1:0"}, Secret(testSecret) })
+	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	const total, held = 10000, 1000
+	flood := make([]net.Conn, held) // what this test itself can hold open
+	for i := range total {
+		if old := flood[i%held]; old != nil {
+			_ = old.Close()
+		}
+		flood[i%held] = rawConn(t, server)
+		if i%500 == 499 {
+			peer := newNode(t, func(o *Options) { o.Secret = Secret(testSecret) })
+			call(t, dial(t, peer, server), "a peer")
+			peer.Close()
+		}
+	}
+	stats := server.Stats()
+	if stats.Accepted != total/500 || stats.Handshakes > server.limits.Handshakes {
+		t.Errorf("%d peers came in, %d connections are in handshake", stats.Accepted, stats.Handshakes)
+	}
+	if lines := strings.Count(server.logged(), "came while it was in handshake"); lines > 10 {
+		t.Errorf("%d lines in the log", lines)
+	}
+	// An ousted one may still be ending.
+	waitFor(t, "a bounded number of goroutines and files", func() bool {
+		return runtime.NumGoroutine() < goroutines+server.limits.Handshakes+100 &&
+			openFiles(t) < files+held+server.limits.Handshakes+100
+	})
+	for _, conn := range flood {
+		_ = conn.Close()
+	}
+	waitFor(t, "what the flood has taken to be given back", func() bool {
+		return server.Stats().Handshakes == 0 && openFiles(t) <= files+10
+	})
+}
+
+func openFiles(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }
 
 func TestHandshakeHasADeadline(t *testing.T) {

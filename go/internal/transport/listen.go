@@ -103,8 +103,7 @@ func listenAt(a address) (net.Listener, error) {
 	return listener, nil
 }
 
-// accept takes connections until the listener is closed. Those over Limits.Handshakes are
-// closed at once, so that silent connections cost no more than that many goroutines.
+// accept takes connections until the listener is closed.
 func (t *Transport) accept(listener net.Listener) {
 	defer t.group.Done()
 	for {
@@ -120,24 +119,21 @@ func (t *Transport) accept(listener net.Listener) {
 			t.pause(acceptPause)
 			continue
 		}
-		select {
-		case t.handshakes <- struct{}{}:
-			t.group.Add(1)
-			go t.welcome(raw)
-		default:
-			t.faults.note(t.remoteText(raw), faultf(ReasonBusy, "%d others are in handshake", t.limits.Handshakes))
-			_ = raw.Close()
-		}
+		t.group.Add(1)
+		go t.welcome(raw, t.newcomers.add(raw))
 	}
 }
 
 // welcome does the accepting side's handshake and starts the session.
-func (t *Transport) welcome(raw net.Conn) {
+func (t *Transport) welcome(raw net.Conn, c *newcomer) {
 	defer t.group.Done()
 	s, err := t.greetInTime(raw)
-	<-t.handshakes
+	t.newcomers.remove(c)
 	if err == nil {
 		err = t.start(s)
+	}
+	if err != nil && c.ousted.Load() {
+		err = faultf(ReasonBusy, "%d others came while it was in handshake: %w", t.limits.Handshakes, err)
 	}
 	if err != nil && t.life.Err() == nil {
 		t.faults.note(t.remoteText(raw), err)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"os"
@@ -300,4 +302,72 @@ func TestOptionsAreChecked(t *testing.T) {
 			t.Errorf("case %d: want %q, got %v", i, c.want, err)
 		}
 	}
+}
+
+// What somebody has recorded of a session, whole or cut, opens none.
+func TestAReplayedSessionIsRefused(t *testing.T) {
+	noLeaks(t)
+	server := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{"127.0.0.1:0"}, Secret(testSecret) })
+	client := newNode(t, func(o *Options) { o.Secret = Secret(testSecret) })
+	recorded := record(t, server, func(address string) {
+		s, err := client.Dial(context.Background(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		call(t, s, "something worth recording")
+		s.Close(nil)
+		<-s.Done()
+	})
+	healthy := dial(t, client, server)
+	for i, data := range [][]byte{recorded, recorded[:len(recorded)/2], recorded[:20]} {
+		conn := rawConn(t, server)
+		send(t, conn, data)
+		_ = conn.(*net.TCPConn).CloseWrite()
+		waitClosed(t, conn)
+		waitFor(t, "the refusal", func() bool { return server.Stats().Faults[ReasonTLS] == uint64(i+1) })
+		if i == 0 { // one line for all of a kind
+			waitFor(t, "its address in the log", func() bool {
+				return strings.Contains(server.logged(), conn.LocalAddr().String())
+			})
+		}
+	}
+	if n := server.Stats().Accepted; n != 2 {
+		t.Errorf("%d sessions were accepted", n)
+	}
+	call(t, healthy, "still working")
+}
+
+// record gives use an address that leads to a node, and returns what the first connection there
+// has sent.
+func record(t *testing.T, to *node, use func(address string)) []byte {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	sent := make(chan []byte, 1)
+	go func() {
+		var all bytes.Buffer
+		defer func() { sent <- all.Bytes() }()
+		from, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		onward, err := net.Dial("tcp", to.Address())
+		if err != nil {
+			return
+		}
+		answered := make(chan struct{})
+		go func() {
+			_, _ = io.Copy(from, onward)
+			_ = from.Close()
+			close(answered)
+		}()
+		_, _ = io.Copy(io.MultiWriter(&all, onward), from)
+		_ = onward.Close()
+		<-answered
+	}()
+	use(listener.Addr().String())
+	return <-sent
 }

@@ -21,7 +21,7 @@ type Transport struct {
 	faults   *faults
 	counters counters
 
-	handshakes chan struct{} // holds one element for each inbound connection in handshake
+	newcomers newcomers
 
 	life  context.Context // ends with Close: aborts dials and handshakes
 	stop  context.CancelFunc
@@ -71,7 +71,7 @@ func New(o Options) (*Transport, error) {
 	life, stop := context.WithCancel(context.Background())
 	return &Transport{
 		listen: o.Listen, self: o.Self, admit: o.Admit, security: security, handler: o.Handler, limits: limits,
-		faults: newFaults(o.Log), handshakes: make(chan struct{}, limits.Handshakes),
+		faults: newFaults(o.Log), newcomers: newcomers{most: limits.Handshakes},
 		life: life, stop: stop, sessions: map[*Session]struct{}{},
 	}, nil
 }
@@ -83,7 +83,7 @@ func (t *Transport) Stats() Stats {
 	t.mu.Unlock()
 	c := &t.counters
 	return Stats{
-		Sessions: sessions, Handshakes: len(t.handshakes),
+		Sessions: sessions, Handshakes: t.newcomers.len(),
 		Dialled: c.dialled.Load(), Accepted: c.accepted.Load(),
 		FramesIn: c.framesIn.Load(), FramesOut: c.framesOut.Load(),
 		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
