@@ -96,7 +96,9 @@ def test_clear_renames_everything_at_every_node(cluster: Cluster) -> None:
             title_everywhere(cluster, item, changed)
 
 
-@pytest.mark.parametrize(("method", "name"), [("GET", "@cache-stats"), ("POST", "@cache-clear")])
+@pytest.mark.parametrize(
+    ("method", "name"), [("GET", "@cache-stats"), ("GET", "@cache-stats?cluster=true"), ("POST", "@cache-clear")]
+)
 def test_both_need_the_permission(cluster: Cluster, method: str, name: str) -> None:
     path = f"{CONTAINER}/{name}"
     assert cluster[0].http.request(method, path, user=None).status == 401
