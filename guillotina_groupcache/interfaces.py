@@ -78,5 +78,5 @@ class IGroupcacheUtility(ICacheUtility):
         """Rename everything in the whole cluster: one event over all buckets, whatever the cache's size.
 
         When it returns, no process in standing serves what was cached before the call. The memory is given
-        back as the least recently used entries leave.
+        back as entries that nobody asks for leave.
         """

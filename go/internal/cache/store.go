@@ -17,11 +17,8 @@ const (
 	shardCount = 1 << shardBits
 )
 
-// never is the age of a shard without entries: younger than all others, so nothing is evicted there.
-const never = math.MaxUint64
-
-// Store is a cache of values under names (a key and a version), bounded in bytes, which forgets the
-// least recently used entry first. All methods may be called at the same time from any goroutine.
+// Store is a cache of values under names (a key and a version), bounded in bytes. What it forgets
+// first place tells. All methods may be called at the same time from any goroutine.
 //
 // It holds at most one version of a key: adding another one replaces it. A superseded version is
 // never asked for again (a version never comes back, see R1), so to keep it would waste room.
@@ -38,18 +35,20 @@ type Store struct {
 	arena    *arena
 	rejected atomic.Int64
 
-	// clock counts Adds. It is the time by which shards compare the age of their oldest entries: a
-	// counter that also ran at every Get would be a cache line that all reading cores fight for.
+	// clock counts Adds. It is the time by which shards compare the age of their oldest entries.
 	clock atomic.Uint64
 
 	// adding is held shared while an entry is written, which happens outside of the shards' locks,
 	// and alone by Close, which must not take the memory away meanwhile.
 	adding sync.RWMutex
 
-	// ages has the clock reading of each shard's last use of its oldest entry, or never. They lie
-	// side by side, so that looking for the oldest of all reads 8 cache lines and takes no lock.
-	ages   [shardCount]atomic.Uint64
+	// ages tells when each shard's oldest entry came into the queue, or never. They lie side by side,
+	// so that looking for the oldest of all reads 8 cache lines and takes no lock.
+	ages   [places][shardCount]atomic.Uint64
+	taken  [places]atomic.Int64 // blocks
 	shards [shardCount]shard
+
+	smallMost int64 // blocks that the small queues may take
 }
 
 // Stats tells what a Store holds now, and what happened in it since it was made.
@@ -79,15 +78,15 @@ func newStore(maxBytes int64, now func() int64) *Store {
 		panic(fmt.Errorf("cache: cannot reserve %d bytes: %w", maxBytes, err))
 	}
 	s := &Store{seed: maphash.MakeSeed(), hashMask: math.MaxUint64, now: now, arena: memory}
+	s.smallMost = int64(memory.total / smallPart)
 	for i := range s.shards {
-		s.shards[i].open(memory, i, &s.ages[i])
+		s.shards[i].open(s, i)
 	}
 	return s
 }
 
-// Get appends a copy of the value under the name (key, version) to dst, and makes it the most
-// recently used. Without such an entry it returns dst as it was, and false. It allocates only when
-// dst lacks the capacity.
+// Get appends a copy of the value under the name (key, version) to dst, and counts a use. Without
+// such an entry it returns dst as it was, and false. It allocates only when dst lacks the capacity.
 func (s *Store) Get(key []byte, version uint64, dst []byte) (value []byte, ok bool) {
 	for {
 		room := dst[len(dst):cap(dst)]
@@ -102,9 +101,9 @@ func (s *Store) Get(key []byte, version uint64, dst []byte) (value []byte, ok bo
 	}
 }
 
-// GetInto copies the value under the name (key, version) to the beginning of buf, makes it the most
-// recently used, and returns its length in bytes and the expire that Add was told. If the length is
-// more than len(buf), nothing was copied or counted, and the caller comes again with a larger buffer.
+// GetInto copies the value under the name (key, version) to the beginning of buf, counts a use, and
+// returns its length in bytes and the expire that Add was told. If the length is more than len(buf),
+// nothing was copied or counted, and the caller comes again with a larger buffer.
 func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, expire int64, ok bool) {
 	sh, hash := s.shardOf(key)
 	sh.mu.Lock()
@@ -126,7 +125,9 @@ func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, expire i
 	}
 	sh.gets++
 	sh.hits++
-	sh.touch(entry, s.clock.Load())
+	if h.uses < maxUses {
+		h.uses++
+	}
 	value := s.arena.value(entry)
 	value.read(buf[:n])
 	return n, expire, true
@@ -142,7 +143,7 @@ func (s *Store) Has(key []byte, version uint64) bool {
 }
 
 // Add stores a copy of value under the name (key, version), in place of any version of that key,
-// and evicts what was used least recently until there is room. From expire on (nanoseconds of Unix
+// and evicts others until there is room. From expire on (nanoseconds of Unix
 // time) it is a miss; 0 means never.
 //
 // It returns false if nothing was stored: the store is closed, or key and value take more than a
@@ -160,10 +161,7 @@ func (s *Store) Add(key []byte, version uint64, value []byte, expire int64) bool
 	sh, hash := s.shardOf(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if old := sh.findKey(hash, key); old != none {
-		sh.drop(old)
-	}
-	sh.insert(hash, entry, s.clock.Add(1))
+	sh.insert(hash, key, entry, s.clock.Add(1))
 	return true
 }
 
@@ -203,7 +201,7 @@ func (s *Store) Close() {
 	s.arena.close()
 }
 
-// makeRoom reserves n blocks, and evicts the oldest entries until it can.
+// makeRoom reserves n blocks, and evicts entries until it can.
 func (s *Store) makeRoom(n int) bool {
 	for !s.arena.reserve(n) {
 		if !s.evict() {
@@ -213,25 +211,38 @@ func (s *Store) makeRoom(n int) bool {
 	return true
 }
 
-// evict drops the oldest entry of the shard whose oldest was unused for longest, and tells whether
-// there was one. Inside a shard the order of use is exact; between shards it is so down to uses
-// between the same two Adds, which count as simultaneous.
+// evict drops one entry, and tells whether there was any. Inside a shard the order of the queues is
+// exact; between shards it is so down to what came between the same two Adds.
 func (s *Store) evict() bool {
-	for {
-		victim, oldest := 0, uint64(never)
-		for i := range s.ages {
-			if age := s.ages[i].Load(); age < oldest {
-				victim, oldest = i, age
-			}
+	for passed := 0; ; passed++ {
+		from := main
+		if s.taken[small].Load() > s.smallMost {
+			from = small
 		}
-		if oldest == never {
+		victim := s.oldest(from)
+		if victim == nil {
+			from = small + main - from
+			victim = s.oldest(from)
+		}
+		if victim == nil {
 			return false
 		}
-		// Others may have emptied that shard meanwhile, which its age then shows: look again.
-		if s.shards[victim].evict() {
+		// It may have been used, or others may have emptied that queue meanwhile: look again.
+		if victim.evict(from, s.clock.Load(), passed < maxPassed) {
 			return true
 		}
 	}
+}
+
+// oldest returns the shard whose oldest entry in a queue came there first, or nil.
+func (s *Store) oldest(in place) (found *shard) {
+	first := uint64(never)
+	for i := range s.ages[in] {
+		if age := s.ages[in][i].Load(); age < first {
+			first, found = age, &s.shards[i]
+		}
+	}
+	return found
 }
 
 func (s *Store) shardOf(key []byte) (sh *shard, hash uint64) {

@@ -19,6 +19,13 @@ const (
 	headerSize = int(unsafe.Sizeof(header{}))
 	bucketSize = int(unsafe.Sizeof(none))
 
+	// A shard remembers one evicted key for so many blocks, in 4 bytes: about as many keys as there
+	// are entries of a kilobyte.
+	blocksPerGhost = 4
+	ghostSize      = 4
+	// shareSize is what a block takes of both tables.
+	shareSize = bucketSize + ghostSize/blocksPerGhost
+
 	// takeAtOnce bounds for how many blocks one Add keeps the others from the free list.
 	takeAtOnce = 64
 )
@@ -29,18 +36,21 @@ type header struct {
 	next     block  // the link: the entry's next block, as in every block
 	last     block  // the entry's last block
 	chain    block  // next entry in the same bucket
-	newer    block  // neighbours in the order of use
+	newer    block  // neighbours in the queue
 	older    block  //
 	bucket   uint32 // in the shard's table
 	keyLen   uint32 // bytes
 	valueLen uint32 // bytes
 	version  uint64 // of the key
 	expire   int64  // ns, 0 means never
-	used     uint64 // Store.clock at the last use
+	added    uint64 // Store.clock when it came into the queue
+	trace    uint32 // of the key's hash, see ghosts
+	place    place  // the queue
+	uses     uint8  // since it came into the queue, at most maxUses
 }
 
-// arena is the memory of a Store: one anonymous mapping, in which a hash table is followed by
-// blocks of one size. An entry is a chain of blocks, wherever they are free.
+// arena is the memory of a Store: one anonymous mapping, in which a hash table and the ghosts are
+// followed by blocks of one size. An entry is a chain of blocks, wherever they are free.
 //
 // The tension: memory in one piece an entry would be faster to copy, but entries of many sizes that
 // come and go leave holes. malloc's holes are counted by nobody and grow with the number of threads
@@ -56,8 +66,9 @@ type header struct {
 type arena struct {
 	region  []byte  // the mapping
 	table   []block // its first part: all shards' buckets, as many as there are blocks
-	blocks  []byte  // its second part
-	largest int     // blocks that one entry may take
+	ghosts  []uint32
+	blocks  []byte // its third part
+	largest int    // blocks that one entry may take
 
 	mu    sync.Mutex
 	head  block // first of the blocks that were used and released, linked
@@ -68,20 +79,22 @@ type arena struct {
 
 // newArena maps at most maxBytes bytes. An arena without one block a shard has no blocks at all.
 func newArena(maxBytes int64) (*arena, error) {
-	total := int(min(maxBytes/int64(blockSize+bucketSize), math.MaxUint32))
+	total := int(min(maxBytes/int64(blockSize+shareSize), math.MaxUint32))
 	buckets := total / shardCount * shardCount
 	if buckets <= 0 {
 		return &arena{}, nil
 	}
-	tableBytes := buckets * bucketSize
-	region, err := mapMemory(tableBytes + total*blockSize)
+	ghosts := buckets / shardCount / blocksPerGhost * shardCount
+	tableBytes, ghostBytes := buckets*bucketSize, ghosts*ghostSize
+	region, err := mapMemory(tableBytes + ghostBytes + total*blockSize)
 	if err != nil {
 		return nil, err
 	}
 	return &arena{
 		region: region,
 		table:  unsafe.Slice((*block)(unsafe.Pointer(&region[0])), buckets),
-		blocks: region[tableBytes:],
+		ghosts: unsafe.Slice((*uint32)(unsafe.Pointer(&region[tableBytes])), ghosts),
+		blocks: region[tableBytes+ghostBytes:],
 		// A third, so that a value of a quarter of the limit fits in spite of links and header;
 		// and lengths must fit their fields.
 		largest: min(total/3, math.MaxUint32/blockSize),
@@ -95,7 +108,7 @@ func (a *arena) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	unmapMemory(a.region)
-	a.region, a.table, a.blocks = nil, nil, nil
+	a.region, a.table, a.ghosts, a.blocks = nil, nil, nil, nil
 	a.largest, a.head, a.fresh, a.total, a.free = 0, none, none, 0, 0
 }
 
@@ -103,7 +116,7 @@ func (a *arena) close() {
 func (a *arena) bytes() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return int64(a.total-a.free) * int64(blockSize+bucketSize)
+	return int64(a.total-a.free) * int64(blockSize+shareSize)
 }
 
 // blocksFor returns how many blocks an entry takes, and whether an entry may take as many.
@@ -111,6 +124,12 @@ func (a *arena) blocksFor(keyLen, valueLen int) (n int, fits bool) {
 	const room = blockSize - linkSize
 	n = (headerSize - linkSize + keyLen + valueLen + room - 1) / room
 	return n, n <= a.largest
+}
+
+// blocksOf returns how many blocks an entry takes.
+func (a *arena) blocksOf(h *header) int {
+	n, _ := a.blocksFor(int(h.keyLen), int(h.valueLen))
+	return n
 }
 
 // reserve sets n free blocks aside for a write, and tells whether there were as many. So writes
@@ -171,7 +190,7 @@ func (a *arena) pop() block {
 // release frees an entry's blocks, however many they are, without walking through them.
 func (a *arena) release(entry block) {
 	h := a.header(entry)
-	n, _ := a.blocksFor(int(h.keyLen), int(h.valueLen))
+	n := a.blocksOf(h)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	*a.link(h.last) = a.head

@@ -127,25 +127,37 @@ func checkIntact(t *testing.T, s *Store) {
 		}
 		seen[b] = true
 	}
-	used := 0
+	used, taken := 0, [places]int{}
 	for i := range s.shards {
-		sh, newer, items := &s.shards[i], none, int64(0)
-		for entry := sh.newest; entry != none; entry = s.arena.header(entry).older {
-			h := s.arena.header(entry)
-			n, _ := s.arena.blocksFor(int(h.keyLen), int(h.valueLen))
-			b := entry
-			for range n - 1 {
+		sh, items := &s.shards[i], int64(0)
+		for place := range sh.queues {
+			newer := none
+			for entry := sh.queues[place].newest; entry != none; entry = s.arena.header(entry).older {
+				h := s.arena.header(entry)
+				n, _ := s.arena.blocksFor(int(h.keyLen), int(h.valueLen))
+				b := entry
+				for range n - 1 {
+					claim(b)
+					b = *s.arena.link(b)
+				}
 				claim(b)
-				b = *s.arena.link(b)
+				if b != h.last || h.newer != newer || int(h.place) != place {
+					t.Fatalf("shard %d: entry %d of %d blocks is badly linked: %+v", i, entry, n, *h)
+				}
+				used, newer, items = used+n, entry, items+1
+				taken[place] += n
 			}
-			claim(b)
-			if b != h.last || h.newer != newer {
-				t.Fatalf("shard %d: entry %d of %d blocks is badly linked: %+v", i, entry, n, *h)
+			if oldest := sh.queues[place].oldest; oldest != newer {
+				t.Fatalf("shard %d, queue %d: oldest %d; walked to %d", i, place, oldest, newer)
 			}
-			used, newer, items = used+n, entry, items+1
 		}
-		if sh.oldest != newer || sh.items != items {
-			t.Fatalf("shard %d: oldest %d, %d items; walked to %d past %d", i, sh.oldest, sh.items, newer, items)
+		if sh.items != items {
+			t.Fatalf("shard %d: %d items; walked past %d", i, sh.items, items)
+		}
+	}
+	for place := range taken {
+		if got := s.taken[place].Load(); got != int64(taken[place]) {
+			t.Fatalf("queue %d has %d blocks, counted as %d", place, taken[place], got)
 		}
 	}
 	free := s.arena.total - int(s.arena.fresh)

@@ -17,30 +17,57 @@ func held(s *Store, n int) []int {
 	return names
 }
 
-func TestStoreForgetsLeastRecentlyUsed(t *testing.T) {
-	for _, mask := range []uint64{^uint64(0), oneShard, oneBucket} {
-		t.Run(fmt.Sprintf("hashes of %#x", mask), func(t *testing.T) {
-			s, _ := testStore(t, oneMB)
-			s.hashMask = mask
-			size := oneMB / 10
-			add := func(i int) { mustAdd(t, s, fmt.Sprint(i), 2, pattern(i, size)) }
-			for i := range 9 {
-				add(i)
+func TestStoreKeepsWhatWasUsed(t *testing.T) {
+	s, _ := testStore(t, oneMB)
+	size := oneMB / 10
+	add := func(i int) { mustAdd(t, s, fmt.Sprint(i), 2, pattern(i, size)) }
+	for i := range 9 {
+		add(i)
+	}
+	if got, want := held(s, 20), []int{0, 1, 2, 3, 4, 5, 6, 7, 8}; !slices.Equal(got, want) {
+		t.Fatalf("holds %v, want %v", got, want)
+	}
+	wantValue(t, s, "0", 2, pattern(0, size)) // uses
+	s.Has([]byte("1"), 2)                     // none
+	s.Get([]byte("1"), 4, nil)                // none
+	wantValue(t, s, "3", 2, pattern(3, size))
+	for i := 9; i < 19; i++ {
+		add(i)
+	}
+	if got, want := held(s, 20), []int{0, 3, 12, 13, 14, 15, 16, 17, 18}; !slices.Equal(got, want) {
+		t.Fatalf("holds %v, want %v", got, want)
+	}
+	add(4) // comes back soon, so it is not new
+	if m := s.taken[main].Load(); m < 3*int64(size/blockSize) {
+		t.Errorf("%d blocks are in the main queue, not those of 0, 3 and 4", m)
+	}
+}
+
+// TestStoreSurvivesAWalk is why the policy is what it is: an LRU has forgotten everything then.
+func TestStoreSurvivesAWalk(t *testing.T) {
+	s, _ := testStore(t, 8*oneMB)
+	value := pattern(1, 1024)
+	const hot = 8 * oneMB / 2 / (5 * 261)
+	readHot := func() (hits int) {
+		for i := range hot {
+			key := fmt.Append(nil, "hot ", i)
+			if _, ok := s.Get(key, 2, nil); ok {
+				hits++
+			} else if !s.Add(key, 2, value, 0) {
+				t.Fatal("not added")
 			}
-			if got, want := held(s, 20), []int{0, 1, 2, 3, 4, 5, 6, 7, 8}; !slices.Equal(got, want) {
-				t.Fatalf("holds %v, want %v", got, want)
-			}
-			wantValue(t, s, "0", 2, pattern(0, size)) // a use
-			add(9)
-			s.Has([]byte("2"), 2)      // no use
-			add(3)                     // a use, for which 2 has to go: the new 3 is written beside the old one
-			s.Get([]byte("4"), 4, nil) // no use
-			add(10)                    // has the old 3's room
-			add(11)
-			if got, want := held(s, 20), []int{0, 3, 5, 6, 7, 8, 9, 10, 11}; !slices.Equal(got, want) {
-				t.Fatalf("holds %v, want %v", got, want)
-			}
-		})
+		}
+		return hits
+	}
+	for range 3 {
+		readHot()
+	}
+	before := readHot()
+	for i := range 10 * 2 * hot {
+		mustAdd(t, s, fmt.Sprint("walk ", i), 2, value)
+	}
+	if after := readHot(); before < hot || after < before*9/10 {
+		t.Errorf("%d of %d in memory before the walk, %d after it", before, hot, after)
 	}
 }
 

@@ -91,8 +91,10 @@ func fillTimes(s *Store, sum int, source []byte, size func() int) {
 
 func valueBytes(s *Store) (sum int64) {
 	for i := range s.shards {
-		for entry := s.shards[i].newest; entry != none; entry = s.arena.header(entry).older {
-			sum += int64(s.arena.header(entry).valueLen)
+		for place := range s.shards[i].queues {
+			for entry := s.shards[i].queues[place].newest; entry != none; entry = s.arena.header(entry).older {
+				sum += int64(s.arena.header(entry).valueLen)
+			}
 		}
 	}
 	return sum

@@ -7,11 +7,14 @@ import (
 	"testing"
 )
 
-// model is a Store in the simplest words: a list in the order of use, searched from end to end.
-// It knows of the real store only how many blocks a value takes and which shard a key lies in.
+// model is a Store in the simplest words: a list in which each queue's entries are in its order,
+// searched from end to end. It knows of the real store only how many blocks a value takes, in which
+// shard a key lies, and where there its ghost.
 type model struct {
 	store     *Store
-	entries   []modelEntry // least recently used first
+	entries   []modelEntry // oldest first
+	ghosts    map[modelGhost]uint32
+	passed    int // since something was dropped
 	adds      uint64
 	evictions int64
 	expired   int64
@@ -22,9 +25,16 @@ type modelEntry struct {
 	version uint64
 	value   []byte
 	expire  int64
-	used    uint64
+	added   uint64
 	shard   *shard
 	blocks  int
+	place   place
+	uses    uint8
+}
+
+type modelGhost struct {
+	shard *shard
+	at    int
 }
 
 func (m *model) index(key string) int {
@@ -50,15 +60,15 @@ func (m *model) get(key string, version uint64, now int64) ([]byte, bool) {
 	if i < 0 || m.entries[i].version != version {
 		return nil, false
 	}
-	e := m.entries[i]
-	m.remove(i)
+	e := &m.entries[i]
+	value := e.value
 	if e.expire != 0 && now >= e.expire {
+		m.remove(i)
 		m.expired++
 		return nil, false
 	}
-	e.used = m.adds
-	m.entries = append(m.entries, e)
-	return e.value, true
+	e.uses = min(e.uses+1, maxUses)
+	return value, true
 }
 
 func (m *model) add(key string, version uint64, value []byte, expire int64) bool {
@@ -67,21 +77,69 @@ func (m *model) add(key string, version uint64, value []byte, expire int64) bool
 		return false
 	}
 	for m.blocks()+n > m.store.arena.total {
-		m.remove(m.oldest())
-		m.evictions++
-	}
-	if i := m.index(key); i >= 0 {
-		m.remove(i)
+		m.evict()
 	}
 	m.adds++
-	sh, _ := m.store.shardOf([]byte(key))
-	m.entries = append(m.entries, modelEntry{key, version, value, expire, m.adds, sh, n})
+	e := modelEntry{key, version, value, expire, m.adds, nil, n, small, 0}
+	ghost, trace := m.ghost(key)
+	e.shard = ghost.shard
+	if i := m.index(key); i >= 0 {
+		e.place, e.uses = m.entries[i].place, m.entries[i].uses
+		m.remove(i)
+	} else if m.ghosts[ghost] == trace {
+		e.place = main
+		delete(m.ghosts, ghost)
+	}
+	m.entries = append(m.entries, e)
 	return true
 }
 
-// oldest is the first entry, save that of uses between the same two adds that of the lowest shard
-// counts as the oldest; inside a shard the order of the list decides.
-func (m *model) oldest() int {
+// ghost is where a key is remembered, and by what.
+func (m *model) ghost(key string) (modelGhost, uint32) {
+	sh, hash := m.store.shardOf([]byte(key))
+	h := &header{bucket: sh.bucket(hash)}
+	return modelGhost{sh, sh.ghosts.at(h)}, traceOf(hash)
+}
+
+func (m *model) evict() {
+	inSmall := 0
+	for _, e := range m.entries {
+		if e.place == small {
+			inSmall += e.blocks
+		}
+	}
+	from := main
+	if inSmall > m.store.arena.total/10 {
+		from = small
+	}
+	i := m.oldest(from)
+	if i < 0 {
+		i = m.oldest(small + main - from)
+	}
+	e := m.entries[i]
+	m.remove(i)
+	m.passed++
+	switch {
+	case e.uses > 0 && m.passed <= maxPassed && e.place == main:
+		e.uses--
+	case e.uses > 0 && m.passed <= maxPassed:
+		e.place, e.uses = main, 0
+	default:
+		if e.place == small {
+			ghost, trace := m.ghost(e.key)
+			m.ghosts[ghost] = trace
+		}
+		m.evictions++
+		m.passed = 0
+		return
+	}
+	e.added = m.adds
+	m.entries = append(m.entries, e)
+}
+
+// oldest is the first entry of a queue, save that of what came between the same two adds that of the
+// lowest shard counts as the oldest; inside a shard the order of the list decides.
+func (m *model) oldest(in place) int {
 	number := func(i int) int {
 		for n := range m.store.shards {
 			if m.entries[i].shard == &m.store.shards[n] {
@@ -90,9 +148,12 @@ func (m *model) oldest() int {
 		}
 		panic("no such shard")
 	}
-	best := 0
+	best := -1
 	for i := range m.entries {
-		if m.entries[i].used == m.entries[0].used && number(i) < number(best) {
+		if m.entries[i].place != in {
+			continue
+		}
+		if best < 0 || m.entries[i].added == m.entries[best].added && number(i) < number(best) {
 			best = i
 		}
 	}
@@ -113,7 +174,7 @@ func TestStoreIsItsModel(t *testing.T) {
 func compareWithModel(t *testing.T, mask uint64, random *rand.Rand) {
 	s, clock := testStore(t, 128<<10)
 	s.hashMask = mask
-	m := &model{store: s}
+	m := &model{store: s, ghosts: make(map[modelGhost]uint32)}
 	for step := range 5000 {
 		key, version := fmt.Sprint("key ", random.IntN(100)), uint64(2*random.IntN(2))
 		switch p := random.IntN(1000); {
@@ -140,10 +201,11 @@ func compareWithModel(t *testing.T, mask uint64, random *rand.Rand) {
 		default:
 			s.Clear()
 			m.entries = nil
+			clear(m.ghosts)
 		}
 		clock.now++
 		got := s.Stats()
-		wantBytes := int64(m.blocks() * (blockSize + bucketSize))
+		wantBytes := int64(m.blocks() * (blockSize + shareSize))
 		if got.Items != int64(len(m.entries)) || got.Bytes != wantBytes || got.Evictions != m.evictions || got.Expired != m.expired {
 			t.Fatalf("step %d: %+v, want %d items, %d bytes, %d evictions, %d expired",
 				step, got, len(m.entries), wantBytes, m.evictions, m.expired)

@@ -1,39 +1,40 @@
 package cache
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
-// shard is one part of a Store: a hash table with chains and a list in the order of use, both
-// linked by block numbers inside the entries' headers. The lock guards all of it, and the content
+// shard is one part of a Store: a hash table with chains and two queues, linked by block numbers
+// inside the entries' headers. The lock guards all of it, and the content
 // of the entries: values are copied out under it, so none is freed while somebody reads it.
 type shard struct {
 	mu     sync.Mutex
 	arena  *arena
-	table  []block        // first entry of each bucket; empty when closed or if the store keeps nothing
-	age    *atomic.Uint64 // this shard's place in Store.ages
-	newest block
-	oldest block
+	table  []block // first entry of each bucket; empty when closed or if the store keeps nothing
+	queues [places]queue
+	ghosts ghosts
 
 	items, gets, hits, evictions, expired int64
 
-	_ [32]byte // to whole pairs of cache lines, so that neighbours do not slow each other down
+	_ [112]byte // to whole pairs of cache lines, so that neighbours do not slow each other down
 }
 
-func (sh *shard) open(memory *arena, number int, age *atomic.Uint64) {
-	buckets := len(memory.table) / shardCount
-	sh.arena, sh.age = memory, age
-	sh.table = memory.table[number*buckets : (number+1)*buckets]
-	sh.publishAge()
+func (sh *shard) open(s *Store, number int) {
+	buckets, traces := len(s.arena.table)/shardCount, len(s.arena.ghosts)/shardCount
+	sh.arena = s.arena
+	sh.table = s.arena.table[number*buckets : (number+1)*buckets]
+	sh.ghosts = s.arena.ghosts[number*traces : (number+1)*traces]
+	for place := range sh.queues {
+		sh.queues[place].open(s.arena, &s.ages[place][number], &s.taken[place])
+	}
 }
 
 // close forgets the entries; the arena is about to free them all at once.
 func (sh *shard) close() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.table, sh.newest, sh.oldest, sh.items = nil, none, none, 0
-	sh.publishAge()
+	sh.table, sh.ghosts, sh.items = nil, nil, 0
+	for place := range sh.queues {
+		sh.queues[place].forget()
+	}
 }
 
 // find returns the entry under the name (key, version), or none.
@@ -69,14 +70,22 @@ func (sh *shard) bucket(hash uint64) uint32 {
 	return uint32((hash & (1<<32 - 1)) * uint64(len(sh.table)) >> 32)
 }
 
-// insert makes a written entry findable, as the most recently used one, at now of Store.clock.
-func (sh *shard) insert(hash uint64, entry block, now uint64) {
+// insert makes a written entry findable, at now of Store.clock, in place of any version of its
+// key.
+func (sh *shard) insert(hash uint64, key []byte, entry block, now uint64) {
 	h := sh.arena.header(entry)
-	h.used = now
-	h.bucket = sh.bucket(hash)
+	h.bucket, h.trace, h.place, h.uses = sh.bucket(hash), traceOf(hash), small, 0
+	if old := sh.findKey(hash, key); old != none {
+		// A new version is as much in demand as the one before.
+		before := sh.arena.header(old)
+		h.place, h.uses = before.place, before.uses
+		sh.drop(old)
+	} else if sh.ghosts.take(h) {
+		h.place = main
+	}
 	h.chain = sh.table[h.bucket]
 	sh.table[h.bucket] = entry
-	sh.pushNewest(entry, h)
+	sh.queues[h.place].push(entry, h, now)
 	sh.items++
 }
 
@@ -88,31 +97,33 @@ func (sh *shard) drop(entry block) {
 		link = &sh.arena.header(*link).chain
 	}
 	*link = h.chain
-	sh.detach(entry, h)
+	sh.queues[h.place].detach(h)
 	sh.items--
 	sh.arena.release(entry)
 }
 
-// touch makes an entry the most recently used one, at now of Store.clock.
-func (sh *shard) touch(entry block, now uint64) {
-	h := sh.arena.header(entry)
-	h.used = now
-	if entry != sh.newest {
-		sh.detach(entry, h)
-		sh.pushNewest(entry, h)
-	} else if entry == sh.oldest {
-		sh.publishAge()
-	}
-}
-
-// evict drops the least recently used entry, and tells whether there was one.
-func (sh *shard) evict() bool {
+// evict drops the oldest entry of a queue. One that was used while it waited there goes on to the
+// end of the main queue instead, if it may be spared. It tells whether an entry was dropped.
+func (sh *shard) evict(from place, now uint64, spare bool) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.oldest == none {
+	entry := sh.queues[from].oldest
+	if entry == none {
 		return false
 	}
-	sh.drop(sh.oldest)
+	h := sh.arena.header(entry)
+	if h.uses > 0 && spare {
+		sh.queues[from].detach(h)
+		if h.uses--; from == small {
+			h.place, h.uses = main, 0
+		}
+		sh.queues[main].push(entry, h, now)
+		return false
+	}
+	if from == small {
+		sh.ghosts.add(h)
+	}
+	sh.drop(entry)
 	sh.evictions++
 	return true
 }
@@ -120,8 +131,11 @@ func (sh *shard) evict() bool {
 func (sh *shard) clear() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for sh.oldest != none {
-		sh.drop(sh.oldest)
+	clear(sh.ghosts)
+	for place := range sh.queues {
+		for sh.queues[place].oldest != none {
+			sh.drop(sh.queues[place].oldest)
+		}
 	}
 }
 
@@ -133,40 +147,4 @@ func (sh *shard) addTo(total *Stats) {
 	total.Hits += sh.hits
 	total.Evictions += sh.evictions
 	total.Expired += sh.expired
-}
-
-func (sh *shard) pushNewest(entry block, h *header) {
-	h.newer, h.older = none, sh.newest
-	if sh.newest != none {
-		sh.arena.header(sh.newest).newer = entry
-	}
-	sh.newest = entry
-	if sh.oldest == none {
-		sh.oldest = entry
-		sh.publishAge()
-	}
-}
-
-func (sh *shard) detach(entry block, h *header) {
-	if h.newer != none {
-		sh.arena.header(h.newer).older = h.older
-	} else {
-		sh.newest = h.older
-	}
-	if h.older != none {
-		sh.arena.header(h.older).newer = h.newer
-	} else {
-		sh.oldest = h.newer
-		sh.publishAge()
-	}
-}
-
-// publishAge shows the others when the oldest entry was last used. It is called when that entry
-// has changed only, because it looks into its header, which is seldom in a processor's cache.
-func (sh *shard) publishAge() {
-	age := uint64(never)
-	if sh.oldest != none {
-		age = sh.arena.header(sh.oldest).used
-	}
-	sh.age.Store(age)
 }

@@ -220,7 +220,7 @@ func TestStoreCounts(t *testing.T) {
 	s.GetInto([]byte("key"), 2, make([]byte, 1000))
 	s.GetInto([]byte("other"), 2, nil)
 	s.Has([]byte("key"), 2)
-	want := Stats{Bytes: 5 * (blockSize + 4), Items: 1, Gets: 4, Hits: 2}
+	want := Stats{Bytes: 5 * (blockSize + 5), Items: 1, Gets: 4, Hits: 2}
 	if got := s.Stats(); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
