@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import psutil
@@ -197,14 +197,19 @@ def stopped(server: EmbeddedPostgres) -> Iterator[None]:
     """The server takes connections and statements, and answers none, while the block runs."""
     assert server.pid is not None
     postmaster = psutil.Process(server.pid)
-    processes = [postmaster, *postmaster.children(recursive=True)]
-    for process in processes:
-        process.suspend()
+    postmaster.suspend()  # so that it begins no other
+    children = postmaster.children(recursive=True)
+    _each(children, psutil.Process.suspend)
     try:
         yield
     finally:
-        for process in processes:
-            process.resume()
+        _each([*children, postmaster], psutil.Process.resume)
+
+
+def _each(processes: Iterable[psutil.Process], do: Callable[[psutil.Process], None]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # a worker that was about to end
+            do(process)
 
 
 async def test_the_end_with_loads_in_doubt_in_flight(database: str) -> None:
