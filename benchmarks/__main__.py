@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Final
 
+from benchmarks.lib import summary
 from benchmarks.lib.report import RESULTS, Finding, read, table
 from demo.cluster import ROOT
 from tests.postgres import DSN_VARIABLE, running_postgres
@@ -54,6 +55,7 @@ def main() -> int:
             else:
                 findings += read(RESULTS / f"{name}.json").findings
     print(table(findings))
+    summary.draw()
     if failed:
         print(f"no answer: {', '.join(failed)}")
     return len(failed)
