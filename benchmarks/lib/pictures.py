@@ -10,15 +10,15 @@ from benchmarks.lib.report import RESULTS
 
 
 @contextmanager
-def picture(name: str, columns: int = 1, rows: int = 1) -> Iterator[Any]:
-    """Axes to draw on, one or an array; kept as `results/<name>.png`."""
+def picture(name: str, columns: int = 1, rows: int = 1, width: float = 5) -> Iterator[Any]:
+    """Axes to draw on, one or an array, each so many inches wide; kept as `results/<name>.png`."""
     # Imported here: a question without a picture is answered without it.
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(rows, columns, figsize=(5 * columns, 3.6 * rows), layout="constrained")
+    figure, axes = pyplot.subplots(rows, columns, figsize=(width * columns, 3.6 * rows), layout="constrained")
     yield axes
     RESULTS.mkdir(exist_ok=True)
     figure.savefig(RESULTS / f"{name}.png", dpi=110)

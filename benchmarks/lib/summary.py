@@ -24,7 +24,7 @@ _SHOWN: Final = (
 def draw() -> None:
     """Draw `results/summary.png`: a bar for each finding that there is a result of."""
     bars = {label: value for name, begin, label in _SHOWN if (value := _value(name, begin)) is not None}
-    with pictures.picture("summary", columns=2) as axes:
+    with pictures.picture("summary", width=9) as axes:
         axes.barh(list(bars)[::-1], list(bars.values())[::-1], color=["tab:blue"])
         axes.axvline(1, color="black", linewidth=1)
         axes.set_xlabel("ours, in parts of the other: less is better")
