@@ -255,20 +255,17 @@ class Node:
         self._check(self._lib.gc_peer_stats(self._handle, request))
 
     def drain(self) -> Iterator[Completion]:
-        """All completions that wait now."""
+        """Completions that wait now: all, or, when they fill a buffer, the first; `fd` stays readable for the rest."""
         buffer, size = self._buffer, _BUFFER_SIZE
-        while True:
+        got = self._check(self._lib.gc_drain(self._handle, buffer, size))
+        if got < 0:
+            buffer, size = self._ffi.new("uint8_t[]", -got), -got
             got = self._check(self._lib.gc_drain(self._handle, buffer, size))
-            if got == 0:
-                return
-            if got < 0:
-                buffer, size = self._ffi.new("uint8_t[]", -got), -got
-                continue
-            data, at = self._ffi.buffer(buffer, got)[:], 0
-            while at < got:
-                length, kind, id_ = _HEADER.unpack_from(data, at)
-                yield Completion(_KINDS[kind], id_, data[at + _HEADER.size : at + length])
-                at += length
+        data, at = self._ffi.buffer(buffer, got)[:], 0
+        while at < got:
+            length, kind, id_ = _HEADER.unpack_from(data, at)
+            yield Completion(_KINDS[kind], id_, data[at + _HEADER.size : at + length])
+            at += length
 
     def leave(self) -> None:
         """Serve nothing any more and say bye to the others; a `DATABASE` question removes the row."""

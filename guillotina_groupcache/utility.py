@@ -158,7 +158,8 @@ class GroupcacheUtility:
 
     async def _leave(self, node: Node) -> None:
         node.leave()
-        self._take(node.drain())
+        while completions := list(node.drain()):  # the removal of the row among them
+            self._take(completions)
         try:
             await asyncio.wait_for(self._members.join(), LEAVE_TIMEOUT)
         except asyncio.TimeoutError:
