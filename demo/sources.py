@@ -15,6 +15,7 @@ from demo.cluster import Cluster, Node
 
 #: The counters under `hits` and `bypasses` in @cache-stats, as the demo's columns.
 COLUMNS: Final = {
+    "decoded": "decoded",
     "own": "own memory",
     "hot": "hot copy",
     "peer": "peer",

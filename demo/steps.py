@@ -84,7 +84,7 @@ def read_cold(cluster: Cluster) -> None:
     check(rows[0][1]["database"] == SAMPLE, f"node1 read {dict(rows[0][1])} cold")
     for name, found in rows[1:]:
         near = "hot" if name.endswith("again") else "peer"
-        check(found["own"] + found[near] == SAMPLE, f"{name} came from {dict(found)}")
+        check(found["decoded"] + found["own"] + found[near] == SAMPLE, f"{name} came from {dict(found)}")
     check(loads == SAMPLE, f"the database was asked for {loads} items")
 
 
@@ -189,7 +189,8 @@ def show_stats(cluster: Cluster) -> None:
         ("buckets in doubt now", lambda s: s["buckets_in_doubt"]),
         ("values kept, owned", lambda s: s["main"]["items"]),
         ("values kept, hot copies", lambda s: s["hot"]["items"]),
-        ("KB kept", lambda s: (s["main"]["bytes"] + s["hot"]["bytes"]) // 1000),
+        ("values kept decoded", lambda s: s["decoded"]["items"]),
+        ("KB kept", lambda s: sum(s[store]["bytes"] for store in ("main", "hot", "decoded")) // 1000),
     ]
     table("", list(stats), [(name, {node: get(s) for node, s in stats.items()}) for name, get in rows])
     check(all(s["in_standing"] for s in stats.values()), "not all nodes are in standing")

@@ -1,0 +1,26 @@
+"""The demo checks every number that it prints; here it only has to come to its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from demo.cluster import ROOT
+from tests.postgres import DSN_VARIABLE, PostgresServer
+
+TIMEOUT = 300.0
+
+
+def test_the_demo_comes_to_its_end(postgres: PostgresServer) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "demo" / "demo.py")],
+        cwd=ROOT,
+        env={**os.environ, DSN_VARIABLE: postgres.dsn()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "Every number above was checked" in done.stdout
