@@ -58,6 +58,8 @@ class GroupcacheStrategy(BaseCache):
         self._everything = False
         #: The records that were read, by object id: they tell where an object was before it was changed.
         self.seen: dict[str | None, Any] = {}
+        #: The objects that were written and stay where they were.
+        self._stay: Set[str] = set()
         self._pushes: dict[bytes, records.Record] = {}
         self._pushed_bytes = 0
         # Guillotina asks for children one by one; over a network that is slower than no cache at all.
@@ -78,9 +80,11 @@ class GroupcacheStrategy(BaseCache):
         at: Hashable = oid
         if oid is None or id is not None or variant is not None:
             at = (oid if oid is not None else getattr(container, "__uuid__", container), id, variant)
-        value = self._again(at)
-        if value is not None:
-            return value
+        if self._transaction._db_txn is None:
+            value = self._again(at)
+            if value is not None:
+                self._again_hits += 1
+                return value
         cache = self._cache
         key = keys.from_cache_arguments(self._database, oid, container, id, variant)
         if cache is None or key is None:
@@ -100,7 +104,7 @@ class GroupcacheStrategy(BaseCache):
         The order is R2's: the deadline is loaded, then the version, then the clock is read.
         """
         entry = self._decoded.get(at)
-        if entry is None or self._transaction._db_txn is not None:
+        if entry is None:
             return None
         table = self._table
         deadline = table[DEADLINE]
@@ -109,7 +113,6 @@ class GroupcacheStrategy(BaseCache):
         if not deadline > clock_gettime_ns(CLOCK_BOOTTIME) < entry.expires:
             return None
         entry.used = True
-        self._again_hits += 1
         self.seen[entry.zoid] = entry.value
         return entry.value
 
@@ -177,6 +180,7 @@ class GroupcacheStrategy(BaseCache):
                 asked.append(id_)
             else:
                 rows[id_] = value
+        self._again_hits += len(rows)
         wanted = [keys.encode(self._database, Kind.CHILD, parent.__uuid__, id_) for id_ in asked]
         places: list[Place] = [(self._decoded, (parent.__uuid__, id_, None)) for id_ in asked]
         unanswered = []
@@ -236,14 +240,40 @@ class GroupcacheStrategy(BaseCache):
 
     async def store_object(self, obj: Any, pickled: bytes) -> None:
         """Called for each object written: its record is given to its owners after the commit (R8)."""
-        if self._utility is None or not self._utility.settings.push:
+        if self._utility is None:
+            return
+        writer = IWriter(obj)
+        if self._stays(obj, writer):
+            self._stay.add(obj.__uuid__)
+        else:
+            self._stay.discard(obj.__uuid__)
+        if not self._utility.settings.push:
             return
         if self._pushed_bytes + len(pickled) > MAX_PUSHED or obj.__uuid__ is None:
             return  # Guillotina stores a new database's root before it gives it an id
         self._pushed_bytes += len(pickled)
-        record = records.pushed(obj, pickled, self._transaction._tid, IWriter(obj))
+        record = records.pushed(obj, pickled, self._transaction._tid, writer)
         for key in record_keys(self._database, record):
             self._pushes[key] = record
+
+    def _stays(self, obj: Any, writer: Any) -> bool:
+        """Whether an object that has just been written is where it was, so that no list that names it changes.
+
+        The tension: a list that is not renamed may be stale for ever, and one that is renamed in vain is counted
+        and read again after every change of a child. What the transaction has read of the object tells where it
+        was; but another one may have deleted it since, which leaves its `tid`, so that Guillotina's UPDATE puts it
+        back. So the record must be one that this process may use even now, when the row is locked by the write:
+        whoever changed the row before has announced it here (R3), and has renamed the record.
+        """
+        oid = obj.__uuid__
+        seen = self.seen.get(oid)
+        of, parent, name = writer.of, writer.parent_id, writer.id
+        if seen is None or (seen["of"], seen["parent_id"], seen["id"]) != (of, parent, name):
+            return False
+        place = (of, name, "annotation") if of else (parent, name, None)
+        stays = self._again(place) is seen or self._again(oid) is seen
+        self.seen[oid] = seen
+        return stays
 
     def pushes(self) -> Iterable[tuple[bytes, bytes]]:
         """What this transaction has written, as keys and byte forms. Counted as stored."""
@@ -266,9 +296,10 @@ class GroupcacheStrategy(BaseCache):
         changed = {*self._named}
         for objects in (transaction.added, transaction.modified, transaction.deleted):
             for oid, ob in objects.items():
-                changed.update(object_keys(self._database, ob))
+                moves = objects is not transaction.modified or oid not in self._stay
+                changed.update(object_keys(self._database, ob, with_lists=moves))
                 if oid in self.seen:
-                    changed.update(record_keys(self._database, self.seen[oid], with_lists=True))
+                    changed.update(record_keys(self._database, self.seen[oid], with_lists=moves))
         self._named.clear()
         return changed, self._everything
 
@@ -281,6 +312,7 @@ class GroupcacheStrategy(BaseCache):
         """The transaction has ended. What was named and not announced, as nothing was written, is renamed now."""
         named, everything = self._named, self._everything
         self._named, self._everything = set(), False
+        self._stay.clear()
         self._pushes.clear()
         self._pushed_bytes = 0
         if self._utility is not None:
@@ -291,8 +323,11 @@ class GroupcacheStrategy(BaseCache):
             await self._utility.invalidate(self._database, named, everything)
 
 
-def object_keys(database: str, ob: Any) -> Iterable[bytes]:
-    """Every key whose value a write of an object can change, as far as the object itself tells."""
+def object_keys(database: str, ob: Any, with_lists: bool = True) -> Iterable[bytes]:
+    """Every key whose value a write of an object can change, as far as the object itself tells.
+
+    Without lists it is one that stays where it is.
+    """
     oid = ob.__uuid__
     if oid is None:
         return
@@ -304,6 +339,8 @@ def object_keys(database: str, ob: Any) -> Iterable[bytes]:
             yield keys.encode(database, Kind.ANNOTATION, of, name)
         elif parent is not None:
             yield keys.encode(database, Kind.CHILD, parent.__uuid__, name)
+    if not with_lists:
+        return
     if of:
         yield keys.encode(database, Kind.ANNOTATION_KEYS, of)
     elif parent is not None:

@@ -11,10 +11,12 @@ import pytest
 from guillotina.exceptions import ConflictError, RestartCommit, TIDConflictError
 from guillotina.transactions import transaction
 
+from guillotina_groupcache import keys
 from guillotina_groupcache.commit import announced, decorate, was_answered
 from guillotina_groupcache.interfaces import GroupcacheError
+from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import Source
-from tests.unit.life_app import TIMEOUT, App, add, object_key, running, set_title, title, until
+from tests.unit.life_app import DATABASE, TIMEOUT, App, add, object_key, running, set_title, title, until
 from tests.unit.life_database import blocked, connected
 
 #: Whoever updates an object waits in COMMIT, after the last statement, for as long as somebody holds the lock.
@@ -140,6 +142,44 @@ async def test_a_storage_is_decorated_once(app: App) -> None:
     commit = app.database.storage.commit
     decorate(app.database.storage, app.utility)
     assert app.database.storage.commit is commit
+
+
+async def children(app: App, oid: str) -> tuple[int, list[str]]:
+    """The lists of an object's children, read through the cache."""
+    async with transaction(db=app.database, read_only=True, abort_when_done=True) as txn:
+        return await txn.len(oid), sorted(await txn.keys(oid))
+
+
+async def test_a_change_leaves_the_lists_of_the_parent(app: App) -> None:
+    folder = await add(app, "f", "Folder")
+    oid = await add(app, "i", parent=folder)
+    assert await children(app, folder) == (1, ["i"])
+    async with transaction(db=app.database) as txn:
+        item = await txn.get_child(await txn.get(folder), "i")
+        item.title = "new"
+        item.register()
+    for kind in (Kind.LEN, Kind.KEYS):
+        _, found = await app.utility.get(keys.encode(DATABASE, kind, folder))
+        assert found is Source.OWN
+    assert await title(app, oid) == "new"
+
+
+async def test_a_change_of_what_is_deleted_meanwhile_renames_the_lists(app: App) -> None:
+    """Guillotina's deletion leaves the row with its tid until the vacuum comes, and a write puts it back."""
+    app.database.storage._autovacuum = False
+    folder = await add(app, "f", "Folder")
+    oid = await add(app, "i", parent=folder)
+    assert await title(app, oid) == "i"
+    async with transaction(db=app.database) as writer:
+        item = await writer.get_child(await writer.get(folder), "i")
+        async with transaction(db=app.database) as deleter, deleter:
+            deleter.delete(await deleter.get_child(await deleter.get(folder), "i"))
+        assert await children(app, folder) == (0, [])
+        item.title = "back"
+        item.__txn__ = writer
+        item.register()
+    assert await children(app, folder) == (1, ["i"])
+    assert await title(app, oid) == "back"
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "23514", "P0001"])
