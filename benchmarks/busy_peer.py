@@ -121,7 +121,7 @@ async def watch_doubt(oid: str) -> list[tuple[int, int]]:
     from guillotina_groupcache.native import Missed
 
     utility: Any = get_utility(IGroupcacheUtility)
-    lookup, key = utility._node.lookup, keys.encode(agent.DATABASE, keys.Kind.OBJECT, oid)
+    lookup, key = utility._node.get, keys.encode(agent.DATABASE, keys.Kind.OBJECT, oid)
     now = time.monotonic_ns
     last, begin, found = now(), 0, []
     end = last + int(BUSY_SECONDS * 1e9)

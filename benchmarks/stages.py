@@ -30,20 +30,19 @@ MOMENTS: Final = {
     "hot hit, first from Go": [
         "guillotina_groupcache.strategy.GroupcacheStrategy.get",
         "guillotina_groupcache.utility.GroupcacheUtility.get",
-        "guillotina_groupcache.native.Node.lookup",
+        "guillotina_groupcache.native.Node.get",
         "guillotina_groupcache.records.decode",
     ],
     "hot hit, decoded": ["guillotina_groupcache.strategy.GroupcacheStrategy.get"],
     "peer hit": [
         "guillotina_groupcache.utility.GroupcacheUtility.get",
-        "guillotina_groupcache.native.Node.lookup",
-        "guillotina_groupcache.native.Node.read",
+        "guillotina_groupcache.native.Node.get",
         "guillotina_groupcache.utility.GroupcacheUtility._take",
         "guillotina_groupcache.records.decode",
     ],
     "cold load": [
         "guillotina_groupcache.utility.GroupcacheUtility.get",
-        "guillotina_groupcache.native.Node.read",
+        "guillotina_groupcache.native.Node.get",
         "guillotina_groupcache.utility.GroupcacheUtility._take",
         "guillotina_groupcache.loader.Loader.load",
         "guillotina.db.storages.pg.PostgresqlStorage.load",

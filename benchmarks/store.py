@@ -233,7 +233,7 @@ async def fill_mixed(first: int, megabytes: float) -> None:
 async def read(first: int, last: int, new: int = 0, pace: int = 0, seconds: float = 0.2) -> float:
     """Nanoseconds of looking up a random key of these, while entries come from the number `new` on."""
     growth, taken, found = _Growth(new, pace), [], 0
-    lookup, wanted = _Entries().node.lookup, _random_keys(first, last)
+    lookup, wanted = _Entries().node.get, _random_keys(first, last)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         some = list(itertools.islice(wanted, 100))
@@ -249,7 +249,7 @@ async def read(first: int, last: int, new: int = 0, pace: int = 0, seconds: floa
 async def longest_stop(first: int, last: int, new: int, pace: int, seconds: float = 1.0) -> list[float]:
     """Milliseconds of the longest lookup in some time, and of the longest call that brings new entries."""
     growth, longest = _Growth(new, pace), 0
-    lookup, wanted, now = _Entries().node.lookup, _random_keys(first, last), time.perf_counter_ns
+    lookup, wanted, now = _Entries().node.get, _random_keys(first, last), time.perf_counter_ns
     end = now() + int(seconds * 1e9)
     while now() < end:
         for key in itertools.islice(wanted, 500):

@@ -155,14 +155,15 @@ func gc_table(handle C.int64_t, words *C.size_t) C.int64_t {
 	})
 }
 
-// gc_lookup copies a key's value from this process's memory into buf. It returns the value's
+// gc_get copies a key's value from this process's memory into buf. It returns the value's
 // length (more than size: nothing was copied), -1 for a miss, -2 for a bypass; found tells
-// where it was and how its freshness is tested.
+// where it was and how its freshness is tested. After a miss the key is got wherever it is, and
+// a completion of kind values answers the request, unless that is 0.
 //
-//export gc_lookup
-func gc_lookup(handle C.int64_t, key *C.uint8_t, keySize C.size_t, buf *C.uint8_t, size C.size_t, found *C.gc_found) C.int64_t {
+//export gc_get
+func gc_get(handle C.int64_t, request C.uint64_t, key *C.uint8_t, keySize C.size_t, buf *C.uint8_t, size C.size_t, found *C.gc_found) C.int64_t {
 	return call(handle, func(n *node.Node) (C.int64_t, error) {
-		length, f := n.Lookup(view(key, keySize), view(buf, size))
+		length, f := n.Get(uint64(request), view(key, keySize), view(buf, size))
 		found.version, found.expires = C.uint64_t(f.Version), C.int64_t(f.Expires)
 		found.bucket, found.source = C.uint32_t(f.Bucket), C.uint8_t(f.Source)
 		return C.int64_t(length), nil

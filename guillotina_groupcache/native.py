@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
@@ -22,8 +22,10 @@ LIBRARY: Final = Path(__file__).with_name("libgroupcache.so")
 
 _FAILED: Final = -(1 << 62)
 _HEADER: Final = struct.Struct("<IB3xQ")
+_HEADER_SIZE: Final = _HEADER.size
 _LENGTH: Final = struct.Struct("<I")
 _RESULT: Final = struct.Struct("<BI")
+_RESULT_SIZE: Final = _RESULT.size
 #: Words of the version table: the epoch, the deadline of R2, and how many there are before the first bucket
 #: (go/internal/coherence/table.go).
 EPOCH: Final = 0
@@ -51,9 +53,9 @@ class Source(IntEnum):
 
 
 class Missed(IntEnum):
-    """Why a lookup gives no value; the numbers are those of go/internal/node/reads.go."""
+    """Why `Node.get` gives no value; the numbers are those of go/internal/node/reads.go."""
 
-    MISS = -1  #: it is not in this process: `Node.read` gets it
+    MISS = -1  #: it is not in this process
     BYPASS = -2  #: read the database: not in standing, or the key's bucket is in doubt
 
 
@@ -84,7 +86,7 @@ class Result(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a lookup gives, and how to see later, without a call, whether it may still be used.
+    """What `Node.get` gives, and how to see later, without a call, whether it may still be used.
 
     It may while the words `EPOCH` and `word` of `Node.table` add up to `version`, modulo 2^64, and neither the
     word `DEADLINE` nor `expires` has come; these are nanoseconds of `CLOCK_BOOTTIME`.
@@ -96,6 +98,9 @@ class Found(NamedTuple):
     word: int
     expires: int
 
+
+#: Makes a named tuple without the function that names its fields, which takes longer than the rest.
+_tuple: Final = tuple.__new__
 
 _SOURCES: Final = tuple(Source)
 _MISSED: Final = {missed.value: missed for missed in Missed}
@@ -132,12 +137,17 @@ def pack_results(values: Iterable[bytes | None]) -> bytes:
     return b"".join(parts)
 
 
+def unpack_result(data: bytes) -> tuple[Source, bytes]:
+    """The answer to a read of one key: where its value came from, and that."""
+    return _SOURCES[data[0]], data[_RESULT_SIZE:]
+
+
 def unpack_results(data: bytes) -> list[Result]:
     """The answer to a read: a result for each key."""
     results, at = [], 0
     while at < len(data):
         source, size = _RESULT.unpack_from(data, at)
-        at += _RESULT.size
+        at += _RESULT_SIZE
         results.append(Result(_SOURCES[source], data[at : at + size]))
         at += size
     return results
@@ -146,7 +156,7 @@ def unpack_results(data: bytes) -> list[Result]:
 class Node:
     """This process' part in the cluster, from `open` to `close`. All calls belong to one thread."""
 
-    __slots__ = ("__weakref__", "_buffer", "_ffi", "_found", "_handle", "_lib", "fd", "table")
+    __slots__ = ("__weakref__", "_buffer", "_bytes", "_ffi", "_found", "_handle", "_lib", "fd", "table")
 
     def __init__(self, config: dict[str, Any]) -> None:
         """Load the library if need be, listen if the configuration says so, and begin to take part.
@@ -156,6 +166,7 @@ class Node:
         """
         self._ffi, self._lib = _load()
         self._buffer = self._ffi.new("uint8_t[]", _BUFFER_SIZE)
+        self._bytes = self._ffi.buffer(self._buffer)
         self._found = self._ffi.new("gc_found *")
         text = msgspec.json.encode(config)
         self._handle = self._check(self._lib.gc_open(text, len(text)))
@@ -175,30 +186,33 @@ class Node:
         address = self._check(self._lib.gc_table(self._handle, words))
         return memoryview(self._ffi.buffer(self._ffi.cast("uint64_t *", address), words[0] * 8)).cast("B").cast("Q")
 
-    def lookup(self, key: bytes) -> Found | Missed:
-        """The value of a key if this process has it in memory and may serve it now."""
-        size = self._check(self._lib.gc_lookup(self._handle, key, len(key), self._buffer, _BUFFER_SIZE, self._found))
+    def get(self, key: bytes, request: int = 0) -> Found | Missed:
+        """The value of a key if this process has it in memory and may serve it now.
+
+        With `Missed.MISS` it is got wherever it is, and the completion `VALUES` answers the request with a result
+        (`unpack_result`); the request 0 gets nothing.
+        """
+        size: int = self._lib.gc_get(self._handle, request, key, len(key), self._buffer, _BUFFER_SIZE, self._found)
         if size < 0:
-            return _MISSED[size]
+            return _MISSED[self._check(size)]
         if size <= _BUFFER_SIZE:
-            return self._as_found(self._buffer, size)
-        return self._lookup_large(key, size)
+            return self._as_found(self._bytes[:size])
+        return self._get_large(key, request, size)
 
-    def _as_found(self, buffer: Any, size: int) -> Found:
+    def _as_found(self, value: bytes) -> Found:
         found = self._found
-        value = self._ffi.buffer(buffer, size)[:]
-        return Found(_SOURCES[found.source], value, found.version, HEADER_WORDS + found.bucket, found.expires)
+        return _tuple(Found, (_SOURCES[found.source], value, found.version, HEADER_WORDS + found.bucket, found.expires))
 
-    def _lookup_large(self, key: bytes, size: int) -> Found | Missed:
-        # The entry may have changed since it told its size; a second change within a call's time is left
-        # to the slower way.
-        buffer = self._ffi.new("uint8_t[]", size)
-        got = self._check(self._lib.gc_lookup(self._handle, key, len(key), buffer, size, self._found))
-        if got < 0:
-            return _MISSED[got]
-        if got > size:
-            return Missed.MISS
-        return self._as_found(buffer, got)
+    def _get_large(self, key: bytes, request: int, size: int) -> Found | Missed:
+        # The entry may have changed since it told its size, and then again within a call's time.
+        while True:
+            buffer = self._ffi.new("uint8_t[]", size)
+            got = self._check(self._lib.gc_get(self._handle, request, key, len(key), buffer, size, self._found))
+            if got < 0:
+                return _MISSED[got]
+            if got <= size:
+                return self._as_found(self._ffi.buffer(buffer, got)[:])
+            size = got
 
     def read(self, request: int, keys: Iterable[bytes]) -> None:
         """Get keys wherever they are; the completion `VALUES` answers with a result for each (`unpack_results`)."""
@@ -254,18 +268,20 @@ class Node:
         """Ask every peer for its statistics; `PEER_STATS` answers with a JSON list."""
         self._check(self._lib.gc_peer_stats(self._handle, request))
 
-    def drain(self) -> Iterator[Completion]:
+    def drain(self) -> list[Completion]:
         """Completions that wait now: all, or, when they fill a buffer, the first; `fd` stays readable for the rest."""
-        buffer, size = self._buffer, _BUFFER_SIZE
-        got = self._check(self._lib.gc_drain(self._handle, buffer, size))
+        buffer, got = self._bytes, self._lib.gc_drain(self._handle, self._buffer, _BUFFER_SIZE)
         if got < 0:
-            buffer, size = self._ffi.new("uint8_t[]", -got), -got
-            got = self._check(self._lib.gc_drain(self._handle, buffer, size))
-        data, at = self._ffi.buffer(buffer, got)[:], 0
+            size = -self._check(got)
+            large = self._ffi.new("uint8_t[]", size)
+            buffer, got = self._ffi.buffer(large), self._check(self._lib.gc_drain(self._handle, large, size))
+        completions, at = [], 0
         while at < got:
-            length, kind, id_ = _HEADER.unpack_from(data, at)
-            yield Completion(_KINDS[kind], id_, data[at + _HEADER.size : at + length])
+            length, kind, id_ = _HEADER.unpack_from(buffer, at)
+            payload = buffer[at + _HEADER_SIZE : at + length]
+            completions.append(_tuple(Completion, (_KINDS[kind], id_, payload)))
             at += length
+        return completions
 
     def leave(self) -> None:
         """Serve nothing any more and say bye to the others; a `DATABASE` question removes the row."""

@@ -22,8 +22,8 @@ ffi.cdef(
     int64_t gc_leave(int64_t handle);
     int64_t gc_fd(int64_t handle);
     int64_t gc_drain(int64_t handle, uint8_t *buf, size_t size);
-    int64_t gc_lookup(int64_t handle, const uint8_t *key, size_t key_size,
-                      uint8_t *buf, size_t size, gc_found *found);
+    int64_t gc_get(int64_t handle, uint64_t request, const uint8_t *key, size_t key_size,
+                   uint8_t *buf, size_t size, gc_found *found);
     int64_t gc_table(int64_t handle, size_t *words);
     int64_t gc_read(int64_t handle, uint64_t request, const uint8_t *keys, size_t size);
     int64_t gc_warm(int64_t handle, uint64_t request, const uint8_t *keys, size_t size);

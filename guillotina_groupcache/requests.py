@@ -12,11 +12,16 @@ from guillotina_groupcache.interfaces import GroupcacheError
 class Requests:
     """Futures by number: of a request, which takes a new one here, or of an event, which the library counts."""
 
-    __slots__ = ("_numbers", "_waiting")
+    __slots__ = ("_loop", "_numbers", "_waiting")
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None  # known once somebody waits
+
+    def number(self) -> int:
+        """A new request's number, for `expect`."""
+        return next(self._numbers)
 
     def ask(self) -> tuple[int, asyncio.Future[Any]]:
         """A new request's number, and the future of its answer."""
@@ -25,7 +30,10 @@ class Requests:
 
     def expect(self, number: int) -> asyncio.Future[Any]:
         """The future of the answer with this number. Who no longer waits for it calls `forget`."""
-        waiter = self._waiting[number] = asyncio.get_running_loop().create_future()
+        loop = self._loop
+        if loop is None:  # to ask at each request costs a system call
+            loop = self._loop = asyncio.get_running_loop()
+        waiter = self._waiting[number] = loop.create_future()
         return waiter
 
     def answer(self, number: int, value: Any) -> None:
@@ -39,7 +47,8 @@ class Requests:
         self._waiting.pop(number, None)
 
     def end(self) -> None:
-        """Tell everyone who waits that there will be no answer."""
+        """Tell everyone who waits that there will be no answer, and forget the loop on which they do."""
+        self._loop = None
         for waiter in self._waiting.values():
             if not waiter.done():
                 waiter.set_exception(GroupcacheError("the cache has ended"))

@@ -33,6 +33,7 @@ WINDOW: Final = 1000
 MAX_PUSHED: Final = 8 * 1024 * 1024
 
 _MISSES: Final = frozenset((Source.NOWHERE, Source.BYPASS, Source.DATABASE))
+_DATABASE: Final = Source.DATABASE
 
 
 @configure.adapter(for_=ITransaction, provides=ITransactionCache, name="groupcache")
@@ -92,7 +93,7 @@ class GroupcacheStrategy(BaseCache):
             return None
         value, source = await cache.get(key, (self._decoded, at))
         self._count(source)
-        if isinstance(value, records.Marker):
+        if type(value) is records.Marker:
             return None
         if source in _MISSES and value is not None:
             metrics.loaded.set(True)
@@ -119,10 +120,11 @@ class GroupcacheStrategy(BaseCache):
     def _count(self, source: Source) -> None:
         if source in _MISSES:
             self._misses += 1
+            if source is _DATABASE:
+                self._stored += 1
         else:
-            self._hits += 1
-        if source is Source.DATABASE:
-            self._stored += 1
+            self._total_hits += 1
+            self._manager._cache_hits += 1
 
     @property
     def _hits(self) -> int:

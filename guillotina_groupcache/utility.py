@@ -22,7 +22,17 @@ from guillotina_groupcache.interfaces import (
 )
 from guillotina_groupcache.loader import Loader, SharedLoads
 from guillotina_groupcache.members import Members
-from guillotina_groupcache.native import Completion, Found, Kind, Missed, Node, Result, Source, unpack, unpack_results
+from guillotina_groupcache.native import (
+    Completion,
+    Found,
+    Kind,
+    Missed,
+    Node,
+    Source,
+    unpack,
+    unpack_result,
+    unpack_results,
+)
 from guillotina_groupcache.process import (
     Role,
     decoded_size,
@@ -43,6 +53,11 @@ ANNOUNCE_TIMEOUT: Final = 30.0
 END_TIMEOUT: Final = 2.0
 #: Seconds that leaving may take: saying bye, and removing the row.
 LEAVE_TIMEOUT: Final = 2.0
+
+# What reads compare with: to look a member up in its class takes a function of the module enum.
+_VALUES: Final = Kind.VALUES
+_BYPASS: Final = Missed.BYPASS
+_NOWHERE: Final = Source.NOWHERE
 
 
 @implementer(IGroupcacheUtility)
@@ -158,7 +173,7 @@ class GroupcacheUtility:
 
     async def _leave(self, node: Node) -> None:
         node.leave()
-        while completions := list(node.drain()):  # the removal of the row among them
+        while completions := node.drain():  # the removal of the row among them
             self._take(completions)
         try:
             await asyncio.wait_for(self._members.join(), LEAVE_TIMEOUT)
@@ -174,7 +189,7 @@ class GroupcacheUtility:
     def _take(self, completions: Iterable[Completion]) -> None:
         for completion in completions:
             kind, number, payload = completion
-            if kind is Kind.VALUES or kind is Kind.PEER_STATS:
+            if kind is _VALUES or kind is Kind.PEER_STATS:
                 self._requests.answer(number, payload)
             elif kind is Kind.LOAD:
                 self._spawn(self._load(number, unpack(payload)))
@@ -218,17 +233,24 @@ class GroupcacheUtility:
         """
         node = self._node
         if node is None:
-            return None, Source.NOWHERE
-        found = node.lookup(key)
-        if isinstance(found, Found):
+            return None, _NOWHERE
+        number = self._requests.number()
+        found = node.get(key, number)
+        if type(found) is Found:
             return self._kept(found, place)
-        if found is Missed.BYPASS:
+        if found is _BYPASS:
             return await self._bypass(key)
-        (result,) = await self._read(node, [key])
-        return _decoded(result)
+        try:
+            # The library answers every request within 30 s (loadTimeout), and `finalize` ends those that wait.
+            source, data = unpack_result(await self._requests.expect(number))
+        except GroupcacheError:
+            return None, _NOWHERE
+        finally:
+            self._requests.forget(number)
+        return _decoded(source, data)
 
     def _kept(self, found: Found, place: Place | None) -> tuple[Any, Source]:
-        value, source = _decoded(found)
+        value, source = _decoded(found.source, found.value)
         return value if place is None else self.decoded.keep(place, value, found), source
 
     async def _bypass(self, key: bytes) -> tuple[Any, Source]:
@@ -251,15 +273,14 @@ class GroupcacheUtility:
             return values
         missing = []
         for i, (key, place) in enumerate(zip(wanted, places or repeat(None), strict=False)):
-            found = node.lookup(key)
+            found = node.get(key)
             if isinstance(found, Found):
                 values[i] = self._kept(found, place)
-            elif found is Missed.MISS:
+            elif found is not _BYPASS:
                 missing.append(i)
         if missing:
-            results = await self._read(node, [wanted[i] for i in missing])
-            for i, result in zip(missing, results, strict=True):
-                values[i] = _decoded(result)
+            for i, value in zip(missing, await self._read(node, [wanted[i] for i in missing]), strict=True):
+                values[i] = value
         return values
 
     async def warm(self, wanted: Sequence[bytes]) -> None:
@@ -276,16 +297,16 @@ class GroupcacheUtility:
         finally:
             self._requests.forget(number)
 
-    async def _read(self, node: Node, wanted: Sequence[bytes]) -> list[Result]:
-        # The library answers every request within 30 s (loadTimeout), and `finalize` ends those that wait.
+    async def _read(self, node: Node, wanted: Sequence[bytes]) -> list[tuple[Any, Source]]:
         number, waiter = self._requests.ask()
         try:
             node.read(number, wanted)
-            return unpack_results(await waiter)
+            results = unpack_results(await waiter)
         except GroupcacheError:
-            return [Result(Source.NOWHERE, b"")] * len(wanted)
+            return [(None, _NOWHERE)] * len(wanted)
         finally:
             self._requests.forget(number)
+        return [_decoded(source, data) for source, data in results]
 
     # --- events
 
@@ -353,12 +374,12 @@ class GroupcacheUtility:
         return stats
 
 
-def _decoded(result: Result | Found) -> tuple[Any, Source]:
-    if result.source is Source.NOWHERE:
-        return None, Source.NOWHERE
+def _decoded(source: Source, data: bytes) -> tuple[Any, Source]:
+    if source is _NOWHERE:
+        return None, _NOWHERE
     try:
-        return records.decode(result.value), result.source
+        return records.decode(data), source
     except RecordError as error:
         # A peer of another version may write what this one does not know: the user must not learn of it.
         logger.warning("groupcache: a cached value was not used: %s", error)
-        return None, Source.NOWHERE
+        return None, _NOWHERE

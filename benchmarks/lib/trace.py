@@ -45,7 +45,7 @@ async def recorded() -> list[tuple[int, int]]:
     numbers: dict[bytes, tuple[int, int]] = {}
     for key in _reads:
         if key not in numbers:
-            found: Any = utility._node.lookup(key)
+            found: Any = utility._node.get(key)
             size = 0 if isinstance(found, int) else len(found.value)
             numbers[key] = (len(numbers), size + len(key) + OVERHEAD)
     return [numbers[key] for key in _reads]

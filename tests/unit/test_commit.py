@@ -295,7 +295,7 @@ async def test_announced_settles_on_success_with_its_pushes(app: App) -> None:
         assert in_doubt(app) == 1
     assert in_doubt(app) == 0
     assert app.utility._node is not None
-    found = app.utility._node.lookup(key)
+    found = app.utility._node.get(key)
     assert found is not None and (found.source, found.value) == (Source.OWN, value)
 
 
@@ -311,7 +311,7 @@ async def test_announced_gives_the_blocks_own_error(app: App, error: BaseExcepti
     assert (in_doubt(app) == 0) is was_answered(error)
     await no_doubt(app)
     assert app.utility._node is not None
-    assert not isinstance(app.utility._node.lookup(object_key("1" * 32)), tuple)
+    assert not isinstance(app.utility._node.get(object_key("1" * 32)), tuple)
 
 
 async def test_nothing_is_done_that_could_not_be_announced(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def work():
     forked(lambda: Node(ALONE))
 
 assert in_child(work) == 7
-assert node.lookup(b"key").value == b"value"
+assert node.get(b"key").value == b"value"
 assert read(node, b"other", load=lambda key: b"value")[0].value == b"value"
 node.close()
 """
@@ -75,7 +75,7 @@ def test_a_grandchild() -> None:
 node = Node(ALONE)
 
 def grandchild():
-    for call in (lambda: node.lookup(b"key"), lambda: Node(ALONE)):
+    for call in (lambda: node.get(b"key"), lambda: Node(ALONE)):
         try:
             call()
         except ForkedError:

@@ -41,13 +41,13 @@ def node() -> Iterator[Node]:
 
 def at_hand(node: Node, key: bytes) -> tuple[Source, bytes] | None:
     """The value that a lookup finds, and where; None if it finds none."""
-    found = node.lookup(key)
+    found = node.get(key)
     return None if isinstance(found, Missed) else (found.source, found.value)
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 def test_a_value_comes_out_as_it_was_loaded(node: Node, value: bytes) -> None:
-    assert node.lookup(b"key") is Missed.MISS
+    assert node.get(b"key") is Missed.MISS
     assert read(node, b"key", load=lambda key: value) == [Result(Source.DATABASE, value)]
     assert at_hand(node, b"key") == (Source.OWN, value)
     assert read(node, b"key") == [Result(Source.OWN, value)]
@@ -59,7 +59,7 @@ def test_a_key_may_be_any_bytes(node: Node, key: bytes) -> None:
     assert read(node, key, load=lambda key: asked.append(key) or b"value") == [Result(Source.DATABASE, b"value")]
     assert asked == [key]
     assert at_hand(node, key) == (Source.OWN, b"value")
-    assert node.lookup(key + b"\0") is Missed.MISS
+    assert node.get(key + b"\0") is Missed.MISS
 
 
 def test_keys_are_answered_in_the_order_asked(node: Node) -> None:
@@ -119,10 +119,10 @@ def test_an_event_renames_what_it_names(node: Node, everything: bool) -> None:
     for key in (b"key", b"other"):
         read(node, key, load=lambda key: b"old")
     event = announce(node, *(() if everything else (b"key",)), everything=everything)
-    assert node.lookup(b"key") is Missed.BYPASS
+    assert node.get(b"key") is Missed.BYPASS
     assert read(node, b"key") == [Result(Source.NOWHERE, b"")]
     node.settle(event)
-    assert node.lookup(b"key") is Missed.MISS
+    assert node.get(b"key") is Missed.MISS
     assert at_hand(node, b"other") == (None if everything else (Source.OWN, b"old"))
 
 
@@ -134,16 +134,16 @@ def test_what_was_written_is_pushed(node: Node, value: bytes) -> None:
 
 def test_what_is_not_in_the_event_is_not_pushed(node: Node) -> None:
     node.settle(announce(node, b"key"), [(b"other", b"value")])
-    assert node.lookup(b"other") is Missed.MISS
+    assert node.get(b"other") is Missed.MISS
 
 
 def test_nothing_is_pushed_that_another_event_touched(node: Node) -> None:
     """R8: whose value is the newer one, nobody here knows."""
     first, second = announce(node, b"key"), announce(node, b"key")
     node.settle(first, [(b"key", b"first")])
-    assert node.lookup(b"key") is Missed.BYPASS
+    assert node.get(b"key") is Missed.BYPASS
     node.settle(second, [(b"key", b"second")])
-    assert node.lookup(b"key") is Missed.MISS
+    assert node.get(b"key") is Missed.MISS
 
 
 def test_a_value_is_stored_under_the_name_from_before_its_load(node: Node) -> None:
@@ -153,7 +153,7 @@ def test_a_value_is_stored_under_the_name_from_before_its_load(node: Node) -> No
     node.settle(announce(node, b"key"))
     node.loaded(load.id, [b"read before the commit"])
     answers(node, {1})
-    assert node.lookup(b"key") is Missed.MISS
+    assert node.get(b"key") is Missed.MISS
 
 
 def test_an_event_whose_end_is_unknown_stays_in_doubt_until_the_database_knows(node: Node) -> None:
@@ -164,13 +164,13 @@ def test_an_event_whose_end_is_unknown_stays_in_doubt_until_the_database_knows(n
     for open_ in (["db 3/7", "db 4/1"], ["db 3/7", "db 5/1"], ["db 3/7"]):
         question = take(node, Kind.DATABASE)
         assert b"open_transactions" in question.payload
-        assert node.lookup(b"key") is Missed.BYPASS
+        assert node.get(b"key") is Missed.BYPASS
         node.answer(question.id, {"open": open_})
-        assert node.lookup(b"key") is Missed.BYPASS
+        assert node.get(b"key") is Missed.BYPASS
     node.answer(take(node, Kind.DATABASE).id, {"error": "the database is away"})
-    assert node.lookup(b"key") is Missed.BYPASS
+    assert node.get(b"key") is Missed.BYPASS
     node.answer(take(node, Kind.DATABASE).id, {"open": ["db 5/1"]})
-    assert node.lookup(b"key") is Missed.MISS
+    assert node.get(b"key") is Missed.MISS
 
 
 def test_a_database_name_may_be_any_text(node: Node) -> None:
@@ -178,7 +178,7 @@ def test_a_database_name_may_be_any_text(node: Node) -> None:
     question = take(node, Kind.DATABASE)
     assert "bö se".encode() in question.payload
     node.answer(question.id, {"open": []})
-    assert node.lookup(b"key") is Missed.MISS
+    assert node.get(b"key") is Missed.MISS
 
 
 # --- what is wrong
@@ -191,7 +191,7 @@ def test_unknown_numbers_do_nothing(node: Node) -> None:
     node.settle(99, [(b"key", b"value")])
     node.lost(99)
     node.answer(99, {})
-    assert node.lookup(b"key") is Missed.MISS
+    assert node.get(b"key") is Missed.MISS
 
 
 def test_an_event_is_settled_once(node: Node) -> None:
@@ -224,16 +224,16 @@ def test_malformed_pushes_settle_the_event_all_the_same(node: Node, packed: byte
     event = announce(node, b"key")
     with pytest.raises(LibraryError):
         node._check(node._lib.gc_settle(node._handle, event, packed, len(packed)))
-    assert node.lookup(b"key") is Missed.MISS
+    assert node.get(b"key") is Missed.MISS
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"rows": 5}', b"\0"])
 def test_a_malformed_answer_of_the_database_is_none(node: Node, text: bytes) -> None:
     node.lost(announce(node, b"key"))
     node._check(node._lib.gc_answer(node._handle, take(node, Kind.DATABASE).id, text, len(text)))
-    assert node.lookup(b"key") is Missed.BYPASS
+    assert node.get(b"key") is Missed.BYPASS
     node.answer(take(node, Kind.DATABASE).id, {"open": []})
-    assert node.lookup(b"key") is Missed.MISS
+    assert node.get(b"key") is Missed.MISS
 
 
 def test_a_panic_is_an_error(node: Node) -> None:
@@ -245,7 +245,7 @@ def test_a_panic_is_an_error(node: Node) -> None:
 
 
 CALLS: dict[str, Callable[[Node], Any]] = {
-    "lookup": lambda node: node.lookup(b"key"),
+    "get": lambda node: node.get(b"key"),
     "read": lambda node: node.read(1, [b"key"]),
     "loaded": lambda node: node.loaded(1, [b"value"]),
     "load_failed": lambda node: node.load_failed(1, "why"),
@@ -281,14 +281,14 @@ def test_a_node_ends_with_loads_in_flight() -> None:
 def test_after_leave_nothing_is_served(node: Node) -> None:
     read(node, b"key", load=lambda key: b"value")
     node.leave()
-    assert node.lookup(b"key") is Missed.BYPASS
+    assert node.get(b"key") is Missed.BYPASS
     assert read(node, b"key", load=no_load) == [Result(Source.NOWHERE, b"")]
 
 
 def test_nodes_are_separate() -> None:
     with opened() as one, opened() as other:
         read(one, b"key", load=lambda key: b"value")
-        assert other.lookup(b"key") is Missed.MISS
+        assert other.get(b"key") is Missed.MISS
 
 
 def test_stats_of_the_peers_of_a_process_alone(node: Node) -> None:

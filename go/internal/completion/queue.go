@@ -1,7 +1,8 @@
 // Package completion hands finished work to Python.
 //
 // Go never calls into Python. What is finished, or asked of Python, is put into a queue, and
-// one byte in a pipe wakes the event loop, which then takes all there is in one call.
+// one byte in a pipe wakes the event loop, which then takes all there is in one call. The pipe
+// is one of the descriptors of a watch, which is what the event loop knows.
 package completion
 
 import (
@@ -43,7 +44,8 @@ type Queue struct {
 	entries  [][]byte
 	bytes    int
 	pipe     [2]int
-	signaled bool
+	signaled bool // there is a byte in the pipe
+	attended bool // Python is about to drain, and needs no byte
 	closed   bool
 }
 
@@ -86,11 +88,24 @@ func (q *Queue) Put(kind Kind, id uint64, payload ...[]byte) bool {
 	}
 	q.entries = append(q.entries, entry)
 	q.bytes += size
+	if !q.attended {
+		q.signal()
+	}
+	return true
+}
+
+func (q *Queue) signal() {
 	if !q.signaled {
 		q.signaled = true
 		_, _ = syscall.Write(q.pipe[1], []byte{1}) // an empty pipe takes a byte
 	}
-	return true
+}
+
+// Attend tells that Drain comes next, so that what is put until then wakes nobody.
+func (q *Queue) Attend() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.attended = true
 }
 
 // Drain moves as many whole entries as fit into buf, in order, and returns their bytes. When
@@ -98,12 +113,14 @@ func (q *Queue) Put(kind Kind, id uint64, payload ...[]byte) bool {
 func (q *Queue) Drain(buf []byte) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.attended = false
 	n, taken := 0, 0
 	for taken < len(q.entries) && n+len(q.entries[taken]) <= len(buf) {
 		n += copy(buf[n:], q.entries[taken])
 		taken++
 	}
 	if taken == 0 && len(q.entries) > 0 {
+		q.signal()
 		return -len(q.entries[0])
 	}
 	clear(q.entries[:taken])
@@ -116,6 +133,8 @@ func (q *Queue) Drain(buf []byte) int {
 			var wake [1]byte
 			_, _ = syscall.Read(q.pipe[0], wake[:])
 		}
+	} else {
+		q.signal()
 	}
 	return n
 }

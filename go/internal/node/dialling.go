@@ -36,9 +36,8 @@ func (n *Node) keepDialling(ctx context.Context, row coherence.Row) {
 				n.log("info", "reaches "+row.Address+" again")
 			}
 			began := time.Now()
-			select {
-			case <-session.Done():
-			case <-ctx.Done():
+			n.holdLane(ctx, session, row)
+			if ctx.Err() != nil {
 				session.Close(nil)
 			}
 			if time.Since(began) > longestDialPause { // else it is one that does not want a session

@@ -14,6 +14,9 @@ import (
 type handler Node
 
 func (h *handler) Up(s *transport.Session) {
+	if s.Peer().Lane {
+		return // it answers, and no more
+	}
 	n := (*Node)(h)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -22,6 +25,9 @@ func (h *handler) Up(s *transport.Session) {
 }
 
 func (h *handler) Down(s *transport.Session, _ error) {
+	if s.Peer().Lane {
+		return
+	}
 	n := (*Node)(h)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -31,6 +37,10 @@ func (h *handler) Down(s *transport.Session, _ error) {
 
 func (h *handler) Message(s *transport.Session, kind transport.Kind, body []byte) {
 	n := (*Node)(h)
+	if s.Peer().Lane {
+		s.Close(errors.New("a message over a lane, which is for requests"))
+		return
+	}
 	switch kind {
 	case frameCoherence:
 		message, err := coherence.Decode(body, n.table.Buckets())

@@ -25,7 +25,8 @@ type Node struct {
 	host        string // where address is what it says; "": nowhere, or not known
 
 	queue     *completion.Queue
-	memory    []byte // of table and decoded
+	watch     *completion.Watch // the queue and the lanes: what Python's event loop knows
+	memory    []byte            // of table and decoded
 	table     *coherence.Table
 	decoded   []uint64 // what Python counts
 	group     *cache.Group
@@ -43,6 +44,7 @@ type Node struct {
 
 	owed     owed
 	loads    loads
+	lanes    lanes
 	breakers breakers
 	reads    atomic.Int64 // under way
 	counts   counts
@@ -75,6 +77,12 @@ func Open(config []byte) (*Node, error) {
 
 func (n *Node) open() (err error) {
 	if n.queue, err = completion.New(); err != nil {
+		return err
+	}
+	if n.watch, err = completion.NewWatch(); err != nil {
+		return err
+	}
+	if _, err = n.watch.Add(n.queue.FD(), func() {}); err != nil {
 		return err
 	}
 	if n.table, n.decoded, err = n.mapShared(); err != nil {
@@ -154,10 +162,15 @@ func (n *Node) bind() (err error) {
 }
 
 // FD is readable while [Node.Drain] has something to give.
-func (n *Node) FD() int { return n.queue.FD() }
+func (n *Node) FD() int { return n.watch.FD() }
 
-// Drain moves finished work into buf; see [completion.Queue.Drain].
-func (n *Node) Drain(buf []byte) int { return n.queue.Drain(buf) }
+// Drain reads what the lanes have brought, and moves finished work into buf; see
+// [completion.Queue.Drain].
+func (n *Node) Drain(buf []byte) int {
+	n.queue.Attend()
+	n.watch.Ready()
+	return n.queue.Drain(buf)
+}
 
 // input hands something to the machine and does what it asks for.
 func (n *Node) input(f func(m *coherence.Machine, now coherence.Time)) {
@@ -178,6 +191,7 @@ func (n *Node) tickUntilClosed() {
 				n.standing.watch(n, m, now)
 			})
 			n.payDebts()
+			n.lanes.tick()
 		case <-n.life.Done():
 			return
 		}
@@ -228,6 +242,9 @@ func (n *Node) Close() {
 	n.wg.Wait()
 	if n.queue != nil {
 		n.queue.Close()
+	}
+	if n.watch != nil {
+		n.watch.Close()
 	}
 	if n.memory != nil {
 		_ = syscall.Munmap(n.memory)

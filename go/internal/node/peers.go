@@ -56,15 +56,32 @@ func (n *Node) question(ctx context.Context, session *transport.Session, names [
 	return results, nil
 }
 
+// line is a connection over which a peer is asked.
+type line interface {
+	Ask(within time.Duration, done func(body []byte, err error), kind transport.Kind, body ...[]byte)
+	Close(err error)
+}
+
+// lineTo returns the lane to the owner at an address, or, where there is none now, the session.
+func (n *Node) lineTo(address string) line {
+	if lane := n.lanes.to(address); lane != nil {
+		return lane
+	}
+	if session := n.sessionTo(address); session != nil {
+		return session
+	}
+	return nil
+}
+
 // Asker asks an owner for one name in the goroutine that calls it.
 func (p *peers) Asker(address string) func(cache.Name, func(cache.Result)) {
 	n := (*Node)(p)
-	session := n.sessionTo(address)
-	if session == nil || n.breakers.open(address) {
+	to := n.lineTo(address)
+	if to == nil || n.breakers.open(address) {
 		return nil
 	}
 	return func(name cache.Name, done func(cache.Result)) {
-		session.Ask(peerTimeout, func(body []byte, err error) {
+		to.Ask(peerTimeout, func(body []byte, err error) {
 			n.breakers.note(address, err)
 			if err != nil {
 				done(cache.Result{Err: err})
@@ -73,7 +90,7 @@ func (p *peers) Asker(address string) func(cache.Name, func(cache.Result)) {
 			results, err := unpackResults(body)
 			if err != nil || len(results) != 1 {
 				err = errors.Join(errPacked, err)
-				session.Close(err)
+				to.Close(err)
 				done(cache.Result{Err: err})
 				return
 			}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"math"
 	"time"
@@ -33,18 +34,34 @@ type Found struct {
 // length. A length over len(buf) means that nothing was copied: come again with a larger
 // buffer. Otherwise it returns [Miss] or [Bypass].
 func (n *Node) Lookup(key, buf []byte) (int, Found) {
+	_, size, found := n.lookup(key, buf)
+	return size, found
+}
+
+// Get is Lookup that, with [Miss], also begins to read the key under the id request, as
+// [Node.Read] does, unless that is 0.
+func (n *Node) Get(request uint64, key, buf []byte) (int, Found) {
+	name, size, found := n.lookup(key, buf)
+	if size == Miss && request != 0 {
+		name.Key = bytes.Clone(key)
+		n.readOne(request, name)
+	}
+	return size, found
+}
+
+func (n *Node) lookup(key, buf []byte) (name cache.Name, size int, found Found) {
 	n.counts.gets.Add(1)
 	name, ok := n.name(key)
 	if !ok {
 		n.counts.bypasses.Add(1)
-		return Bypass, Found{}
+		return name, Bypass, Found{}
 	}
 	size, expire, source := n.group.Lookup(name, buf)
 	if source == cache.Nowhere {
-		return Miss, Found{}
+		return name, Miss, Found{}
 	}
 	n.counts.from(source)
-	return size, Found{source, name.Version, n.table.Bucket(cache.Hash(key)), onClock(expire)}
+	return name, size, Found{source, name.Version, n.table.Bucket(cache.Hash(key)), onClock(expire)}
 }
 
 // onClock translates a time of the store, in nanoseconds of Unix time, to this node's clock.
@@ -82,14 +99,22 @@ func (n *Node) Read(request uint64, packed []byte) error {
 		}
 	}
 	n.counts.bypasses.Add(uint64(len(keys) - len(names)))
-	if len(keys) == 1 && len(names) == 1 && n.readSoon(request, names[0]) {
-		return nil
+	if len(keys) == 1 && len(names) == 1 {
+		n.readOne(request, names[0])
+	} else {
+		n.readMany(request, names, at, results)
 	}
-	n.readMany(request, names, at, results)
 	return nil
 }
 
-// readSoon asks the owner of a name, without a goroutine, if it can be asked at once.
+// readOne gets a name wherever it is: from its owner without a goroutine, if that can be asked
+// at once.
+func (n *Node) readOne(request uint64, name cache.Name) {
+	if !n.readSoon(request, name) {
+		n.readMany(request, []cache.Name{name}, []int{0}, make([]cache.Result, 1))
+	}
+}
+
 func (n *Node) readSoon(request uint64, name cache.Name) bool {
 	if n.reads.Add(1) > maxReads {
 		n.reads.Add(-1)

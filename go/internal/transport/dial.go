@@ -13,12 +13,26 @@ import (
 // that no process listens there, see ErrRefused; any other error proves nothing. Who answers
 // may be another process than the caller expects, also the own one: look at Session.Peer.
 func (t *Transport) Dial(ctx context.Context, to string) (*Session, error) {
-	a, err := parseAddress(to, t.security != nil)
+	var s *Session
+	_, err := t.dial(ctx, to, false, func(g *greeted) error {
+		s = newSession(t, g, true)
+		return t.start(s)
+	})
 	if err != nil {
 		return nil, err
 	}
+	return s, nil
+}
+
+// dial greets who answers at an address, as a lane or not, and hands the connection to use,
+// to which it then belongs.
+func (t *Transport) dial(ctx context.Context, to string, lane bool, use func(*greeted) error) (Peer, error) {
+	a, err := parseAddress(to, t.security != nil)
+	if err != nil {
+		return Peer{}, err
+	}
 	if !t.enter() {
-		return nil, ErrClosed
+		return Peer{}, ErrClosed
 	}
 	defer t.group.Done()
 	ctx, cancel := context.WithTimeout(ctx, t.limits.Handshake)
@@ -28,19 +42,23 @@ func (t *Transport) Dial(ctx context.Context, to string) (*Session, error) {
 	var dialer net.Dialer
 	raw, err := dialer.DialContext(ctx, a.network, a.target)
 	if err != nil {
-		return nil, t.dialError(a, refusal(a, err))
+		return Peer{}, t.dialError(a, refusal(a, err))
 	}
-	s, err := t.handshake(ctx, raw, &a)
+	self := t.self
+	if lane {
+		raw, self.Lane = &laneSocket{Conn: raw}, true
+	}
+	g, err := t.handshake(ctx, raw, self, &a)
 	if err == nil {
-		err = t.start(s)
+		err = use(g)
 	}
 	if err != nil {
 		if isStranger(err) {
 			t.faults.note(a.text, err)
 		}
-		return nil, t.dialError(a, err)
+		return Peer{}, t.dialError(a, err)
 	}
-	return s, nil
+	return g.peer, nil
 }
 
 // refusal adds ErrRefused to the system's answer where that is a proof. A full backlog, a

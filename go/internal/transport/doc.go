@@ -5,7 +5,8 @@
 // A [Transport] is one process's end of it: it listens, dials, and owns all goroutines. A
 // [Session] is one connection whose handshake is done. It is symmetric: both sides send
 // one-way frames and ask for answers over it, whoever dialled, so that a client, which has
-// no address, can be asked over the session that it opened.
+// no address, can be asked over the session that it opened. A [Lane] is a connection over which
+// one side only asks, and reads the answers itself.
 //
 // On the wire each side first sends a hello (hello.go), then frames (frame.go). A session
 // has two goroutines: one reads and calls the [Handler], one writes what is queued.

@@ -89,24 +89,43 @@ func (r *frameReader) next() (frame, error) {
 		}
 		return frame{}, cut(err, "header")
 	}
-	size := binary.BigEndian.Uint32(r.header[:])
-	if uint64(size) > uint64(r.limit) {
-		return frame{}, faultf(ReasonOversized, "a frame of %d bytes, at most %d are allowed", size, r.limit)
+	f, size, err := decodeHeader(r.header[:], r.limit)
+	if err != nil {
+		return frame{}, err
 	}
-	f := frame{
-		typ:  frameType(r.header[4]),
-		kind: Kind(r.header[5]),
-		id:   binary.BigEndian.Uint64(r.header[6:]),
+	f.body, err = r.body(f.typ, size)
+	return f, err
+}
+
+// firstFrame returns the frame that data begins with, and its bytes; 0: it is not there whole.
+// Its body is part of data.
+func firstFrame(data []byte, limit int) (f frame, size int, err error) {
+	if len(data) < headerSize {
+		return frame{}, 0, nil
 	}
+	f, body, err := decodeHeader(data, limit)
+	if err != nil || len(data) < headerSize+body {
+		return frame{}, 0, err
+	}
+	size = headerSize + body
+	f.body = data[headerSize:size:size]
+	return f, size, nil
+}
+
+// decodeHeader returns a frame without its body, and the bytes of that, which are at most limit.
+func decodeHeader(header []byte, limit int) (f frame, body int, err error) {
+	size := binary.BigEndian.Uint32(header)
+	if uint64(size) > uint64(limit) {
+		return frame{}, 0, faultf(ReasonOversized, "a frame of %d bytes, at most %d are allowed", size, limit)
+	}
+	f = frame{typ: frameType(header[4]), kind: Kind(header[5]), id: binary.BigEndian.Uint64(header[6:])}
 	if f.typ < typeMessage || f.typ > typeBeat {
-		return frame{}, faultf(ReasonBroken, "a frame of unknown type %d", f.typ)
+		return frame{}, 0, faultf(ReasonBroken, "a frame of unknown type %d", f.typ)
 	}
 	if f.typ == typeBeat && size > 0 {
-		return frame{}, faultf(ReasonBroken, "a beat with a body of %d bytes", size)
+		return frame{}, 0, faultf(ReasonBroken, "a beat with a body of %d bytes", size)
 	}
-	var err error
-	f.body, err = r.body(f.typ, int(size))
-	return f, err
+	return f, int(size), nil
 }
 
 func (r *frameReader) body(typ frameType, size int) ([]byte, error) {

@@ -44,6 +44,7 @@ func FuzzHello(f *testing.F) {
 	f.Add(encodeHello(Peer{Incarnation: 1 << 63, Address: "127.0.0.1:9000"}))
 	f.Add(encodeHello(Peer{Incarnation: 2, Address: "unix:/run/g/ä b.sock"}))
 	f.Add(encodeHello(Peer{Incarnation: 2, Address: "a\x00b"}))
+	f.Add(encodeHello(Peer{Incarnation: 3, Lane: true}))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add(encodeHello(Peer{Incarnation: 1, Address: "x"})[:16])
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -9,20 +9,30 @@ import (
 	"net"
 )
 
-// handshake secures a new connection and exchanges hellos over it; dialled is nil on the
-// accepting side. When it fails, or ctx ends first, the connection is closed.
-func (t *Transport) handshake(ctx context.Context, raw net.Conn, dialled *address) (*Session, error) {
+// greeted is a connection whose hellos are exchanged.
+type greeted struct {
+	peer   Peer
+	remote string    // for messages: the address dialled or where the peer came from
+	raw    net.Conn  // the socket
+	conn   net.Conn  // over raw: deadlines, and TLS where there is any
+	in     io.Reader // over conn: what was read ahead comes first
+}
+
+// handshake secures a new connection and exchanges hellos over it, in which this process is
+// self; dialled is nil on the accepting side. When it fails, or ctx ends first, the connection
+// is closed.
+func (t *Transport) handshake(ctx context.Context, raw net.Conn, self Peer, dialled *address) (*greeted, error) {
 	release := context.AfterFunc(ctx, func() { _ = raw.Close() })
-	s, err := t.greet(ctx, raw, dialled)
+	g, err := t.greet(ctx, raw, self, dialled)
 	// TLS has its own eye on ctx, and may be the first to see its end.
 	if !release() || err != nil && ctx.Err() != nil {
-		s, err = nil, ctxError(ctx)
+		g, err = nil, ctxError(ctx)
 	}
 	if err != nil {
 		_ = raw.Close()
 		return nil, err
 	}
-	return s, nil
+	return g, nil
 }
 
 func ctxError(ctx context.Context) error {
@@ -32,7 +42,7 @@ func ctxError(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (t *Transport) greet(ctx context.Context, raw net.Conn, dialled *address) (*Session, error) {
+func (t *Transport) greet(ctx context.Context, raw net.Conn, self Peer, dialled *address) (*greeted, error) {
 	var conn net.Conn = newTimedConn(raw, t.limits)
 	if t.security != nil {
 		secured := t.secure(conn, dialled)
@@ -42,7 +52,7 @@ func (t *Transport) greet(ctx context.Context, raw net.Conn, dialled *address) (
 		conn = secured
 	}
 	// Both sides send first and read then, so that each learns of the other's version.
-	if _, err := conn.Write(encodeHello(t.self)); err != nil {
+	if _, err := conn.Write(encodeHello(self)); err != nil {
 		return nil, helloError(err)
 	}
 	in := bufio.NewReaderSize(conn, bufferSize)
@@ -57,7 +67,7 @@ func (t *Transport) greet(ctx context.Context, raw net.Conn, dialled *address) (
 	if dialled != nil {
 		remote = dialled.text
 	}
-	return newSession(t, peer, remote, dialled != nil, raw, conn, in), nil
+	return &greeted{peer, remote, raw, conn, in}, nil
 }
 
 // decide asks whether a peer is let in. The side that was dialled tells the other one.

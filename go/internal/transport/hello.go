@@ -15,8 +15,9 @@ import (
 //	offset 0   4 bytes  magic
 //	offset 4   uint16   protocol version
 //	offset 6   uint64   incarnation
-//	offset 14  uint16   length of the address
-//	offset 16           address
+//	offset 14  uint8    1: the connection is a lane, 0: it is not
+//	offset 15  uint16   length of the address
+//	offset 17           address
 //
 // The first six bytes stay as they are in every version, so that any two versions can tell
 // each other apart.
@@ -26,8 +27,8 @@ import (
 // takes no session for one that began.
 const (
 	magic           = "GGCT"
-	protocolVersion = 2
-	helloSize       = 16  // without the address
+	protocolVersion = 3
+	helloSize       = 17  // without the address
 	maxAddress      = 512 // bytes
 	maxVerdict      = 512 // bytes
 )
@@ -37,6 +38,11 @@ func encodeHello(p Peer) []byte {
 	buf = append(buf, magic...)
 	buf = binary.BigEndian.AppendUint16(buf, protocolVersion)
 	buf = binary.BigEndian.AppendUint64(buf, p.Incarnation)
+	lane := byte(0)
+	if p.Lane {
+		lane = 1
+	}
+	buf = append(buf, lane)
 	buf = binary.BigEndian.AppendUint16(buf, uint16(len(p.Address)))
 	return append(buf, p.Address...)
 }
@@ -57,9 +63,12 @@ func readHello(from io.Reader) (Peer, error) {
 	if _, err := io.ReadFull(from, head[6:]); err != nil {
 		return Peer{}, helloError(err)
 	}
-	incarnation, size := binary.BigEndian.Uint64(head[6:]), binary.BigEndian.Uint16(head[14:])
+	incarnation, lane, size := binary.BigEndian.Uint64(head[6:]), head[14], binary.BigEndian.Uint16(head[15:])
 	if incarnation == 0 {
 		return Peer{}, faultf(ReasonHello, "its hello has no incarnation")
+	}
+	if lane > 1 {
+		return Peer{}, faultf(ReasonHello, "its hello tells of a connection of kind %d, 0 and 1 are known", lane)
 	}
 	if size > maxAddress {
 		return Peer{}, faultf(ReasonHello, "its hello has an address of %d bytes, at most %d are allowed", size, maxAddress)
@@ -71,7 +80,7 @@ func readHello(from io.Reader) (Peer, error) {
 	if err := checkText(string(address)); err != nil {
 		return Peer{}, faultf(ReasonHello, "its hello has a wrong address: %w", err)
 	}
-	return Peer{Incarnation: incarnation, Address: string(address)}, nil
+	return Peer{Incarnation: incarnation, Address: string(address), Lane: lane == 1}, nil
 }
 
 // encodeVerdict tells why a process is not let in; nil: it is.

@@ -241,8 +241,8 @@ func rawConn(t testing.TB, to *node) net.Conn {
 	return conn
 }
 
-// greeted is a rawConn after an honest hello.
-func greeted(t testing.TB, to *node) net.Conn {
+// greetedConn is a rawConn after an honest hello.
+func greetedConn(t testing.TB, to *node) net.Conn {
 	t.Helper()
 	conn := rawConn(t, to)
 	send(t, conn, encodeHello(Peer{Incarnation: 77}))

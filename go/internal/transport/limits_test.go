@@ -22,8 +22,10 @@ func TestBrokenInput(t *testing.T) {
 	binary.BigEndian.PutUint32(claimsMuch, 16<<20)
 	version := encodeHello(Peer{Incarnation: 77})
 	version[5]++
+	unknownKind := encodeHello(Peer{Incarnation: 77})
+	unknownKind[14] = 2
 	longAddress := encodeHello(Peer{Incarnation: 77})
-	binary.BigEndian.PutUint16(longAddress[14:], maxAddress+1)
+	binary.BigEndian.PutUint16(longAddress[15:], maxAddress+1)
 	inputs := []struct {
 		name    string
 		greet   bool // send an honest hello first
@@ -40,10 +42,11 @@ func TestBrokenInput(t *testing.T) {
 		{"garbage frame", true, []byte(strings.Repeat("garbage ", 10)), ReasonOversized, "1734439522 bytes"},
 		{"garbage hello", false, []byte("GET / HTTP/1.1\r\n\r\n"), ReasonMagic, `"GET "`},
 		{"TLS without a secret here", false, []byte{0x16, 3, 1, 0, 200, 1}, ReasonMagic, "speaks TLS"},
-		{"wrong version", false, version, ReasonVersion, "version 3 of the protocol, this process version 2"},
+		{"wrong version", false, version, ReasonVersion, "version 4 of the protocol, this process version 3"},
 		{"no hello", false, nil, ReasonHello, "before its hello was complete"},
 		{"cut hello", false, encodeHello(Peer{Incarnation: 77, Address: "there:1"})[:18], ReasonHello, "complete"},
 		{"no incarnation", false, encodeHello(Peer{}), ReasonHello, "no incarnation"},
+		{"unknown kind of connection", false, unknownKind, ReasonHello, "of kind 2"},
 		{"address too long", false, longAddress, ReasonHello, "513 bytes"},
 		{"unprintable address", false, encodeHello(Peer{Incarnation: 77, Address: "a\nb"}), ReasonHello, `"a\nb"`},
 		{"address not UTF-8", false, encodeHello(Peer{Incarnation: 77, Address: "a\xff"}), ReasonHello, `"a\xff"`},
@@ -55,7 +58,7 @@ func TestBrokenInput(t *testing.T) {
 			healthy := dial(t, client, server)
 			conn := rawConn(t, server)
 			if in.greet {
-				conn = greeted(t, server)
+				conn = greetedConn(t, server)
 			}
 			send(t, conn, in.data)
 			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
@@ -229,7 +232,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	first := dial(t, client, server)
 	dial(t, client, server)
 	server.session(t, 1)
-	waitClosed(t, greeted(t, server))
+	waitClosed(t, greetedConn(t, server))
 	waitFault(t, server, ReasonBusy)
 	call(t, first, "still working")
 }
@@ -311,7 +314,7 @@ func TestFloodOfRequestsEndsTheSession(t *testing.T) {
 	noLeaks(t)
 	server, client := newServer(t, Limits{Frame: 1 << 20, QueueBytes: 2 << 20}), newNode(t, nil)
 	healthy := dial(t, client, server)
-	conn := greeted(t, server)
+	conn := greetedConn(t, server)
 	request := encodeFrame(typeRequest, kindEcho, 1, make([]byte, 64<<10))
 	for i := 0; ; i++ {
 		if _, err := conn.Write(request); err != nil {
@@ -351,7 +354,7 @@ func TestAPeerThatDoesNotReadIsClosed(t *testing.T) {
 func TestASilentPeerIsClosed(t *testing.T) {
 	noLeaks(t)
 	server := newServer(t, Limits{Silence: 100 * time.Millisecond, Beat: 10 * time.Millisecond})
-	waitClosed(t, greeted(t, server))
+	waitClosed(t, greetedConn(t, server))
 	waitFault(t, server, ReasonSilent)
 }
 
@@ -371,7 +374,7 @@ func TestBeatsKeepAnIdleSession(t *testing.T) {
 func TestASlowFrameIsRead(t *testing.T) {
 	noLeaks(t)
 	server := newServer(t, Limits{})
-	conn := greeted(t, server)
+	conn := greetedConn(t, server)
 	body := strings.Repeat("slow ", 40000)
 	data := encodeFrame(typeMessage, 0, 0, []byte(body))
 	for len(data) > 0 {

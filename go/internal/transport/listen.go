@@ -127,10 +127,10 @@ func (t *Transport) accept(listener net.Listener) {
 // welcome does the accepting side's handshake and starts the session.
 func (t *Transport) welcome(raw net.Conn, c *newcomer) {
 	defer t.group.Done()
-	s, err := t.greetInTime(raw)
+	g, err := t.greetInTime(raw)
 	t.newcomers.remove(c)
 	if err == nil {
-		err = t.start(s)
+		err = t.start(newSession(t, g, false))
 	}
 	if err != nil && c.ousted.Load() {
 		err = faultf(ReasonBusy, "%d others came while it was in handshake: %w", t.limits.Handshakes, err)
@@ -140,10 +140,10 @@ func (t *Transport) welcome(raw net.Conn, c *newcomer) {
 	}
 }
 
-func (t *Transport) greetInTime(raw net.Conn) (*Session, error) {
+func (t *Transport) greetInTime(raw net.Conn) (*greeted, error) {
 	ctx, cancel := context.WithTimeout(t.life, t.limits.Handshake)
 	defer cancel()
-	return t.handshake(ctx, raw, nil)
+	return t.handshake(ctx, raw, t.self, nil)
 }
 
 // pause waits for d or the transport's end.

@@ -12,6 +12,7 @@ type Kind uint8
 type Peer struct {
 	Incarnation uint64 // random id of one run of one process, never 0
 	Address     string // where it can be dialled; "": a client, which cannot be
+	Lane        bool   // this connection is a [Lane] of it: it only asks over it
 }
 
 // Handler is what a Transport calls. A panic in it ends that session and nothing else.

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"sync"
@@ -19,7 +18,7 @@ import (
 type Session struct {
 	owner    *Transport
 	peer     Peer
-	remote   string // for messages: the address dialled or where the peer came from
+	remote   string // see greeted
 	outgoing bool
 
 	raw   net.Conn   // the socket
@@ -244,15 +243,14 @@ func (s *Session) fail(id uint64, err error) {
 	}
 }
 
-// newSession makes the session of a connection whose hellos are exchanged.
-func newSession(t *Transport, peer Peer, remote string, outgoing bool, raw, conn net.Conn, in io.Reader) *Session {
-	timed, plain := conn.(*timedConn)
+func newSession(t *Transport, g *greeted, outgoing bool) *Session {
+	timed, plain := g.conn.(*timedConn)
 	if !plain {
-		timed = conn.(*tls.Conn).NetConn().(*timedConn)
+		timed = g.conn.(*tls.Conn).NetConn().(*timedConn)
 	}
 	return &Session{
-		owner: t, peer: peer, remote: remote, outgoing: outgoing, raw: raw, conn: conn, timed: timed,
-		in:    frameReader{from: in, limit: t.limits.Frame},
+		owner: t, peer: g.peer, remote: g.remote, outgoing: outgoing, raw: g.raw, conn: g.conn, timed: timed,
+		in:    frameReader{from: g.in, limit: t.limits.Frame},
 		queue: newQueue(t.limits), calls: newCalls(), ended: make(chan struct{}),
 	}
 }

@@ -32,6 +32,7 @@ type Transport struct {
 	listener  net.Listener // nil before Bind
 	accepting bool         // after Listen
 	sessions  map[*Session]struct{}
+	lanes     map[*Lane]struct{}
 }
 
 // counters is the part of Stats that only grows.
@@ -42,7 +43,7 @@ type counters struct {
 
 // Stats is what a Transport has done since New, and its state now.
 type Stats struct {
-	Sessions   int               `json:"sessions"`   // now
+	Sessions   int               `json:"sessions"`   // now, lanes included
 	Handshakes int               `json:"handshakes"` // inbound connections in handshake now
 	Dialled    uint64            `json:"dialled"`    // sessions that this side opened
 	Accepted   uint64            `json:"accepted"`   // sessions that peers opened
@@ -72,14 +73,14 @@ func New(o Options) (*Transport, error) {
 	return &Transport{
 		listen: o.Listen, self: o.Self, admit: o.Admit, security: security, handler: o.Handler, limits: limits,
 		faults: newFaults(o.Log), newcomers: newcomers{most: limits.Handshakes},
-		life: life, stop: stop, sessions: map[*Session]struct{}{},
+		life: life, stop: stop, sessions: map[*Session]struct{}{}, lanes: map[*Lane]struct{}{},
 	}, nil
 }
 
 // Stats returns the counters.
 func (t *Transport) Stats() Stats {
 	t.mu.Lock()
-	sessions := len(t.sessions)
+	sessions := len(t.sessions) + len(t.lanes)
 	t.mu.Unlock()
 	c := &t.counters
 	return Stats{
@@ -100,13 +101,16 @@ func (t *Transport) Close() {
 	t.closed = true
 	listener := t.listener
 	t.listener = nil
-	sessions := t.sessions
-	t.sessions = map[*Session]struct{}{}
+	sessions, lanes := t.sessions, t.lanes
+	t.sessions, t.lanes = map[*Session]struct{}{}, map[*Lane]struct{}{}
 	t.mu.Unlock()
 
 	t.stop()
 	if listener != nil {
 		_ = listener.Close() // there is nothing to do about an error here
+	}
+	for l := range lanes {
+		l.Close(nil)
 	}
 	for s := range sessions {
 		s.Close(nil)
@@ -157,15 +161,40 @@ func (t *Transport) start(s *Session) error {
 func (t *Transport) register(s *Session) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed {
-		return ErrClosed
-	}
-	if len(t.sessions) >= t.limits.Sessions {
-		return faultf(ReasonBusy, "%w: there are %d sessions already", ErrOverload, t.limits.Sessions)
+	if err := t.room(); err != nil {
+		return err
 	}
 	t.sessions[s] = struct{}{}
 	t.group.Add(2)
 	return nil
+}
+
+// room tells whether there may be one more session or lane. The caller holds mu.
+func (t *Transport) room() error {
+	if t.closed {
+		return ErrClosed
+	}
+	if len(t.sessions)+len(t.lanes) >= t.limits.Sessions {
+		return faultf(ReasonBusy, "%w: there are %d sessions already", ErrOverload, t.limits.Sessions)
+	}
+	return nil
+}
+
+func (t *Transport) keepLane(l *Lane) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.room(); err != nil {
+		return err
+	}
+	t.lanes[l] = struct{}{}
+	t.counters.dialled.Add(1)
+	return nil
+}
+
+func (t *Transport) forgetLane(l *Lane) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.lanes, l)
 }
 
 func (t *Transport) forget(s *Session) {

@@ -62,6 +62,9 @@ func (s *Session) writeQueue() error {
 		select {
 		case <-s.queue.wake:
 		case <-idle.C:
+			if s.peer.Lane {
+				continue // nobody waits there for a sign of life, and one would wake the peer's event loop
+			}
 			if err := s.put(typeBeat, 0, 0); err != nil && !errors.Is(err, ErrOverload) && !errors.Is(err, ErrClosed) {
 				return err
 			}

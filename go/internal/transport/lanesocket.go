@@ -1,0 +1,107 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// laneSocket is the socket below a lane. During the handshake it waits like any connection;
+// once it is detached it never waits, and Go's poller does not know it any more, so that what
+// arrives wakes no thread of Go's.
+type laneSocket struct {
+	net.Conn // until detach
+	fd       int
+	detached atomic.Bool // fd is the socket
+
+	// dry is true once the last read got all there was, so that asking for more would be a
+	// system call in vain. The lane sets it to false when it is told of more.
+	dry bool
+}
+
+// errNothing is what a read gives when nothing has come. It is temporary as the package net
+// means it: crypto/tls then keeps what it has of a record, and goes on with it later.
+var errNothing net.Error = nothing{}
+
+type nothing struct{}
+
+func (nothing) Error() string   { return "nothing has come" }
+func (nothing) Timeout() bool   { return true }
+func (nothing) Temporary() bool { return true }
+
+// errNoRoom is what a write gives when the socket does not take all of it at once.
+var errNoRoom = errors.New("the socket is full")
+
+// detach takes the socket away from Go's poller.
+func (s *laneSocket) detach() error {
+	system, err := s.Conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = system.Control(func(fd uintptr) { s.fd, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(err, failed); err != nil {
+		return err
+	}
+	s.detached.Store(true)
+	return s.Conn.Close() // one of two descriptors: the connection stays
+}
+
+func (s *laneSocket) Read(p []byte) (int, error) {
+	if !s.detached.Load() {
+		return s.Conn.Read(p)
+	}
+	if s.dry {
+		return 0, errNothing
+	}
+	n, err := syscall.Read(s.fd, p)
+	switch {
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINTR):
+		return 0, errNothing
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	s.dry = n < len(p)
+	return n, nil
+}
+
+func (s *laneSocket) Write(p []byte) (int, error) {
+	if !s.detached.Load() {
+		return s.Conn.Write(p)
+	}
+	n, err := syscall.Write(s.fd, p)
+	if errors.Is(err, syscall.EAGAIN) || err == nil && n < len(p) {
+		return max(n, 0), errNoRoom
+	}
+	return n, err
+}
+
+// Close must be called once; nothing may be called afterwards.
+func (s *laneSocket) Close() error {
+	if s.detached.Load() {
+		return syscall.Close(s.fd)
+	}
+	return s.Conn.Close()
+}
+
+// SetReadDeadline and SetWriteDeadline do nothing where nothing waits.
+func (s *laneSocket) SetReadDeadline(t time.Time) error {
+	if s.detached.Load() {
+		return nil
+	}
+	return s.Conn.SetReadDeadline(t)
+}
+
+func (s *laneSocket) SetWriteDeadline(t time.Time) error {
+	if s.detached.Load() {
+		return nil
+	}
+	return s.Conn.SetWriteDeadline(t)
+}
