@@ -1,6 +1,7 @@
 """The place where a transaction announces what it has changed: a storage's `commit`, decorated (R3, R8, R9).
 
-`Transaction.tpc_finish` awaits it after the last statement that writes and before `strategy.close()`.
+`Transaction.tpc_finish` awaits it after the last statement that writes and before `strategy.close()`. Where the
+database transaction begins is noted too: until something is sent over its connection, nothing was written (R12).
 """
 
 from __future__ import annotations
@@ -65,6 +66,18 @@ def decorate(storage: Any, utility: GroupcacheUtility) -> None:
 
     announced_commit.announces = True  # type: ignore[attr-defined]
     storage.commit = announced_commit
+    storage.start_transaction = _noted(storage.start_transaction)
+
+
+def _noted(start: Any) -> Any:
+    @functools.wraps(start)
+    async def start_transaction(transaction: Any, *arguments: Any, **named: Any) -> Any:
+        result = await start(transaction, *arguments, **named)
+        if isinstance(transaction._cache, GroupcacheStrategy):
+            transaction._cache.began()
+        return result
+
+    return start_transaction
 
 
 class Event:

@@ -57,6 +57,8 @@ class GroupcacheStrategy(BaseCache):
         #: Keys that somebody asked to invalidate; they belong to the transaction's event (R11).
         self._named: Set[bytes] = set()
         self._everything = False
+        #: Statements of the connection, right after BEGIN was sent over it.
+        self._statements_at_begin = 0
         #: The records that were read, by object id: they tell where an object was before it was changed.
         self.seen: dict[str | None, Any] = {}
         #: The objects that were written and stay where they were.
@@ -71,8 +73,19 @@ class GroupcacheStrategy(BaseCache):
 
     @property
     def _cache(self) -> GroupcacheUtility | None:
-        """The utility; None while this transaction can see rows that nobody else sees: nothing is cached then (R12)."""
+        """The utility; None while a database transaction is open."""
         return self._utility if self._transaction._db_txn is None else None
+
+    def began(self) -> None:
+        """A database transaction was opened, and nothing has been sent over its connection since."""
+        self._statements_at_begin = self._transaction.get_query_count()
+
+    def _has_only_begun(self) -> bool:
+        """Whether the open database transaction has sent nothing, so that it sees no rows that nobody else sees (R12).
+
+        An object's JSON, for one, is made before the object is written, and reads the object's annotations.
+        """
+        return 0 < self._statements_at_begin == self._transaction.get_query_count()
 
     async def get(
         self, oid: str | None = None, container: Any = None, id: str | None = None, variant: str | None = None
@@ -81,14 +94,16 @@ class GroupcacheStrategy(BaseCache):
         at: Hashable = oid
         if oid is None or id is not None or variant is not None:
             at = (oid if oid is not None else getattr(container, "__uuid__", container), id, variant)
-        if self._transaction._db_txn is None:
+        opened = self._transaction._db_txn is not None
+        if not opened or self._has_only_begun():
             value = self._again(at)
             if value is not None:
                 self._again_hits += 1
                 return value
-        cache = self._cache
+        cache = self._utility
         key = keys.from_cache_arguments(self._database, oid, container, id, variant)
-        if cache is None or key is None:
+        if cache is None or key is None or opened:
+            # Whoever has a connection of the pool must not wait for a load, which takes another one.
             self._count(Source.NOWHERE)
             return None
         value, source = await cache.get(key, (self._decoded, at))
@@ -314,6 +329,7 @@ class GroupcacheStrategy(BaseCache):
         """The transaction has ended. What was named and not announced, as nothing was written, is renamed now."""
         named, everything = self._named, self._everything
         self._named, self._everything = set(), False
+        self._statements_at_begin = 0
         self._stay.clear()
         self._pushes.clear()
         self._pushed_bytes = 0

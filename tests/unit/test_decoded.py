@@ -221,6 +221,21 @@ async def test_a_transaction_that_has_written_uses_nothing_decoded(database: str
             assert (await txn._get(oid))["id"] == "uncommitted"
 
 
+async def test_a_transaction_that_has_only_begun_uses_what_is_decoded(database: str) -> None:
+    """As Guillotina makes an object's JSON before it writes it."""
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        row, _ = await reading(app, oid)
+        async with transaction(db=app.database, abort_when_done=True) as txn:
+            await txn.storage.start_transaction(txn)
+            assert await txn._get(oid) is row
+            await txn._db_conn.execute("SELECT 1")
+            assert await txn._get(oid) is not row
+            await txn._db_txn.rollback()
+            await txn.storage.start_transaction(txn)
+            assert await txn._get(oid) is row
+
+
 async def test_nothing_decoded_outlives_the_end(database: str) -> None:
     async with running(database) as app:
         oid = await add(app, "c", "Container")
