@@ -85,7 +85,8 @@ class GroupcacheStrategy(BaseCache):
 
         An object's JSON, for one, is made before the object is written, and reads the object's annotations.
         """
-        return 0 < self._statements_at_begin == self._transaction.get_query_count()
+        sent: int = self._transaction.get_query_count()
+        return 0 < self._statements_at_begin == sent
 
     async def get(
         self, oid: str | None = None, container: Any = None, id: str | None = None, variant: str | None = None
