@@ -51,6 +51,9 @@ func (w *Watch) Add(fd int, ready func()) (remove func(), err error) {
 func (w *Watch) remove(fd int, number int32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.ready[number] == nil {
+		return // it was removed, and the descriptor may be another one by now
+	}
 	delete(w.ready, number)
 	_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, fd, nil) // it fails where the watch is closed already
 }

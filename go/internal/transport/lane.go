@@ -67,6 +67,9 @@ func (t *Transport) DialLane(ctx context.Context, to string, watcher Watcher) (*
 		l, err = t.newLane(g, watcher)
 		return err
 	})
+	if err == nil {
+		l.receive() // of what came with the hello the socket does not tell any more
+	}
 	return l, peer, err
 }
 

@@ -11,7 +11,7 @@ import (
 type Limits struct {
 	Frame       int // bytes of a frame's body, 16 MiB; the same in the whole cluster
 	Handshakes  int // inbound connections in handshake at once, 512; for one more the oldest is closed
-	Sessions    int // sessions at once, 1024; more are closed
+	Sessions    int // sessions and lanes at once, 4096; more are closed
 	Requests    int // requests of one session not yet answered, 1024; more get ErrOverload
 	QueueBytes  int // bytes of one session not yet written, 32 MiB; more is ErrOverload
 	QueueFrames int // frames of one session not yet written, 65536; more is ErrOverload
@@ -28,7 +28,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	err := cmp.Or(
 		fill("Frame", &l.Frame, 16<<20),
 		fill("Handshakes", &l.Handshakes, 512),
-		fill("Sessions", &l.Sessions, 1024),
+		fill("Sessions", &l.Sessions, 4096),
 		fill("Requests", &l.Requests, 1024),
 		fill("QueueBytes", &l.QueueBytes, 32<<20),
 		fill("QueueFrames", &l.QueueFrames, 1<<16),
