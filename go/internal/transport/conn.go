@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -23,17 +24,44 @@ type timedConn struct {
 	silence time.Duration
 	stall   time.Duration
 
-	direct syscall.RawConn // nil: always wait
-	hasty  atomic.Bool     // do not wait
-	rest   []byte          // what the socket has not taken yet
+	now   func(p []byte) (int, error) // writes what the socket takes at once; nil: always wait
+	hasty atomic.Bool                 // do not wait
+	rest  []byte                      // what the socket has not taken yet
 }
 
 func newTimedConn(conn net.Conn, limits Limits) *timedConn {
 	c := &timedConn{Conn: conn, silence: limits.Silence, stall: limits.Stall}
 	if system, ok := conn.(syscall.Conn); ok {
-		c.direct, _ = system.SyscallConn() // an error: it is closed already
+		if raw, err := system.SyscallConn(); err == nil { // else it is closed already
+			c.now = func(p []byte) (int, error) { return polledNow(raw, p) }
+		}
 	}
 	return c
+}
+
+// timedBelow returns the timedConn of a greeted connection, which may have TLS over it.
+func timedBelow(conn net.Conn) *timedConn {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	return conn.(*timedConn)
+}
+
+// polledNow writes what a socket of Go's poller takes at once.
+func polledNow(raw syscall.RawConn, p []byte) (n int, err error) {
+	closed := raw.Write(func(fd uintptr) bool {
+		n, err = atOnce(syscall.Write(int(fd), p))
+		return true // whatever came of it, do not wait
+	})
+	return n, errors.Join(closed, err)
+}
+
+// atOnce makes what a write that does not wait gave into what was written, which may be nothing.
+func atOnce(n int, err error) (int, error) {
+	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR) {
+		err = nil
+	}
+	return max(n, 0), err
 }
 
 func (c *timedConn) Read(p []byte) (int, error) {
@@ -75,20 +103,13 @@ func (c *timedConn) Write(p []byte) (int, error) {
 // writeNow gives the socket what it takes at once, and keeps the rest.
 func (c *timedConn) writeNow(p []byte) (int, error) {
 	written := 0
-	var failed error
 	if len(c.rest) == 0 {
-		err := c.direct.Write(func(fd uintptr) bool {
-			written, failed = syscall.Write(int(fd), p)
-			return true // whatever came of it, do not wait
-		})
-		if errors.Is(failed, syscall.EAGAIN) || errors.Is(failed, syscall.EINTR) {
-			failed = nil
-		}
-		if err = errors.Join(err, failed); err != nil {
+		var err error
+		if written, err = c.now(p); err != nil {
 			return 0, err
 		}
 	}
-	c.rest = append(c.rest, p[max(written, 0):]...)
+	c.rest = append(c.rest, p[written:]...)
 	return len(p), nil
 }
 

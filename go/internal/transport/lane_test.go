@@ -301,3 +301,33 @@ func TestWhatALaneRefuses(t *testing.T) {
 		t.Errorf("one request too many gives %v", err)
 	}
 }
+
+func TestLanesBeyondTheThreadsAreServedAsWell(t *testing.T) {
+	eachWay(t, Limits{}, func(t *testing.T, server, client *node) {
+		watch := eventLoop(t)
+		var lanes []*Lane
+		for range laneThreads + 3 {
+			lanes = append(lanes, dialLane(t, client, server, watch))
+		}
+		if n := server.blocking.Load(); n != laneThreads {
+			t.Errorf("%d lanes have a thread", n)
+		}
+		for _, l := range lanes {
+			wantEcho(t, l, []byte("hello"))
+			l.Close(nil)
+		}
+		waitFor(t, "no thread", func() bool { return server.blocking.Load() == 0 })
+	})
+}
+
+// A peer that asks for much and reads nothing costs its own connection, with a thread or without.
+func TestALaneThatDoesNotReadIsEnded(t *testing.T) {
+	eachWay(t, Limits{Stall: 200 * time.Millisecond, Beat: 20 * time.Millisecond}, func(t *testing.T, server, client *node) {
+		l := dialLane(t, client, server, idle{})
+		for range 20 {
+			ask(l, patience, kindSize, binary.BigEndian.AppendUint32(nil, 1<<20))
+		}
+		waitFault(t, server, ReasonStalled)
+		server.waitDowns(t, 1)
+	})
+}

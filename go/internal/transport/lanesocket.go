@@ -38,18 +38,27 @@ func (nothing) Temporary() bool { return true }
 var errNoRoom = errors.New("the socket is full")
 
 // detach takes the socket away from Go's poller.
-func (s *laneSocket) detach() error {
-	system, err := s.Conn.(syscall.Conn).SyscallConn()
+func (s *laneSocket) detach() (err error) {
+	if s.fd, err = detach(s.Conn); err == nil {
+		s.detached.Store(true)
+	}
+	return err
+}
+
+// detach returns a connection's socket, and closes the connection, which is only one of two
+// descriptors then.
+func detach(conn net.Conn) (fd int, err error) {
+	system, err := conn.(syscall.Conn).SyscallConn()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var failed error
-	err = system.Control(func(fd uintptr) { s.fd, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	err = system.Control(func(old uintptr) { fd, failed = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
 	if err = errors.Join(err, failed); err != nil {
-		return err
+		return 0, err
 	}
-	s.detached.Store(true)
-	return s.Conn.Close() // one of two descriptors: the connection stays
+	_ = conn.Close() // there is nothing to do about an error here
+	return fd, nil
 }
 
 func (s *laneSocket) Read(p []byte) (int, error) {

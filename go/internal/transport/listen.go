@@ -129,6 +129,9 @@ func (t *Transport) welcome(raw net.Conn, c *newcomer) {
 	defer t.group.Done()
 	g, err := t.greetInTime(raw)
 	t.newcomers.remove(c)
+	if err == nil && g.peer.Lane {
+		err = t.block(g)
+	}
 	if err == nil {
 		err = t.start(newSession(t, g, false))
 	}

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -119,7 +118,7 @@ func (s *Session) put(typ frameType, kind Kind, id uint64, body ...[]byte) error
 		return fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrTooLarge, size, s.owner.limits.Frame)
 	}
 	frame := encodeFrame(typ, kind, id, body...)
-	now, err := s.queue.put(frame, s.timed.direct != nil)
+	now, err := s.queue.put(frame, s.timed.now != nil)
 	if now {
 		s.writeNow(frame)
 	}
@@ -244,12 +243,9 @@ func (s *Session) fail(id uint64, err error) {
 }
 
 func newSession(t *Transport, g *greeted, outgoing bool) *Session {
-	timed, plain := g.conn.(*timedConn)
-	if !plain {
-		timed = g.conn.(*tls.Conn).NetConn().(*timedConn)
-	}
 	return &Session{
-		owner: t, peer: g.peer, remote: g.remote, outgoing: outgoing, raw: g.raw, conn: g.conn, timed: timed,
+		owner: t, peer: g.peer, remote: g.remote, outgoing: outgoing, raw: g.raw, conn: g.conn,
+		timed: timedBelow(g.conn),
 		in:    frameReader{from: g.in, limit: t.limits.Frame},
 		queue: newQueue(t.limits), calls: newCalls(), ended: make(chan struct{}),
 	}

@@ -22,6 +22,7 @@ type Transport struct {
 	counters counters
 
 	newcomers newcomers
+	blocking  atomic.Int64 // lanes of peers that have a thread each
 
 	life  context.Context // ends with Close: aborts dials and handshakes
 	stop  context.CancelFunc
