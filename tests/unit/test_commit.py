@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
+from guillotina.annotations import AnnotationData
 from guillotina.exceptions import ConflictError, RestartCommit, TIDConflictError
+from guillotina.interfaces import IAnnotations
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys
@@ -162,6 +164,32 @@ async def test_a_change_leaves_the_lists_of_the_parent(app: App) -> None:
         _, found = await app.utility.get(keys.encode(DATABASE, kind, folder))
         assert found is Source.OWN
     assert await title(app, oid) == "new"
+
+
+async def test_a_change_of_an_annotation_leaves_the_list_of_annotations(app: App) -> None:
+    oid = await add(app, "i")
+    for value in (1, 2):
+        async with transaction(db=app.database) as txn:
+            annotations = IAnnotations(await txn.get_child(await txn.manager.get_root(), "i"))
+            data = await annotations.async_get("notes")
+            if data is None:
+                await annotations.async_set("notes", data := AnnotationData())
+            data["value"] = value
+            data.register()
+        async with transaction(db=app.database, read_only=True, abort_when_done=True) as txn:
+            assert await txn.get_annotation_keys(oid) == ["notes"]
+            data = await IAnnotations(await txn.get(oid)).async_get("notes")
+            assert data["value"] == value
+        _, found = await app.utility.get(keys.encode(DATABASE, Kind.ANNOTATION_KEYS, oid))
+        assert found is Source.OWN
+    stored = app.utility.local_stats()["local_loads"]
+    async with transaction(db=app.database) as txn:
+        data = await IAnnotations(await txn.get_child(await txn.manager.get_root(), "i")).async_get("notes")
+        data["value"] = 3
+        data.register()
+    _, found = await app.utility.get(keys.encode(DATABASE, Kind.ANNOTATION_KEYS, oid))
+    assert found is Source.OWN
+    assert app.utility.local_stats()["local_loads"] == stored
 
 
 async def test_a_change_of_what_is_deleted_meanwhile_renames_the_lists(app: App) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from guillotina_groupcache import native
 from guillotina_groupcache.interfaces import LibraryError
-from guillotina_groupcache.native import Kind, Missed, Node, Result, Source, pack, unpack
+from guillotina_groupcache.native import Found, Kind, Missed, Node, Result, Source, pack, unpack, unpack_result
 from tests.unit.life_node import ALONE, answers, completions, no_load, opened, read, take
 
 LARGEST = 5 * 2**20
@@ -51,6 +51,18 @@ def test_a_value_comes_out_as_it_was_loaded(node: Node, value: bytes) -> None:
     assert read(node, b"key", load=lambda key: value) == [Result(Source.DATABASE, value)]
     assert at_hand(node, b"key") == (Source.OWN, value)
     assert read(node, b"key") == [Result(Source.OWN, value)]
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_a_miss_with_a_request_is_answered(node: Node, value: bytes) -> None:
+    assert node.get(b"key", 7) is Missed.MISS
+    node.loaded(take(node, Kind.LOAD).id, [value])
+    answer = take(node, Kind.VALUES)
+    assert (answer.id, unpack_result(answer.payload)) == (7, (Source.DATABASE, value))
+    found = node.get(b"key", 8)
+    assert isinstance(found, Found)
+    assert (found.source, found.value) == (Source.OWN, value)
+    assert not any(completion.kind is Kind.VALUES for completion in node.drain())
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)

@@ -194,7 +194,7 @@ func (l *Lane) write(frame []byte) []finished {
 }
 
 func (l *Lane) read() (got []finished) {
-	l.socket.dry = false
+	l.socket.begin()
 	for l.err == nil {
 		// Memory grows with what has arrived, so that a header alone cannot claim much.
 		l.arrived = slices.Grow(l.arrived, bufferSize)

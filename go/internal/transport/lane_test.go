@@ -331,3 +331,30 @@ func TestALaneThatDoesNotReadIsEnded(t *testing.T) {
 		server.waitDowns(t, 1)
 	})
 }
+
+// The end of a round is an end also where there is always more to read.
+func TestOneRoundReadsNoMoreThanItsSize(t *testing.T) {
+	fd, err := unix.Open("/dev/zero", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &laneSocket{fd: fd}
+	s.detached.Store(true)
+	defer func() { _ = s.Close() }()
+	for range 2 {
+		s.begin()
+		read, buf := 0, make([]byte, bufferSize)
+		for {
+			n, err := s.Read(buf)
+			if err == errNothing {
+				break
+			}
+			if read += n; err != nil || read > roundSize {
+				t.Fatalf("%d bytes in one round, %v", read, err)
+			}
+		}
+		if read != roundSize {
+			t.Errorf("%d bytes in one round", read)
+		}
+	}
+}

@@ -19,10 +19,17 @@ type laneSocket struct {
 	fd       int
 	detached atomic.Bool // fd is the socket
 
-	// dry is true once the last read got all there was, so that asking for more would be a
-	// system call in vain. The lane sets it to false when it is told of more.
-	dry bool
+	// left is how many bytes may still be read in this round, so that a peer that sends without
+	// end does not hold up who reads. It is 0 also once a read has got all there was: to ask for
+	// more would be a system call in vain.
+	left int
 }
+
+// roundSize is how many bytes are read in one round.
+const roundSize = 1 << 20
+
+// begin begins a round. While something is left in the socket, its watcher calls for another.
+func (s *laneSocket) begin() { s.left = roundSize }
 
 // errNothing is what a read gives when nothing has come. It is temporary as the package net
 // means it: crypto/tls then keeps what it has of a record, and goes on with it later.
@@ -65,7 +72,7 @@ func (s *laneSocket) Read(p []byte) (int, error) {
 	if !s.detached.Load() {
 		return s.Conn.Read(p)
 	}
-	if s.dry {
+	if s.left <= 0 {
 		return 0, errNothing
 	}
 	n, err := syscall.Read(s.fd, p)
@@ -77,7 +84,10 @@ func (s *laneSocket) Read(p []byte) (int, error) {
 	case n == 0:
 		return 0, io.EOF
 	}
-	s.dry = n < len(p)
+	s.left -= n
+	if n < len(p) {
+		s.left = 0
+	}
 	return n, nil
 }
 
