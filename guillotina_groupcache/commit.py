@@ -16,8 +16,9 @@ from guillotina.db.interfaces import IPostgresStorage
 from guillotina.exceptions import ConflictError, RestartCommit
 
 from guillotina_groupcache import keys
+from guillotina_groupcache.changes import record_keys
 from guillotina_groupcache.keys import Kind
-from guillotina_groupcache.strategy import GroupcacheStrategy, record_keys
+from guillotina_groupcache.strategy import GroupcacheStrategy
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility

@@ -14,6 +14,7 @@ from guillotina.db.cache.base import BaseCache
 from guillotina.db.interfaces import ITransaction, ITransactionCache, IWriter
 
 from guillotina_groupcache import keys, metrics, records
+from guillotina_groupcache.changes import object_keys, record_keys
 from guillotina_groupcache.decoded import Home, Place
 from guillotina_groupcache.interfaces import IGroupcacheUtility, RecordError
 from guillotina_groupcache.keys import Kind
@@ -340,45 +341,3 @@ class GroupcacheStrategy(BaseCache):
         wrote = transaction.added or transaction.modified or transaction.deleted
         if self._utility is not None and (named or everything) and not wrote:
             await self._utility.invalidate(self._database, named, everything)
-
-
-def object_keys(database: str, ob: Any, with_lists: bool = True) -> Iterable[bytes]:
-    """Every key whose value a write of an object can change, as far as the object itself tells.
-
-    Without lists it is one that stays where it is.
-    """
-    oid = ob.__uuid__
-    if oid is None:
-        return
-    yield keys.encode(database, Kind.OBJECT, oid)
-    parent = getattr(ob, "__parent__", None)
-    of = getattr(ob, "__of__", None)
-    for name in {ob.__name__, getattr(ob, "id", None)} - {None}:
-        if of:
-            yield keys.encode(database, Kind.ANNOTATION, of, name)
-        elif parent is not None:
-            yield keys.encode(database, Kind.CHILD, parent.__uuid__, name)
-    if not with_lists:
-        return
-    if of:
-        yield keys.encode(database, Kind.ANNOTATION_KEYS, of)
-    elif parent is not None:
-        yield keys.encode(database, Kind.KEYS, parent.__uuid__)
-        yield keys.encode(database, Kind.LEN, parent.__uuid__)
-
-
-def record_keys(database: str, record: Any, with_lists: bool = False) -> Iterable[bytes]:
-    """The keys under which a record is found; with lists, also those of the lists that name it."""
-    yield keys.encode(database, Kind.OBJECT, record["zoid"])
-    of, parent, name = record["of"], record["parent_id"], record["id"]
-    if of:
-        if name is not None:
-            yield keys.encode(database, Kind.ANNOTATION, of, name)
-        if with_lists:
-            yield keys.encode(database, Kind.ANNOTATION_KEYS, of)
-    elif parent:
-        if name is not None:
-            yield keys.encode(database, Kind.CHILD, parent, name)
-        if with_lists:
-            yield keys.encode(database, Kind.KEYS, parent)
-            yield keys.encode(database, Kind.LEN, parent)

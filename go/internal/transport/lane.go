@@ -179,7 +179,7 @@ func (l *Lane) tell(all []finished) {
 }
 
 // write sends a frame, and ends the lane where the socket does not take it: a peer that does
-// not read so little answers nothing either. The caller holds mu, here and below.
+// not read so little answers nothing either.
 func (l *Lane) write(frame []byte) []finished {
 	if _, err := l.conn.Write(frame); err != nil {
 		if errors.Is(err, errNoRoom) {
