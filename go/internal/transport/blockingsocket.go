@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,6 +22,10 @@ import (
 // and it wakes a second thread to look for more work whenever one finds some. On two cores
 // those take the time of the process that waits for the answer: a read from a peer took a
 // quarter longer. So the first laneThreads lanes have threads, and more of them the poller.
+//
+// A thread that waits in a system call keeps one of the processors that Go shares out for up to
+// 10 ms; where none is left, what comes over other connections has to wait until Go's monitor
+// looks. So each of these threads brings one: see moreProcessors.
 type blockingSocket struct {
 	net.Conn // for its addresses: it is closed
 
@@ -33,7 +38,18 @@ type blockingSocket struct {
 }
 
 // laneThreads is how many lanes may have a thread each that waits for them.
-const laneThreads = 64
+const laneThreads = 8
+
+// changing is held while the number of Go's processors is changed.
+var changing sync.Mutex
+
+// moreProcessors adds to the number of Go's processors, GOMAXPROCS. It stops the process for some
+// microseconds, once a lane.
+func moreProcessors(n int) {
+	changing.Lock()
+	defer changing.Unlock()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
+}
 
 // block makes the connection of a lane, which has said hello, wait in system calls, if there may
 // be one more that does.
@@ -42,7 +58,11 @@ func (t *Transport) block(g *greeted) error {
 		t.blocking.Add(-1)
 		return nil
 	}
-	free := func() { t.blocking.Add(-1) }
+	moreProcessors(1)
+	free := func() {
+		moreProcessors(-1)
+		t.blocking.Add(-1)
+	}
 	socket, err := newBlockingSocket(g.raw, t.limits, free)
 	if err != nil {
 		free()

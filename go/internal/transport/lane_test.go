@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -305,18 +306,27 @@ func TestWhatALaneRefuses(t *testing.T) {
 func TestLanesBeyondTheThreadsAreServedAsWell(t *testing.T) {
 	eachWay(t, Limits{}, func(t *testing.T, server, client *node) {
 		watch := eventLoop(t)
+		processors := runtime.GOMAXPROCS(0)
 		var lanes []*Lane
 		for range laneThreads + 3 {
 			lanes = append(lanes, dialLane(t, client, server, watch))
 		}
+		for _, l := range lanes {
+			wantEcho(t, l, []byte("hello"))
+		}
 		if n := server.blocking.Load(); n != laneThreads {
 			t.Errorf("%d lanes have a thread", n)
 		}
+		if n := runtime.GOMAXPROCS(0); n != processors+laneThreads {
+			t.Errorf("%d processors, %d without lanes", n, processors)
+		}
 		for _, l := range lanes {
-			wantEcho(t, l, []byte("hello"))
 			l.Close(nil)
 		}
 		waitFor(t, "no thread", func() bool { return server.blocking.Load() == 0 })
+		if n := runtime.GOMAXPROCS(0); n != processors {
+			t.Errorf("%d processors are left of %d", n, processors)
+		}
 	})
 }
 
