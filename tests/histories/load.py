@@ -98,7 +98,8 @@ async def read(node: SiteNode, client: Client, number: int, key: str) -> Operati
     answer = await client.request("GET", f"{FOLDER}/{key}")
     if answer.status == 404:
         answer = answer._replace(outcome=Outcome.OK, error="")
-    value = answer.content["title"] if answer.status == 200 else None
+    # A node may end after the head of an answer and before its body.
+    value = answer.content["title"] if answer.status == 200 and answer.outcome is Outcome.OK else None
     return _operation("read", key, value, node, number, answer)
 
 
