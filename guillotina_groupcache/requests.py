@@ -25,7 +25,7 @@ class Requests:
 
     def ask(self) -> tuple[int, asyncio.Future[Any]]:
         """A new request's number, and the future of its answer."""
-        number = next(self._numbers)
+        number = self.number()
         return number, self.expect(number)
 
     def expect(self, number: int) -> asyncio.Future[Any]:

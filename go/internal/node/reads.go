@@ -30,38 +30,27 @@ type Found struct {
 	Expires coherence.Time
 }
 
-// Lookup copies the value of a key from this process's memory into buf and returns its
-// length. A length over len(buf) means that nothing was copied: come again with a larger
-// buffer. Otherwise it returns [Miss] or [Bypass].
-func (n *Node) Lookup(key, buf []byte) (int, Found) {
-	_, size, found := n.lookup(key, buf)
-	return size, found
-}
-
-// Get is Lookup that, with [Miss], also begins to read the key under the id request, as
-// [Node.Read] does, unless that is 0.
+// Get copies the value of a key from this process's memory into buf and returns its length. A
+// length over len(buf) means that nothing was copied: come again with a larger buffer.
+// Otherwise it returns [Bypass], or [Miss]: then it also begins to read the key under the id
+// request, as [Node.Read] does, unless that is 0.
 func (n *Node) Get(request uint64, key, buf []byte) (int, Found) {
-	name, size, found := n.lookup(key, buf)
-	if size == Miss && request != 0 {
-		name.Key = bytes.Clone(key)
-		n.readOne(request, name)
-	}
-	return size, found
-}
-
-func (n *Node) lookup(key, buf []byte) (name cache.Name, size int, found Found) {
 	n.counts.gets.Add(1)
 	name, ok := n.name(key)
 	if !ok {
 		n.counts.bypasses.Add(1)
-		return name, Bypass, Found{}
+		return Bypass, Found{}
 	}
 	size, expire, source := n.group.Lookup(name, buf)
 	if source == cache.Nowhere {
-		return name, Miss, Found{}
+		if request != 0 {
+			name.Key = bytes.Clone(key)
+			n.readOne(request, name)
+		}
+		return Miss, Found{}
 	}
 	n.counts.from(source)
-	return name, size, Found{source, name.Version, n.table.Bucket(cache.Hash(key)), onClock(expire)}
+	return size, Found{source, name.Version, n.table.Bucket(cache.Hash(key)), onClock(expire)}
 }
 
 // onClock translates a time of the store, in nanoseconds of Unix time, to this node's clock.

@@ -82,14 +82,14 @@ func (t *Transport) newLane(g *greeted, watcher Watcher) (l *Lane, err error) {
 	l.mu.Lock() // who is told of something to read at once waits until all is there
 	defer l.mu.Unlock()
 	if err = socket.detach(); err == nil {
-		err = t.keepLane(l)
-	}
-	if err == nil {
 		l.unwatch, err = watcher.Add(socket.fd, l.receive)
 	}
 	if err != nil {
-		t.forgetLane(l)
 		_ = socket.Close()
+		return nil, err
+	}
+	if err = t.keepLane(l); err != nil {
+		l.end(nil)
 		return nil, err
 	}
 	return l, nil

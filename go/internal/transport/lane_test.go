@@ -368,3 +368,26 @@ func TestOneRoundReadsNoMoreThanItsSize(t *testing.T) {
 		}
 	}
 }
+
+func TestALaneForWhichThereIsNoRoom(t *testing.T) {
+	eachWay(t, Limits{}, func(t *testing.T, server, _ *node) {
+		client := newNode(t, func(o *Options) { o.Secret, o.Limits = secretOf(server), Limits{Sessions: 1} })
+		watch := eventLoop(t)
+		dialLane(t, client, server, watch)
+		if _, _, err := client.DialLane(context.Background(), server.Address(), watch); !errors.Is(err, ErrOverload) {
+			t.Errorf("one lane too many gives %v", err)
+		}
+		server.waitDowns(t, 1) // its connection is closed
+		if n := client.Stats().Sessions; n != 1 {
+			t.Errorf("%d sessions", n)
+		}
+	})
+}
+
+// secretOf is the secret of the tests, where a node has one.
+func secretOf(n *node) Secret {
+	if n.security == nil {
+		return nil
+	}
+	return Secret(testSecret)
+}
