@@ -170,6 +170,21 @@ func gc_get(handle C.int64_t, request C.uint64_t, key *C.uint8_t, keySize C.size
 	})
 }
 
+// gc_version copies the version that a key has now to version and returns 1; 0 means that the
+// key is read from the database now, so that its version says nothing.
+//
+//export gc_version
+func gc_version(handle C.int64_t, key *C.uint8_t, keySize C.size_t, version *C.uint64_t) C.int64_t {
+	return call(handle, func(n *node.Node) (C.int64_t, error) {
+		v, ok := n.Version(view(key, keySize))
+		if !ok {
+			return 0, nil
+		}
+		*version = C.uint64_t(v)
+		return 1, nil
+	})
+}
+
 // gc_read gets packed keys wherever they are; a completion of kind values answers.
 //
 //export gc_read

@@ -1,12 +1,30 @@
-"""What a write can change: the keys of an object and of its record, for a transaction's event (R11)."""
+"""What a transaction writes: every key whose value it can change, for its event (R11), and what it pushes (R8)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import logging
+from collections.abc import Callable, Hashable, Iterable
+from typing import TYPE_CHECKING, Any, Final
 
-from guillotina_groupcache import keys
-from guillotina_groupcache.keys import Kind
+from guillotina.const import TRASHED_ID
+from guillotina.db.interfaces import IWriter
+
+from guillotina_groupcache import keys, records
+from guillotina_groupcache.interfaces import RecordError
+from guillotina_groupcache.keys import Kind, stored_oid
+from guillotina_groupcache.process import is_referee
+
+if TYPE_CHECKING:
+    from guillotina_groupcache.utility import GroupcacheUtility
+
+logger = logging.getLogger("guillotina_groupcache")
+
+#: Bytes of what one transaction has written that are given to the owners at once; the rest is loaded when asked.
+MAX_PUSHED: Final = 8 * 1024 * 1024
+
+_PLACES: Final = "SELECT zoid, tid, parent_id, id, of FROM {table} WHERE zoid = ANY($1)"
+#: As strong as the write that follows, and no stronger: inserting children is not held up.
+_LOCK: Final = " ORDER BY zoid FOR NO KEY UPDATE"
 
 
 def object_keys(database: str, ob: Any, with_lists: bool = True) -> Iterable[bytes]:
@@ -18,7 +36,7 @@ def object_keys(database: str, ob: Any, with_lists: bool = True) -> Iterable[byt
         return
     parent = getattr(ob, "__parent__", None)
     yield keys.encode(database, Kind.OBJECT, ob.__uuid__)
-    yield from _keys_of_place(
+    yield from place_keys(
         database,
         getattr(ob, "__of__", None),
         None if parent is None else parent.__uuid__,
@@ -30,19 +48,206 @@ def object_keys(database: str, ob: Any, with_lists: bool = True) -> Iterable[byt
 def record_keys(database: str, record: Any, with_lists: bool = False) -> Iterable[bytes]:
     """The keys under which a record is found; with lists, also those of the lists that name it."""
     yield keys.encode(database, Kind.OBJECT, record["zoid"])
-    yield from _keys_of_place(database, record["of"], record["parent_id"], {record["id"]}, with_lists)
+    yield from place_keys(database, record["of"], record["parent_id"], {record["id"]}, with_lists)
 
 
-def _keys_of_place(
+def place_keys(
     database: str, of: str | None, parent: str | None, names: Iterable[str | None], with_lists: bool
 ) -> Iterable[bytes]:
-    """The keys of an annotation of `of`, or else of a child of `parent`, by its names."""
-    owner = of or parent
-    if not owner:
-        return
-    for name in names:
-        if name is not None:
-            yield keys.encode(database, Kind.ANNOTATION if of else Kind.CHILD, owner, name)
-    if with_lists:
-        for kind in (Kind.ANNOTATION_KEYS,) if of else (Kind.KEYS, Kind.LEN):
-            yield keys.encode(database, kind, owner)
+    """The keys by which an annotation of `of`, a child of `parent`, or what is both, is found by its names.
+
+    Guillotina's statements look at one column each: the row of an annotation that has a parent too is also one
+    of the parent's children.
+    """
+    if of:
+        for name in names:
+            if name is not None:
+                yield keys.encode(database, Kind.ANNOTATION, of, name)
+        if with_lists:
+            yield keys.encode(database, Kind.ANNOTATION_KEYS, of)
+    if parent:
+        for name in names:
+            if name is not None:
+                yield keys.encode(database, Kind.CHILD, parent, name)
+        if with_lists:
+            yield keys.encode(database, Kind.KEYS, parent)
+            yield keys.encode(database, Kind.LEN, parent)
+
+
+class Writes:
+    """What one transaction writes, from its first statement that does so to its end."""
+
+    __slots__ = (
+        "_absent",
+        "_database",
+        "_known",
+        "_places",
+        "_pushed_bytes",
+        "_pushes",
+        "_seen",
+        "_stay",
+        "_stored",
+        "_transaction",
+        "_usable",
+        "_utility",
+    )
+
+    def __init__(
+        self,
+        transaction: Any,
+        database: str,
+        utility: GroupcacheUtility,
+        seen: dict[str | None, Any] | None = None,
+        usable: Callable[[Hashable], Any] | None = None,
+    ) -> None:
+        """`seen` are the records that the transaction has read, by object id; `usable` gives a near entry or None."""
+        self._transaction = transaction
+        self._database = database
+        self._utility = utility
+        self._seen = {} if seen is None else seen
+        self._usable = usable
+        #: The rows as they were before the transaction wrote them, by object id; None: there was none.
+        self._places: dict[str, Any] = {}
+        #: The versions that keys of objects had just before the database had no such row.
+        self._absent: dict[str, int | None] = {}
+        self._known: set[str] = set()
+        self._stored: dict[str, Any] = {}
+        self._stay: set[str] = set()
+        self._pushes: dict[str, records.Record] = {}
+        self._pushed_bytes = 0
+
+    # --- before a statement that writes
+
+    async def look_up(self, storage: Any, stored: Any = None, deleted: str | None = None) -> None:
+        """Read where the rows lie that are about to be written, unless that is known or no write can miss it.
+
+        Guillotina's UPDATE of an object demands the `tid` with which it was read, so the row is where it was read,
+        or in the trash. Its upsert and its deletion demand nothing: the row is read under the lock that they are
+        about to take, on their own connection. Another connection would see the earlier rows too, but wait for
+        locks that PostgreSQL does not know to be waited for.
+        """
+        transaction = self._transaction
+        if stored is not None:
+            self._stored[stored.__uuid__] = stored
+        if not is_referee(storage):
+            return
+        if deleted is not None:
+            await self._read_places(storage, {*transaction.deleted, deleted}, lock=True)
+            return
+        upserted, updated = set(), set()
+        for oid, ob in {**transaction.added, **transaction.modified, **self._stored}.items():
+            if oid in self._known:
+                continue
+            self._known.add(oid)
+            if ob.__new_marker__ or ob.__serial__ is None:
+                upserted.add(oid)
+            elif (seen := self._seen.get(stored_oid(oid))) is None or seen["tid"] != ob.__serial__:
+                updated.add(oid)
+        await self._read_places(storage, upserted, lock=True)
+        await self._read_places(storage, updated, lock=False)
+
+    async def _read_places(self, storage: Any, oids: Iterable[str], lock: bool) -> None:
+        unknown = [oid for oid in map(stored_oid, oids) if oid not in self._places]
+        if not unknown:
+            return
+        if lock:
+            versions = {oid: self._version(oid) for oid in unknown}
+        statement = _PLACES.format(table=storage.objects_table_name) + (_LOCK if lock else "")
+        async with storage.acquire(self._transaction, "groupcache_places") as connection:
+            rows = await connection.fetch(statement, unknown)
+        self._places.update(dict.fromkeys(unknown))
+        self._places.update({row["zoid"]: row for row in rows})
+        if lock:
+            self._absent.update({oid: versions[oid] for oid in unknown if self._places[oid] is None})
+
+    def _version(self, oid: str) -> int | None:
+        return self._utility.version(keys.encode(self._database, Kind.OBJECT, oid))
+
+    def conflicts(self) -> list[Any]:
+        """The rows of modified objects that a later transaction had written: Guillotina's `get_conflicts`.
+
+        Its own query runs on another connection, which would wait for whoever waits for this transaction. On this
+        one every row that was written carries the transaction's `tid` by now. What it could find is known: an
+        UPDATE has demanded the `tid`, and the row of an upsert was read before.
+        """
+        modified, tid = self._transaction.modified, self._transaction._tid
+        rows = (self._places.get(stored_oid(oid)) for oid in modified)
+        return [row for row in rows if row is not None and row["tid"] > tid]
+
+    # --- after it
+
+    def store(self, obj: Any, pickled: bytes, push: bool) -> None:
+        """Note an object that was written, and, if it may be pushed, its record."""
+        oid, writer = obj.__uuid__, IWriter(obj)
+        if oid is None:
+            return  # Guillotina stores a new database's root before it gives it an id
+        if self._stays(oid, writer):
+            self._stay.add(oid)
+        else:
+            self._stay.discard(oid)
+        # What an earlier statement wrote is not what this one has written.
+        self._pushes.pop(oid, None)
+        if push and self._pushed_bytes + len(pickled) <= MAX_PUSHED:
+            self._pushed_bytes += len(pickled)
+            self._pushes[oid] = records.pushed(obj, pickled, self._transaction._tid, writer)
+
+    def _stays(self, oid: str, writer: Any) -> bool:
+        """Whether an object that has just been written is where it was, so that no list that names it changes.
+
+        The tension: a list that is not bumped may be stale for ever, and one that is bumped in vain is counted
+        and read again after every change of a child. What the transaction has read of the object tells where it
+        was; but another one may have deleted it since, which leaves its `tid`, so that Guillotina's UPDATE puts it
+        back. So the record must be one that this process may use even now, when the row is locked by the write:
+        a transaction that changed the row before has announced it here (R3), and has bumped the record.
+        """
+        seen = self._seen.get(stored_oid(oid))
+        of, parent, name = writer.of, writer.parent_id, writer.id
+        if seen is None or self._usable is None or (seen["of"], seen["parent_id"], seen["id"]) != (of, parent, name):
+            return False
+        place = (of, name, "annotation") if of else (parent, name, None)
+        stays = self._usable(place) is seen or self._usable(oid) is seen
+        self._seen[stored_oid(oid)] = seen  # which a near hit has replaced
+        return stays
+
+    # --- at the end
+
+    def changed(self) -> tuple[set[bytes], bool]:
+        """The keys whose values the transaction can change, or everything."""
+        transaction, database = self._transaction, self._database
+        changed: set[bytes] = set()
+        for objects in (self._stored, transaction.added, transaction.modified, transaction.deleted):
+            for oid, ob in objects.items():
+                moves = oid not in self._stay or oid not in transaction.modified
+                changed.update(object_keys(database, ob, with_lists=moves))
+                if moves and objects is not transaction.added:
+                    # A deletion puts the row into the trash, and a change may take it out again.
+                    names = {ob.__name__, getattr(ob, "id", None)}
+                    changed.update(place_keys(database, None, TRASHED_ID, names, with_lists=True))
+                if (seen := self._seen.get(stored_oid(oid))) is not None:
+                    changed.update(record_keys(database, seen, with_lists=moves))
+        for row in self._places.values():
+            if row is not None:
+                changed.update(record_keys(database, row, with_lists=True))
+        return changed, self._may_be_anything()
+
+    def _may_be_anything(self) -> bool:
+        """Whether a row may have been written of which it is not known where it was.
+
+        An upsert that found no row before may have met one that another transaction has inserted since, and moved
+        it. A member would have announced that, here too (R3): the version tells.
+        """
+        transaction = self._transaction
+        if not is_referee(transaction.storage):
+            written = {*self._stored, *transaction.added, *transaction.modified}
+            return bool(transaction.deleted) or any(stored_oid(oid) not in self._seen for oid in written)
+        return any(version is None or self._version(oid) != version for oid, version in self._absent.items())
+
+    def pushes(self) -> Iterable[tuple[list[bytes], bytes]]:
+        """The records that the transaction has written: the keys of each, and its byte form."""
+        for oid, record in self._pushes.items():
+            if oid in self._transaction.deleted:
+                continue  # Guillotina writes what was changed, and then deletes what was deleted of it
+            try:
+                yield list(record_keys(self._database, record)), records.encode(record)
+            except RecordError as error:
+                logger.warning("groupcache: not pushed: %s", error)

@@ -1,45 +1,28 @@
-"""The place where a transaction announces what it has changed: a storage's `commit`, decorated (R3, R8, R9).
+"""The place where a transaction announces what it has changed: the storage's methods, decorated (R3, R9, R11).
 
-`Transaction.tpc_finish` awaits it after the last statement that writes and before `strategy.close()`. Where the
-database transaction begins is noted too: until something is sent over its connection, nothing was written (R12).
+`Transaction.tpc_commit` awaits `store` and `delete` for each object; `tpc_finish` awaits `commit` after the last
+statement that writes, and before `strategy.close()`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+import logging
+import weakref
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from guillotina.db.interfaces import IPostgresStorage
-from guillotina.exceptions import ConflictError, RestartCommit
+from guillotina.exceptions import ConflictError
 
-from guillotina_groupcache import keys
-from guillotina_groupcache.changes import record_keys
-from guillotina_groupcache.keys import Kind
+from guillotina_groupcache.announcing import Answers, announced
+from guillotina_groupcache.changes import Writes
+from guillotina_groupcache.process import is_referee
 from guillotina_groupcache.strategy import GroupcacheStrategy
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
 
-#: Descendants of deleted objects that are named one by one; beyond, everything is renamed.
-MAX_DESCENDANTS: Final = 1000
-
-#: What PostgreSQL deletes with an object (ON DELETE CASCADE), without anyone naming it.
-_DESCENDANTS: Final = """
-WITH RECURSIVE doomed (zoid) AS (
-    SELECT zoid FROM {table} WHERE zoid = ANY($1)
-    UNION
-    SELECT o.zoid FROM {table} o JOIN doomed d ON o.parent_id = d.zoid OR o.of = d.zoid
-)
-SELECT o.zoid, o.parent_id, o.id, o.of FROM {table} o JOIN doomed USING (zoid) LIMIT $2
-"""
-_PLACES: Final = "SELECT zoid, parent_id, id, of FROM {table} WHERE zoid = ANY($1)"
-
-#: SQLSTATE classes and codes after which nobody knows whether a COMMIT took effect: connection exceptions,
-#: and a server that is shut down or has crashed (PostgreSQL, appendix A).
-_UNANSWERED: Final = ("08", "57P01", "57P02", "57P03")
+logger = logging.getLogger("guillotina_groupcache")
 
 
 def decorate(storage: Any, utility: GroupcacheUtility) -> None:
@@ -48,105 +31,116 @@ def decorate(storage: Any, utility: GroupcacheUtility) -> None:
     Doing it twice is doing it once. After the utility's end a commit that the other processes would have to
     learn of fails: they could not.
     """
-    if getattr(storage.commit, "announces", False):
-        return
-    commit = storage.commit
+    if not isinstance(getattr(storage.commit, "__self__", None), Announcer):
+        Announcer(storage, utility)
 
-    @functools.wraps(commit)
-    async def announced_commit(transaction: Any) -> Any:
-        if transaction._db_txn is None:
-            return await commit(transaction)
+
+class Announcer:
+    """The methods of one storage by which transactions write, and what they do besides."""
+
+    def __init__(self, storage: Any, utility: GroupcacheUtility) -> None:
+        self._storage = storage
+        self._utility = utility
+        self._start, self._commit, self._abort = storage.start_transaction, storage.commit, storage.abort
+        self._store, self._delete = storage.store, storage.delete
+        #: What transactions write whose cache is not ours.
+        self._foreign: weakref.WeakKeyDictionary[Any, Writes] = weakref.WeakKeyDictionary()
+        #: Events of transactions whose COMMIT was sent and not answered.
+        self._unanswered: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        storage.start_transaction, storage.commit, storage.abort = self.start_transaction, self.commit, self.abort
+        storage.store, storage.delete = self.store, self.delete
+        if is_referee(storage):
+            self._begin = storage._db_transaction_factory
+            storage._db_transaction_factory = self._db_transaction
+            storage.get_conflicts = self.get_conflicts
+
+    def _writes(self, transaction: Any) -> Writes:
         strategy = transaction._cache
-        if not isinstance(strategy, GroupcacheStrategy):
-            strategy = GroupcacheStrategy(transaction)
-        changed, everything = await _changed(storage, transaction, strategy)
-        async with announced(utility, strategy._database, changed, everything) as event:
-            result = await commit(transaction)
-            event.pushes = list(strategy.pushes())
-            return result
+        if isinstance(strategy, GroupcacheStrategy) and (writes := strategy.writes) is not None:
+            return writes
+        if transaction not in self._foreign:
+            self._foreign[transaction] = Writes(transaction, _database(transaction), self._utility)
+        return self._foreign[transaction]
 
-    announced_commit.announces = True  # type: ignore[attr-defined]
-    storage.commit = announced_commit
-    storage.start_transaction = _noted(storage.start_transaction)
+    # --- the methods, as Guillotina calls them
 
-
-def _noted(start: Any) -> Any:
-    @functools.wraps(start)
-    async def start_transaction(transaction: Any, *arguments: Any, **named: Any) -> Any:
-        result = await start(transaction, *arguments, **named)
+    async def start_transaction(self, transaction: Any, *arguments: Any, **named: Any) -> Any:
+        result = await self._start(transaction, *arguments, **named)
         if isinstance(transaction._cache, GroupcacheStrategy):
             transaction._cache.began()
         return result
 
-    return start_transaction
+    def _db_transaction(self, transaction: Any) -> Any:
+        begun = self._begin(transaction)
+        begun._connection = Answers(begun._connection)
+        return begun
+
+    async def store(self, oid: str, old_serial: Any, writer: Any, obj: Any, transaction: Any) -> Any:
+        await self._look_up(transaction, stored=obj)
+        return await self._store(oid, old_serial, writer, obj, transaction)
+
+    async def delete(self, transaction: Any, oid: str) -> Any:
+        await self._look_up(transaction, deleted=oid)
+        return await self._delete(transaction, oid)
+
+    async def _look_up(self, transaction: Any, **written: Any) -> None:
+        try:
+            await self._writes(transaction).look_up(self._storage, **written)
+        except asyncpg.DeadlockDetectedError as error:
+            # As Guillotina does where its own statement meets one, so that the request is tried again.
+            raise ConflictError("Deadlock detected.") from error
+
+    async def get_conflicts(self, transaction: Any) -> list[Any]:
+        return self._writes(transaction).conflicts()
+
+    async def commit(self, transaction: Any) -> Any:
+        if transaction._db_txn is None:
+            return await self._commit(transaction)
+        writes, strategy = self._writes(transaction), transaction._cache
+        changed, everything = writes.changed()
+        if isinstance(strategy, GroupcacheStrategy):
+            named, all_named = strategy.take_named()
+            changed, everything = changed | named, everything or all_named
+        answers = _answers(transaction)
+        lost = functools.partial(self._lost, transaction)
+        async with announced(self._utility, _database(transaction), changed, everything, answers, lost) as event:
+            result = await self._commit(transaction)
+            if answers is None or answers.last[1] == "COMMIT":
+                pushes = list(writes.pushes())
+                event.pushes = [(key, value) for found_under, value in pushes for key in found_under]
+                if isinstance(strategy, GroupcacheStrategy):
+                    strategy.count_pushed(len(pushes))
+            else:
+                logger.warning(_ROLLED_BACK, transaction._tid, answers.last[1])
+        self._foreign.pop(transaction, None)
+        return result
+
+    def _lost(self, transaction: Any, event: int) -> None:
+        self._unanswered[transaction] = event
+        self._utility.lost(event)
+
+    async def abort(self, transaction: Any) -> Any:
+        answers = _answers(transaction)
+        result = await self._abort(transaction)
+        self._foreign.pop(transaction, None)
+        event = self._unanswered.pop(transaction, None)
+        if event is not None and answers is not None and await answers.has_ended():
+            self._utility.settle(event)
+        return result
 
 
-class Event:
-    """An event under way; what is put into `pushes` is given to its owners when it is settled."""
-
-    __slots__ = ("pushes",)
-
-    def __init__(self) -> None:
-        self.pushes: list[tuple[bytes, bytes]] = []
+_ROLLED_BACK = (
+    "groupcache: the database answered COMMIT of transaction %s with %s: a statement in it had failed, and the"
+    " application swallowed the error; nothing of the transaction was stored"
+)
 
 
-@asynccontextmanager
-async def announced(
-    utility: GroupcacheUtility, database: str, changed: Iterable[bytes], everything: bool = False
-) -> AsyncIterator[Event]:
-    """Announce, run the block, and settle however it ends (R9).
-
-    Where the block ends with an error that leaves open whether the database has done it, the event stays in
-    doubt until the database says that it is over.
-    """
-    number = await utility.announce(database, changed, everything)
-    event = Event()
-    try:
-        yield event
-    except BaseException as error:
-        if was_answered(error):
-            utility.settle(number)
-        else:
-            utility.lost(number)
-        raise
-    utility.settle(number, event.pushes)
+def _database(transaction: Any) -> str:
+    database: str = getattr(transaction.manager, "db_id", "root")
+    return database
 
 
-def was_answered(error: BaseException) -> bool:
-    """Whether an error of COMMIT is the database's own no, so that the transaction is over."""
-    if isinstance(error, (ConflictError, RestartCommit)):
-        return True
-    return isinstance(error, asyncpg.PostgresError) and not str(error.sqlstate).startswith(_UNANSWERED)
-
-
-async def _changed(storage: Any, transaction: Any, strategy: GroupcacheStrategy) -> tuple[set[bytes], bool]:
-    """All keys that a transaction about to commit can have changed, or everything (R11)."""
-    changed, everything = strategy.changed()
-    if everything or not IPostgresStorage.providedBy(storage):
-        return changed, everything or bool(transaction.deleted)
-    if unseen := strategy.unseen():
-        # Another connection sees the rows as they were before this transaction.
-        async with storage.pool.acquire(timeout=storage._conn_acquire_timeout) as connection:
-            rows = await connection.fetch(_PLACES.format(table=storage.objects_table_name), unseen)
-        for row in rows:
-            changed.update(record_keys(strategy._database, row, with_lists=True))
-    if transaction.deleted:
-        async with storage.acquire(transaction, "groupcache_descendants") as connection:
-            doomed, everything = await doomed_keys(
-                connection, strategy._database, storage.objects_table_name, list(transaction.deleted)
-            )
-        changed |= doomed
-    return changed, everything
-
-
-async def doomed_keys(connection: Any, database: str, table: str, oids: list[str]) -> tuple[set[bytes], bool]:
-    """The keys of objects that are deleted and of all that goes with them, or everything if that is too much."""
-    rows = await connection.fetch(_DESCENDANTS.format(table=table), oids, MAX_DESCENDANTS + 1)
-    if len(rows) > MAX_DESCENDANTS:
-        return set(), True
-    doomed: set[bytes] = set()
-    for row in rows:
-        doomed.update(record_keys(database, row, with_lists=True))
-        for kind in (Kind.KEYS, Kind.LEN, Kind.ANNOTATION_KEYS):
-            doomed.add(keys.encode(database, kind, row["zoid"]))
-    return doomed, False
+def _answers(transaction: Any) -> Answers | None:
+    """What the server answers to a transaction; None where its storage is not PostgreSQL's."""
+    answers = getattr(transaction._db_txn, "_connection", None)
+    return answers if isinstance(answers, Answers) else None

@@ -56,6 +56,10 @@ class Members:
         """Every storage that was given, the table's first."""
         return [line.storage for line in self._lines.values()]
 
+    def database_of(self, storage: PostgresqlStorage) -> str | None:
+        """The id under which a storage was given."""
+        return next((id_ for id_, line in self._lines.items() if line.storage is storage), None)
+
     def add(self, database: str, storage: PostgresqlStorage) -> None:
         """Know a database's storage: the first one holds the table, each answers for its own transactions."""
         self._lines[database] = Line(storage)

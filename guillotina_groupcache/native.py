@@ -214,6 +214,14 @@ class Node:
                 return self._as_found(self._ffi.buffer(buffer, got)[:])
             size = got
 
+    def version(self, key: bytes) -> int | None:
+        """The version that a key has now; None while it must be read from the database.
+
+        Between two calls that give the same version no member has announced an event over the key.
+        """
+        version = self._ffi.new("uint64_t *")
+        return version[0] if self._check(self._lib.gc_version(self._handle, key, len(key), version)) else None
+
     def read(self, request: int, keys: Iterable[bytes]) -> None:
         """Get keys wherever they are; the completion `VALUES` answers with a result for each (`unpack_results`)."""
         packed = pack(keys)

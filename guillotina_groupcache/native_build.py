@@ -24,6 +24,7 @@ ffi.cdef(
     int64_t gc_drain(int64_t handle, uint8_t *buf, size_t size);
     int64_t gc_get(int64_t handle, uint64_t request, const uint8_t *key, size_t key_size,
                    uint8_t *buf, size_t size, gc_found *found);
+    int64_t gc_version(int64_t handle, const uint8_t *key, size_t key_size, uint64_t *version);
     int64_t gc_table(int64_t handle, size_t *words);
     int64_t gc_read(int64_t handle, uint64_t request, const uint8_t *keys, size_t size);
     int64_t gc_warm(int64_t handle, uint64_t request, const uint8_t *keys, size_t size);

@@ -91,6 +91,8 @@ def _forget_when_closed(utility: GroupcacheUtility, database: Any) -> None:
     close = database.storage.finalize
 
     async def finalize() -> None:
+        if database.storage in utility.storages:
+            await vacuum.finish(database.storage)
         utility.remove_database(database.id)
         await close()
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from guillotina import configure
 from guillotina.component import query_utility
-from guillotina.const import ROOT_ID
 from guillotina.db.cache.base import BaseCache
-from guillotina.db.interfaces import ITransaction, ITransactionCache, IWriter
+from guillotina.db.interfaces import ITransaction, ITransactionCache
 
 from guillotina_groupcache import keys, metrics, records
-from guillotina_groupcache.changes import object_keys, record_keys
+from guillotina_groupcache.changes import Writes, object_keys
 from guillotina_groupcache.decoded import Home, Place
-from guillotina_groupcache.interfaces import IGroupcacheUtility, RecordError
+from guillotina_groupcache.interfaces import IGroupcacheUtility
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import DEADLINE, EPOCH, Source
 
@@ -30,9 +29,6 @@ Set = set
 
 #: Children that a listing asks for at once, so that a large folder is not read into memory whole.
 WINDOW: Final = 1000
-#: Bytes of what one transaction has written that are given to the owners at once; the rest is loaded when asked.
-MAX_PUSHED: Final = 8 * 1024 * 1024
-
 _MISSES: Final = frozenset((Source.NOWHERE, Source.BYPASS, Source.DATABASE))
 _DATABASE: Final = Source.DATABASE
 
@@ -62,10 +58,7 @@ class GroupcacheStrategy(BaseCache):
         self._statements_at_begin = 0
         #: The records that were read, by object id: they tell where an object was before it was changed.
         self.seen: dict[str | None, Any] = {}
-        #: The objects that were written and stay where they were.
-        self._stay: Set[str] = set()
-        self._pushes: dict[bytes, records.Record] = {}
-        self._pushed_bytes = 0
+        self._writes: Writes | None = None
         # Guillotina asks for children one by one; over a network that is slower than no cache at all.
         transaction.get_children = self.get_children
         transaction.get_page_of_keys = self.get_page_of_keys
@@ -74,8 +67,21 @@ class GroupcacheStrategy(BaseCache):
 
     @property
     def _cache(self) -> GroupcacheUtility | None:
-        """The utility; None while a database transaction is open."""
-        return self._utility if self._transaction._db_txn is None else None
+        """The utility; None while the transaction reads over its own connection."""
+        return None if self._reads_itself() else self._utility
+
+    @property
+    def _may_wait(self) -> bool:
+        """Whether the transaction has no connection of the pool: with one it must not wait for a load's."""
+        return self._transaction._db_conn is None and self._transaction._db_txn is None
+
+    def _reads_itself(self) -> bool:
+        """Whether the transaction may see rows over its own connection that nobody else sees (R12)."""
+        transaction = self._transaction
+        connection = transaction._db_conn
+        if transaction._db_txn is None and (connection is None or not connection.is_in_transaction()):
+            return False
+        return not self._has_only_begun()
 
     def began(self) -> None:
         """A database transaction was opened, and nothing has been sent over its connection since."""
@@ -96,19 +102,23 @@ class GroupcacheStrategy(BaseCache):
         at: Hashable = oid
         if oid is None or id is not None or variant is not None:
             at = (oid if oid is not None else getattr(container, "__uuid__", container), id, variant)
-        opened = self._transaction._db_txn is not None
-        if not opened or self._has_only_begun():
+        transaction = self._transaction
+        may_wait = transaction._db_conn is None and transaction._db_txn is None
+        itself = not may_wait and self._reads_itself()
+        if not itself:
             value = self._again(at)
             if value is not None:
                 self._again_hits += 1
                 return value
         cache = self._utility
         key = keys.from_cache_arguments(self._database, oid, container, id, variant)
-        if cache is None or key is None or opened:
-            # Whoever has a connection of the pool must not wait for a load, which takes another one.
+        if cache is None or key is None or itself:
             self._count(Source.NOWHERE)
             return None
-        value, source = await cache.get(key, (self._decoded, at))
+        if may_wait:
+            value, source = await cache.get(key, (self._decoded, at))
+        else:
+            value, source = cache.find(key, (self._decoded, at))
         self._count(source)
         if type(value) is records.Marker:
             return None
@@ -186,7 +196,7 @@ class GroupcacheStrategy(BaseCache):
         transaction = self._transaction
         ids: list[str] = await type(transaction).get_page_of_keys(transaction, parent_oid, page, page_size)
         cache = self._cache
-        if cache is not None:
+        if cache is not None and self._may_wait:
             await cache.warm([keys.encode(self._database, Kind.CHILD, parent_oid, id_) for id_ in ids[:WINDOW]])
         return ids
 
@@ -203,7 +213,7 @@ class GroupcacheStrategy(BaseCache):
         wanted = [keys.encode(self._database, Kind.CHILD, parent.__uuid__, id_) for id_ in asked]
         places: list[Place] = [(self._decoded, (parent.__uuid__, id_, None)) for id_ in asked]
         unanswered = []
-        for id_, (value, source) in zip(asked, await cache.get_many(wanted, places), strict=True):
+        for id_, (value, source) in zip(asked, await cache.get_many(wanted, places, self._may_wait), strict=True):
             self._count(source)
             if source is Source.NOWHERE or value is records.TOO_LARGE:
                 unanswered.append(id_)
@@ -255,86 +265,36 @@ class GroupcacheStrategy(BaseCache):
         if self._utility is not None:
             await self._utility.clear()
 
-    # --- the transaction's event
+    # --- what the transaction writes
+
+    @property
+    def writes(self) -> Writes | None:
+        """What this transaction writes; None where the database is not served."""
+        if self._writes is None and self._utility is not None:
+            self._writes = Writes(self._transaction, self._database, self._utility, self.seen, self._again)
+        return self._writes
 
     async def store_object(self, obj: Any, pickled: bytes) -> None:
         """Called for each object written: its record is given to its owners after the commit (R8)."""
-        if self._utility is None:
-            return
-        writer = IWriter(obj)
-        if self._stays(obj, writer):
-            self._stay.add(obj.__uuid__)
-        else:
-            self._stay.discard(obj.__uuid__)
-        if not self._utility.settings.push:
-            return
-        if self._pushed_bytes + len(pickled) > MAX_PUSHED or obj.__uuid__ is None:
-            return  # Guillotina stores a new database's root before it gives it an id
-        self._pushed_bytes += len(pickled)
-        record = records.pushed(obj, pickled, self._transaction._tid, writer)
-        for key in record_keys(self._database, record):
-            self._pushes[key] = record
+        if self._utility is not None and self.writes is not None:
+            self.writes.store(obj, pickled, self._utility.settings.push)
 
-    def _stays(self, obj: Any, writer: Any) -> bool:
-        """Whether an object that has just been written is where it was, so that no list that names it changes.
+    def take_named(self) -> tuple[Set[bytes], bool]:
+        """The keys that somebody asked to invalidate, or everything, for the transaction's event."""
+        named, self._named = self._named, Set()
+        return named, self._everything
 
-        The tension: a list that is not renamed may be stale for ever, and one that is renamed in vain is counted
-        and read again after every change of a child. What the transaction has read of the object tells where it
-        was; but another one may have deleted it since, which leaves its `tid`, so that Guillotina's UPDATE puts it
-        back. So the record must be one that this process may use even now, when the row is locked by the write:
-        whoever changed the row before has announced it here (R3), and has renamed the record.
-        """
-        oid = obj.__uuid__
-        seen = self.seen.get(oid)
-        of, parent, name = writer.of, writer.parent_id, writer.id
-        if seen is None or (seen["of"], seen["parent_id"], seen["id"]) != (of, parent, name):
-            return False
-        place = (of, name, "annotation") if of else (parent, name, None)
-        stays = self._again(place) is seen or self._again(oid) is seen
-        self.seen[oid] = seen
-        return stays
-
-    def pushes(self) -> Iterable[tuple[bytes, bytes]]:
-        """What this transaction has written, as keys and byte forms. Counted as stored."""
-        encoded: dict[int, bytes] = {}
-        for key, record in self._pushes.items():
-            if record["zoid"] in self._transaction.deleted:
-                continue  # Guillotina writes what was changed, and then deletes what was deleted of it
-            try:
-                if id(record) not in encoded:
-                    encoded[id(record)] = records.encode(record)
-                    self._stored += 1
-            except RecordError as error:
-                logger.warning("groupcache: not pushed: %s", error)
-                continue
-            yield key, encoded[id(record)]
-
-    def changed(self) -> tuple[Set[bytes], bool]:
-        """The keys that this transaction may change, as far as its objects tell, or everything."""
-        transaction = self._transaction
-        changed = {*self._named}
-        for objects in (transaction.added, transaction.modified, transaction.deleted):
-            for oid, ob in objects.items():
-                moves = objects is not transaction.modified or oid not in self._stay
-                changed.update(object_keys(self._database, ob, with_lists=moves))
-                if oid in self.seen:
-                    changed.update(record_keys(self._database, self.seen[oid], with_lists=moves))
-        self._named.clear()
-        return changed, self._everything
-
-    def unseen(self) -> list[str]:
-        """Objects that are modified or deleted and of which it is not known where they were before."""
-        transaction = self._transaction
-        return [oid for oid in (*transaction.modified, *transaction.deleted) if oid not in self.seen and oid != ROOT_ID]
+    def count_pushed(self, records: int) -> None:
+        """Count what is stored because this transaction has written it."""
+        for _ in range(records):
+            self._stored += 1
 
     async def close(self, invalidate: bool = True, publish: bool = True) -> None:
         """The transaction has ended. What was named and not announced, as nothing was written, is renamed now."""
         named, everything = self._named, self._everything
         self._named, self._everything = set(), False
         self._statements_at_begin = 0
-        self._stay.clear()
-        self._pushes.clear()
-        self._pushed_bytes = 0
+        self._writes = None
         if self._utility is not None:
             self._count_again()
         transaction = self._transaction

@@ -139,6 +139,10 @@ class GroupcacheUtility:
         """The PostgreSQL storages that are served."""
         return self._members.storages
 
+    def database_of(self, storage: Any) -> str | None:
+        """Guillotina's id of the database that a PostgreSQL storage is served for, if it is."""
+        return self._members.database_of(storage)
+
     def check_members_table(self) -> None:
         """Raise `ConfigurationError` where there are peers and no database that can be their referee."""
         if self.settings.explicit and not self.settings.alone and not self._members.has_table:
@@ -249,6 +253,11 @@ class GroupcacheUtility:
             self._requests.forget(number)
         return _decoded(source, data)
 
+    def find(self, key: bytes, place: Place | None = None) -> tuple[Any, Source]:
+        """The same from this process' memory alone: where it is not there, or in doubt, `Source.NOWHERE`."""
+        found = None if self._node is None else self._node.get(key)
+        return self._kept(found, place) if type(found) is Found else (None, _NOWHERE)
+
     def _kept(self, found: Found, place: Place | None) -> tuple[Any, Source]:
         value, source = _decoded(found.source, found.value)
         return value if place is None else self.decoded.keep(place, value, found), source
@@ -264,9 +273,12 @@ class GroupcacheUtility:
             return None, Source.NOWHERE
 
     async def get_many(
-        self, wanted: Sequence[bytes], places: Sequence[Place | None] | None = None
+        self, wanted: Sequence[bytes], places: Sequence[Place | None] | None = None, wait: bool = True
     ) -> list[tuple[Any, Source]]:
-        """The same for many keys: one question to each peer, one query for what no process has."""
+        """The same for many keys: one request to each peer, one query for what no process has.
+
+        Without `wait` it gives what is in this process' memory, as `find` does.
+        """
         node = self._node
         values: list[tuple[Any, Source]] = [(None, Source.NOWHERE)] * len(wanted)
         if node is None:
@@ -276,7 +288,7 @@ class GroupcacheUtility:
             found = node.get(key)
             if isinstance(found, Found):
                 values[i] = self._kept(found, place)
-            elif found is not _BYPASS:
+            elif found is not _BYPASS and wait:
                 missing.append(i)
         if missing:
             for i, value in zip(missing, await self._read(node, [wanted[i] for i in missing]), strict=True):
@@ -346,6 +358,10 @@ class GroupcacheUtility:
         """The answer to COMMIT was lost: the database will say when the transaction is over (R9)."""
         if self._node is not None:
             self._node.lost(event)
+
+    def version(self, key: bytes) -> int | None:
+        """The version that a key has now; None while it is read from the database (`Node.version`)."""
+        return None if self._node is None else self._node.version(key)
 
     async def invalidate(self, database: str, changed: Iterable[bytes], everything: bool = False) -> None:
         """Rename keys, or everything, in the whole cluster, without a transaction."""

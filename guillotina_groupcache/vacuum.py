@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
 from guillotina import configure
 from guillotina.component import query_utility
+from guillotina.const import TRASHED_ID
 from guillotina.db.interfaces import IPostgresStorage, IVacuumProvider
 from guillotina.db.storages import vacuum
 
-from guillotina_groupcache.commit import announced, doomed_keys
+from guillotina_groupcache import keys
+from guillotina_groupcache.cascade import Deletion, deletion
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
-from guillotina_groupcache.lines import connect
+from guillotina_groupcache.keys import Kind
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -28,72 +31,174 @@ logger = logging.getLogger("guillotina_groupcache")
 
 #: Seconds: what Guillotina gives its vacuum when it ends.
 FINISH_TIMEOUT: Final = 2.0
+#: Seconds before a deletion that has failed is tried again: doubled each time, up to a bound.
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 10.0
+#: Trashed objects, and children of theirs, that one transaction of `dbvacuum` works on, as in Guillotina's own.
+BATCH: Final = 20
+CHILDREN: Final = 100
+
+_DELETE: Final = "DELETE FROM {table} WHERE zoid = ANY($1)"
+_TRASHED: Final = f"SELECT zoid FROM {{table}} WHERE parent_id = '{TRASHED_ID}' ORDER BY zoid LIMIT {BATCH}"
+_CHILDREN: Final = f"""
+SELECT zoid, parent_id, id, of FROM {{table}} WHERE parent_id = ANY($1) ORDER BY zoid LIMIT {CHILDREN} FOR UPDATE
+"""
+_TRASH: Final = f"UPDATE {{table}} SET parent_id = '{TRASHED_ID}' WHERE zoid = ANY($1)"
+
+#: What may pass: no connection, a deadlock or a lock that is not had, a server that is short of something or about
+#: to go or come, an announcement that not everybody has acknowledged in time.
+_PASSING: Final = (
+    GroupcacheError,
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+)
+
+T = TypeVar("T")
 
 
-class _Unfinished(Exception):
-    """The vacuum did not say whether its DELETE was done, and the row is still there."""
+class Trash:
+    """The vacuum of one storage: what cannot be deleted now is tried again until the storage is closed."""
 
+    __slots__ = ("_attempts", "_closing", "_database", "_failing", "_left", "_storage", "_utility")
 
-@asynccontextmanager
-async def _writing(storage: Any, table: str) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction that the database counts among those that write to the table, until the block ends.
+    def __init__(self, database: str, storage: Any, utility: GroupcacheUtility) -> None:
+        self._database = database
+        self._storage = storage
+        self._utility = utility
+        self._closing = asyncio.Event()
+        self._attempts: set[asyncio.Future[None]] = set()
+        self._failing = False
+        self._left = 0
 
-    A Guillotina transaction has written before it is announced, which is how the database can tell others that
-    it is over (R6). The vacuum writes after, by statements of their own, so this speaks for it. On a connection
-    that is not of the pool: a pool of one is the vacuum's own.
-    """
-    connection = await connect(storage)
-    try:
-        async with connection.transaction():
-            await connection.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
-            yield connection
-    finally:
-        await connection.close(timeout=FINISH_TIMEOUT)
+    async def delete(self, oid: str, table: str) -> None:
+        """Delete an object and all below it; the vacuum's own method, which raises nothing."""
+        pause = FIRST_PAUSE
+        while not self._closing.is_set():
+            attempt = asyncio.ensure_future(self._try(oid))
+            self._attempts.add(attempt)
+            await asyncio.wait([attempt])
+            self._attempts.discard(attempt)
+            error = asyncio.CancelledError() if attempt.cancelled() else attempt.exception()
+            if error is None or not isinstance(error, (*_PASSING, asyncio.CancelledError)):
+                self._note(oid, error)
+                return
+            if not self._failing and not self._closing.is_set():
+                self._failing = True
+                logger.warning("groupcache: deleted objects stay in the trash until this passes: %r", error)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        self._left += 1
+
+    async def _try(self, oid: str) -> None:
+        async with deletion(self._utility, self._database, self._storage) as work:
+            await delete_trees(work, self._storage, [oid])
+
+    def _note(self, oid: str, error: BaseException | None) -> None:
+        if error is not None:
+            logger.warning("groupcache: object %s stays in the trash: %r", oid, error)
+        elif self._failing:
+            self._failing = False
+            logger.info("groupcache: deleted objects leave the trash again")
+
+    async def close(self, queue: asyncio.Queue[Any]) -> None:
+        """Delete what is queued, for two seconds at most, then give up; what is left is logged."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(queue.join(), FINISH_TIMEOUT)
+        self._closing.set()
+        for attempt in self._attempts:
+            attempt.cancel()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(queue.join(), FINISH_TIMEOUT)
+        if self._left:
+            logger.warning(
+                "groupcache: %d deleted objects stay in the trash: `guillotina dbvacuum` deletes them", self._left
+            )
+            self._left = 0
 
 
 def decorate(database: str, storage: Any, utility: GroupcacheUtility) -> None:
     """Make a storage's vacuum announce what it deletes. Doing it twice is doing it once."""
     worker = storage.connection_manager.vacuum
-    if worker is None or getattr(worker.vacuum, "announces", False):
-        return
-    delete = worker.vacuum
+    if worker is not None and trash_of(worker) is None:
+        worker.vacuum = Trash(database, storage, utility).delete
 
-    async def announced_vacuum(oid: str, table: str) -> None:
-        try:
-            async with _writing(storage, table) as connection:
-                doomed, everything = await doomed_keys(connection, database, table, [oid])
-                async with announced(utility, database, doomed, everything):
-                    await delete(oid, table)
-                    # It logs its errors and raises none, so look whether it was done.
-                    if await connection.fetchval(f"SELECT 1 FROM {table} WHERE zoid = $1", oid):
-                        raise _Unfinished
-        except (_Unfinished, GroupcacheError) as error:
-            logger.warning("groupcache: object %s stays in the trash: %r", oid, error)
 
-    announced_vacuum.announces = True  # type: ignore[attr-defined]
-    worker.vacuum = announced_vacuum
+def trash_of(worker: Any) -> Trash | None:
+    """What does a vacuum's work, if it is ours."""
+    found = getattr(worker.vacuum, "__self__", None)
+    return found if isinstance(found, Trash) else None
 
 
 async def finish(storage: Any) -> None:
-    """Let a storage's vacuum delete what it was given while it can still be announced, for two seconds at most."""
+    """Let a storage's vacuum delete what it was given while that can still be announced."""
     worker = storage.connection_manager.vacuum
-    if worker is not None:
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(worker._queue.join(), FINISH_TIMEOUT)
+    trash = None if worker is None else trash_of(worker)
+    if trash is not None:
+        await trash.close(worker._queue)
+
+
+async def delete_trees(work: Deletion, storage: Any, oids: list[str]) -> None:
+    """Delete rows, and with them whatever lies below."""
+    if await work.lock_tree(oids):
+        await work.connection.execute(_DELETE.format(table=storage.objects_table_name), oids)
 
 
 @configure.adapter(for_=IPostgresStorage, provides=IVacuumProvider)
 class Vacuum(vacuum.PGVacuum):
-    """`guillotina dbvacuum`: the cluster reads the database while it runs, as it names nothing it deletes."""
+    """`guillotina dbvacuum`: as Guillotina's own, in transactions that are announced, one a batch.
+
+    Children are trashed before their parents are deleted, so that no transaction grows with the tree.
+    """
 
     async def __call__(self) -> None:
         utility = query_utility(IGroupcacheUtility)
-        if utility is None:
+        database = None if utility is None else utility.database_of(self._storage)
+        if utility is None or database is None:
             await super().__call__()  # type: ignore[no-untyped-call]
             return
-        storage = self._storage
-        async with (
-            _writing(storage, storage.objects_table_name),
-            announced(utility, "", (), everything=True),
-        ):
-            await super().__call__()  # type: ignore[no-untyped-call]
+        storage, table = self._storage, self._storage.objects_table_name
+        while True:
+            async with storage.pool.acquire(timeout=storage._conn_acquire_timeout) as connection:
+                batch = [row["zoid"] for row in await connection.fetch(_TRASHED.format(table=table))]
+            if not batch:
+                break
+            while trashed := await self._tried(partial(self._trash_children, utility, database, batch)):
+                self._trashed += trashed
+                await self._show()
+            await self._tried(partial(self._delete, utility, database, batch))
+            self._deleted += len(batch)
+            await self._show()
+        self.status("", "\n")  # type: ignore[no-untyped-call]
+
+    async def _show(self) -> None:
+        self.status()  # type: ignore[no-untyped-call]
+        await asyncio.sleep(self._pause)
+
+    async def _tried(self, step: Callable[[], Awaitable[T]]) -> T:
+        """A step's result; one that a lock or a deadlock has ended is tried again, a few times."""
+        for pause in (FIRST_PAUSE, 10 * FIRST_PAUSE, 50 * FIRST_PAUSE):
+            try:
+                return await step()
+            except _PASSING as error:
+                logger.warning("groupcache: dbvacuum tries again in %.1f s: %r", pause, error)
+                await asyncio.sleep(pause)
+        return await step()
+
+    async def _trash_children(self, utility: GroupcacheUtility, database: str, parents: list[str]) -> int:
+        async with deletion(utility, database, self._storage) as work:
+            children = await work.lock(_CHILDREN, parents)
+            if children:
+                await work.connection.execute(_TRASH.format(table=self._storage.objects_table_name), children)
+                work.changed.update(keys.encode(database, kind, TRASHED_ID) for kind in (Kind.KEYS, Kind.LEN))
+            return len(children)
+
+    async def _delete(self, utility: GroupcacheUtility, database: str, batch: list[str]) -> None:
+        async with deletion(utility, database, self._storage) as work:
+            await delete_trees(work, self._storage, batch)

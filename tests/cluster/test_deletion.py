@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
@@ -10,7 +11,7 @@ import pytest
 
 from demo.client import CONTAINER
 from demo.cluster import Cluster, Node, wait_for
-from guillotina_groupcache.commit import MAX_DESCENDANTS
+from guillotina_groupcache.cascade import MAX_ROWS
 from tests.cluster.steps import (
     database_transaction,
     everywhere,
@@ -23,10 +24,11 @@ from tests.cluster.steps import (
     storage_calls,
     title_everywhere,
     uid,
+    wait_settled,
 )
 
 #: A statement that waits, for `is_any_waiting`.
-VACUUM_WAITS = "wait_event_type = 'Lock' AND query LIKE '%DELETE FROM%'"
+VACUUM_WAITS = "wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%'"
 
 
 @contextmanager
@@ -43,10 +45,10 @@ def vacuum_stopped(cluster: Cluster, node: Node, name: str) -> Iterator[None]:
 
 def read_record_everywhere(cluster: Cluster, oid: str, wanted: int) -> None:
     """Read the object's own record, which does not ask for its ancestors."""
-    status_everywhere(cluster, f"{CONTAINER}/@record/{oid}", wanted)
+    status_everywhere(cluster, record_path(oid), wanted)
 
 
-@pytest.mark.parametrize("count", [3, MAX_DESCENDANTS + 100])
+@pytest.mark.parametrize("count", [3, MAX_ROWS + 100])
 def test_descendants_read_between_commit_and_vacuum(cluster: Cluster, count: int) -> None:
     folder = new(cluster[0], f"doomed-{count}", type_="Folder")
     inner = new(cluster[0], "inner", type_="Folder", parent=folder)
@@ -99,3 +101,36 @@ def test_a_folder_made_again_is_empty(cluster: Cluster) -> None:
         title_everywhere(cluster, f"{folder}/child", f"of {i}")
         assert cluster[(i + 2) % 3].http.delete(folder).status == 200
         status_everywhere(cluster, f"{folder}/child", 404)
+
+
+def test_children_that_come_while_their_folder_is_deleted(cluster: Cluster) -> None:
+    """What the cascade has deleted is served by nobody, however the requests fell."""
+    made: list[str] = []
+
+    def add_until_gone(node: Node, folder: str) -> list[str]:
+        uids = []
+        for number in range(200):
+            answer = node.http.post(folder, {"@type": "Item", "id": f"{node.name}-{number}"})
+            if answer.status != 201:
+                break
+            uids.append(answer.json()["@uid"])
+        return uids
+
+    for round_ in range(10):
+        folder = new(cluster[0], f"busy-{round_}", type_="Folder")
+        oid = uid(cluster[0], folder)
+        with ThreadPoolExecutor(2) as threads:
+            adding = [threads.submit(add_until_gone, cluster[i], folder) for i in (0, 1)]
+            wait_for(lambda: json_of(cluster[2], f"{folder}/@ids"), "a child")  # noqa: B023
+            assert cluster[2].http.delete(folder).status == 200
+            made += [found for future in adding for found in future.result()]
+        wait_for(partial(_is_gone, cluster, oid), f"{folder} to be vacuumed")
+    wait_settled(cluster)
+    gone = [found for found in made if _is_gone(cluster, found)]
+    assert gone, "no child was deleted with its folder"
+    served = [found for node in cluster.nodes for found in gone if node.http.get(record_path(found)).status != 404]
+    assert not served
+
+
+def record_path(oid: str) -> str:
+    return f"{CONTAINER}/@record/{oid}"

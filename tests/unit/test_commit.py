@@ -14,7 +14,8 @@ from guillotina.interfaces import IAnnotations
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys
-from guillotina_groupcache.commit import announced, decorate, was_answered
+from guillotina_groupcache.announcing import announced, was_answered
+from guillotina_groupcache.commit import decorate
 from guillotina_groupcache.interfaces import GroupcacheError
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import Source

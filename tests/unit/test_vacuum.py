@@ -1,37 +1,282 @@
-"""The vacuum's deletions are events like those of transactions, for who asks the database about them too (R6)."""
+"""The vacuum's deletions are transactions that are announced like any other (R6, R11), and that hold nobody up."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import asyncpg
+import pytest
+from guillotina.component import get_adapter
+from guillotina.const import TRASHED_ID
+from guillotina.db.interfaces import IVacuumProvider
 from guillotina.transactions import transaction
 
-from guillotina_groupcache import lines, members_table
+from guillotina_groupcache import members_table, records
+from guillotina_groupcache.cascade import MAX_ROWS
 from tests.unit import life_app as life
+from tests.unit.life_database import blocked, connected
 
 
-async def open_transactions(app: life.App, connection: asyncpg.Connection) -> list[asyncpg.Record]:
-    """What R6 gets as an answer: the writing transactions that are open."""
-    rows: list[asyncpg.Record] = await connection.fetch(members_table.OPEN, app.database.storage.objects_table_name)
-    return rows
+def work_of(app: life.App, oid: str) -> asyncio.Future[None]:
+    """The vacuum's work on one object, under way."""
+    storage = app.database.storage
+    return asyncio.ensure_future(storage.connection_manager.vacuum.vacuum(oid, storage.objects_table_name))
 
 
-async def test_a_vacuum_that_waits_for_a_connection_counts_as_a_writer(database: str) -> None:
-    """Announced and not begun, it would be taken for over, and its deletion come as a surprise to the others."""
-    async with life.running(database, pool_size=1) as app:
+async def done(work: Awaitable[Any]) -> None:
+    """Wait for work that must not hang."""
+    await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(work)), life.TIMEOUT)  # type: ignore[arg-type]
+
+
+async def value(app: life.App, oid: str) -> Any:
+    """What the cache gives for an object."""
+    found, _ = await app.utility.get(life.object_key(oid))
+    return found
+
+
+async def exists(connection: asyncpg.Connection, oid: str) -> bool:
+    return bool(await connection.fetchval("SELECT true FROM objects WHERE zoid = $1", oid))
+
+
+@asynccontextmanager
+async def row_locked(dsn: str, oid: str) -> AsyncIterator[asyncpg.Connection]:
+    """Somebody holds a row while the block runs, or until the block commits."""
+    async with connected(dsn) as connection:
+        await connection.execute("BEGIN")
+        await connection.execute("SELECT 1 FROM objects WHERE zoid = $1 FOR UPDATE", oid)
+        yield connection
+
+
+@asynccontextmanager
+async def insert_under_way(app: life.App, parent: str, id_: str) -> AsyncIterator[str]:
+    """A child that was inserted and is not committed before the block has ended."""
+    async with transaction(db=app.database, abort_when_done=True) as txn:
+        container = await txn.get(parent)
+        child = await life.create_content_in_container(
+            container, "Item", id_, check_security=False, check_constraints=False, title=id_
+        )
+        await txn.tpc_commit()
+        yield str(child.__uuid__)
+        await txn.tpc_vote()
+        await txn.tpc_finish()
+
+
+async def test_a_child_that_is_inserted_while_its_folder_is_deleted(database: str) -> None:
+    """The cascade takes it along: it must not be served afterwards, wherever the vacuum was when it was committed."""
+    async with life.running(database) as app:
+        folder = await life.add(app, "f", "Folder")
+        async with insert_under_way(app, folder, "late") as child:
+            work = work_of(app, folder)
+            await blocked_on_row(database)
+        await done(work)
+        async with connected(database) as connection:
+            assert not await exists(connection, child)
+        assert await value(app, child) is records.ABSENT
+        assert await value(app, folder) is records.ABSENT
+
+
+async def test_a_grandchild_that_is_inserted_meanwhile(database: str) -> None:
+    async with life.running(database) as app:
+        folder = await life.add(app, "f", "Folder")
+        inner = await life.add(app, "inner", "Folder", parent=folder)
+        async with insert_under_way(app, inner, "late") as child:
+            work = work_of(app, folder)
+            await blocked_on_row(database)
+        await done(work)
+        assert await value(app, child) is records.ABSENT
+        assert await value(app, inner) is records.ABSENT
+
+
+async def blocked_on_row(dsn: str) -> None:
+    """Wait until a connection of the database waits for another transaction's row."""
+    async with connected(dsn) as connection:
+        while not await connection.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
+        ):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_vacuum_that_waits_for_a_row_is_a_writer_and_brings_nothing_into_doubt(database: str) -> None:
+    async with life.running(database) as app:
         oid = await life.add(app, "doomed")
+        async with row_locked(database, oid) as holder, connected(database) as spare:
+            work = work_of(app, oid)
+            await blocked_on_row(database)
+            # The holder has locked a row, and written nothing.
+            open_now = await spare.fetch(members_table.OPEN, app.database.storage.objects_table_name)
+            assert len(open_now) == 1
+            assert app.utility.local_stats()["events"]["open"] == 0
+            await holder.execute("COMMIT")
+            await done(work)
+            assert not await exists(spare, oid)
+        assert await value(app, oid) is records.ABSENT
+
+
+async def test_ddl_that_waits_for_a_vacuum_does_not_stop_it(database: str) -> None:
+    """It waits for the vacuum's lock, and everybody else waits for it: the vacuum must need no other connection."""
+    async with life.running(database) as app:
+        oid = await life.add(app, "doomed")
+        async with row_locked(database, oid) as holder, connected(database) as ddl:
+            work = work_of(app, oid)
+            await blocked_on_row(database)
+            waiting = asyncio.ensure_future(ddl.execute("CREATE INDEX other ON objects (type)"))
+            await blocked(database)
+            await holder.execute("COMMIT")
+            await done(work)
+            await done(waiting)
+            assert not await exists(ddl, oid)
+
+
+async def test_deletions_take_connections_of_the_pool_alone(database: str) -> None:
+    async with life.running(database, pool_size=2) as app:
+        oids = [await life.add(app, f"i{number}") for number in range(25)]
+        async with connected(database) as connection:
+            before = await sessions(connection)
+            async with row_locked(database, oids[0]) as holder, transaction(db=app.database) as txn:
+                root = await txn.manager.get_root()
+                for number in range(25):
+                    txn.delete(await txn.get_child(root, f"i{number}"))
+                await holder.execute("COMMIT")
+            most = 0
+            while await connection.fetchval("SELECT count(*) FROM objects WHERE zoid = ANY($1)", oids):
+                most = max(most, await sessions(connection))
+            # Beside the pool's two: that of the members table, and this one. The holder's may still be ending.
+            assert most <= max(before, 4) + 1
+
+
+async def sessions(connection: asyncpg.Connection) -> int:
+    count: int = await connection.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+    )
+    return count
+
+
+async def test_what_cannot_be_deleted_now_is_tried_again(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with life.running(database, pool_size=1) as app:
         storage = app.database.storage
-        spare = await lines.connect(storage)
-        before = app.utility.local_stats()["events"]["passed"]
+        oids = [await life.add(app, "one"), await life.add(app, "two")]
+        storage._conn_acquire_timeout = 0.01
+        caplog.set_level(logging.INFO, "guillotina_groupcache")
         async with storage.pool.acquire():  # the only one
-            work = asyncio.ensure_future(storage.connection_manager.vacuum.vacuum(oid, storage.objects_table_name))
-            await life.until(lambda: app.utility.local_stats()["events"]["passed"] > before, "the announcement")
-            assert await open_transactions(app, spare)
-            assert app.utility.local_stats()["events"]["open"] == 1
-        await asyncio.wait_for(work, life.TIMEOUT)
+            works = [work_of(app, oid) for oid in oids]
+            await life.until(lambda: "stay in the trash until this passes" in caplog.text, "a failure to be logged")
+            assert not any(work.done() for work in works)
+        await done(asyncio.gather(*works))
+        assert caplog.text.count("stay in the trash") == 1
+        assert caplog.text.count("leave the trash again") == 1
+        async with connected(database) as connection:
+            for oid in oids:
+                assert not await exists(connection, oid)
+
+
+async def test_a_deadlock_is_tried_again(database: str) -> None:
+    """One that was in the way has locked the child and wants the folder, which the vacuum has."""
+    async with life.running(database) as app:
+        folder = await life.add(app, "f", "Folder")
+        child = await life.add(app, "c", parent=folder)
+        async with row_locked(database, child) as other:
+            work = work_of(app, folder)
+            await blocked_on_row(database)
+            with suppress(asyncpg.DeadlockDetectedError):  # if the database chooses this one
+                await other.execute("SELECT 1 FROM objects WHERE zoid = $1 FOR UPDATE", folder)
+            await other.execute("ROLLBACK")
+            await done(work)
+        async with connected(database) as connection:
+            assert not await exists(connection, folder)
+        assert await value(app, child) is records.ABSENT
+
+
+async def test_what_is_left_at_the_end_is_logged_once(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with connected(database) as holder:
+        async with life.running(database) as app:
+            oids = [await life.add(app, "one"), await life.add(app, "two")]
+            await holder.execute("BEGIN; LOCK TABLE objects IN SHARE MODE")
+            worker = app.database.storage.connection_manager.vacuum
+            for oid in oids:
+                await worker.add_to_queue(oid, app.database.storage.objects_table_name)
+            await blocked(database)
+        assert [text for text in caplog.messages if "stay in the trash" in text] == [
+            "groupcache: 2 deleted objects stay in the trash: `guillotina dbvacuum` deletes them"
+        ]
+        await holder.execute("COMMIT")
+        assert await exists(holder, oids[0])
+    assert not [task for task in asyncio.all_tasks() if "Trash" in repr(task)]
+
+
+async def test_an_error_that_will_not_pass_ends_the_work(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with life.running(database) as app:
+        oid = await life.add(app, "wanted")
+        async with connected(database) as connection:
+            await connection.execute("CREATE TABLE mine (zoid VARCHAR(64) REFERENCES objects)")
+            await connection.execute("INSERT INTO mine VALUES ($1)", oid)
+            await done(work_of(app, oid))
+            assert await exists(connection, oid)
+        assert f"object {oid} stays in the trash: ForeignKeyViolationError" in caplog.text
         assert app.utility.local_stats()["events"]["open"] == 0
-        assert not await open_transactions(app, spare)
-        async with transaction(db=app.database, read_only=True, abort_when_done=True) as txn:
-            assert not await txn.contains("0" * 32, "doomed")
-        await spare.close()
+
+
+async def test_more_than_can_be_named_is_everything(database: str) -> None:
+    async with life.running(database) as app:
+        folder = await life.add(app, "f", "Folder")
+        async with connected(database) as connection:
+            await connection.execute(
+                "INSERT INTO objects (zoid, tid, state_size, part, resource, parent_id, id, type)"
+                " SELECT 'many' || n, 1, 0, 0, true, $1, n::text, 'Item' FROM generate_series(1, $2) n",
+                *(folder, MAX_ROWS + 1),
+            )
+            other = await life.add(app, "other")
+            versions = [app.utility.version(life.object_key(oid)) for oid in (folder, other)]
+            await done(work_of(app, folder))
+            assert not await exists(connection, "many7")
+        # Of the row that was named, and of one that has nothing to do with it.
+        assert app.utility.version(life.object_key(folder)) != versions[0]
+        assert app.utility.version(life.object_key(other)) != versions[1]
+
+
+async def trashed_tree(app: life.App) -> list[str]:
+    """A folder with children and grandchildren in the trash, which no vacuum has seen; all ids, the folder's first."""
+    app.database.storage._autovacuum = False
+    folder = await life.add(app, "f", "Folder")
+    inner = await life.add(app, "inner", "Folder", parent=folder)
+    below = [await life.add(app, f"i{number}", parent=inner) for number in range(3)]
+    async with transaction(db=app.database) as txn:
+        txn.delete(await txn.get_child(await txn.manager.get_root(), "f"))
+    found = [folder, inner, *below]
+    for oid in found:
+        assert (await value(app, oid))["zoid"] == oid
+    return found
+
+
+async def test_dbvacuum_announces_each_batch(database: str) -> None:
+    async with life.running(database) as app:
+        tree = await trashed_tree(app)
+        other = await life.add(app, "other")
+        version = app.utility.version(life.object_key(other))
+        vacuum = get_adapter(app.database.storage, IVacuumProvider)
+        vacuum._pause = 0
+        await done(vacuum())
+        async with connected(database) as connection:
+            assert await connection.fetchval("SELECT count(*) FROM objects WHERE parent_id = $1", TRASHED_ID) == 0
+        for oid in tree:
+            assert await value(app, oid) is records.ABSENT
+        # It names what it deletes.
+        assert app.utility.version(life.object_key(other)) == version
+
+
+async def test_ddl_that_waits_for_dbvacuum_does_not_stop_it(database: str) -> None:
+    async with life.running(database) as app:
+        tree = await trashed_tree(app)
+        async with row_locked(database, tree[1]) as holder, connected(database) as ddl:
+            vacuum = get_adapter(app.database.storage, IVacuumProvider)
+            vacuum._pause = 0
+            work = asyncio.ensure_future(vacuum())
+            await blocked_on_row(database)
+            waiting = asyncio.ensure_future(ddl.execute("CREATE INDEX other ON objects (type)"))
+            await blocked(database)
+            await holder.execute("COMMIT")
+            await done(work)
+            await done(waiting)

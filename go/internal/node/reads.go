@@ -71,6 +71,15 @@ func (n *Node) name(key []byte) (cache.Name, bool) {
 	return cache.Name{Key: key, Version: version}, true
 }
 
+// Version returns the version that a key has now. It is false while the key must be read from
+// the database. As long as the same version is returned, no event of any member over the key's
+// bucket has come between (R3): each would have brought the bucket into doubt here before its
+// COMMIT, and settled under another version.
+func (n *Node) Version(key []byte) (version uint64, ok bool) {
+	name, ok := n.name(key)
+	return name.Version, ok
+}
+
 // Read gets keys, packed, wherever they are, and puts the answer into the queue under the id
 // request: a result for each, in order. One with source [cache.Nowhere] must be read from
 // the database by the asker.

@@ -1,0 +1,119 @@
+"""An event around a COMMIT: announced before it is sent, settled when its answer has come, or that of ROLLBACK (R9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+from guillotina.exceptions import ConflictError, RestartCommit
+
+from guillotina_groupcache.lines import TIMEOUT
+
+if TYPE_CHECKING:
+    from guillotina_groupcache.utility import GroupcacheUtility
+
+#: SQLSTATE classes and codes after which nobody knows whether a COMMIT took effect: connection exceptions, a
+#: statement whose completion is unknown, and a server that is shut down or has crashed (PostgreSQL, appendix A).
+_UNANSWERED: Final = ("08", "40003", "57P01", "57P02", "57P03")
+
+
+class Answers:
+    """A connection, as asyncpg's transaction uses it, that keeps the last statement and the server's answer to it.
+
+    PostgreSQL answers COMMIT of a transaction in which a statement has failed with ROLLBACK and no error, and
+    asyncpg drops that answer.
+    """
+
+    __slots__ = ("_connection", "last")
+
+    #: The last statement that was sent, and the answer; None: none has come.
+    last: tuple[str, str | None]
+
+    def __init__(self, connection: Any) -> None:
+        object.__setattr__(self, "_connection", connection)
+        self._keep("", None)
+
+    def _keep(self, statement: str, answer: str | None) -> None:
+        object.__setattr__(self, "last", (statement, answer))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._connection, name, value)
+
+    async def execute(self, statement: str) -> str:
+        self._keep(statement, None)
+        answer: str = await self._connection.execute(statement)
+        self._keep(statement, answer)
+        return answer
+
+    @property
+    def commit_was_sent(self) -> bool:
+        return self.last[0].startswith("COMMIT")
+
+    async def has_ended(self) -> bool:
+        """Whether the server says that the transaction is over, either way, by its answer to ROLLBACK."""
+        statement, answer = self.last
+        if statement.startswith("ROLLBACK") and answer is not None:
+            return True
+        try:
+            # asyncpg sends none after a COMMIT that was given up. If that took effect this one does nothing.
+            await asyncio.wait_for(self.execute("ROLLBACK"), TIMEOUT)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError):
+            return False
+        return True
+
+
+class Event:
+    """An event under way; what is put into `pushes` is given to its owners when it is settled."""
+
+    __slots__ = ("pushes",)
+
+    def __init__(self) -> None:
+        self.pushes: list[tuple[bytes, bytes]] = []
+
+
+@asynccontextmanager
+async def announced(
+    utility: GroupcacheUtility,
+    database: str,
+    changed: Iterable[bytes],
+    everything: bool = False,
+    answers: Answers | None = None,
+    lost: Callable[[int], None] | None = None,
+) -> AsyncIterator[Event]:
+    """Announce, run the block, which sends COMMIT, and settle however it ends (R9).
+
+    Where it ends with an error that leaves open whether COMMIT took effect the event stays in doubt until the
+    database says that the transaction is over: then `lost`, or else the utility's, is called with its number.
+    `answers` tells whether COMMIT was sent at all.
+    """
+    number = await utility.announce(database, changed, everything)
+    event = Event()
+    try:
+        yield event
+    except BaseException as error:
+        if was_answered(error) or (answers is not None and not answers.commit_was_sent):
+            utility.settle(number)
+        else:
+            (lost or utility.lost)(number)
+        raise
+    utility.settle(number, event.pushes)
+
+
+def was_answered(error: BaseException) -> bool:
+    """Whether an error of COMMIT is the database's own no, so that the transaction is over.
+
+    FATAL and PANIC are none: the session, or the server, has ended, and recovery decides.
+    """
+    if isinstance(error, (ConflictError, RestartCommit)):
+        # Guillotina raises these for what the database has raised, if it was asked at all.
+        cause = error.__cause__ or error.__context__
+        return cause is None or was_answered(cause)
+    if not isinstance(error, asyncpg.PostgresError) or error.severity_en != "ERROR":
+        return False
+    return not str(error.sqlstate).startswith(_UNANSWERED)

@@ -1,0 +1,311 @@
+"""What an event holds, and what is pushed, where a transaction writes more, or less, than it says (R8, R9, R11)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+import pytest
+from guillotina.annotations import AnnotationData
+from guillotina.content import create_content_in_container
+from guillotina.db.cache.dummy import DummyCache
+from guillotina.db.transaction import Transaction
+from guillotina.interfaces import IAnnotations
+from guillotina.transactions import transaction
+
+from guillotina_groupcache import keys, records
+from guillotina_groupcache.announcing import was_answered
+from guillotina_groupcache.keys import Kind
+from guillotina_groupcache.native import Source
+from tests.unit.life_app import DATABASE, TIMEOUT, App, add, running, set_title, title, uncached
+from tests.unit.life_database import blocked, connected
+
+ROOT = "0" * 32
+
+
+@pytest.fixture
+async def app(database: str) -> AsyncIterator[App]:
+    async with running(database) as app:
+        yield app
+
+
+@asynccontextmanager
+async def by_hand(app: App) -> AsyncIterator[Transaction]:
+    """A transaction whose steps the block takes by itself; what it has not committed is given up."""
+    async with transaction(db=app.database, abort_when_done=True) as txn:
+        yield txn
+
+
+async def finish(txn: Transaction) -> None:
+    """The steps of a commit after the last statement that writes."""
+    await txn.tpc_vote()
+    await txn.tpc_finish()
+
+
+async def through_cache(app: App, kind: Kind, oid: str, name: str = "") -> Any:
+    found, source = await app.utility.get(keys.encode(DATABASE, kind, oid, name))
+    assert source is not Source.NOWHERE
+    return found
+
+
+async def everything_loaded(app: App, *of: tuple[Kind, str, str]) -> None:
+    """Have keys in memory: one that is not bumped then gives its old value."""
+    for kind, oid, name in of:
+        await through_cache(app, kind, oid, name)
+
+
+# --- COMMIT that is answered with ROLLBACK
+
+
+async def test_what_was_rolled_back_at_commit_is_not_served(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    """A statement fails after the last write, and the application goes on: Guillotina alone gives the old state."""
+    oid = await add(app, "c", "Container")
+    assert await title(app, oid) == "c"
+    async with by_hand(app) as txn:
+        content = await txn.get(oid)
+        content.title = "never committed"
+        content.register()
+        await txn.tpc_commit()
+        with suppress(asyncpg.DivisionByZeroError):
+            await (await txn.get_connection()).execute("SELECT 1/0")
+        await finish(txn)  # raises nothing
+    assert await title(app, oid) == "c"
+    async with uncached(app) as txn:
+        assert (await txn.get(oid)).title == "c"
+    assert app.utility.local_stats()["events"]["open"] == 0
+    assert [text for text in caplog.messages if "answered COMMIT" in text and "with ROLLBACK" in text]
+    await set_title(app, oid, "new")
+    assert await title(app, oid) == "new"
+
+
+# --- an event that the answer to ROLLBACK settles
+
+
+@pytest.fixture
+def no_question(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the database is not asked which transactions are open, so nothing is settled by that."""
+
+    async def never(self: object, database: str) -> list[str]:
+        raise LookupError("not asked in this test")
+
+    monkeypatch.setattr("guillotina_groupcache.members.Members._open_in", never)
+
+
+@pytest.mark.usefixtures("no_question")
+@pytest.mark.parametrize("error", [asyncpg.InterfaceError("another operation is in progress"), ConnectionError()])
+async def test_a_commit_that_was_never_sent(app: App, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    oid = await add(app, "c", "Container")
+
+    async def refused(self: object) -> None:
+        raise error
+
+    monkeypatch.setattr("asyncpg.transaction.Transaction.commit", refused)
+    with pytest.raises(type(error)):
+        await set_title(app, oid, "new")
+    monkeypatch.undo()
+    assert app.utility.local_stats()["events"]["open"] == 0
+    assert await title(app, oid) == "c"
+
+
+@pytest.mark.usefixtures("no_question")
+async def test_a_commit_that_is_given_up_by_the_client(app: App, database: str) -> None:
+    """COMMIT was sent, and cancelled: ROLLBACK is answered when it is over, whatever came of it."""
+    oid = await add(app, "c", "Container")
+    async with connected(database) as holder:
+        await holder.execute(WAIT_IN_COMMIT)
+        await holder.execute("SELECT pg_advisory_lock(42)")
+        async with by_hand(app) as txn:
+            content = await txn.get(oid)
+            content.title = "new"
+            content.register()
+            await txn.tpc_commit()
+            commit = asyncio.ensure_future(finish(txn))
+            await blocked(database)
+            commit.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await commit
+            assert app.utility.local_stats()["events"]["open"] == 1
+            await txn.abort()
+        assert app.utility.local_stats()["events"]["open"] == 0
+        assert await title(app, oid) == "c"
+
+
+WAIT_IN_COMMIT = """
+CREATE FUNCTION wait_in_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(42);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER wait_in_commit AFTER UPDATE ON objects DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION wait_in_commit()
+"""
+
+
+@pytest.mark.parametrize(("severity", "answered"), [("ERROR", True), ("FATAL", False), ("PANIC", False)])
+def test_only_an_error_is_an_answer(severity: str, answered: bool) -> None:
+    """After FATAL or PANIC in COMMIT it is recovery that decides."""
+    error = asyncpg.PostgresError.new({"S": "FEHLER", "V": severity, "C": "XX000", "M": "could not write"})
+    assert was_answered(error) is answered
+
+
+# --- an upsert over a row that is there
+
+
+async def test_an_object_id_that_exists_elsewhere(app: App) -> None:
+    """Importers do that: the row moves, so its old place and the lists that named it change too."""
+    one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
+    oid = await add(app, "was", parent=one)
+    await everything_loaded(
+        app,
+        *((Kind.KEYS, one, ""), (Kind.LEN, one, ""), (Kind.KEYS, other, ""), (Kind.LEN, other, "")),
+        *((Kind.CHILD, one, "was"), (Kind.CHILD, other, "is"), (Kind.OBJECT, oid, "")),
+    )
+    async with transaction(db=app.database) as txn:
+        content = await create_content_in_container(
+            await txn.get(other), "Item", "is", check_security=False, check_constraints=False, __uuid__=oid
+        )
+        assert content.__uuid__ == oid
+    assert await through_cache(app, Kind.KEYS, one) == []
+    assert await through_cache(app, Kind.LEN, one) == 0
+    assert await through_cache(app, Kind.CHILD, one, "was") is records.ABSENT
+    assert await through_cache(app, Kind.KEYS, other) == ["is"]
+    assert await through_cache(app, Kind.LEN, other) == 1
+    assert (await through_cache(app, Kind.OBJECT, oid))["id"] == "is"
+
+
+async def test_an_object_id_that_another_transaction_takes_meanwhile(app: App) -> None:
+    """The first one has seen that there is no such row, and moves the row that the second one has inserted."""
+    one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
+    oid = "f" * 32
+
+    async def create(txn: Transaction, parent: str, id_: str) -> Any:
+        return await create_content_in_container(
+            await txn.get(parent), "Item", id_, check_security=False, check_constraints=False, __uuid__=oid
+        )
+
+    async with by_hand(app) as first:
+        content = await create(first, one, "first")
+        await first.initialize_tid()
+        await app.database.storage.start_transaction(first)
+        await first._cache.writes.look_up(app.database.storage, stored=content)
+        async with transaction(db=app.database) as second, second:
+            await create(second, other, "second")
+        assert await through_cache(app, Kind.KEYS, other) == ["second"]
+        with first:
+            await first.tpc_commit()
+            await finish(first)
+    assert await through_cache(app, Kind.KEYS, other) == []
+    assert await through_cache(app, Kind.CHILD, other, "second") is records.ABSENT
+    assert await through_cache(app, Kind.KEYS, one) == ["first"]
+
+
+async def test_a_deletion_of_what_was_moved_since_it_was_read(app: App) -> None:
+    """Guillotina's deletion demands no `tid`: the row goes from where it is, not from where it was read."""
+    app.database.storage._autovacuum = False
+    one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
+    oid = await add(app, "i", parent=one)
+    async with by_hand(app) as deleter:
+        deleter.delete(await deleter.get_child(await deleter.get(one), "i"))
+        async with transaction(db=app.database) as mover, mover:
+            item = await mover.get_child(await mover.get(one), "i")
+            item.__parent__ = await mover.get(other)
+            item.register()
+        await everything_loaded(app, (Kind.KEYS, other, ""), (Kind.LEN, other, ""), (Kind.CHILD, other, "i"))
+        with deleter:
+            await deleter.tpc_commit()
+            await finish(deleter)
+    assert await through_cache(app, Kind.KEYS, other) == []
+    assert await through_cache(app, Kind.LEN, other) == 0
+    assert await through_cache(app, Kind.CHILD, other, "i") is records.ABSENT
+    assert (await through_cache(app, Kind.OBJECT, oid))["parent_id"] == "D" * 32
+
+
+async def test_a_transaction_with_another_cache_names_where_its_objects_were(app: App) -> None:
+    one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
+    await add(app, "i", parent=one)
+    await everything_loaded(app, (Kind.KEYS, one, ""), (Kind.KEYS, other, ""), (Kind.CHILD, one, "i"))
+    txn = Transaction(app.database.get_transaction_manager(), cache=DummyCache(None))
+    with txn:
+        item = await txn.get_child(await txn.get(one), "i")
+        item.__parent__ = await txn.get(other)
+        item.register()
+        await txn.commit()
+        await txn.manager._close_txn(txn)
+    assert await through_cache(app, Kind.KEYS, one) == []
+    assert await through_cache(app, Kind.KEYS, other) == ["i"]
+    assert await through_cache(app, Kind.CHILD, one, "i") is records.ABSENT
+
+
+# --- annotations
+
+
+async def test_an_annotation_that_has_a_parent_too(app: App) -> None:
+    """Its row is one of the parent's children as well."""
+    folder = await add(app, "f", "Folder")
+    await everything_loaded(
+        app,
+        *((Kind.KEYS, folder, ""), (Kind.LEN, folder, ""), (Kind.CHILD, folder, "notes")),
+        *((Kind.ANNOTATION_KEYS, folder, ""), (Kind.ANNOTATION, folder, "notes")),
+    )
+    async with transaction(db=app.database) as txn:
+        container = await txn.get(folder)
+        notes = AnnotationData()
+        notes.__parent__ = container
+        notes["text"] = "hello"
+        await IAnnotations(container).async_set("notes", notes)
+    assert await through_cache(app, Kind.LEN, folder) == 1
+    assert await through_cache(app, Kind.KEYS, folder) == ["notes"]
+    assert await through_cache(app, Kind.ANNOTATION_KEYS, folder) == ["notes"]
+    row = await through_cache(app, Kind.ANNOTATION, folder, "notes")
+    assert await through_cache(app, Kind.CHILD, folder, "notes") == row
+
+
+# --- no hidden deadlock, and no wait for the pool
+
+
+async def test_ddl_that_waits_for_a_commit_does_not_stop_it(app: App, database: str) -> None:
+    """DDL waits for the transaction's lock, and every other connection for DDL: the commit must need none."""
+    oid = await add(app, "c", "Container")
+    async with connected(database) as ddl, by_hand(app) as txn:
+        content = await txn.get(oid)
+        txn._cache.seen.clear()  # so that it is not known where the object was
+        content.title = "new"
+        content.register()
+        await txn.tpc_commit()
+        waiting = asyncio.ensure_future(ddl.execute("ALTER TABLE objects ADD COLUMN more TEXT"))
+        await blocked(database)
+        await asyncio.wait_for(finish(txn), TIMEOUT)
+        await asyncio.wait_for(waiting, TIMEOUT)
+    assert await title(app, oid) == "new"
+
+
+async def test_who_holds_the_only_connection_of_the_pool_does_not_wait_for_it(database: str) -> None:
+    async with running(database, pool_size=1) as app:
+        folder = await add(app, "f", "Folder")
+        await add(app, "i", parent=folder)
+        await app.utility.clear()
+        app.database.storage._conn_acquire_timeout = 0.01
+        async with by_hand(app) as txn:
+            await txn.get_connection()
+            container = await txn.get(folder)
+            assert (await txn.get_child(container, "i")).title == "i"
+            assert [child.title async for child in txn.get_children(container, ["i"])] == ["i"]
+            assert await txn.get_page_of_keys(folder) == ["i"]
+
+
+async def test_a_transaction_of_the_applications_own_sees_its_own_rows(app: App) -> None:
+    """Guillotina reads over the connection that is reserved; what was written there by hand is seen there."""
+    oid = await add(app, "i")
+    assert await title(app, oid) == "i"
+    async with by_hand(app) as txn:
+        connection = await txn.get_connection()
+        own = connection.transaction()
+        await own.start()
+        await connection.execute("UPDATE objects SET type = 'Other' WHERE zoid = $1", oid)
+        assert (await txn._get(oid))["type"] == "Other"
+        assert (await txn._get_child(await txn.get(ROOT), "i"))["type"] == "Other"
+        await own.rollback()
+        assert (await txn._get(oid))["type"] == "Item"
