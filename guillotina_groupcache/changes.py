@@ -59,13 +59,13 @@ def place_keys(
     Guillotina's statements look at one column each: the row of an annotation that has a parent too is also one
     of the parent's children.
     """
-    if of:
+    if of is not None:
         for name in names:
             if name is not None:
                 yield keys.encode(database, Kind.ANNOTATION, of, name)
         if with_lists:
             yield keys.encode(database, Kind.ANNOTATION_KEYS, of)
-    if parent:
+    if parent is not None:
         for name in names:
             if name is not None:
                 yield keys.encode(database, Kind.CHILD, parent, name)
@@ -84,12 +84,14 @@ class Writes:
         "_places",
         "_pushed_bytes",
         "_pushes",
+        "_read",
         "_seen",
         "_stay",
         "_stored",
         "_transaction",
         "_usable",
         "_utility",
+        "_written",
     )
 
     def __init__(
@@ -111,7 +113,11 @@ class Writes:
         #: The versions that keys of objects had just before the database had no such row.
         self._absent: dict[str, int | None] = {}
         self._known: set[str] = set()
+        #: The records that were read of objects before the first statement that writes.
+        self._read: dict[str, Any] = {}
         self._stored: dict[str, Any] = {}
+        #: The places to which objects were written: of, parent, id.
+        self._written: dict[str, tuple[str | None, str | None, str | None]] = {}
         self._stay: set[str] = set()
         self._pushes: dict[str, records.Record] = {}
         self._pushed_bytes = 0
@@ -139,9 +145,12 @@ class Writes:
             if oid in self._known:
                 continue
             self._known.add(oid)
+            seen = self._seen.get(stored_oid(oid))
+            if seen is not None:
+                self._read[oid] = seen
             if ob.__new_marker__ or ob.__serial__ is None:
                 upserted.add(oid)
-            elif (seen := self._seen.get(stored_oid(oid))) is None or seen["tid"] != ob.__serial__:
+            elif seen is None or seen["tid"] != ob.__serial__:
                 updated.add(oid)
         await self._read_places(storage, upserted, lock=True)
         await self._read_places(storage, updated, lock=False)
@@ -176,22 +185,25 @@ class Writes:
 
     # --- after it
 
-    def store(self, obj: Any, pickled: bytes, push: bool) -> None:
-        """Note an object that was written, and, if it may be pushed, its record."""
-        oid, writer = obj.__uuid__, IWriter(obj)
-        if oid is None:
-            return  # Guillotina stores a new database's root before it gives it an id
-        if self._stays(oid, writer):
+    def wrote(self, oid: str, writer: Any) -> None:
+        """Note where an object was written to."""
+        self._written[oid] = writer.of, writer.parent_id, writer.id
+        if self._stays(oid):
             self._stay.add(oid)
         else:
             self._stay.discard(oid)
+
+    def push(self, obj: Any, pickled: bytes) -> None:
+        """Note the record of an object that was written, to give it to its owners."""
+        oid = obj.__uuid__
         # What an earlier statement wrote is not what this one has written.
         self._pushes.pop(oid, None)
-        if push and self._pushed_bytes + len(pickled) <= MAX_PUSHED:
+        if oid is not None and self._pushed_bytes + len(pickled) <= MAX_PUSHED:
+            # Guillotina stores a new database's root before it gives it an id.
             self._pushed_bytes += len(pickled)
-            self._pushes[oid] = records.pushed(obj, pickled, self._transaction._tid, writer)
+            self._pushes[oid] = records.pushed(obj, pickled, self._transaction._tid, IWriter(obj))
 
-    def _stays(self, oid: str, writer: Any) -> bool:
+    def _stays(self, oid: str) -> bool:
         """Whether an object that has just been written is where it was, so that no list that names it changes.
 
         The tension: a list that is not bumped may be stale for ever, and one that is bumped in vain is counted
@@ -200,14 +212,11 @@ class Writes:
         back. So the record must be one that this process may use even now, when the row is locked by the write:
         a transaction that changed the row before has announced it here (R3), and has bumped the record.
         """
-        seen = self._seen.get(stored_oid(oid))
-        of, parent, name = writer.of, writer.parent_id, writer.id
-        if seen is None or self._usable is None or (seen["of"], seen["parent_id"], seen["id"]) != (of, parent, name):
+        read, (of, parent, name) = self._read.get(oid), self._written[oid]
+        if read is None or self._usable is None or (read["of"], read["parent_id"], read["id"]) != (of, parent, name):
             return False
         place = (of, name, "annotation") if of else (parent, name, None)
-        stays = self._usable(place) is seen or self._usable(oid) is seen
-        self._seen[stored_oid(oid)] = seen  # which a near hit has replaced
-        return stays
+        return self._usable(place) is read or self._usable(oid) is read
 
     # --- at the end
 
@@ -219,12 +228,16 @@ class Writes:
             for oid, ob in objects.items():
                 moves = oid not in self._stay or oid not in transaction.modified
                 changed.update(object_keys(database, ob, with_lists=moves))
-                if moves and objects is not transaction.added:
+                if moves and (objects is transaction.deleted or oid not in transaction.added):
                     # A deletion puts the row into the trash, and a change may take it out again.
                     names = {ob.__name__, getattr(ob, "id", None)}
                     changed.update(place_keys(database, None, TRASHED_ID, names, with_lists=True))
-                if (seen := self._seen.get(stored_oid(oid))) is not None:
-                    changed.update(record_keys(database, seen, with_lists=moves))
+                for read in (self._read.get(oid), self._seen.get(stored_oid(oid))):
+                    if read is not None:
+                        changed.update(record_keys(database, read, with_lists=moves))
+        for oid, (of, parent, name) in self._written.items():
+            moves = oid not in self._stay or oid not in transaction.modified
+            changed.update(place_keys(database, of, parent, {name}, with_lists=moves))
         for row in self._places.values():
             if row is not None:
                 changed.update(record_keys(database, row, with_lists=True))
@@ -244,8 +257,9 @@ class Writes:
 
     def pushes(self) -> Iterable[tuple[list[bytes], bytes]]:
         """The records that the transaction has written: the keys of each, and its byte form."""
-        for oid, record in self._pushes.items():
-            if oid in self._transaction.deleted:
+        deleted = set(map(stored_oid, self._transaction.deleted))
+        for record in self._pushes.values():
+            if record["zoid"] in deleted:
                 continue  # Guillotina writes what was changed, and then deletes what was deleted of it
             try:
                 yield list(record_keys(self._database, record)), records.encode(record)

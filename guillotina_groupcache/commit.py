@@ -77,7 +77,9 @@ class Announcer:
 
     async def store(self, oid: str, old_serial: Any, writer: Any, obj: Any, transaction: Any) -> Any:
         await self._look_up(transaction, stored=obj)
-        return await self._store(oid, old_serial, writer, obj, transaction)
+        result = await self._store(oid, old_serial, writer, obj, transaction)
+        self._writes(transaction).wrote(oid, writer)
+        return result
 
     async def delete(self, transaction: Any, oid: str) -> Any:
         await self._look_up(transaction, deleted=oid)

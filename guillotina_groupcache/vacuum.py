@@ -22,7 +22,7 @@ from guillotina.db.storages import vacuum
 from guillotina_groupcache import keys
 from guillotina_groupcache.cascade import Deletion, deletion
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
-from guillotina_groupcache.keys import Kind
+from guillotina_groupcache.keys import Kind, stored_oid
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -98,7 +98,7 @@ class Trash:
 
     async def _try(self, oid: str) -> None:
         async with deletion(self._utility, self._database, self._storage) as work:
-            await delete_trees(work, self._storage, [oid])
+            await delete_trees(work, self._storage, [stored_oid(oid)])
 
     def _note(self, oid: str, error: BaseException | None) -> None:
         if error is not None:
