@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from guillotina_groupcache import keys
 from guillotina_groupcache.announcing import Answers, announced
 from guillotina_groupcache.changes import record_keys
-from guillotina_groupcache.keys import Kind
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -63,11 +61,6 @@ class Deletion:
         locked: list[str] = []
         while level:
             locked += level
-            self.changed.update(
-                keys.encode(self._database, kind, oid)
-                for oid in level
-                for kind in (Kind.KEYS, Kind.LEN, Kind.ANNOTATION_KEYS)
-            )
             level = await self.lock(_BELOW, level, locked, MAX_ROWS + 1 - len(locked))
             if len(locked) + len(level) > MAX_ROWS:
                 self.everything = True

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guillotina.const import TRASHED_ID
-from guillotina.db.interfaces import IWriter
 
 from guillotina_groupcache import keys, records
 from guillotina_groupcache.interfaces import RecordError
@@ -74,6 +73,14 @@ def place_keys(
             yield keys.encode(database, Kind.LEN, parent)
 
 
+class Stored(NamedTuple):
+    """An object as Guillotina's storage is told to write it: the object itself may say another id by then."""
+
+    oid: str
+    ob: Any
+    writer: Any  #: its `IWriter`
+
+
 class Writes:
     """What one transaction writes, from its first statement that does so to its end."""
 
@@ -88,6 +95,7 @@ class Writes:
         "_seen",
         "_stay",
         "_stored",
+        "_storing",
         "_transaction",
         "_usable",
         "_utility",
@@ -116,6 +124,7 @@ class Writes:
         #: The records that were read of objects before the first statement that writes.
         self._read: dict[str, Any] = {}
         self._stored: dict[str, Any] = {}
+        self._storing: Stored | None = None
         #: The places to which objects were written: of, parent, id.
         self._written: dict[str, tuple[str | None, str | None, str | None]] = {}
         self._stay: set[str] = set()
@@ -124,7 +133,7 @@ class Writes:
 
     # --- before a statement that writes
 
-    async def look_up(self, storage: Any, stored: Any = None, deleted: str | None = None) -> None:
+    async def look_up(self, storage: Any, stored: Stored | None = None, deleted: str | None = None) -> None:
         """Read where the rows lie that are about to be written, unless that is known or no write can miss it.
 
         Guillotina's UPDATE of an object demands the `tid` with which it was read, so the row is where it was read,
@@ -134,7 +143,8 @@ class Writes:
         """
         transaction = self._transaction
         if stored is not None:
-            self._stored[stored.__uuid__] = stored
+            self._storing = stored
+            self._stored[stored.oid] = stored.ob
         if not is_referee(storage):
             return
         if deleted is not None:
@@ -185,23 +195,26 @@ class Writes:
 
     # --- after it
 
-    def wrote(self, oid: str, writer: Any) -> None:
+    def push(self, pickled: bytes) -> None:
+        """Note the record of the object that is being written, to give it to its owners."""
+        if self._storing is None:
+            return
+        oid, _, writer = self._storing
+        # What an earlier statement wrote is not what this one has written.
+        self._pushes.pop(oid, None)
+        if self._pushed_bytes + len(pickled) <= MAX_PUSHED:
+            self._pushed_bytes += len(pickled)
+            self._pushes[oid] = records.pushed(oid, pickled, self._transaction._tid, writer)
+
+    def wrote(self, stored: Stored) -> None:
         """Note where an object was written to."""
+        oid, _, writer = stored
+        self._storing = None
         self._written[oid] = writer.of, writer.parent_id, writer.id
         if self._stays(oid):
             self._stay.add(oid)
         else:
             self._stay.discard(oid)
-
-    def push(self, obj: Any, pickled: bytes) -> None:
-        """Note the record of an object that was written, to give it to its owners."""
-        oid = obj.__uuid__
-        # What an earlier statement wrote is not what this one has written.
-        self._pushes.pop(oid, None)
-        if oid is not None and self._pushed_bytes + len(pickled) <= MAX_PUSHED:
-            # Guillotina stores a new database's root before it gives it an id.
-            self._pushed_bytes += len(pickled)
-            self._pushes[oid] = records.pushed(obj, pickled, self._transaction._tid, IWriter(obj))
 
     def _stays(self, oid: str) -> bool:
         """Whether an object that has just been written is where it was, so that no list that names it changes.
@@ -227,6 +240,7 @@ class Writes:
         for objects in (self._stored, transaction.added, transaction.modified, transaction.deleted):
             for oid, ob in objects.items():
                 moves = oid not in self._stay or oid not in transaction.modified
+                changed.add(keys.encode(database, Kind.OBJECT, oid))
                 changed.update(object_keys(database, ob, with_lists=moves))
                 if moves and (objects is transaction.deleted or oid not in transaction.added):
                     # A deletion puts the row into the trash, and a change may take it out again.

@@ -15,7 +15,7 @@ import asyncpg
 from guillotina.exceptions import ConflictError
 
 from guillotina_groupcache.announcing import Answers, announced
-from guillotina_groupcache.changes import Writes
+from guillotina_groupcache.changes import Stored, Writes
 from guillotina_groupcache.process import is_referee
 from guillotina_groupcache.strategy import GroupcacheStrategy
 
@@ -76,9 +76,10 @@ class Announcer:
         return begun
 
     async def store(self, oid: str, old_serial: Any, writer: Any, obj: Any, transaction: Any) -> Any:
-        await self._look_up(transaction, stored=obj)
+        stored = Stored(oid, obj, writer)
+        await self._look_up(transaction, stored=stored)
         result = await self._store(oid, old_serial, writer, obj, transaction)
-        self._writes(transaction).wrote(oid, writer)
+        self._writes(transaction).wrote(stored)
         return result
 
     async def delete(self, transaction: Any, oid: str) -> Any:

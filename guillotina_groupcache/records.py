@@ -21,7 +21,7 @@ from guillotina.db.cache.base import BaseCache
 from guillotina.db.transaction import _EMPTY
 
 from guillotina_groupcache.interfaces import RecordError
-from guillotina_groupcache.keys import Identified, stored_oid
+from guillotina_groupcache.keys import stored_oid
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -156,18 +156,14 @@ def decode(data: Buffer) -> Value:
     return _MARKS[form.value] if type(form) is _Mark else form.value
 
 
-def pushed(obj: Identified, pickled: bytes, tid: int, writer: Writer) -> Record:
-    """The record that a load gives right after the commit of what `storage.store` wrote for `obj`.
+def pushed(oid: str, pickled: bytes, tid: int, writer: Writer) -> Record:
+    """The record that a load gives right after the commit of what `storage.store` wrote under an object id.
 
     `pickled` is the state as it was written, `tid` the transaction's id and `writer` the object's `IWriter`.
     Call it when the storage calls `store_object`: later, the object may have changed again. The columns are
     those of the statements in guillotina/db/storages/pg.py, which cut object ids off (`stored_oid`).
-
-    Raises `RecordError` for an object without object id.
     """
-    oid, of, parent_id = obj.__uuid__, writer.of, writer.parent_id
-    if oid is None:
-        raise RecordError(f"{obj!r} has no object id: it was not written")
+    of, parent_id = writer.of, writer.parent_id
     return {
         "zoid": stored_oid(oid),
         "tid": tid,

@@ -277,7 +277,7 @@ class GroupcacheStrategy(BaseCache):
     async def store_object(self, obj: Any, pickled: bytes) -> None:
         """Called for each object written: its record is given to its owners after the commit (R8)."""
         if self._utility is not None and self._utility.settings.push and self.writes is not None:
-            self.writes.push(obj, pickled)
+            self.writes.push(pickled)
 
     def take_named(self) -> tuple[Set[bytes], bool]:
         """The keys that somebody asked to invalidate, or everything, for the transaction's event."""

@@ -15,6 +15,7 @@ TIMEOUT = 20.0
 _WAITING = (
     "SELECT count(*) FROM pg_locks WHERE NOT granted AND (relation = 'objects'::regclass OR locktype = 'advisory')"
 )
+_WAITING_FOR_A_ROW = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
 
 
 @asynccontextmanager
@@ -36,6 +37,16 @@ async def blocked(dsn: str, count: int = 1) -> None:
         while await connection.fetchval(_WAITING) < count:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"waited {TIMEOUT:.0f} s in vain for {count} who wait for a lock")
+            await asyncio.sleep(0.01)
+
+
+async def blocked_on_row(dsn: str) -> None:
+    """Wait until a connection of the database waits for a row that another transaction has locked."""
+    deadline = time.monotonic() + TIMEOUT
+    async with connected(dsn) as connection:
+        while not await connection.fetchval(_WAITING_FOR_A_ROW):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {TIMEOUT:.0f} s in vain for a wait for a row")
             await asyncio.sleep(0.01)
 
 

@@ -12,16 +12,18 @@ import pytest
 from guillotina.annotations import AnnotationData
 from guillotina.content import create_content_in_container
 from guillotina.db.cache.dummy import DummyCache
+from guillotina.db.interfaces import IWriter
 from guillotina.db.transaction import Transaction
 from guillotina.interfaces import IAnnotations
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys, records
 from guillotina_groupcache.announcing import was_answered
+from guillotina_groupcache.changes import Stored
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import Source
 from tests.unit.life_app import DATABASE, TIMEOUT, App, add, running, set_title, title, uncached
-from tests.unit.life_database import blocked, connected
+from tests.unit.life_database import blocked, blocked_on_row, connected
 
 ROOT = "0" * 32
 
@@ -103,10 +105,16 @@ async def test_a_commit_that_was_never_sent(app: App, monkeypatch: pytest.Monkey
         raise error
 
     monkeypatch.setattr("asyncpg.transaction.Transaction.commit", refused)
-    with pytest.raises(type(error)):
-        await set_title(app, oid, "new")
+    async with by_hand(app) as txn:
+        content = await txn.get(oid)
+        content.title = "new"
+        content.register()
+        await txn.tpc_commit()
+        with pytest.raises(type(error)):
+            await finish(txn)
+        # Before anything else is sent.
+        assert app.utility.local_stats()["events"]["open"] == 0
     monkeypatch.undo()
-    assert app.utility.local_stats()["events"]["open"] == 0
     assert await title(app, oid) == "c"
 
 
@@ -190,7 +198,7 @@ async def test_an_object_id_that_another_transaction_takes_meanwhile(app: App) -
         content = await create(first, one, "first")
         await first.initialize_tid()
         await app.database.storage.start_transaction(first)
-        await first._cache.writes.look_up(app.database.storage, stored=content)
+        await first._cache.writes.look_up(app.database.storage, stored=Stored(oid, content, IWriter(content)))
         async with transaction(db=app.database) as second, second:
             await create(second, other, "second")
         assert await through_cache(app, Kind.KEYS, other) == ["second"]
@@ -221,6 +229,50 @@ async def test_a_deletion_of_what_was_moved_since_it_was_read(app: App) -> None:
     assert await through_cache(app, Kind.LEN, other) == 0
     assert await through_cache(app, Kind.CHILD, other, "i") is records.ABSENT
     assert (await through_cache(app, Kind.OBJECT, oid))["parent_id"] == "D" * 32
+
+
+async def test_a_row_that_is_about_to_be_deleted_stays_where_it_was_found(app: App, database: str) -> None:
+    """Between the look at its place and the deletion nobody moves it."""
+    app.database.storage._autovacuum = False
+    one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
+    oid = await add(app, "i", parent=one)
+
+    async def move() -> None:
+        async with transaction(db=app.database) as mover, mover:
+            item = await mover.get_child(await mover.get(one), "i")
+            item.__parent__ = await mover.get(other)
+            item.register()
+
+    async with by_hand(app) as deleter:
+        deleter.delete(await deleter.get_child(await deleter.get(one), "i"))
+        await deleter.initialize_tid()
+        await app.database.storage.start_transaction(deleter)
+        await deleter._cache.writes.look_up(app.database.storage, deleted=oid)
+        moving = asyncio.ensure_future(move())
+        await blocked_on_row(database)
+        with deleter:
+            await deleter.tpc_commit()
+            await finish(deleter)
+        await asyncio.wait_for(moving, TIMEOUT)  # its UPDATE takes the row out of the trash
+    async with uncached(app) as txn:
+        for folder in (one, other):
+            assert await through_cache(app, Kind.KEYS, folder) == await txn.keys(folder)
+    assert (await through_cache(app, Kind.OBJECT, oid))["parent_id"] == other
+
+
+async def test_what_is_written_under_another_object_id_than_the_object_says(app: App) -> None:
+    """Guillotina writes under the id with which the object was registered."""
+    oid = await add(app, "i")
+    async with transaction(db=app.database) as txn:
+        item = await txn.get_child(await txn.get(ROOT), "i")
+        item.title = "new"
+        item.register()
+        item.__uuid__ = "f" * 32
+    async with uncached(app) as txn:
+        row = dict(await txn._get_child(await txn.get(ROOT), "i"))
+    assert row["zoid"] == oid
+    assert dict(await through_cache(app, Kind.CHILD, ROOT, "i")) == row
+    assert dict(await through_cache(app, Kind.OBJECT, oid)) == row
 
 
 async def test_a_transaction_with_another_cache_names_where_its_objects_were(app: App) -> None:
@@ -287,13 +339,17 @@ async def test_who_holds_the_only_connection_of_the_pool_does_not_wait_for_it(da
         folder = await add(app, "f", "Folder")
         await add(app, "i", parent=folder)
         await app.utility.clear()
-        app.database.storage._conn_acquire_timeout = 0.01
-        async with by_hand(app) as txn:
-            await txn.get_connection()
+        app.database.storage._conn_acquire_timeout = 10 * TIMEOUT
+
+        async def read(txn: Transaction) -> None:
             container = await txn.get(folder)
             assert (await txn.get_child(container, "i")).title == "i"
             assert [child.title async for child in txn.get_children(container, ["i"])] == ["i"]
             assert await txn.get_page_of_keys(folder) == ["i"]
+
+        async with by_hand(app) as txn:
+            await txn.get_connection()
+            await asyncio.wait_for(read(txn), TIMEOUT)
 
 
 async def test_a_transaction_of_the_applications_own_sees_its_own_rows(app: App) -> None:

@@ -226,7 +226,7 @@ class Writer:
 
 
 def test_a_pushed_record_is_the_loaded_one() -> None:
-    value = pushed(Content("z" * 32), b"\x00\xff.", 7, Writer())
+    value = pushed("z" * 32, b"\x00\xff.", 7, Writer())
     assert value == record()
     assert columns_of(value) == list(FIELDS)
     assert encode(value) == encode(record())
@@ -236,7 +236,7 @@ def test_a_pushed_annotation() -> None:
     writer = Writer()
     writer.of, writer.parent_id, writer.id, writer.type = "o" * 32, None, "default", "a.b.Annotation"
     writer.resource = False
-    value = pushed(Content("z" * 32), b"", 8, writer)
+    value = pushed("z" * 32, b"", 8, writer)
     assert value == record(
         tid=8,
         state_size=0,
@@ -252,10 +252,5 @@ def test_a_pushed_annotation() -> None:
 def test_a_pushed_record_has_its_object_ids_cut_as_the_database_cuts_them() -> None:
     writer = Writer()
     writer.of, writer.parent_id = "o" * 70, "p" * 70
-    value = pushed(Content("z" * 70), b"", 8, writer)
+    value = pushed("z" * 70, b"", 8, writer)
     assert (value["zoid"], value["of"], value["parent_id"]) == ("z" * 64, "o" * 64, "p" * 64)
-
-
-def test_an_object_without_object_id_cannot_be_pushed() -> None:
-    with pytest.raises(RecordError, match="has no object id"):
-        pushed(Content(None), b"", 8, Writer())

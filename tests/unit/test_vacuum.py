@@ -10,15 +10,18 @@ from typing import Any
 
 import asyncpg
 import pytest
+from guillotina.annotations import AnnotationData
 from guillotina.component import get_adapter
 from guillotina.const import TRASHED_ID
 from guillotina.db.interfaces import IVacuumProvider
+from guillotina.interfaces import IAnnotations
 from guillotina.transactions import transaction
 
-from guillotina_groupcache import members_table, records
+from guillotina_groupcache import keys, members_table, records
 from guillotina_groupcache.cascade import MAX_ROWS
+from guillotina_groupcache.keys import Kind
 from tests.unit import life_app as life
-from tests.unit.life_database import blocked, connected
+from tests.unit.life_database import blocked, blocked_on_row, connected
 
 
 def work_of(app: life.App, oid: str) -> asyncio.Future[None]:
@@ -79,6 +82,22 @@ async def test_a_child_that_is_inserted_while_its_folder_is_deleted(database: st
         assert await value(app, folder) is records.ABSENT
 
 
+async def test_the_lists_of_what_is_deleted(database: str) -> None:
+    async with life.running(database) as app:
+        folder = await life.add(app, "f", "Folder")
+        await life.add(app, "i", parent=folder)
+        async with transaction(db=app.database) as txn:
+            await IAnnotations(await txn.get(folder)).async_set("notes", AnnotationData())
+
+        async def lists() -> list[Any]:
+            kinds = (Kind.KEYS, Kind.LEN, Kind.ANNOTATION_KEYS)
+            return [(await app.utility.get(keys.encode(life.DATABASE, kind, folder)))[0] for kind in kinds]
+
+        assert await lists() == [["i"], 1, ["notes"]]
+        await done(work_of(app, folder))
+        assert await lists() == [[], 0, []]
+
+
 async def test_a_grandchild_that_is_inserted_meanwhile(database: str) -> None:
     async with life.running(database) as app:
         folder = await life.add(app, "f", "Folder")
@@ -89,15 +108,6 @@ async def test_a_grandchild_that_is_inserted_meanwhile(database: str) -> None:
         await done(work)
         assert await value(app, child) is records.ABSENT
         assert await value(app, inner) is records.ABSENT
-
-
-async def blocked_on_row(dsn: str) -> None:
-    """Wait until a connection of the database waits for another transaction's row."""
-    async with connected(dsn) as connection:
-        while not await connection.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
-        ):
-            await asyncio.sleep(0.01)
 
 
 async def test_a_vacuum_that_waits_for_a_row_is_a_writer_and_brings_nothing_into_doubt(database: str) -> None:
