@@ -37,7 +37,7 @@ func (g *Group) ask(ctx context.Context, owner string, names []Name) []Result {
 			failed = append(failed, i)
 			continue
 		}
-		g.hot.Add(names[i].Key, names[i].Version, r.Value, expiry(g.ttl))
+		g.hot.keep(names[i], r.Value, r.Expires)
 	}
 	if len(failed) > 0 && ctx.Err() == nil {
 		for j, r := range g.owner.Get(ctx, pick(names, failed)) {
@@ -47,8 +47,10 @@ func (g *Group) ask(ctx context.Context, owner string, names []Name) []Result {
 	return results
 }
 
-// fromPeer asks a peer and counts; a failure is every name's.
+// fromPeer asks a peer and counts; a failure is every name's. What it gives lives no longer
+// here than what is loaded here: the peer may have another ttl.
 func (g *Group) fromPeer(ctx context.Context, address string, names []Name) []Result {
+	longest := expiry(g.now(), g.ttl)
 	results, err := g.peers.Get(ctx, address, names)
 	if err == nil && len(results) != len(names) {
 		err = errors.New("the peer answered for other names than it was asked for")
@@ -59,12 +61,13 @@ func (g *Group) fromPeer(ctx context.Context, address string, names []Name) []Re
 			results[i].Err = err
 		}
 	}
-	for _, r := range results {
-		if r.Err != nil {
+	for i := range results {
+		if results[i].Err != nil {
 			g.PeerErrors.Add(1)
-		} else {
-			g.PeerLoads.Add(1)
+			continue
 		}
+		g.PeerLoads.Add(1)
+		results[i].Expires = min(results[i].Expires, longest)
 	}
 	return results
 }

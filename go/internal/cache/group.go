@@ -23,13 +23,15 @@ const hotShare = 8
 
 // Peers asks the processes that own names for their values.
 type Peers interface {
-	// Get asks the process at an address. It answers with a result for each name, in order.
+	// Get asks the process at an address. It answers with a result for each name, in order,
+	// whose expiry is counted from before the question.
 	Get(ctx context.Context, address string, names []Name) ([]Result, error)
 	// Asker returns how to ask the process at an address for one name without waiting: done
 	// is called once, from any goroutine. It is nil when nobody can be asked there now.
 	Asker(address string) func(name Name, done func(Result))
-	// Put gives a value to the owner of its name, without waiting.
-	Put(address string, name Name, value []byte)
+	// Put gives a value that event has written, and that ends at expires, to the owner of its
+	// name, without waiting.
+	Put(address string, event uint64, name Name, value []byte, expires int64)
 }
 
 // Config of a group.
@@ -39,6 +41,8 @@ type Config struct {
 	Size    int64  // bytes, main and hot store together
 	TTL     time.Duration
 	Limits  Limits
+	// Now is the clock of every expiry, in nanoseconds. It is read at every hit.
+	Now func() int64
 }
 
 // Group is the cache of this process as part of the cluster's: what it owns, copies of what
@@ -49,6 +53,7 @@ type Group struct {
 	main    *Store
 	hot     *Store
 	ttl     time.Duration
+	now     func() int64
 	owner   *Owner
 	peers   Peers
 	soon    soon
@@ -72,13 +77,14 @@ func New(cfg Config, peers Peers, loader Loader) (*Group, error) {
 	}
 	g := &Group{
 		address: cfg.Address,
-		main:    NewStore(cfg.Size - hot),
-		hot:     NewStore(hot),
+		main:    NewStore(cfg.Size-hot, cfg.Now),
+		hot:     NewStore(hot, cfg.Now),
 		ttl:     cfg.TTL,
+		now:     cfg.Now,
 		peers:   peers,
 	}
 	g.owner = NewOwner(g.main, loader, cfg.TTL, cfg.Limits)
-	views := []*view{{store: g.main}, {store: g.hot, ttl: cfg.TTL, keep: true}}
+	views := []*view{{store: g.main}, {store: g.hot, keep: true}}
 	g.instance = groupcache.New(groupcache.Options{
 		HashFn:    ringHash,
 		Replicas:  replicas,
@@ -136,14 +142,13 @@ func (g *Group) Owner(key []byte) string {
 }
 
 // Lookup copies a value from the own stores into buf. n is its length: more than len(buf)
-// means that nothing was copied. expire is in nanoseconds of Unix time, 0 for never. The source
-// is [Nowhere] when it is not there.
-func (g *Group) Lookup(name Name, buf []byte) (n int, expire int64, source Source) {
-	if n, expire, ok := g.main.GetInto(name.Key, name.Version, buf); ok {
-		return n, expire, Own
+// means that nothing was copied. The source is [Nowhere] when it is not there.
+func (g *Group) Lookup(name Name, buf []byte) (n int, expires int64, source Source) {
+	if n, expires, ok := g.main.GetInto(name.Key, name.Version, buf); ok {
+		return n, expires, Own
 	}
-	if n, expire, ok := g.hot.GetInto(name.Key, name.Version, buf); ok {
-		return n, expire, Hot
+	if n, expires, ok := g.hot.GetInto(name.Key, name.Version, buf); ok {
+		return n, expires, Hot
 	}
 	return 0, 0, Nowhere
 }
@@ -175,11 +180,11 @@ func (g *Group) Get(ctx context.Context, names []Name) []Result {
 
 // fromMemory looks into the own stores. groupcache does so too, but does not tell which it was.
 func (g *Group) fromMemory(name Name) (Result, bool) {
-	if value, ok := g.main.Get(name.Key, name.Version, nil); ok {
-		return Result{Value: value, Source: Own}, true
+	if value, expires, ok := g.main.Get(name.Key, name.Version, nil); ok {
+		return Result{Value: value, Source: Own, Expires: expires}, true
 	}
-	if value, ok := g.hot.Get(name.Key, name.Version, nil); ok {
-		return Result{Value: value, Source: Hot}, true
+	if value, expires, ok := g.hot.Get(name.Key, name.Version, nil); ok {
+		return Result{Value: value, Source: Hot, Expires: expires}, true
 	}
 	return Result{}, false
 }
@@ -192,15 +197,26 @@ type traceKey struct{}
 func (g *Group) getOne(ctx context.Context, name Name) Result {
 	var t trace
 	var value []byte
-	err := g.group.Get(context.WithValue(ctx, traceKey{}, &t), name.ringKey(), transport.AllocatingByteSliceSink(&value))
+	begun, sink := g.now(), transport.AllocatingByteSliceSink(&value)
+	err := g.group.Get(context.WithValue(ctx, traceKey{}, &t), name.ringKey(), sink)
 	if err != nil {
 		return Result{Err: err}
 	}
+	view, err := sink.View()
+	if err != nil {
+		return Result{Err: err}
+	}
+	expires := fromWall(view.Expire())
 	if t.source == Nowhere {
+		if expires <= begun {
+			// It was shared by one who began so early that its value had ended before this
+			// request began: groupcache does not know of that.
+			return g.ask(ctx, g.Owner(name.Key), []Name{name})[0]
+		}
 		g.Shared.Add(1)
 		t.source = Shared
 	}
-	return Result{Value: value, Source: t.source}
+	return Result{Value: value, Source: t.source, Expires: expires}
 }
 
 // load is groupcache's getter: the name is this process's, or its owner could not answer.
@@ -216,7 +232,7 @@ func (g *Group) load(ctx context.Context, key string, dest transport.Sink) error
 	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
 		t.source = r.Source
 	}
-	return dest.SetBytes(r.Value, time.Time{})
+	return dest.SetBytes(r.Value, toWall(r.Expires))
 }
 
 // Serve answers a peer, from memory or by a load, never by asking another peer.
@@ -228,17 +244,21 @@ func (g *Group) ServeNow(names []Name, budget int) ([]Result, bool) {
 	return g.owner.Cached(names, budget)
 }
 
-// Put stores a value that was just written at the owner of its name (R8).
-func (g *Group) Put(name Name, value []byte) {
+// Put stores a value at the owner of its name that event has written, and that the database
+// held at from, or later (R8).
+func (g *Group) Put(event uint64, name Name, value []byte, from int64) {
 	if owner := g.Owner(name.Key); owner != "" {
-		g.peers.Put(owner, name, value)
+		g.peers.Put(owner, event, name, value, expiry(from, g.ttl))
 		return
 	}
-	g.Keep(name, value)
+	g.Keep(name, value, from, Never)
 }
 
-// Keep stores a value that a peer has given to this process as the owner.
-func (g *Group) Keep(name Name, value []byte) { g.owner.Put(name, value) }
+// Keep stores a value that a peer has given to this process as the owner, that the database
+// held at from, or later, and that ends at expires, if not before by the own ttl.
+func (g *Group) Keep(name Name, value []byte, from, expires int64) {
+	g.owner.Put(name, value, from, expires)
+}
 
 // Stats of the main and the hot store.
 func (g *Group) Stats() (main, hot Stats) { return g.main.Stats(), g.hot.Stats() }

@@ -14,7 +14,7 @@ type network struct {
 	mu    sync.Mutex
 	peers map[string]func(names []Name) ([]Result, error)
 	asked map[string][]int // address: how many names each question had
-	puts  []string         // address, key, version and value
+	puts  []string         // address, event, key, version and value
 	held  chan struct{}    // askers wait until it is closed
 }
 
@@ -53,10 +53,10 @@ func (n *network) Asker(address string) func(Name, func(Result)) {
 	}
 }
 
-func (n *network) Put(address string, name Name, value []byte) {
+func (n *network) Put(address string, event uint64, name Name, value []byte, _ int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.puts = append(n.puts, fmt.Sprintf("%s %s %d %s", address, name.Key, name.Version, value))
+	n.puts = append(n.puts, fmt.Sprintf("%s %d %s %d %s", address, event, name.Key, name.Version, value))
 }
 
 func (n *network) questions(address string) []int {
@@ -74,6 +74,9 @@ func newGroup(t testing.TB, cfg Config, d *database) (*Group, *network) {
 	}
 	n := &network{peers: make(map[string]func([]Name) ([]Result, error)), asked: make(map[string][]int)}
 	cfg.Size, cfg.Limits = 8<<20, roomy
+	if cfg.Now == nil {
+		cfg.Now = realClock
+	}
 	g, err := New(cfg, n, d)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +92,7 @@ func withPeers(t testing.TB, g *Group, n *network, peers ...string) {
 		n.peers[address] = func(names []Name) ([]Result, error) {
 			results := make([]Result, len(names))
 			for i, name := range names {
-				results[i] = Result{Value: []byte(valueOf(string(name.Key))), Source: Peer}
+				results[i] = Result{Value: []byte(valueOf(string(name.Key))), Source: Peer, Expires: Never}
 			}
 			return results, nil
 		}

@@ -45,7 +45,7 @@ func TestGroupSources(t *testing.T) {
 
 func TestGroupLookupTellsTheLengthOfWhatDoesNotFit(t *testing.T) {
 	g, _ := newGroup(t, Config{Address: "self:1"}, nil)
-	g.Keep(Name{[]byte("a"), 2}, []byte("12345"))
+	g.Keep(Name{[]byte("a"), 2}, []byte("12345"), 0, Never)
 	buf := []byte("....")
 	if n, _, source := g.Lookup(Name{[]byte("a"), 2}, buf); n != 5 || source != Own || string(buf) != "...." {
 		t.Errorf("got %d, %d, %q", n, source, buf)
@@ -99,7 +99,7 @@ func TestGroupSomeNamesOfAPeerFail(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self:1"}, nil)
 	withPeers(t, g, n, "peer:1")
 	n.peers["peer:1"] = func(names []Name) ([]Result, error) {
-		return []Result{{Value: []byte("v"), Source: Peer}, {Err: errors.New("no")}}, nil
+		return []Result{{Value: []byte("v"), Source: Peer, Expires: Never}, {Err: errors.New("no")}}, nil
 	}
 	keys := keysOf(g, "peer:1", 2)
 	results := g.Get(t.Context(), names(2, keys...))
@@ -124,7 +124,7 @@ func TestGroupEmptyValues(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self:1"}, d)
 	withPeers(t, g, n, "peer:1")
 	n.peers["peer:1"] = func(names []Name) ([]Result, error) {
-		return slices.Repeat([]Result{{Source: Peer}}, len(names)), nil
+		return slices.Repeat([]Result{{Source: Peer, Expires: Never}}, len(names)), nil
 	}
 	own, theirs := keysOf(g, "", 3), keysOf(g, "peer:1", 3)
 	for _, wanted := range [][]Name{names(2, own[0]), names(2, theirs[0]), names(2, own[1], own[2], theirs[1], theirs[2])} {
@@ -142,9 +142,9 @@ func TestGroupPutGoesToTheOwnerOnly(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self:1"}, nil)
 	withPeers(t, g, n, "b:1", "c:1")
 	own, theirs := keysOf(g, "", 1)[0], keysOf(g, "c:1", 1)[0]
-	g.Put(names(2, own)[0], []byte("v"))
-	g.Put(names(2, theirs)[0], []byte("w"))
-	if want := []string{"c:1 " + theirs + " 2 w"}; !slices.Equal(n.puts, want) {
+	g.Put(7, names(2, own)[0], []byte("v"), 0)
+	g.Put(7, names(2, theirs)[0], []byte("w"), 0)
+	if want := []string{"c:1 7 " + theirs + " 2 w"}; !slices.Equal(n.puts, want) {
 		t.Errorf("sent %q, want %q", n.puts, want)
 	}
 	wantLookup(t, g, names(2, own)[0], Own, "v")
@@ -157,7 +157,7 @@ func TestGroupSharesOneQuestionToAPeer(t *testing.T) {
 	release := make(chan struct{})
 	n.peers["peer:1"] = func([]Name) ([]Result, error) {
 		<-release
-		return []Result{{Value: []byte("v"), Source: Peer}}, nil
+		return []Result{{Value: []byte("v"), Source: Peer, Expires: Never}}, nil
 	}
 	wanted := names(2, keysOf(g, "peer:1", 1)[0])
 	const askers = 20
@@ -215,7 +215,7 @@ func TestGroupInManyHands(t *testing.T) {
 				wantResult1(t, g.Get(t.Context(), wanted), valueOf(a))
 				wantResult1(t, g.Get(t.Context(), wanted[1:]), valueOf(b))
 				if j%20 == 0 {
-					g.Put(wanted[0], []byte(valueOf(a)))
+					g.Put(7, wanted[0], []byte(valueOf(a)), g.now())
 				}
 				if i == 0 && j%50 == 0 {
 					if err := g.SetPeers([]string{"b:1", "c:1", "d:1"}[:j/50]); err != nil {
@@ -248,7 +248,7 @@ func TestGroupCloseWithReadsUnderWay(t *testing.T) {
 func TestGroupWithoutRoomStillAnswers(t *testing.T) {
 	n := &network{}
 	d := &database{respond: give}
-	g, err := New(Config{Address: "self:1", Size: 0, Limits: roomy}, n, d)
+	g, err := New(Config{Address: "self:1", Size: 0, Limits: roomy, Now: realClock}, n, d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestGroupWithoutRoomStillAnswers(t *testing.T) {
 func BenchmarkGroupLookup(b *testing.B) {
 	g, _ := newGroup(b, Config{Address: "self:1"}, nil)
 	name := Name{[]byte("database/object/0123456789abcdef0123456789abcdef"), 2}
-	g.Keep(name, make([]byte, 1024))
+	g.Keep(name, make([]byte, 1024), 0, Never)
 	buf := make([]byte, 64<<10)
 	for b.Loop() {
 		g.Lookup(name, buf)

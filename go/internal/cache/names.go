@@ -65,7 +65,8 @@ const (
 
 // Result is a value, or why there is none.
 type Result struct {
-	Value  []byte
-	Source Source
-	Err    error
+	Value   []byte
+	Source  Source
+	Expires int64 // of a value: an instant of the cache's clock, or [Never]
+	Err     error
 }

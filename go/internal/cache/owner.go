@@ -37,7 +37,8 @@ type Owner struct {
 
 	mu      sync.Mutex
 	closed  bool
-	flights map[string]*flight // by ring key
+	flights map[string]*flight   // by ring key, those that others may share
+	all     map[*flight]struct{} // these, and those that have outlived their value
 
 	Loads  atomic.Uint64 // keys loaded from the database
 	Shared atomic.Uint64 // requests that waited for a load under way
@@ -53,10 +54,11 @@ type Limits struct {
 // flight is one load, under a deadline of its own: who gives up waiting for it leaves it to
 // the others.
 type flight struct {
-	name   Name
-	done   chan struct{}
-	once   sync.Once
-	result Result
+	name    Name
+	expires int64 // of its value, counted from before the load began
+	done    chan struct{}
+	once    sync.Once
+	result  Result
 }
 
 func (f *flight) land(r Result) {
@@ -66,9 +68,11 @@ func (f *flight) land(r Result) {
 	})
 }
 
-// NewOwner returns an owner that keeps values in store, for ttl (0: until they are evicted).
+// NewOwner returns an owner that keeps values in store, for ttl (0: until they are evicted),
+// by the store's clock.
 func NewOwner(store *Store, loader Loader, ttl time.Duration, limits Limits) *Owner {
-	return &Owner{store: store, loader: loader, ttl: ttl, limits: limits, flights: make(map[string]*flight)}
+	return &Owner{store: store, loader: loader, ttl: ttl, limits: limits,
+		flights: make(map[string]*flight), all: make(map[*flight]struct{})}
 }
 
 // Get answers names in order. What is not in the store and not being loaded is loaded at once.
@@ -77,8 +81,8 @@ func (o *Owner) Get(ctx context.Context, names []Name) []Result {
 	waits := make([]*flight, len(names))
 	var mine []*flight
 	for i, name := range names {
-		if value, ok := o.store.Get(name.Key, name.Version, nil); ok {
-			results[i] = Result{Value: value, Source: Own}
+		if value, expires, ok := o.store.Get(name.Key, name.Version, nil); ok {
+			results[i] = Result{Value: value, Source: Own, Expires: expires}
 			continue
 		}
 		f, leads, err := o.join(name)
@@ -107,11 +111,11 @@ func (o *Owner) Get(ctx context.Context, names []Name) []Result {
 func (o *Owner) Cached(names []Name, budget int) ([]Result, bool) {
 	results := make([]Result, 0, len(names))
 	for _, name := range names {
-		value, ok := o.store.Get(name.Key, name.Version, nil)
+		value, expires, ok := o.store.Get(name.Key, name.Version, nil)
 		if !ok {
 			return nil, false
 		}
-		results = append(results, Result{Value: value, Source: Own})
+		results = append(results, Result{Value: value, Source: Own, Expires: expires})
 		if budget -= len(value); budget < 0 {
 			break
 		}
@@ -132,28 +136,32 @@ func (f *flight) wait(ctx context.Context, source Source) Result {
 	}
 }
 
-// join returns the flight of a name, and whether the caller has to load it.
+// join returns the flight of a name, and whether the caller has to load it. A flight whose value
+// will have ended when it comes, as the load takes longer than the ttl, is left to those who
+// joined it in time.
 func (o *Owner) join(name Name) (f *flight, leads bool, err error) {
 	key := name.ringKey()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if f = o.flights[key]; f != nil {
+	now := o.store.now()
+	if f = o.flights[key]; f != nil && now < f.expires {
 		o.Shared.Add(1)
 		return f, false, nil
 	}
 	if o.closed {
 		return nil, false, ErrClosed
 	}
-	if len(o.flights) >= o.limits.Flights {
+	if len(o.all) >= o.limits.Flights {
 		return nil, false, ErrOverload
 	}
-	f = &flight{name: name, done: make(chan struct{})}
+	f = &flight{name: name, expires: expiry(now, o.ttl), done: make(chan struct{})}
 	// Between the caller's look into the store and now the value may have landed.
-	if value, ok := o.store.Get(name.Key, name.Version, nil); ok {
-		f.land(Result{Value: value, Source: Own})
+	if value, expires, ok := o.store.Get(name.Key, name.Version, nil); ok {
+		f.land(Result{Value: value, Source: Own, Expires: expires})
 		return f, false, nil
 	}
 	o.flights[key] = f
+	o.all[f] = struct{}{}
 	return f, true, nil
 }
 
@@ -189,8 +197,9 @@ func (o *Owner) finish(flights []*flight, values []Result, err error) {
 		}
 		if r.Err == nil {
 			r.Source = Database // whatever the loader says: Own would mean the store
+			r.Expires = f.expires
 			o.Loads.Add(1)
-			o.Put(f.name, r.Value)
+			o.store.keep(f.name, r.Value, r.Expires)
 		} else {
 			o.Failed.Add(1)
 		}
@@ -198,32 +207,26 @@ func (o *Owner) finish(flights []*flight, values []Result, err error) {
 		if key := f.name.ringKey(); o.flights[key] == f {
 			delete(o.flights, key)
 		}
+		delete(o.all, f)
 		o.mu.Unlock()
 		f.land(r)
 	}
 }
 
-// Put stores a value under its name.
-func (o *Owner) Put(name Name, value []byte) {
-	o.store.Add(name.Key, name.Version, value, expiry(o.ttl))
+// Put stores a value under its name that the database held at from, or later, until expires at
+// the latest.
+func (o *Owner) Put(name Name, value []byte, from, expires int64) {
+	o.store.keep(name, value, min(expires, expiry(from, o.ttl)))
 }
 
 // Close ends every load with [ErrClosed].
 func (o *Owner) Close() {
 	o.mu.Lock()
 	o.closed = true
-	flights := o.flights
-	o.flights = make(map[string]*flight)
+	flights := o.all
+	o.flights, o.all = make(map[string]*flight), make(map[*flight]struct{})
 	o.mu.Unlock()
-	for _, f := range flights {
+	for f := range flights {
 		f.land(Result{Err: ErrClosed})
 	}
-}
-
-// expiry is when a value stored now ends, in the store's clock.
-func expiry(ttl time.Duration) int64 {
-	if ttl <= 0 {
-		return 0
-	}
-	return time.Now().Add(ttl).UnixNano()
 }

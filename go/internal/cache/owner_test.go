@@ -11,7 +11,7 @@ import (
 var roomy = Limits{Flights: 1000, LoadTimeout: patience}
 
 func newOwner(t testing.TB, d *database, limits Limits) *Owner {
-	store := NewStore(1 << 20)
+	store := NewStore(1<<20, realClock)
 	o := NewOwner(store, d, 0, limits)
 	t.Cleanup(func() {
 		o.Close()
@@ -52,7 +52,7 @@ func TestOwnerLoadsOnceForAllWhoAsk(t *testing.T) {
 func TestOwnerLoadsAllThatIsMissingInOneCall(t *testing.T) {
 	d := &database{respond: give}
 	o := newOwner(t, d, roomy)
-	o.Put(Name{[]byte("b"), 2}, []byte("there already"))
+	o.Put(Name{[]byte("b"), 2}, []byte("there already"), 0, Never)
 	results := o.Get(t.Context(), names(2, "a", "b", "c", "a"))
 	wantResult(t, results[0], Database, valueOf("a"))
 	wantResult(t, results[1], Own, "there already")
@@ -83,7 +83,7 @@ func TestOwnerStoresUnderTheNameThatWasAskedFor(t *testing.T) {
 		wantResult(t, within(t, old)[0], Database, "old")
 		wantResult(t, within(t, renamed)[0], Database, "new")
 		for version, value := range map[uint64]string{2: "old", 4: "new"} {
-			if got, ok := o.store.Get([]byte("a"), version, nil); ok && string(got) != value {
+			if got, _, ok := o.store.Get([]byte("a"), version, nil); ok && string(got) != value {
 				t.Errorf("version %d is %q", version, got)
 			}
 		}
@@ -216,7 +216,7 @@ func TestOwnerCloseEndsAllWaits(t *testing.T) {
 func TestOwnerCached(t *testing.T) {
 	o := newOwner(t, &database{}, roomy)
 	for _, key := range []string{"a", "b", "c"} {
-		o.Put(Name{[]byte(key), 2}, []byte("1234"))
+		o.Put(Name{[]byte(key), 2}, []byte("1234"), 0, Never)
 	}
 	for _, c := range []struct {
 		wanted []Name
@@ -245,10 +245,10 @@ func TestOwnerForgetsAfterItsTTL(t *testing.T) {
 	d := &database{respond: give}
 	store, clock := testStore(t, 1<<20)
 	o := NewOwner(store, d, time.Hour, roomy)
-	clock.now = time.Now().UnixNano()
 	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Database, valueOf("a"))
+	clock.now += int64(time.Hour) - 1
 	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, valueOf("a"))
-	clock.now += int64(2 * time.Hour)
+	clock.now++
 	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Database, valueOf("a"))
 }
 

@@ -42,6 +42,10 @@ func (c *ringClient) Get(ctx context.Context, in *pb.GetRequest, out *pb.GetResp
 	if out.Value = r.Value; out.Value == nil {
 		out.Value = []byte{}
 	}
+	if r.Expires != Never {
+		expires := max(r.Expires, 1) // groupcache takes 0 for "never"
+		out.Expire = &expires
+	}
 	return nil
 }
 

@@ -1,22 +1,35 @@
 package cache
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // soon is the names that peers are being asked for one by one, and who waits for each.
 type soon struct {
 	mu      sync.Mutex
-	waiting map[string][]func(Result)
+	waiting map[string][]waiter
 }
 
-// join adds who waits for a name, and tells whether it is the first, who has to ask.
-func (s *soon) join(key string, done func(Result)) (first bool) {
+// waiter is a request that began at an instant.
+type waiter struct {
+	begun int64
+	done  func(Result)
+}
+
+// errEnded is for a request that has shared one that began so early that its value had ended
+// before.
+var errEnded = errors.New("cache: the value ended before the request began")
+
+// join adds a request for a name, and tells whether it is the first, which has to ask.
+func (s *soon) join(key string, w waiter) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.waiting == nil {
-		s.waiting = make(map[string][]func(Result))
+		s.waiting = make(map[string][]waiter)
 	}
 	_, asked := s.waiting[key]
-	s.waiting[key] = append(s.waiting[key], done)
+	s.waiting[key] = append(s.waiting[key], w)
 	return !asked
 }
 
@@ -25,11 +38,15 @@ func (s *soon) finish(key string, r Result) {
 	waiting := s.waiting[key]
 	delete(s.waiting, key)
 	s.mu.Unlock()
-	for i, done := range waiting {
+	for i, w := range waiting {
 		if i == 1 && r.Err == nil {
 			r.Source = Shared
 		}
-		done(r)
+		if i > 0 && r.Err == nil && r.Expires <= w.begun {
+			w.done(Result{Err: errEnded})
+			continue
+		}
+		w.done(r)
 	}
 }
 
@@ -46,15 +63,16 @@ func (g *Group) GetSoon(name Name, done func(Result)) bool {
 	if ask == nil {
 		return false
 	}
-	key := name.ringKey()
-	if !g.soon.join(key, done) {
+	key, begun := name.ringKey(), g.now()
+	if !g.soon.join(key, waiter{begun, done}) {
 		g.Shared.Add(1)
 		return true
 	}
 	ask(name, func(r Result) {
 		if r.Err == nil {
 			g.PeerLoads.Add(1)
-			g.hot.Add(name.Key, name.Version, r.Value, expiry(g.ttl))
+			r.Expires = min(r.Expires, expiry(begun, g.ttl))
+			g.hot.keep(name, r.Value, r.Expires)
 		}
 		g.soon.finish(key, r)
 	})

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // shardCount is the number of locks. It is a power of two, because the upper shardBits bits of a
@@ -31,7 +30,7 @@ const (
 type Store struct {
 	seed     maphash.Seed // random, because users choose ids and must not choose who collides
 	hashMask uint64       // all ones; tests clear bits to force collisions
-	now      func() int64 // ns
+	now      func() int64 // ns, the clock of every expiry
 	arena    *arena
 	rejected atomic.Int64
 
@@ -65,14 +64,12 @@ type Stats struct {
 // NewStore returns a store that takes at most maxBytes bytes of memory, everything counted. With a
 // limit that is 0, negative, or below about 16 KiB it keeps nothing.
 //
+// now is the clock, in nanoseconds, of which every expiry is an instant. Every hit on a value that
+// expires reads it, under a lock, so it must be cheap and wait for nothing.
+//
 // The address space is reserved at once, memory is taken as the store fills up, and both are given
 // back by Close only. As make does, NewStore panics if the system refuses the memory.
-func NewStore(maxBytes int64) *Store {
-	return newStore(maxBytes, func() int64 { return time.Now().UnixNano() })
-}
-
-// newStore is NewStore with a clock, against which Add's expire is compared.
-func newStore(maxBytes int64, now func() int64) *Store {
+func NewStore(maxBytes int64, now func() int64) *Store {
 	memory, err := newArena(maxBytes)
 	if err != nil {
 		panic(fmt.Errorf("cache: cannot reserve %d bytes: %w", maxBytes, err))
@@ -87,24 +84,24 @@ func newStore(maxBytes int64, now func() int64) *Store {
 
 // Get appends a copy of the value under the name (key, version) to dst, and counts a use. Without
 // such an entry it returns dst as it was, and false. It allocates only when dst lacks the capacity.
-func (s *Store) Get(key []byte, version uint64, dst []byte) (value []byte, ok bool) {
+func (s *Store) Get(key []byte, version uint64, dst []byte) (value []byte, expires int64, ok bool) {
 	for {
 		room := dst[len(dst):cap(dst)]
-		n, _, ok := s.GetInto(key, version, room)
+		n, expires, ok := s.GetInto(key, version, room)
 		if !ok {
-			return dst, false
+			return dst, 0, false
 		}
 		if n <= len(room) {
-			return dst[:len(dst)+n], true
+			return dst[:len(dst)+n], expires, true
 		}
 		dst = slices.Grow(dst, n) // here and not below, so that nobody waits for the allocator
 	}
 }
 
 // GetInto copies the value under the name (key, version) to the beginning of buf, counts a use, and
-// returns its length in bytes and the expire that Add was told. If the length is more than len(buf),
+// returns its length in bytes and the expiry that Add was told. If the length is more than len(buf),
 // nothing was copied or counted, and the caller comes again with a larger buffer.
-func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, expire int64, ok bool) {
+func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, expires int64, ok bool) {
 	sh, hash := s.shardOf(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -119,9 +116,9 @@ func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, expire i
 		return 0, 0, false
 	}
 	h := s.arena.header(entry)
-	n, expire = int(h.valueLen), h.expire
+	n, expires = int(h.valueLen), h.expires
 	if n > len(buf) {
-		return n, expire, true
+		return n, expires, true
 	}
 	sh.gets++
 	sh.hits++
@@ -130,7 +127,7 @@ func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, expire i
 	}
 	value := s.arena.value(entry)
 	value.read(buf[:n])
-	return n, expire, true
+	return n, expires, true
 }
 
 // Has tells whether Get would find the name (key, version). It is no use of the entry.
@@ -143,12 +140,12 @@ func (s *Store) Has(key []byte, version uint64) bool {
 }
 
 // Add stores a copy of value under the name (key, version), in place of any version of that key,
-// and evicts others until there is room. From expire on (nanoseconds of Unix
-// time) it is a miss; 0 means never.
+// and evicts others until there is room. From expires on, an instant of the store's clock or
+// [Never], it is a miss.
 //
 // It returns false if nothing was stored: the store is closed, or key and value take more than a
 // third of the limit (a quarter always fits), or all room is taken by other Adds under way.
-func (s *Store) Add(key []byte, version uint64, value []byte, expire int64) bool {
+func (s *Store) Add(key []byte, version uint64, value []byte, expires int64) bool {
 	s.adding.RLock()
 	defer s.adding.RUnlock()
 	n, fits := s.arena.blocksFor(len(key), len(value))
@@ -157,12 +154,19 @@ func (s *Store) Add(key []byte, version uint64, value []byte, expire int64) bool
 		return false
 	}
 	// Nobody knows the new entry yet, so a large one can be written while the shard is free.
-	entry := s.arena.write(n, key, version, value, expire)
+	entry := s.arena.write(n, key, version, value, expires)
 	sh, hash := s.shardOf(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.insert(hash, key, entry, s.clock.Add(1))
 	return true
+}
+
+// keep is Add but for what has ended already, which would only put out others.
+func (s *Store) keep(name Name, value []byte, expires int64) {
+	if expires == Never || s.now() < expires {
+		s.Add(name.Key, name.Version, value, expires)
+	}
 }
 
 // Remove drops the entry of key, whatever its version.
@@ -251,6 +255,6 @@ func (s *Store) shardOf(key []byte) (sh *shard, hash uint64) {
 }
 
 func (s *Store) expired(entry block) bool {
-	expire := s.arena.header(entry).expire
-	return expire != 0 && s.now() >= expire
+	expires := s.arena.header(entry).expires
+	return expires != Never && s.now() >= expires
 }

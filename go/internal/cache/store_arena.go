@@ -42,7 +42,7 @@ type header struct {
 	keyLen   uint32 // bytes
 	valueLen uint32 // bytes
 	version  uint64 // of the key
-	expire   int64  // ns, 0 means never
+	expires  int64  // of the Store's clock, or Never
 	added    uint64 // Store.clock when it came into the queue
 	trace    uint32 // of the key's hash, see ghosts
 	place    place  // the queue
@@ -145,7 +145,7 @@ func (a *arena) reserve(n int) bool {
 }
 
 // write makes an entry of n reserved blocks, which are as many as blocksFor says.
-func (a *arena) write(n int, key []byte, version uint64, value []byte, expire int64) block {
+func (a *arena) write(n int, key []byte, version uint64, value []byte, expires int64) block {
 	first, last := a.take(min(n, takeAtOnce))
 	for n -= takeAtOnce; n > 0; n -= takeAtOnce {
 		next, end := a.take(min(n, takeAtOnce))
@@ -153,7 +153,7 @@ func (a *arena) write(n int, key []byte, version uint64, value []byte, expire in
 		last = end
 	}
 	h := a.header(first)
-	h.last, h.version, h.expire = last, version, expire
+	h.last, h.version, h.expires = last, version, expires
 	h.keyLen, h.valueLen = uint32(len(key)), uint32(len(value))
 	c := a.payload(first)
 	c.write(key)

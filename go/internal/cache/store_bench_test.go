@@ -19,14 +19,14 @@ const benchKeyLen = 40
 // the first entry kept and of the next one to add.
 func filled(b *testing.B, maxBytes int64, size func() int) (s *Store, first, next int) {
 	b.Helper()
-	s = NewStore(maxBytes)
+	s = NewStore(maxBytes, realClock)
 	b.Cleanup(s.Close)
 	key, value := make([]byte, benchKeyLen), make([]byte, 200<<10)
 	// Twice over, so that the blocks lie as they do after a while, not as in new memory.
 	for added := int64(0); added < 2*maxBytes; next++ {
 		benchKey(key, next)
 		n := size()
-		s.Add(key, 2, value[:n], 0)
+		s.Add(key, 2, value[:n], Never)
 		added += int64(n)
 	}
 	return s, next - int(s.Stats().Items), next
@@ -57,7 +57,7 @@ func BenchmarkStoreGet(b *testing.B) {
 					key, dst, read := make([]byte, benchKeyLen), make([]byte, 0, 400<<10), 0
 					for pb.Next() {
 						benchKey(key, first+rand.IntN(next-first))
-						value, _ := s.Get(key, 2, dst)
+						value, _, _ := s.Get(key, 2, dst)
 						read += len(value)
 					}
 					bytes.Add(int64(read))
@@ -80,7 +80,7 @@ func BenchmarkStoreAdd(b *testing.B) {
 				key, value := make([]byte, benchKeyLen), make([]byte, 400<<10)
 				for pb.Next() {
 					benchKey(key, int(number.Add(1)))
-					s.Add(key, 2, value[:sizes.size()], 0)
+					s.Add(key, 2, value[:sizes.size()], Never)
 				}
 			})
 		})

@@ -28,9 +28,9 @@ func hammer(s *Store, limit int64, seed uint64, n int) error {
 		key, version := fmt.Appendf(nil, "key %3d", random.IntN(300)), uint64(random.IntN(2))
 		switch p := random.IntN(100); {
 		case p < 40:
-			s.Add(key, version, named(key, version, random.IntN(1<<random.IntN(12))), int64(random.IntN(3)))
+			s.Add(key, version, named(key, version, random.IntN(1<<random.IntN(12))), []int64{1, 2, Never}[random.IntN(3)])
 		case p < 90:
-			value, ok := s.Get(key, version, dst[:0])
+			value, _, ok := s.Get(key, version, dst[:0])
 			if ok && !isNamed(value, key, version) {
 				return fmt.Errorf("Get(%q, %d) = %.100q...", key, version, value)
 			}
@@ -69,7 +69,7 @@ func TestStoreInManyHands(t *testing.T) {
 	for _, mask := range []uint64{^uint64(0), oneBucket} {
 		const limit = 512 << 10
 		var now atomic.Int64
-		s := newStore(limit, func() int64 { return now.Add(1) % 3 })
+		s := NewStore(limit, func() int64 { return now.Add(1) % 3 })
 		s.hashMask = mask
 		hammerAtOnce(t, s, limit, func() {})
 		checkIntact(t, s)
@@ -87,7 +87,7 @@ func TestStoreInManyHands(t *testing.T) {
 func TestStoreClosedWhileInUse(t *testing.T) {
 	const limit = 512 << 10
 	for range 20 {
-		s := NewStore(limit)
+		s := NewStore(limit, realClock)
 		hammerAtOnce(t, s, limit, func() {
 			if err := hammer(s, limit, 99, 500); err != nil {
 				t.Error(err)
@@ -108,7 +108,7 @@ func TestStoreBigAddsAtOnce(t *testing.T) {
 		group.Go(func() {
 			value := pattern(i, oneMB)
 			for n := range 20 {
-				s.Add(fmt.Append(nil, i, n), 2, value, 0)
+				s.Add(fmt.Append(nil, i, n), 2, value, Never)
 			}
 		})
 	}

@@ -51,9 +51,9 @@ func TestStoreSurvivesAWalk(t *testing.T) {
 	readHot := func() (hits int) {
 		for i := range hot {
 			key := fmt.Append(nil, "hot ", i)
-			if _, ok := s.Get(key, 2, nil); ok {
+			if _, _, ok := s.Get(key, 2, nil); ok {
 				hits++
-			} else if !s.Add(key, 2, value, 0) {
+			} else if !s.Add(key, 2, value, Never) {
 				t.Fatal("not added")
 			}
 		}
@@ -95,7 +95,7 @@ func TestStoreRejectsWhatIsTooLarge(t *testing.T) {
 	s, _ := testStore(t, 4*oneMB)
 	mustAdd(t, s, "small", 2, pattern(1, 100))
 	for _, kv := range [][2]int{{0, 2 * oneMB}, {2 * oneMB, 0}, {oneMB, oneMB}} {
-		if s.Add(pattern(1, kv[0]), 2, pattern(2, kv[1]), 0) {
+		if s.Add(pattern(1, kv[0]), 2, pattern(2, kv[1]), Never) {
 			t.Errorf("Add of a key of %d and a value of %d bytes = true", kv[0], kv[1])
 		}
 	}
@@ -109,7 +109,7 @@ func TestStoreRejectsWhatIsTooLarge(t *testing.T) {
 func TestStoreWithoutRoomKeepsNothing(t *testing.T) {
 	for _, maxBytes := range []int64{-1 << 63, -1, 0, 1, 1000, 16_000} {
 		s, _ := testStore(t, maxBytes)
-		if s.Add([]byte("key"), 2, nil, 0) {
+		if s.Add([]byte("key"), 2, nil, Never) {
 			t.Errorf("limit %d: Add = true", maxBytes)
 		}
 		wantMiss(t, s, "key", 2)

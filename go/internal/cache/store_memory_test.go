@@ -37,7 +37,7 @@ func TestStorePanicsIfMemoryIsRefused(t *testing.T) {
 	if _, err := newArena(1 << 62); err == nil {
 		t.Skip("the system grants any size")
 	}
-	NewStore(1 << 62)
+	NewStore(1<<62, realClock)
 }
 
 func TestStoreRealMemory(t *testing.T) {
@@ -54,7 +54,7 @@ func TestStoreRealMemory(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			source := make([]byte, 400<<10)
 			start := realMemory(t)
-			s := NewStore(limit)
+			s := NewStore(limit, realClock)
 			defer s.Close()
 			if got := realMemory(t) - start; got > limit/20 {
 				t.Errorf("an empty store takes %d bytes", got)
@@ -81,7 +81,7 @@ func fillTimes(s *Store, sum int, source []byte, size func() int) {
 		group.Go(func() {
 			for n, i := 0, 0; n < sum/writers; i++ {
 				value := source[:size()]
-				s.Add(fmt.Append(nil, "a key of some length ", writer, i), 2, value, 0)
+				s.Add(fmt.Append(nil, "a key of some length ", writer, i), 2, value, Never)
 				n += len(value)
 			}
 		})

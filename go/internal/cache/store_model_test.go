@@ -62,7 +62,7 @@ func (m *model) get(key string, version uint64, now int64) ([]byte, bool) {
 	}
 	e := &m.entries[i]
 	value := e.value
-	if e.expire != 0 && now >= e.expire {
+	if e.expire != Never && now >= e.expire {
 		m.remove(i)
 		m.expired++
 		return nil, false
@@ -179,7 +179,7 @@ func compareWithModel(t *testing.T, mask uint64, random *rand.Rand) {
 		key, version := fmt.Sprint("key ", random.IntN(100)), uint64(2*random.IntN(2))
 		switch p := random.IntN(1000); {
 		case p < 400:
-			value, expire := pattern(step, random.IntN(1<<random.IntN(17))), int64(0)
+			value, expire := pattern(step, random.IntN(1<<random.IntN(17))), Never
 			if random.IntN(4) == 0 {
 				expire = clock.now + random.Int64N(100)
 			}
@@ -187,7 +187,7 @@ func compareWithModel(t *testing.T, mask uint64, random *rand.Rand) {
 				t.Fatalf("step %d: Add(%q, %d, %d bytes) = %v, want %v", step, key, version, len(value), got, want)
 			}
 		case p < 950:
-			got, ok := s.Get([]byte(key), version, nil)
+			got, _, ok := s.Get([]byte(key), version, nil)
 			want, wantOk := m.get(key, version, clock.now)
 			if ok != wantOk || !bytes.Equal(got, want) {
 				t.Fatalf("step %d: Get(%q, %d) = %d bytes, %v, want %d bytes, %v",

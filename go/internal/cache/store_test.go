@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
 )
 
 const (
@@ -14,6 +15,11 @@ const (
 	oneBucket = 0         // all keys collide
 )
 
+// realClock is for tests that do not set the clock.
+func realClock() int64 { return int64(time.Since(testsBegan)) }
+
+var testsBegan = time.Now()
+
 // testClock is a clock that tests set.
 type testClock struct{ now int64 }
 
@@ -23,7 +29,7 @@ func (c *testClock) read() int64 { return c.now }
 func testStore(t *testing.T, maxBytes int64) (*Store, *testClock) {
 	t.Helper()
 	clock := &testClock{now: 1000}
-	s := newStore(maxBytes, clock.read)
+	s := NewStore(maxBytes, clock.read)
 	t.Cleanup(s.Close)
 	return s, clock
 }
@@ -34,7 +40,7 @@ func wantValue(t *testing.T, s *Store, key string, version uint64, want []byte) 
 	if !s.Has([]byte(key), version) {
 		t.Fatalf("Has(%.40q, %d) = false", key, version)
 	}
-	if got, ok := s.Get([]byte(key), version, nil); !ok || !bytes.Equal(got, want) {
+	if got, _, ok := s.Get([]byte(key), version, nil); !ok || !bytes.Equal(got, want) {
 		t.Fatalf("Get(%.40q, %d) = %d bytes, %v, not the %d bytes added", key, version, len(got), ok, len(want))
 	}
 	buf := make([]byte, len(want)+1)
@@ -48,7 +54,7 @@ func wantMiss(t *testing.T, s *Store, key string, version uint64) {
 	if s.Has([]byte(key), version) {
 		t.Fatalf("Has(%.40q, %d) = true", key, version)
 	}
-	if got, ok := s.Get([]byte(key), version, []byte("kept")); ok || string(got) != "kept" {
+	if got, _, ok := s.Get([]byte(key), version, []byte("kept")); ok || string(got) != "kept" {
 		t.Fatalf("Get(%.40q, %d) = %d bytes, %v, not a miss", key, version, len(got), ok)
 	}
 	if n, _, ok := s.GetInto([]byte(key), version, nil); ok || n != 0 {
@@ -58,7 +64,7 @@ func wantMiss(t *testing.T, s *Store, key string, version uint64) {
 
 func mustAdd(t *testing.T, s *Store, key string, version uint64, value []byte) {
 	t.Helper()
-	if !s.Add([]byte(key), version, value, 0) {
+	if !s.Add([]byte(key), version, value, Never) {
 		t.Fatalf("Add(%.40q, %d, %d bytes) = false", key, version, len(value))
 	}
 }
@@ -111,7 +117,7 @@ func TestStoreGetAppends(t *testing.T) {
 	value := pattern(3, 1000)
 	mustAdd(t, s, "key", 2, value)
 	dst := append(make([]byte, 0, 2000), "before"...)
-	got, ok := s.Get([]byte("key"), 2, dst)
+	got, _, ok := s.Get([]byte("key"), 2, dst)
 	if !ok || !bytes.Equal(got, append([]byte("before"), value...)) {
 		t.Fatalf("Get = %d bytes, %v, not the value appended", len(got), ok)
 	}
@@ -145,7 +151,7 @@ func TestStoreExpires(t *testing.T) {
 	add := func(key string, expire int64) { s.Add([]byte(key), 2, []byte(key), expire) }
 	add("soon", 1001)
 	add("now", 1000)
-	add("never", 0)
+	add("never", Never)
 	wantValue(t, s, "soon", 2, []byte("soon"))
 	wantMiss(t, s, "now", 2)
 	clock.now = 1001
@@ -161,7 +167,7 @@ func TestStoreExpires(t *testing.T) {
 	if got := s.Stats(); got.Items != 1 || got.Expired != 2 || got.Evictions != 0 {
 		t.Errorf("%+v, want 1 item, 2 expired", got)
 	}
-	add("soon", 0)
+	add("soon", Never)
 	wantValue(t, s, "soon", 2, []byte("soon"))
 }
 
@@ -232,7 +238,7 @@ func TestStoreAfterClose(t *testing.T) {
 	s.Close()
 	s.Close()
 	wantMiss(t, s, "key", 2)
-	if s.Add([]byte("key"), 2, nil, 0) {
+	if s.Add([]byte("key"), 2, nil, Never) {
 		t.Error("Add = true after Close")
 	}
 	s.Remove([]byte("key"))

@@ -1,8 +1,6 @@
 package cache
 
 import (
-	"time"
-
 	"github.com/groupcache/groupcache-go/v3"
 	"github.com/groupcache/groupcache-go/v3/transport"
 )
@@ -11,9 +9,8 @@ import (
 // alone knows of.
 type view struct {
 	store *Store
-	// ttl of what is added; keep is false for the main cache, where the owner has stored the
-	// value already, for peers too, which never pass through groupcache here.
-	ttl  time.Duration
+	// keep is false for the main cache, where the owner has stored the value already, for
+	// peers too, which never pass through groupcache here.
 	keep bool
 }
 
@@ -24,16 +21,16 @@ func (v *view) Get(key string) (transport.ByteView, bool) {
 	if !ok {
 		return transport.ByteView{}, false
 	}
-	value, ok := v.store.Get(name.Key, name.Version, nil)
+	value, expires, ok := v.store.Get(name.Key, name.Version, nil)
 	if value == nil { // a nil view would be an empty string to groupcache; keep it bytes
 		value = []byte{}
 	}
-	return transport.ByteViewFrom(value), ok
+	return transport.ByteViewWithExpire(value, toWall(expires)), ok
 }
 
 func (v *view) Add(key string, value transport.ByteView) {
 	if name, ok := parseRingKey(key); ok && v.keep {
-		v.store.Add(name.Key, name.Version, value.ByteSlice(), expiry(v.ttl))
+		v.store.keep(name, value.ByteSlice(), fromWall(value.Expire()))
 	}
 }
 

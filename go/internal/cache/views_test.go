@@ -16,9 +16,11 @@ func TestViews(t *testing.T) {
 		if _, ok := v.Get(key); ok != keep {
 			t.Errorf("%s keeps what groupcache adds: %v, want %v", what, ok, keep)
 		}
-		store.Add([]byte("a"), 2, nil, 0)
+		store.Add([]byte("a"), 2, nil, 1500)
 		if got, ok := v.Get(key); !ok || got.Len() != 0 {
 			t.Errorf("%s gives %q, %v for an empty value", what, got.String(), ok)
+		} else if fromWall(got.Expire()) != 1500 {
+			t.Errorf("%s gives the expiry %v", what, got.Expire())
 		}
 		if _, ok := v.Get("not a name"); ok {
 			t.Errorf("%s has what is not a name", what)
@@ -29,7 +31,7 @@ func TestViews(t *testing.T) {
 		v.Remove("not a name")
 		v.Remove(key)
 		v.Close() // leaves the store to its owner
-		if store.Has([]byte("a"), 2) || !store.Add([]byte("b"), 2, nil, 0) {
+		if store.Has([]byte("a"), 2) || !store.Add([]byte("b"), 2, nil, Never) {
 			t.Errorf("%s: removing or closing does not do what it should", what)
 		}
 	}

@@ -74,7 +74,18 @@ func parseConfig(text []byte) (Config, error) {
 	if cfg.Lease <= 0 {
 		return cfg, fmt.Errorf("configuration: lease is %v, allowed is a positive number of seconds", cfg.Lease)
 	}
+	if cfg.TTL < 0 || cfg.TTL > longestLife.Seconds() {
+		return cfg, fmt.Errorf("configuration: ttl is %v, allowed are 0 to %v seconds", cfg.TTL, longestLife.Seconds())
+	}
 	return cfg, nil
+}
+
+// ttl is how long a value may live; 0: for ever. A time too short to be counted is none of that.
+func (c *Config) ttl() time.Duration {
+	if c.TTL == 0 {
+		return 0
+	}
+	return max(seconds(c.TTL), 1)
 }
 
 // storeSize is what the stores may take: the size less the version table, of which sooner or

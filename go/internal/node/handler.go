@@ -49,15 +49,16 @@ func (h *handler) Message(s *transport.Session, kind transport.Kind, body []byte
 			return
 		}
 		n.input(func(m *coherence.Machine, now coherence.Time) {
+			n.heard(coherence.Incarnation(s.Peer().Incarnation), message, now)
 			m.Receive(now, coherence.Incarnation(s.Peer().Incarnation), message)
 		})
 	case framePut:
-		names, values, err := unpackPut(body)
+		p, err := unpackPut(body)
 		if err != nil {
 			s.Close(err)
 			return
 		}
-		n.group.Keep(names, values)
+		n.keep(coherence.Incarnation(s.Peer().Incarnation), p)
 	default:
 		s.Close(errors.New("unknown kind of frame"))
 	}
@@ -85,11 +86,12 @@ func (h *handler) Request(s *transport.Session, kind transport.Kind, body []byte
 func (n *Node) serve(names []cache.Name, answer func([]byte, error)) {
 	n.counts.served.Add(uint64(len(names)))
 	if results, ok := n.group.ServeNow(names, answerBudget); ok {
-		answer(packResults(asPeer(results), answerBudget), nil)
+		answer(packAnswer(asPeer(results), answerBudget, now()), nil)
 		return
 	}
 	asked := n.work(func(ctx context.Context) {
-		answer(packResults(asPeer(n.group.Serve(ctx, names)), answerBudget), nil)
+		results := asPeer(n.group.Serve(ctx, names))
+		answer(packAnswer(results, answerBudget, now()), nil)
 	})
 	if !asked {
 		answer(nil, cache.ErrOverload)

@@ -109,8 +109,8 @@ func TestALaneIsNoLinkAndBringsNoMessages(t *testing.T) {
 	if after != before {
 		t.Errorf("%d sessions of the link, %d before there was a lane", after, before)
 	}
-	put := packNames([]cache.Name{{Key: []byte("k")}})
-	if err := s.Send(framePut, put, []byte("v")); err != nil {
+	body := packPut(put{event: 1, life: forever, name: cache.Name{Key: []byte("k")}})
+	if err := s.Send(framePut, body, []byte("v")); err != nil {
 		t.Fatal(err)
 	}
 	<-s.Done()

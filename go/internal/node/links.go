@@ -13,7 +13,7 @@ import (
 const (
 	frameCoherence transport.Kind = iota + 1 // a message of package coherence
 	frameGet                                 // names; answered with results
-	framePut                                 // a name and the value that was just written
+	framePut                                 // what an event has just written, see put
 	frameStats                               // answered with this process's statistics
 )
 
@@ -26,6 +26,7 @@ type link struct {
 	sessions []*transport.Session
 	current  *transport.Session // the one that is sent over
 	stop     context.CancelFunc // ends the dialling; nil: nobody dials
+	told     announcements
 }
 
 // membersChanged dials who has come and is let in, stops dialling who has gone, and makes the

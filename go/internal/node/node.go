@@ -100,8 +100,9 @@ func (n *Node) open() (err error) {
 		address = "self" // a ring of one
 	}
 	n.group, err = cache.New(cache.Config{
-		Address: address, Alone: n.cfg.Alone, Size: n.cfg.storeSize(), TTL: seconds(n.cfg.TTL),
+		Address: address, Alone: n.cfg.Alone, Size: n.cfg.storeSize(), TTL: n.cfg.ttl(),
 		Limits: cache.Limits{Flights: maxFlights, LoadTimeout: loadTimeout},
+		Now:    func() int64 { return int64(now()) },
 	}, (*peers)(n), (*loader)(n))
 	if err != nil {
 		return err

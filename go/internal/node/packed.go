@@ -9,7 +9,7 @@ import (
 
 // Lists cross both borders, to Python and to peers, in one form: each element behind its
 // length, 4 bytes, little endian. A name is a version, 8 bytes, and a key; a result is its
-// source, 1 byte, and a value.
+// source, 1 byte, and a value; to peers it has its life between the two, see life.go.
 
 var errPacked = errors.New("node: malformed list")
 

@@ -88,11 +88,17 @@ func FuzzUnpackResults(f *testing.F) {
 }
 
 func FuzzUnpackPut(f *testing.F) {
-	f.Add(append(packNames([]cache.Name{{Key: []byte("a"), Version: 2}}), "value"...))
+	for _, life := range []uint64{1, forever, 0, 1 << 63} {
+		p := put{event: 7, life: life, name: cache.Name{Key: []byte("a"), Version: 2}}
+		f.Add(append(packPut(p), "value"...))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		name, value, err := unpackPut(b)
-		if err == nil && !bytes.Equal(append(packNames([]cache.Name{name}), value...), b) {
-			t.Errorf("%v was read as %v and %v", b, name, value)
+		p, err := unpackPut(b)
+		if err == nil && !bytes.Equal(append(packPut(p), p.value...), b) {
+			t.Errorf("%v was read as %v", b, p)
+		}
+		if _, ok := expiryOf(p.life, 0); err == nil && !ok {
+			t.Errorf("%v has the life %d", b, p.life)
 		}
 	})
 }

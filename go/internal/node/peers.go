@@ -43,11 +43,12 @@ func (p *peers) Get(ctx context.Context, address string, names []cache.Name) ([]
 func (n *Node) question(ctx context.Context, session *transport.Session, names []cache.Name) ([]cache.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
+	asked := now()
 	body, err := session.Call(ctx, frameGet, packNames(names))
 	if err != nil {
 		return nil, err
 	}
-	results, err := unpackResults(body)
+	results, err := unpackAnswer(body, asked)
 	if err != nil || len(results) == 0 || len(results) > len(names) {
 		err = errors.Join(errPacked, err)
 		session.Close(err)
@@ -81,13 +82,14 @@ func (p *peers) Asker(address string) func(cache.Name, func(cache.Result)) {
 		return nil
 	}
 	return func(name cache.Name, done func(cache.Result)) {
+		asked := now()
 		to.Ask(peerTimeout, func(body []byte, err error) {
 			n.breakers.note(address, err)
 			if err != nil {
 				done(cache.Result{Err: err})
 				return
 			}
-			results, err := unpackResults(body)
+			results, err := unpackAnswer(body, asked)
 			if err != nil || len(results) != 1 {
 				err = errors.Join(errPacked, err)
 				to.Close(err)
@@ -97,29 +99,6 @@ func (p *peers) Asker(address string) func(cache.Name, func(cache.Result)) {
 			done(results[0])
 		}, frameGet, packNames([]cache.Name{name}))
 	}
-}
-
-// Put gives a value to its owner. What cannot be sent now is not worth waiting for: the
-// owner loads it when it is asked.
-func (p *peers) Put(address string, name cache.Name, value []byte) {
-	if session := (*Node)(p).sessionTo(address); session != nil {
-		_ = session.Send(framePut, packNames([]cache.Name{name}), value)
-	}
-}
-
-func unpackPut(body []byte) (cache.Name, []byte, error) {
-	if len(body) < 8 {
-		return cache.Name{}, nil, errPacked
-	}
-	_, value, err := takeBytes(body[8:])
-	if err != nil {
-		return cache.Name{}, nil, err
-	}
-	names, err := unpackNames(body[:len(body)-len(value)])
-	if err != nil {
-		return cache.Name{}, nil, err
-	}
-	return names[0], value, nil
 }
 
 // breakers keep a slow owner from slowing down everyone who asks it: after a question that

@@ -3,8 +3,6 @@ package node
 import (
 	"bytes"
 	"context"
-	"math"
-	"time"
 
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
@@ -22,7 +20,8 @@ const (
 
 // Found tells of a value that was looked up where it was, and what it takes to see later,
 // without a call, that it may still be used: the version that [coherence.TableHeader] words
-// of the table's header and the bucket's word show, before it expires by this node's clock.
+// of the table's header and the bucket's word show, before it expires by this node's clock, which
+// for [cache.Never] it does not.
 type Found struct {
 	Source  cache.Source
 	Version uint64
@@ -41,7 +40,7 @@ func (n *Node) Get(request uint64, key, buf []byte) (int, Found) {
 		n.counts.bypasses.Add(1)
 		return Bypass, Found{}
 	}
-	size, expire, source := n.group.Lookup(name, buf)
+	size, expires, source := n.group.Lookup(name, buf)
 	if source == cache.Nowhere {
 		if request != 0 {
 			name.Key = bytes.Clone(key)
@@ -50,15 +49,7 @@ func (n *Node) Get(request uint64, key, buf []byte) (int, Found) {
 		return Miss, Found{}
 	}
 	n.counts.from(source)
-	return size, Found{source, name.Version, n.table.Bucket(cache.Hash(key)), onClock(expire)}
-}
-
-// onClock translates a time of the store, in nanoseconds of Unix time, to this node's clock.
-func onClock(expire int64) coherence.Time {
-	if expire == 0 {
-		return math.MaxInt64
-	}
-	return now().Add(time.Until(time.Unix(0, expire)))
+	return size, Found{source, name.Version, n.table.Bucket(cache.Hash(key)), coherence.Time(expires)}
 }
 
 // name gives a key the name that it has now, if it may be served. The order is R2's.

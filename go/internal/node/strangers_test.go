@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"slices"
 	"sync"
 	"testing"
@@ -79,7 +80,9 @@ func TestMalformedFramesEndTheirSessionAndNothingElse(t *testing.T) {
 		"an unknown kind":             {99, nil},
 		"no message of coherence":     {frameCoherence, []byte{1, 2, 3}},
 		"a value without a name":      {framePut, []byte{1, 2, 3}},
-		"a value with a cut name":     {framePut, append(make([]byte, 8), 255, 0, 0, 0)},
+		"a value with a cut name":     {framePut, append(packPut(put{life: 1})[:3*8], 255, 0, 0, 0)},
+		"a value without a life":      {framePut, packPut(put{life: 0})},
+		"a value with a life below 0": {framePut, packPut(put{life: 1 << 63})},
 		"a kind that wants an answer": {frameGet, nil},
 	} {
 		session := s.dial(t, p)
@@ -120,7 +123,7 @@ func TestAnyoneWithTheSecretIsServed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		results, err := unpackResults(body)
+		results, err := unpackAnswer(body, now())
 		if err != nil || len(results) != 1 {
 			t.Fatalf("got %v, %v", results, err)
 		}
@@ -196,14 +199,20 @@ func keyOfAnother(p *process, n int) string {
 }
 
 func TestAnswersOfAnOwnerThatMakeNoSense(t *testing.T) {
-	good := packResults([]cache.Result{{Value: []byte("v"), Source: cache.Peer}}, 100)
+	good := packAnswer([]cache.Result{{Value: []byte("x"), Source: cache.Peer, Expires: cache.Never}}, 100, 0)
+	life := func(n uint64) []byte {
+		return append(binary.LittleEndian.AppendUint64([]byte{good[0]}, n), good[1+8:]...)
+	}
 	for what, body := range map[string][]byte{
-		"nothing":                  {},
-		"no list":                  {1, 2},
-		"too many results":         bytes.Repeat(good, 3),
-		"a source that is not":     append([]byte{200}, good[1:]...),
-		"a result with no value":   {0, 0, 0, 0, 0},
-		"a result that has an end": good[:len(good)-1],
+		"nothing":                   {},
+		"no list":                   {1, 2},
+		"too many results":          bytes.Repeat(good, 3),
+		"a source that is not":      append([]byte{200}, good[1:]...),
+		"a result with no value":    make([]byte, 1+8+4),
+		"a value without a life":    life(0),
+		"a life below 0":            life(1 << 63),
+		"a life of nearly for ever": life(forever - 1),
+		"a result that has an end":  good[:len(good)-1],
 	} {
 		t.Run(what, func(t *testing.T) {
 			db := newDatabase()

@@ -36,8 +36,9 @@ func (n *Node) Settle(sequence uint64, pushes []byte) error {
 	var names []cache.Name
 	var values [][]byte
 	n.mu.Lock()
+	from := now() // the database holds what was written already
 	pushable := make(map[uint32]bool)
-	for _, bucket := range n.machine.Settle(now(), coherence.EventID{Writer: n.incarnation, Sequence: sequence}) {
+	for _, bucket := range n.machine.Settle(from, coherence.EventID{Writer: n.incarnation, Sequence: sequence}) {
 		pushable[bucket] = true
 	}
 	for i := 0; i < len(elements); i += 2 {
@@ -50,7 +51,7 @@ func (n *Node) Settle(sequence uint64, pushes []byte) error {
 	n.carryOut()
 	n.mu.Unlock()
 	for i, name := range names {
-		n.group.Put(name, values[i])
+		n.group.Put(sequence, name, values[i], int64(from))
 	}
 	n.counts.pushed.Add(uint64(len(names)))
 	return err
