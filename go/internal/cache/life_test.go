@@ -162,7 +162,9 @@ func (w *world) step(t *testing.T, wanted []Name) {
 	case 4, 5:
 		m.GetSoon(name, func(r Result) { results = append(results, r) })
 	case 6:
-		m.Group.Put(1, name, fmt.Append(nil, begun, " ", m.ttl), m.clock())
+		from := m.clock()
+		w.wait()
+		m.Group.Put(1, name, fmt.Append(nil, begun, " ", m.ttl), from)
 	case 7:
 		m.down = !m.down
 		w.all[w.r.IntN(len(w.all))].ring(t, w.all[w.r.IntN(2):])
