@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
 )
 
 // patience bounds every wait of these tests. None asserts that anything is faster.
@@ -29,7 +30,8 @@ func eventually(t testing.TB, what string, is func() bool) {
 type database struct {
 	mu     sync.Mutex
 	values map[string]string
-	loads  map[string]int // how often a cache loaded each key
+	loads  map[string]int            // how often a cache loaded each key
+	last   map[string]coherence.Time // when it did so last
 	rows   map[uint64]memberRow
 	marked []uint64 // who was ever marked out
 	open   map[string]bool
@@ -45,7 +47,7 @@ type memberRow struct {
 }
 
 func newDatabase() *database {
-	return &database{values: make(map[string]string), loads: make(map[string]int),
+	return &database{values: make(map[string]string), loads: make(map[string]int), last: make(map[string]coherence.Time),
 		rows: make(map[uint64]memberRow), open: make(map[string]bool)}
 }
 
@@ -63,6 +65,7 @@ func (d *database) load(keys [][]byte) (packed []byte, failed string) {
 	var results []cache.Result
 	for _, key := range keys {
 		d.loads[string(key)]++
+		d.last[string(key)] = now()
 		results = append(results, cache.Result{Value: []byte(d.values[string(key)]), Source: cache.Database})
 	}
 	return packResults(results, 1<<30), d.broken
@@ -77,6 +80,11 @@ func (d *database) get(key string) (value string) {
 func (d *database) loadsOf(key string) (n int) {
 	d.with(func() { n = d.loads[key] })
 	return n
+}
+
+func (d *database) loadedAt(key string) (at coherence.Time) {
+	d.with(func() { at = d.last[key] })
+	return at
 }
 
 func (d *database) row(who uint64) (row memberRow) {

@@ -1,0 +1,173 @@
+package node
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
+)
+
+// What is written past the cache is what ttl is for: once it has passed since the first load
+// began, or since the push was settled, no process gives the old value to a read that begins.
+func TestATTLHasPassedEverywhereWhenItHasPassedSinceTheLoad(t *testing.T) {
+	for what, first := range map[string]func(a, b *process, key string) (held coherence.Time){
+		"loaded at its owner": func(_, b *process, key string) coherence.Time {
+			b.db.with(func() { b.db.values[key] = "old" })
+			b.read(key)
+			return b.db.loadedAt(key)
+		},
+		"pushed to its owner": func(a, b *process, key string) (held coherence.Time) {
+			event := a.announce(key)
+			a.db.with(func() { a.db.values[key], held = "old", now() })
+			if err := a.Settle(event, packed(key, "old")); err != nil {
+				t.Error(err)
+			}
+			eventually(t, "the owner has it", func() bool { return b.group.Has(cache.Name{Key: []byte(key), Version: version(b, key)}) })
+			return held
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			// A machine that is so slow that the copies come too late is given more time.
+			for ttl := time.Second; !outlives(t, ttl, first); ttl *= 2 {
+				t.Logf("with a ttl of %v the copies came too late", ttl)
+			}
+		})
+	}
+}
+
+func version(p *process, key string) uint64 {
+	name, _ := p.name([]byte(key))
+	return name.Version
+}
+
+// outlives looks for a value that outlives a ttl. It is false where the old value was not there
+// any more when the copies were to be made.
+func outlives(t *testing.T, ttl time.Duration, first func(a, b *process, key string) coherence.Time) bool {
+	db := newDatabase()
+	var all []*process
+	for range 3 {
+		all = append(all, open(t, db, settings{"listen": unixAddress(t), "ttl": ttl.Seconds()}))
+	}
+	together(t, all...)
+	a, b, c := all[0], all[1], all[2]
+	key, other := keyOf(b, 0), keyOf(b, 1)
+	end := first(a, b, key).Add(ttl)
+	db.with(func() { db.values[key] = "new" }) // nobody is told
+
+	eventually(t, "half of the life is over", func() bool { return now() > end.Add(-ttl/2) })
+	one, many := c.read(key)[0], a.read(key, other)[0]
+	for _, r := range []cache.Result{one, many} {
+		if string(r.Value) != "old" || r.Source != cache.Peer {
+			return false
+		}
+	}
+	for _, p := range all {
+		_, found := p.Lookup([]byte(key), make([]byte, 10))
+		if found.Source != cache.Nowhere && found.Expires > end {
+			t.Errorf("kept for %v too long as %d", time.Duration(found.Expires-end), found.Source)
+		}
+	}
+	for i, p := range all {
+		eventually(t, fmt.Sprintf("process %d reads the new value", i), func() bool {
+			begun := now()
+			value := p.get(key)
+			if value == "old" && begun >= end {
+				t.Errorf("process %d: the old value %v after its ttl", i, time.Duration(begun-end))
+				return true
+			}
+			return value == "new"
+		})
+	}
+	return true
+}
+
+// Processes may have different settings: neither is exceeded.
+func TestACopyLivesNoLongerThanTheOwnTTL(t *testing.T) {
+	db := newDatabase()
+	owner := open(t, db, settings{"listen": unixAddress(t), "ttl": 0})
+	asker := open(t, db, settings{"listen": unixAddress(t), "ttl": 1000})
+	together(t, owner, asker)
+	one, two := keyOf(owner, 0), keyOf(owner, 1)
+	mine := keyOf(asker, 0)
+	before := now()
+	asker.read(one)
+	asker.read(two, mine)
+	owner.read(mine)
+	after := now()
+	for key, p := range map[string]*process{one: asker, two: asker, mine: owner} {
+		_, found := p.Lookup([]byte(key), make([]byte, 10))
+		if found.Source != cache.Hot || found.Expires < before.Add(1000*time.Second) || found.Expires > after.Add(1000*time.Second) {
+			t.Errorf("%s from %d ends at %d, asked for at %d", key, found.Source, found.Expires, before)
+		}
+	}
+	if _, found := owner.Lookup([]byte(one), make([]byte, 10)); int64(found.Expires) != cache.Never {
+		t.Errorf("without a ttl it ends at %d", found.Expires)
+	}
+}
+
+func TestTTLsThatThereAreNot(t *testing.T) {
+	for _, ttl := range []float64{-1, longestLife.Seconds() + 1, 1e300} {
+		if n, err := Open(form(settings{"alone": true, "size": 1 << 20, "lease": 2, "buckets": 1 << 8, "ttl": ttl})); err == nil {
+			n.Close()
+			t.Errorf("a ttl of %v was taken", ttl)
+		}
+	}
+	// What is shorter than the clock can tell is not "for ever".
+	if cfg := (Config{TTL: 1e-12}); cfg.ttl() != 1 {
+		t.Errorf("a short ttl is %v", cfg.ttl())
+	}
+}
+
+func TestWhatIsPushedLivesFromItsAnnouncement(t *testing.T) {
+	const writer = 77
+	p := open(t, newDatabase(), settings{"alone": true, "ttl": 1000})
+	announce := func(event uint64, settled bool, from coherence.Incarnation) *coherence.Message {
+		id := coherence.EventID{Writer: from, Sequence: event}
+		return &coherence.Message{Kind: coherence.Events, Entries: []coherence.Entry{{Event: coherence.Event{ID: id}, Settled: settled}}}
+	}
+	p.Node.mu.Lock()
+	p.links[writer] = &link{}
+	told := now()
+	p.heard(writer, announce(1, false, writer), told)
+	p.heard(writer, announce(1, false, writer), told+5) // again, over another connection
+	p.heard(writer, announce(2, true, writer), told)
+	p.heard(writer, announce(3, false, writer+1), told) // of another writer
+	p.Node.mu.Unlock()
+	for what, c := range map[string]struct {
+		event, life uint64
+		from        coherence.Incarnation
+		want        coherence.Time // 0: it is not kept
+	}{
+		"an announced event":      {1, uint64(10 * time.Second), writer, told.Add(10 * time.Second)},
+		"a life over the own ttl": {1, uint64(2000 * time.Second), writer, told.Add(1000 * time.Second)},
+		"an endless life":         {1, forever, writer, told.Add(1000 * time.Second)},
+		"one only settled":        {2, forever, writer, 0},
+		"another's event":         {3, forever, writer, 0},
+		"an unknown event":        {4, forever, writer, 0},
+		"an unknown writer":       {1, forever, writer + 1, 0},
+	} {
+		name := cache.Name{Key: []byte(what), Version: 2}
+		p.keep(c.from, put{event: c.event, life: c.life, name: name, value: []byte("v")})
+		if _, expires, _ := p.group.Lookup(name, make([]byte, 10)); expires != int64(c.want) {
+			t.Errorf("%s is kept until %d, want %d", what, expires, c.want)
+		}
+	}
+}
+
+func TestAnnouncementsAreRememberedUpToABound(t *testing.T) {
+	var a announcements
+	for event := range uint64(3 * maxAnnouncements) {
+		a.add(event, coherence.Time(event)+100)
+	}
+	for event := range uint64(3 * maxAnnouncements) {
+		at, known := a.of(event)
+		if recent := event >= 2*maxAnnouncements; known != recent || known && at != coherence.Time(event)+100 {
+			t.Fatalf("event %d: %d, %v", event, at, known)
+		}
+	}
+	if len(a.at) != maxAnnouncements || len(a.order) != maxAnnouncements {
+		t.Errorf("%d and %d are remembered", len(a.at), len(a.order))
+	}
+}
