@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -169,5 +170,33 @@ func TestAnnouncementsAreRememberedUpToABound(t *testing.T) {
 	}
 	if len(a.at) != maxAnnouncements || len(a.order) != maxAnnouncements {
 		t.Errorf("%d and %d are remembered", len(a.at), len(a.order))
+	}
+}
+
+// An owner that takes its time to answer prolongs nothing: the life is counted from the question.
+func TestASlowAnswerProlongsNoLife(t *testing.T) {
+	const life = 10 * time.Second
+	p, s := listed(t, newDatabase())
+	var asked coherence.Time
+	for what, keys := range map[string][]string{
+		"one key":   {keyOfAnother(p, 0)},
+		"many keys": {keyOfAnother(p, 1), keyOfAnother(p, 2)},
+	} {
+		s.mu.Lock()
+		s.answer = func() ([]byte, error) {
+			asked = now()
+			eventually(t, "some time has passed", func() bool { return now() > asked.Add(5*time.Millisecond) })
+			r := cache.Result{Value: []byte("v"), Source: cache.Peer, Expires: int64(life)}
+			return packAnswer(slices.Repeat([]cache.Result{r}, len(keys)), answerBudget, 0), nil
+		}
+		s.mu.Unlock()
+		for _, r := range p.read(keys...) {
+			wantResult(t, r, cache.Peer, "v")
+		}
+		s.mu.Lock()
+		if _, found := p.Lookup([]byte(keys[0]), make([]byte, 10)); found.Expires > asked.Add(life) || found.Source != cache.Hot {
+			t.Errorf("%s: kept from %d for %v too long", what, found.Source, time.Duration(found.Expires-asked.Add(life)))
+		}
+		s.mu.Unlock()
 	}
 }
