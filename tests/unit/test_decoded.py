@@ -211,6 +211,20 @@ async def test_a_value_expires(database: str) -> None:
         assert await txn._get(oid) is not row
 
 
+async def test_what_was_written_past_the_cache_is_read_when_the_ttl_is_over(database: str) -> None:
+    async with running(database, {"ttl": 2}) as app:
+        oid = await add(app, "c", "Container")
+        row, txn = await reading(app, oid)
+        end = entry(app, oid).expires
+        assert end <= time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 2 * 10**9
+        async with connected(database) as connection:
+            await connection.execute("UPDATE objects SET tid = tid + 1 WHERE zoid = $1", oid)
+        begun = 0
+        while (await txn._get(oid))["tid"] == row["tid"]:
+            assert begun < end
+            begun = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
 async def test_a_transaction_that_has_written_uses_nothing_decoded(database: str) -> None:
     async with running(database) as app:
         oid = await add(app, "c", "Container")
