@@ -7,7 +7,7 @@ import (
 
 func BenchmarkLookup(b *testing.B) {
 	db := newDatabase()
-	p := open(b, db, settings{"alone": true})
+	p := open(b, db, settings{"alone": true, "ttl": 3600})
 	key := []byte("database/object/0123456789abcdef0123456789abcdef")
 	db.values[string(key)] = strings.Repeat("v", 1024)
 	p.read(string(key))
