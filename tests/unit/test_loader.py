@@ -1,4 +1,4 @@
-"""What is loaded for the cache is what Guillotina's own methods give, and loads in doubt are shared rightly (R4)."""
+"""What is loaded for the cache is what Guillotina's own methods give."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys, records
 from guillotina_groupcache.keys import Key, Kind
-from guillotina_groupcache.loader import BATCH, Loader, SharedLoads
+from guillotina_groupcache.loader import BATCH, Loader
 from guillotina_groupcache.records import ABSENT, MAX_RECORD_SIZE, TOO_LARGE
 from tests.unit.life_app import DATABASE, TIMEOUT, App, add, running, uncached
 from tests.unit.life_database import connected
@@ -196,112 +196,3 @@ async def test_loads_leave_no_connection_behind(database: str) -> None:
             await asyncio.wait_for(asyncio.gather(*(loader.load(wanted) for _ in range(20))), TIMEOUT)
         pool = app.database.storage.pool
         assert pool.get_size() == pool.get_idle_size()
-
-
-# --- loads in doubt
-
-
-class Gate:
-    """A load that waits until the test lets it end."""
-
-    def __init__(self) -> None:
-        self.begun: list[Key] = []
-        self.ends: list[asyncio.Future[Any]] = []
-        self.shared = SharedLoads(self._load)
-
-    async def _load(self, key: Key) -> Any:
-        self.begun.append(key)
-        self.ends.append(asyncio.get_running_loop().create_future())
-        return await self.ends[-1]
-
-    def get(self, name: str = "x") -> asyncio.Task[Any]:
-        waited = self.shared.get(keys.encode(DATABASE, Kind.CHILD, "0" * 32, name))
-        return asyncio.ensure_future(asyncio.wait_for(waited, TIMEOUT))
-
-    async def wait_begun(self, count: int) -> None:
-        async def begun() -> None:
-            while len(self.begun) < count:
-                await asyncio.sleep(0)
-
-        await asyncio.wait_for(begun(), TIMEOUT)
-        await settle_down()
-        assert len(self.begun) == count
-
-
-async def settle_down() -> None:
-    """Let everything run that can."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-async def test_who_comes_while_one_runs_waits_for_the_next() -> None:
-    gate = Gate()
-    first = [gate.get(), gate.get()]
-    await gate.wait_begun(1)
-    second = [gate.get() for _ in range(100)]
-    await settle_down()
-    assert len(gate.begun) == 1
-    gate.ends[0].set_result("old")
-    assert await asyncio.gather(*first) == ["old", "old"]
-    await gate.wait_begun(2)
-    third = gate.get()
-    await settle_down()
-    gate.ends[1].set_result("new")
-    assert set(await asyncio.gather(*second)) == {"new"}
-    await gate.wait_begun(3)
-    gate.ends[2].set_result("newest")
-    assert await third == "newest"
-
-
-async def test_keys_do_not_wait_for_each_other() -> None:
-    gate = Gate()
-    one, other = gate.get("one"), gate.get("other")
-    await gate.wait_begun(2)
-    assert [key.name for key in gate.begun] == ["one", "other"]
-    gate.ends[1].set_result(2)
-    assert await other == 2
-    gate.ends[0].set_result(1)
-    assert await one == 1
-
-
-async def test_who_gives_up_leaves_the_load_to_the_others() -> None:
-    gate = Gate()
-    one, other = gate.get(), gate.get()
-    await gate.wait_begun(1)
-    second, last = gate.get(), gate.get()
-    await settle_down()
-    for reader in (one, second):
-        reader.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await reader
-    gate.ends[0].set_result("value")
-    assert await other == "value"
-    await gate.wait_begun(2)
-    gate.ends[1].set_result("next")
-    assert await last == "next"
-
-
-async def test_an_error_is_everyones_who_shared_it_and_nobody_elses() -> None:
-    gate = Gate()
-    readers = [gate.get(), gate.get()]
-    await gate.wait_begun(1)
-    next_ = gate.get()
-    gate.ends[0].set_exception(OSError("the database is away"))
-    assert [type(error) for error in await asyncio.gather(*readers, return_exceptions=True)] == [OSError] * 2
-    await gate.wait_begun(2)
-    gate.ends[1].set_result("value")
-    assert await next_ == "value"
-
-
-async def test_cancel_ends_what_runs_and_what_waits() -> None:
-    gate = Gate()
-    readers = [gate.get(), gate.get("other")]
-    await gate.wait_begun(2)
-    readers.append(gate.get())
-    await settle_down()
-    tasks = gate.shared.cancel()
-    assert len(tasks) == 3
-    await asyncio.wait_for(asyncio.wait(tasks), TIMEOUT)
-    await asyncio.wait_for(asyncio.wait(readers), TIMEOUT)
-    assert len(gate.begun) == 2
-    assert gate.shared.cancel() == []
