@@ -138,9 +138,8 @@ func (m *Machine) refusal() *member {
 // Unlinked tells that the last connection to a process is gone.
 func (m *Machine) Unlinked(who Incarnation) { delete(m.links, who) }
 
-// Gone tells that a process is proved to have ended: a connection to its address was refused
-// on this host, or another incarnation answers there. It needs no announcement and no wait
-// (R3), and its word is not needed (R5).
+// Gone tells that a process is proved to have ended. It needs no announcement and no wait (R3),
+// and its word is not needed (R5).
 func (m *Machine) Gone(now Time, who Incarnation) { m.gone(now, who, "it has ended") }
 
 // saidBye is of one that removes its row by itself.

@@ -48,7 +48,7 @@ func (n *Node) keepDialling(ctx context.Context, row coherence.Row) {
 		if errors.Is(err, transport.ErrNotAdmitted) {
 			n.input(func(m *coherence.Machine, now coherence.Time) { m.Refused(now, row.Incarnation) })
 		}
-		if n.provesEnd(row, err) {
+		if n.provesEnd(row) {
 			n.input(func(m *coherence.Machine, now coherence.Time) { m.Gone(now, row.Incarnation) })
 		} else if err != nil && !warned && time.Since(failing) > unreachableAfter {
 			warned = true
@@ -72,9 +72,4 @@ func (n *Node) dial(ctx context.Context, row coherence.Row) (*transport.Session,
 		return nil, errOther
 	}
 	return session, err
-}
-
-// provesEnd tells whether what came of dialling a member proves that it has ended (R3).
-func (n *Node) provesEnd(row coherence.Row, err error) bool {
-	return n.proves(row) && (errors.Is(err, errOther) || errors.Is(err, transport.ErrRefused))
 }

@@ -5,23 +5,19 @@ import (
 	"strings"
 )
 
-// thisHost names this system for the members table: the host's name, for people, then this boot of the kernel, the
-// network namespace and the mount namespace. A loopback address, or a path, means the same
-// thing to two processes only if these are the same. "" where the system does not tell.
+// thisHost names this system for the members table: the host's name, this boot of the kernel, and the network
+// namespace. A loopback address, or the name of an abstract socket, means the same thing to two
+// processes only if these are the same. "" where the system does not tell.
 func thisHost() string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
 	}
-	parts := []string{hostName(), strings.TrimSpace(string(boot))}
-	for _, namespace := range []string{"net", "mnt"} {
-		id, err := os.Readlink("/proc/self/ns/" + namespace)
-		if err != nil {
-			return ""
-		}
-		parts = append(parts, id)
+	network, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return ""
 	}
-	return strings.Join(parts, " ")
+	return strings.Join([]string{hostName(), strings.TrimSpace(string(boot)), network}, " ")
 }
 
 func hostName() string {

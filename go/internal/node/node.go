@@ -5,6 +5,7 @@ package node
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -22,7 +23,8 @@ type Node struct {
 	incarnation coherence.Incarnation
 	started     time.Time
 	address     string // what others dial; "": a client, or alone
-	host        string // where address is what it says; "": nowhere, or not known
+	host        string // where address is what it says, and liveness is held; "": nowhere, or not known
+	liveness    *net.UnixConn
 
 	queue     *completion.Queue
 	watch     *completion.Watch // the queue and the lanes: what Python's event loop knows
@@ -150,13 +152,17 @@ func (n *Node) bind() (err error) {
 	if n.transport, err = transport.New(options); err != nil {
 		return err
 	}
+	// Before it listens: of a process that is killed the system closes what it opened first, first.
+	if n.liveness, err = holdLiveness(n.incarnation); err != nil {
+		n.log("warning", "that this process ends will not be noticed at once: "+err.Error())
+	}
 	if len(n.cfg.Listen) > 0 {
 		if n.address, err = n.transport.Bind(); err != nil {
 			return err
 		}
 		n.admission.add(n.address)
 	}
-	if !n.advertised() {
+	if n.liveness != nil && !n.advertised() {
 		n.host = thisHost()
 	}
 	return nil
@@ -250,5 +256,8 @@ func (n *Node) Close() {
 	if n.memory != nil {
 		_ = syscall.Munmap(n.memory)
 		n.memory = nil
+	}
+	if n.liveness != nil {
+		_ = n.liveness.Close() // last: from here on it counts as ended
 	}
 }

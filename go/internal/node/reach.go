@@ -8,9 +8,10 @@ import (
 	"guillotina_groupcache/internal/transport"
 )
 
-// proves tells whether a refused connection to a member's address, or another run that answers
-// there, proves that the member has ended (R3): only on the very system where it listens.
-func (n *Node) proves(row coherence.Row) bool { return row.Host != "" && row.Host == n.host }
+// provesEnd tells whether a member is proved to have ended (R3): only on the system where it ran.
+func (n *Node) provesEnd(row coherence.Row) bool {
+	return row.Host != "" && row.Host == n.host && hasEnded(row.Incarnation)
+}
 
 // mayReach tells whether a member's address can lead to it from here. A path, or a loopback
 // address, of another system would lead to somebody else, or to this process itself.

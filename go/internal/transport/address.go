@@ -108,8 +108,7 @@ func splitAddress(text string) (address, error) {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return address{}, fmt.Errorf("address %q: the port must be a number from 0 to 65535", text)
 	}
-	// A resolver may answer "localhost" with two addresses, of which one refuses while the
-	// process listens on the other: that would be no proof that it is gone.
+	// A resolver may answer "localhost" with two addresses, of which a process listens on one.
 	if host == "localhost" {
 		host = "127.0.0.1"
 	}

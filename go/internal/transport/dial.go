@@ -2,16 +2,14 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"syscall"
 )
 
 // Dial opens a session to an address, within ctx and Limits.Handshake, whichever ends
-// first. The handler's Up has returned when Dial returns. errors.Is(err, ErrRefused) proves
-// that no process listens there, see ErrRefused; any other error proves nothing. Who answers
-// may be another process than the caller expects, also the own one: look at Session.Peer.
+// first. The handler's Up has returned when Dial returns. No error proves anything about the
+// process that was to answer, and another one may answer than the caller expects, also the own
+// one: look at Session.Peer.
 func (t *Transport) Dial(ctx context.Context, to string) (*Session, error) {
 	var s *Session
 	_, err := t.dial(ctx, to, false, func(g *greeted) error {
@@ -42,7 +40,7 @@ func (t *Transport) dial(ctx context.Context, to string, lane bool, use func(*gr
 	var dialer net.Dialer
 	raw, err := dialer.DialContext(ctx, a.network, a.target)
 	if err != nil {
-		return Peer{}, t.dialError(a, refusal(a, err))
+		return Peer{}, t.dialError(a, err)
 	}
 	self := t.self
 	if lane {
@@ -59,15 +57,6 @@ func (t *Transport) dial(ctx context.Context, to string, lane bool, use func(*gr
 		return Peer{}, t.dialError(a, err)
 	}
 	return g.peer, nil
-}
-
-// refusal adds ErrRefused to the system's answer where that is a proof. A full backlog, a
-// missing permission, a missing file or silence are none.
-func refusal(a address, err error) error {
-	if errors.Is(err, syscall.ECONNREFUSED) && a.isOwn() {
-		return fmt.Errorf("%w: nobody listens there (%w)", ErrRefused, err)
-	}
-	return err
 }
 
 func (t *Transport) dialError(a address, err error) error {

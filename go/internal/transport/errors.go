@@ -21,13 +21,6 @@ var (
 	// ErrNotAdmitted is returned by Dial when Options.Admit, here or at the other side, does not
 	// let the other process in: so another process than this one answers there.
 	ErrNotAdmitted = errors.New("not let in")
-
-	// ErrRefused is returned by Dial when the address is one of this system (a unix socket,
-	// loopback, an interface's) and the system says that nobody listens there. By rule R3
-	// that proves that the process with this address has ended, provided that it listened on
-	// this system, in this network namespace, for as long as it took part. A socket file that
-	// is not there proves nothing: a cleaner may have removed that of a living process.
-	ErrRefused = errors.New("refused")
 )
 
 // RemoteError is the error that the peer's handler answered a request with.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -260,7 +261,7 @@ func TestCloseOfATransport(t *testing.T) {
 		// The file of a unix socket is removed, and what is not there refuses nothing.
 		_, err := client.Dial(context.Background(), address)
 		if removed := errors.Is(err, fs.ErrNotExist); removed != strings.HasPrefix(address, unixPrefix) ||
-			!removed && !errors.Is(err, ErrRefused) {
+			!removed && !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Fatalf("got %v", err)
 		}
 		if _, err := server.Dial(context.Background(), address); !errors.Is(err, ErrClosed) {

@@ -95,8 +95,7 @@ func (t *Transport) Stats() Stats {
 
 // Close ends the listener and all sessions, these as Session.Close(nil) does, and waits for
 // every goroutine; a handler that does not return it waits for no longer than twice
-// Limits.Drain. From here on others find the process gone (ErrRefused), so it must no longer
-// serve from its cache. It must not be called from the Handler.
+// Limits.Drain. It must not be called from the Handler.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.closed = true

@@ -1,0 +1,158 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"guillotina_groupcache/internal/coherence"
+)
+
+func TestAProcessHasEndedWhenNobodyHoldsItsSocket(t *testing.T) {
+	noLeaks(t)
+	who := coherence.Incarnation(random()>>1 | 1)
+	if !hasEnded(who) {
+		t.Error("one that never was lives")
+	}
+	socket, err := holdLiveness(who)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := holdLiveness(who); err == nil {
+		second.Close()
+		t.Error("two hold one name")
+	}
+	for range 1000 { // asking fills no queue
+		if hasEnded(who) {
+			t.Fatal("it has ended while its socket is held")
+		}
+	}
+	socket.Close()
+	if !hasEnded(who) {
+		t.Error("it lives when its socket is closed")
+	}
+}
+
+// Another system has names of its own, and knows nothing of ours.
+func TestAnEndIsProvedOnlyOnTheSameSystem(t *testing.T) {
+	p := open(t, newDatabase(), settings{"listen": unixAddress(t)})
+	here := strings.Fields(thisHost())
+	if len(here) != 3 || p.host != thisHost() {
+		t.Fatalf("the host is %q, the process says %q", thisHost(), p.host)
+	}
+	hosts := map[string]bool{thisHost(): true, "": false}
+	for i := range here {
+		other := append([]string(nil), here...)
+		other[i] = "other"
+		hosts[strings.Join(other, " ")] = false
+	}
+	ended := coherence.Incarnation(random()>>1 | 1)
+	for host, proves := range hosts {
+		if p.provesEnd(coherence.Row{Incarnation: ended, Host: host}) != proves {
+			t.Errorf("%q: proves %v", host, !proves)
+		}
+		if p.provesEnd(coherence.Row{Incarnation: p.incarnation, Host: host}) {
+			t.Errorf("%q: one that lives has ended", host)
+		}
+	}
+}
+
+// folderAddress is an address whose folder a test may make lead elsewhere.
+func folderAddress(t *testing.T, folder string) string {
+	t.Helper()
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return "unix:" + filepath.Join(folder, "s")
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// staleSocket makes a socket file whose process has ended.
+func staleSocket(t *testing.T, path string) {
+	t.Helper()
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	must(t, err)
+	listener.SetUnlinkOnClose(false)
+	must(t, listener.Close())
+}
+
+// What answers or refuses at the address of a process tells nothing of it: its socket file was
+// removed or replaced, or the path leads elsewhere, and it serves on. So its acknowledgement is
+// waited for all the same, and no read there is old.
+func TestAnAddressThatLeadsElsewhereProvesNothing(t *testing.T) {
+	for what, elsewhere := range map[string]func(t *testing.T, folder string, db *database){
+		"nobody listens there": func(t *testing.T, folder string, _ *database) {
+			must(t, os.Remove(filepath.Join(folder, "current")))
+			must(t, os.Mkdir(filepath.Join(folder, "current"), 0o700))
+			staleSocket(t, filepath.Join(folder, "current", "s"))
+		},
+		"a process listens that has just begun": func(t *testing.T, folder string, db *database) {
+			must(t, os.Remove(filepath.Join(folder, "1", "s")))
+			open(t, db, settings{"listen": folderAddress(t, filepath.Join(folder, "1"))})
+		},
+		"a member listens": func(t *testing.T, folder string, db *database) {
+			other := open(t, db, settings{"listen": folderAddress(t, filepath.Join(folder, "2"))})
+			eventually(t, "it is in standing", other.serves)
+			must(t, os.Remove(filepath.Join(folder, "current")))
+			must(t, os.Symlink("2", filepath.Join(folder, "current")))
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			folder, err := os.MkdirTemp("", "gc")
+			must(t, err)
+			t.Cleanup(func() { os.RemoveAll(folder) })
+			must(t, os.Mkdir(filepath.Join(folder, "1"), 0o700))
+			must(t, os.Symlink("1", filepath.Join(folder, "current")))
+			db := newDatabase()
+			all := cluster(t, db, "unix:"+filepath.Join(folder, "current", "s"), unixAddress(t))
+			alive, writer := all[0], all[1]
+			elsewhere(t, folder, db)
+			key := keyOf(alive, 0)
+			writer.dialAgain(alive)
+			for i := 0; writer.noted("cannot be reached") == 0; i++ {
+				if countsAsEnded(db, alive.incarnationID()) {
+					t.Fatal("it counts as ended")
+				}
+				writer.write(key, fmt.Sprint(i), false)
+				for range 2 { // the second one is from memory
+					if got := alive.get(key); got != fmt.Sprint(i) {
+						t.Fatalf("it reads %q after a write of %d", got, i)
+					}
+				}
+			}
+			if !alive.serves() {
+				t.Error("it was put out")
+			}
+			alive.end()
+			eventually(t, "its end is noticed", func() bool { return countsAsEnded(db, alive.incarnationID()) })
+		})
+	}
+}
+
+// dialAgain ends the sessions that this process has opened to another one.
+func (p *process) dialAgain(other *process) {
+	p.Node.mu.Lock()
+	sessions := append(p.links[other.incarnation].sessions[:0:0], p.links[other.incarnation].sessions...)
+	p.Node.mu.Unlock()
+	for _, s := range sessions {
+		if s.Outgoing() {
+			s.Close(nil)
+		}
+	}
+}
+
+// countsAsEnded tells whether somebody has marked a process out because it is proved to have ended.
+func countsAsEnded(db *database, who uint64) bool {
+	row := db.row(who)
+	return row.State == "out" && strings.HasSuffix(row.Reason, ": it has ended")
+}
