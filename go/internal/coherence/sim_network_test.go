@@ -156,7 +156,7 @@ func (s *sim) dial(p, q *process) {
 	})
 }
 
-// provesEnd: on one host a refused connection, or another process that answers, is a proof.
+// provesEnd: on one host it can be seen that a process has ended.
 func (s *sim) provesEnd(p, q *process) bool { return p.place.host == q.place.host }
 
 func (s *sim) accept(p, q *process, try int) {

@@ -64,8 +64,8 @@ type Row struct {
 	Incarnation Incarnation
 	Address     string
 	State       State
-	// Host is where a refused connection to Address proves that the process has ended; the
-	// machine only hands it on. "": nowhere.
+	// Host is the system on which it can be proved that the process has ended; the machine only
+	// hands it on. "": nowhere.
 	Host string
 	// Reason tells why it is out, and by whom.
 	Reason string

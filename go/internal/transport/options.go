@@ -69,7 +69,6 @@ func (o *Options) validate() error {
 		return errors.New("option Self.Incarnation is 0, it must be a random number")
 	}
 	if len(o.Listen) == 0 && o.Self.Address != "" {
-		// Others would take the refused connection as proof that this process is gone (R3).
 		return fmt.Errorf("option Self.Address is %q, but Listen is empty: nobody would answer there", o.Self.Address)
 	}
 	for _, text := range o.Listen {
