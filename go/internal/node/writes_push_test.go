@@ -1,0 +1,56 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"guillotina_groupcache/internal/cache"
+)
+
+// The value of one transaction must not be kept when another one, which it knows of, has committed
+// a later value before it settled (R8).
+func TestNothingIsPushedOverAnotherEvent(t *testing.T) {
+	db := newDatabase()
+	a, b, _ := three(t, db)
+	key := keyOf(a, 0)
+	first := a.announce(key)
+	db.with(func() { db.values[key] = "old" })
+	second := b.announce(key)
+	db.with(func() { db.values[key] = "new" })
+	if err := b.Settle(second, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second one is settled at the first", func() bool {
+		text, err := a.Stats()
+		var stats statistics
+		must(t, errors.Join(err, json.Unmarshal(text, &stats)))
+		return stats.Events.Open == 1
+	})
+	if err := a.Settle(first, packed(key, "old")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all is settled", func() bool { return a.settled(key) && b.settled(key) })
+	for _, p := range []*process{a, b, a} {
+		if got := p.get(key); got != "new" {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+// What is pushed lies under the version that the bucket has from then on, also when it had many
+// before, and under no version that others may still give it.
+func TestAPushLiesUnderTheVersionAfterItsSettlement(t *testing.T) {
+	p := open(t, newDatabase(), settings{"alone": true})
+	for _, value := range []string{"1", "2", "3"} {
+		before, _ := p.table.Version(p.table.Bucket(cache.Hash([]byte("k"))))
+		p.write("k", value, true)
+		n, found := p.Lookup([]byte("k"), make([]byte, 10))
+		if n != 1 || found.Version == before || p.db.loadsOf("k") != 0 {
+			t.Errorf("after %q: found %d bytes, version %d, which was %d", value, n, found.Version, before)
+		}
+		if got := p.get("k"); got != value {
+			t.Errorf("got %q, want %q", got, value)
+		}
+	}
+}
