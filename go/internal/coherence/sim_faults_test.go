@@ -23,17 +23,20 @@ const (
 	databaseDown                   // it answers nobody, and then goes on
 	databaseRestart                // all connections and open transactions end
 	failover                       // it is down for longer than a lease and has lost its last commits
+	deleteRow                      // somebody deletes a row of the members table
+	deleteRows                     // or all of them
+	dropTables                     // or drops the table and the cluster's row; both are made again
 	faultKinds
 )
 
 var faultNames = [faultKinds]string{"stop", "kill", "host lost", "leave", "put out", "evict", "break session", "cut pair",
 	"cut one way", "cut group", "cut group one way", "cut database", "cut database one way", "database slow",
-	"database down", "database restart", "failover"}
+	"database down", "database restart", "failover", "delete row", "delete rows", "drop tables"}
 
 // usual is how often each comes in comparison with the others.
 var usual = [faultKinds]int{stop: 6, kill: 5, hostLost: 2, leave: 2, putOut: 4, evict: 1, breakSession: 4, cutPair: 4, cutOneWay: 4,
 	cutGroup: 2, cutGroupOneWay: 2, cutDatabase: 3, cutDatabaseOneWay: 3, databaseSlow: 2, databaseDown: 1,
-	databaseRestart: 1, failover: 1}
+	databaseRestart: 1, failover: 1, deleteRow: 2, deleteRows: 1, dropTables: 1}
 
 func (s *sim) nextFault() {
 	if !s.faults {
@@ -88,6 +91,8 @@ func (s *sim) happen(kind fault) {
 		}
 	case cutPair, cutOneWay, cutGroup, cutGroupOneWay:
 		s.cut(kind, until)
+	case deleteRow, deleteRows, dropTables:
+		s.rowsAreDeleted(kind)
 	case cutDatabase, cutDatabaseOneWay:
 		s.cutDatabase(p.place.number, kind == cutDatabase, until)
 	default:

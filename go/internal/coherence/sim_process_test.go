@@ -67,6 +67,10 @@ func (s *sim) start(l *place) {
 	}, NewTable(make([]uint64, TableHeader+simBuckets)), s.clock(p))
 	s.members(p)
 	s.act(p)
+	if s.faults && s.chance(s.deletes) {
+		kind := []fault{deleteRow, deleteRows, deleteRows, dropTables}[s.below(4)]
+		s.after(s.between(0, 60*time.Millisecond), nil, func() { s.rowsAreDeleted(kind) })
+	}
 	s.after(0, p, func() { s.turn(p) })
 }
 

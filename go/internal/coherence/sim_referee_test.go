@@ -172,3 +172,15 @@ func (s *sim) openNames(database string) []string {
 	}
 	return names
 }
+
+// rowsAreDeleted is what nobody may do and somebody does.
+func (s *sim) rowsAreDeleted(kind fault) {
+	if len(s.rows) == 0 || s.down > s.now {
+		return
+	}
+	s.Deletions++
+	s.calm = max(s.calm, s.now)
+	one := s.rows[s.below(len(s.rows))]
+	s.tell("somebody deletes rows of the members table: %s", faultNames[kind])
+	s.removeRows(func(r *memberRow) bool { return kind != deleteRow || r == one })
+}

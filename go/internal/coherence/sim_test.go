@@ -32,7 +32,7 @@ type tally struct {
 	Reads, Hits, Loads, Bypasses     int
 	Announced, Commits, Pushes, Lost int
 	Starts, Messages                 int
-	Strikes, Naps                    int
+	Strikes, Naps, Deletions         int
 	Faults                           [faultKinds]int
 	Healed, Waited                   time.Duration // the longest, when all was whole
 }
@@ -50,6 +50,7 @@ func (t *tally) add(o *tally) {
 	t.Messages += o.Messages
 	t.Strikes += o.Strikes
 	t.Naps += o.Naps
+	t.Deletions += o.Deletions
 	for kind, n := range o.Faults {
 		t.Faults[kind] += n
 	}
@@ -66,10 +67,10 @@ func (t *tally) String() string {
 	transactions %d: committed %d, values pushed %d
 	starts %d, messages %d
 	faults: %s
-	at steps of processes %d, in the middle of reads %d; keys that lost commits %d
+	at steps of processes %d, in the middle of reads %d; rows deleted %d; keys that lost commits %d
 	when all was whole: a commit waited for at most %v, all were in standing after at most %v`,
 		t.Reads, t.Hits, t.Loads, t.Bypasses, t.Announced, t.Commits, t.Pushes, t.Starts, t.Messages,
-		strings.Join(faults, ", "), t.Strikes, t.Naps, t.Lost, t.Waited, t.Healed)
+		strings.Join(faults, ", "), t.Strikes, t.Naps, t.Deletions, t.Lost, t.Waited, t.Healed)
 }
 
 func TestRandomSchedules(t *testing.T) {
