@@ -113,6 +113,11 @@ func (s *sim) nonce(p *process) uint64 {
 	return s.random.Uint64()
 }
 
+// missing tells a machine what its next view lacks.
+func (s *sim) missing(p *process, asked Time, rows int, counting uint64) {
+	p.m.Missing(s.clock(p), asked, rows, counting)
+}
+
 // reading gives a machine what it has asked for.
 func (s *sim) reading(p *process, asked Time, rows []Row, err error) {
 	m := p.m

@@ -4,7 +4,8 @@ import "slices"
 
 // R3: COMMIT may be sent when the reading is fresh and shows the own row, and every member of
 // it has acknowledged the announcement, or was seen out for a lease, or is proved to have
-// ended. Who has become a member meanwhile is announced to as well.
+// ended; where it lacks rows, a lease after that was seen. Who has become a member meanwhile is
+// announced to as well.
 
 // tryAll looks again at every own event that waits.
 func (m *Machine) tryAll(now Time) {
@@ -20,7 +21,7 @@ func (m *Machine) tryAll(now Time) {
 
 func (m *Machine) mayPass(now Time, o *openEvent) bool {
 	// Who has left is not asked for its word by a joiner, so it must pass nothing more.
-	pass := m.listed && m.phase != left
+	pass := m.listed && m.phase != left && !m.mayLack(now)
 	if !m.isFresh(now) {
 		m.read()
 		pass = false

@@ -133,7 +133,7 @@ func (m *Machine) awaitWords(now Time) {
 	m.awaited = slices.DeleteFunc(m.awaited, func(p *member) bool {
 		return p.gone || m.members[p.row.Incarnation] != p
 	})
-	if len(m.awaited) == 0 {
+	if len(m.awaited) == 0 && !m.mayLack(now) {
 		m.beginCopy(now)
 		return
 	}

@@ -18,6 +18,7 @@ type readings struct {
 	next    Time   // when to read without being asked to
 	words   []ask  // who waits for a reading begun after they asked
 	served  Time   // the latest deadline that readers were ever shown
+	missing missing
 }
 
 // ask is a joiner's question whether it is counted in.

@@ -73,6 +73,7 @@ func newSim(seed uint64, off rule, bias func(*options)) *sim {
 	for key := range s.keys {
 		s.history[key] = []committed{{}}
 	}
+	s.makeTables(s.known)
 	s.fuse = s.newFuse()
 	for i := range s.size {
 		p := &place{number: i, host: fmt.Sprint("host ", s.below(s.hosts))}

@@ -17,7 +17,9 @@ type database struct {
 	value   int // the last one that was written, or that a transaction is named after
 
 	rows     []*memberRow
-	changes  []change      // of rows, for who loses the last ones
+	counted  int           // rows that ought to be there
+	counting uint64        // drawn anew when that is lowered to what is there
+	changes  []change      // of rows and their count, for who loses the last ones
 	identity int           // of the server; another one after a failover
 	since    time.Duration // that server is the database
 	expected int           // the identity that the members table was read under last
@@ -183,15 +185,18 @@ func (s *sim) loseCommits(known time.Duration) {
 func (s *sim) loseRows(known time.Duration) {
 	for _, c := range slices.Backward(s.changes) {
 		if c.at > known {
-			s.undo(c.before)
+			s.undo(c)
 		}
 	}
 	s.changes = nil
 }
 
-func (s *sim) undo(before memberRow) {
+func (s *sim) undo(c change) {
+	s.counted, s.counting = c.counted, c.counting
+	before := c.before
 	r := s.row(before.Incarnation)
 	switch {
+	case before.Incarnation == 0:
 	case r == nil:
 		s.rows = append(s.rows, &before)
 	case before.State == 0:

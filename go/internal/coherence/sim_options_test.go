@@ -12,6 +12,8 @@ type options struct {
 	clients int  // in a thousand of the places
 	strange bool // the others do not let the last place in
 
+	known int // rows that the cluster's row counts at first: 1, or 0 where the database is new
+
 	keys, buckets, databases int
 
 	length    time.Duration // with faults
@@ -43,6 +45,7 @@ func (s *sim) draw() options {
 		hosts:      []int{1, 1, 2, 7}[s.below(4)],
 		clients:    []int{0, 250}[s.below(2)],
 		strange:    s.below(16) == 0,
+		known:      []int{0, 0, 0, 1}[s.below(4)],
 		keys:       []int{1, 3, 6}[s.below(3)],
 		buckets:    []int{1, 2, 6}[s.below(3)],
 		databases:  1 + s.below(2),

@@ -15,10 +15,17 @@ type memberRow struct {
 	changed, seen time.Duration
 }
 
-// change is what a row was before; without a state it was not there.
+// change is what a row, and the count of rows, was before; without a state it was not there, and
+// without an incarnation only the count has changed.
 type change struct {
-	at     time.Duration
-	before memberRow
+	at       time.Duration
+	before   memberRow
+	counted  int
+	counting uint64
+}
+
+func (s *sim) changing(before memberRow) {
+	s.changes = append(s.changes, change{s.now, before, s.counted, s.counting})
 }
 
 func (s *sim) askReferee(p *process, a Action) {
@@ -29,8 +36,10 @@ func (s *sim) askReferee(p *process, a Action) {
 		s.ask(p, func(err error) { s.posted(p, err) }, func() { s.post(p) })
 	case MarkOut:
 		s.ask(p, nil, func() { s.markOut(p, a) })
+	case WriteOff:
+		s.ask(p, nil, func() { s.writeOff(p, a) })
 	case Remove:
-		s.ask(p, nil, func() { s.removeRows(func(r *memberRow) bool { return r.Incarnation == p.id }) })
+		s.ask(p, nil, func() { s.removeRows(1, func(r *memberRow) bool { return r.Incarnation == p.id }) })
 	case Elect:
 		var won bool
 		var open []string
@@ -48,12 +57,20 @@ func (s *sim) askReferee(p *process, a Action) {
 func (s *sim) askReading(p *process) {
 	asked := s.clock(p)
 	var rows []Row
+	var lacks int
+	var counting uint64
 	s.ask(p, func(err error) {
 		if s.story != nil {
 			s.tell("%v has asked at %v for the members: %s", p, asked, describeRows(rows, err))
 		}
+		if err == nil {
+			s.missing(p, asked, lacks, counting)
+		}
 		s.reading(p, asked, rows, err)
-	}, func() { rows = s.readRows(p) })
+	}, func() {
+		rows = s.readRows(p)
+		lacks, counting = s.counted-len(rows), s.counting
+	})
 }
 
 func describeRows(rows []Row, err error) string {
@@ -81,7 +98,7 @@ func (s *sim) readRows(p *process) []Row {
 			}
 		}
 	}
-	s.removeRows(func(r *memberRow) bool {
+	s.removeRows(1, func(r *memberRow) bool {
 		return r.State == Out && s.now > r.changed+simCleaning && (s.isUnheard(r) || s.off == offCleaning)
 	})
 	rows := make([]Row, 0, len(s.rows))
@@ -105,19 +122,21 @@ func (s *sim) row(id Incarnation) *memberRow {
 }
 
 func (s *sim) setState(r *memberRow, state State, reason string) {
-	s.changes = append(s.changes, change{s.now, *r})
+	s.changing(*r)
 	r.State, r.Reason, r.changed = state, reason, s.now
 	if s.story != nil {
 		s.tell("members table: %d is %v %s", r.Incarnation, state, reason)
 	}
 }
 
-func (s *sim) removeRows(which func(*memberRow) bool) {
+// removeRows removes rows; each makes the count less by one, unless it is removed behind its back.
+func (s *sim) removeRows(less int, which func(*memberRow) bool) {
 	s.rows = slices.DeleteFunc(s.rows, func(r *memberRow) bool {
 		if !which(r) {
 			return false
 		}
-		s.changes = append(s.changes, change{s.now, *r})
+		s.changing(*r)
+		s.counted -= less
 		s.tell("members table: %d is no more", r.Incarnation)
 		return true
 	})
@@ -125,12 +144,16 @@ func (s *sim) removeRows(which func(*memberRow) bool) {
 
 func (s *sim) post(p *process) {
 	r := s.row(p.id)
-	if r == nil {
+	isNew := r == nil
+	if isNew {
 		r = &memberRow{Row: Row{Incarnation: p.id, Address: p.place.address, Host: p.place.host}}
 		s.rows = append(s.rows, r)
 	}
 	s.setState(r, Joining, "")
 	r.seen = s.now
+	if isNew {
+		s.counted++
+	}
 }
 
 func (s *sim) markOut(p *process, a Action) {
@@ -182,5 +205,24 @@ func (s *sim) rowsAreDeleted(kind fault) {
 	s.calm = max(s.calm, s.now)
 	one := s.rows[s.below(len(s.rows))]
 	s.tell("somebody deletes rows of the members table: %s", faultNames[kind])
-	s.removeRows(func(r *memberRow) bool { return kind != deleteRow || r == one })
+	s.removeRows(0, func(r *memberRow) bool { return kind != deleteRow || r == one })
+	if kind == dropTables {
+		s.makeTables(1)
+	}
+}
+
+// makeTables makes the cluster's row, which counts more rows than there are; those of before have
+// nothing to do with it.
+func (s *sim) makeTables(more int) {
+	s.changing(memberRow{})
+	s.counted, s.counting = len(s.rows)+more, s.random.Uint64()
+}
+
+func (s *sim) writeOff(p *process, a Action) {
+	if s.counting != a.Counting {
+		return
+	}
+	s.tell("%v writes off %d of %d rows of the members table", p, a.Missing, s.counted)
+	s.changing(memberRow{})
+	s.counted, s.counting = s.counted-a.Missing, s.random.Uint64()
 }

@@ -119,6 +119,8 @@ type Action struct {
 	Database string      // OpenTransactions
 	Text     string      // Note; MarkOut: the reason
 	Silent   bool        // MarkOut: only if the database has not heard of To for a while
+	Missing  int         // WriteOff: by how many rows
+	Counting uint64      // WriteOff: which count
 }
 
 // ActionKind tells what an action asks for.
@@ -144,6 +146,9 @@ const (
 	// OpenTransactions asks which writing transactions are open in Database: answer with
 	// [Machine.OpenTransactions].
 	OpenTransactions
+	// WriteOff asks to lower the count of rows that ought to be there by Missing, if it is
+	// still the count Counting; no answer. See [Machine.Missing].
+	WriteOff
 	// Members tells that the members, their states or addresses have changed: see
 	// [Machine.Rows].
 	Members
