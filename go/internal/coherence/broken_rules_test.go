@@ -41,6 +41,10 @@ func (s *sim) breakRule(p *process) {
 		if m.phase == waiting {
 			m.beginCopy(now)
 		}
+	case offLackjoin:
+		if m.phase == waiting && m.asking && len(m.awaited) == 0 {
+			m.beginCopy(now)
+		}
 	case offStanding:
 		if n := len(m.order); m.phase == copying && n > 0 && s.chance(100) {
 			m.send(m.order[s.below(n)].row.Incarnation, &Message{Kind: CopyRequest, Attempt: m.attempt})
@@ -115,7 +119,14 @@ func (s *sim) nonce(p *process) uint64 {
 
 // missing tells a machine what its next view lacks.
 func (s *sim) missing(p *process, asked Time, rows int, counting uint64) {
-	p.m.Missing(s.clock(p), asked, rows, counting)
+	m, before := p.m, p.m.missing
+	if s.off == offMissing {
+		return
+	}
+	m.Missing(s.clock(p), asked, rows, counting)
+	if s.off == offMore && before.rows > 0 && m.missing.rows > 0 {
+		m.missing.since = before.since
+	}
 }
 
 // reading gives a machine what it has asked for.

@@ -47,6 +47,12 @@ const (
 	offCleaning
 	offBetween
 	offCarried
+	offMissing
+	offMade
+	offMore
+	offLackjoin
+	offDifference
+	offCounting
 )
 
 var rules = []struct {
@@ -83,6 +89,12 @@ var rules = []struct {
 	{offCleaning, "cleaning", "only rows of those that give no sign of life are removed (R5)", longOut},
 	{offBetween, "between", "who is out in two readings was out in between (R3)", slowReadings},
 	{offCarried, "carried", "nothing announced before the copy is pushed (R8)", lateAnswers},
+	{offMissing, "missing", "where rows are missing a commit waits a lease (R3)", deletes},
+	{offMade, "made", "and where the cluster's row was just made (R3)", drops},
+	{offMore, "more", "and anew when more are missing (R3)", tidiesUp},
+	{offLackjoin, "lackjoin", "so does a joiner that has everyone's word (R5)", deletes},
+	{offDifference, "difference", "only the rows that were waited for are written off (R3)", tidiesUp},
+	{offCounting, "counting", "and only from the count that they were missing in (R3)", tidiesUp},
 }
 
 func TestEveryRuleIsNeeded(t *testing.T) {
@@ -164,6 +176,28 @@ func lateAnswers(o *options) {
 func starts(o *options) {
 	o.only(map[fault]int{kill: 8, putOut: 2})
 	o.joinsFast()
+}
+
+// deletes has somebody delete rows while processes start.
+func deletes(o *options) {
+	o.only(map[fault]int{kill: 6, leave: 6, stop: 3, deleteRow: 2, deleteRows: 2})
+	o.joinsFast()
+	o.deletes, o.known = 500, 0
+}
+
+// drops is that with tables that are dropped.
+func drops(o *options) {
+	deletes(o)
+	o.only(map[fault]int{kill: 6, leave: 6, stop: 3, dropTables: 6})
+}
+
+// tidiesUp has somebody delete the row of one that has died, and about a lease later, when others
+// write it off and another one starts, all rows.
+func tidiesUp(o *options) {
+	deletes(o)
+	o.only(map[fault]int{kill: 6, databaseSlow: 2})
+	o.tidies, o.deletes, o.length = 1000, 800, 8*time.Second
+	o.faultEvery, o.restart = 4*time.Second, [2]time.Duration{900 * time.Millisecond, 1200 * time.Millisecond}
 }
 
 // joinsFast has everyone's word come soon, and much to write.

@@ -209,6 +209,9 @@ func (s *sim) die(p *process, hostLost bool) {
 		s.after(simSilence, nil, func() { s.silent(p) })
 	}
 	s.abortAll(p, hostLost)
+	if s.faults && s.chance(s.tidies) && s.down <= s.now {
+		s.removeRows(0, func(r *memberRow) bool { return r.Incarnation == p.id })
+	}
 	again := s.between(s.restart[0], s.restart[1])
 	s.calm = max(s.calm, s.now+again)
 	s.after(again, nil, func() { s.start(p.place) })

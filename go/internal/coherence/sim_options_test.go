@@ -34,6 +34,7 @@ type options struct {
 	lasting    time.Duration    // the longest fault; 0: any
 	weights    [faultKinds]int  // how often each
 	deletes    int              // in a thousand starts somebody deletes rows of the members table meanwhile
+	tidies     int              // in a thousand ends somebody deletes the row at once
 	strike     int              // mean number of points of a process between two strikes; 0: none
 	restart    [2]time.Duration // of a process that has died
 }
@@ -63,7 +64,7 @@ func (s *sim) draw() options {
 		strike:     []int{0, 2000, 6000}[s.below(3)],
 		restart:    [2]time.Duration{50 * ms, []time.Duration{100 * ms, 3000 * ms}[s.below(2)]},
 	}
-	o.deletes = []int{0, 0, 100}[s.below(3)]
+	o.deletes, o.tidies = []int{0, 0, 100}[s.below(3)], []int{0, 0, 300}[s.below(3)]
 	if s.below(4) == 0 {
 		o.loadAfter = s.between(0, 3*time.Second)
 	}

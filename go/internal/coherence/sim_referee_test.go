@@ -208,6 +208,9 @@ func (s *sim) rowsAreDeleted(kind fault) {
 	s.removeRows(0, func(r *memberRow) bool { return kind != deleteRow || r == one })
 	if kind == dropTables {
 		s.makeTables(1)
+		if s.off == offMade {
+			s.counted = len(s.rows)
+		}
 	}
 }
 
@@ -219,10 +222,13 @@ func (s *sim) makeTables(more int) {
 }
 
 func (s *sim) writeOff(p *process, a Action) {
-	if s.counting != a.Counting {
+	if s.counting != a.Counting && s.off != offCounting {
 		return
 	}
 	s.tell("%v writes off %d of %d rows of the members table", p, a.Missing, s.counted)
 	s.changing(memberRow{})
 	s.counted, s.counting = s.counted-a.Missing, s.random.Uint64()
+	if s.off == offDifference {
+		s.counted = len(s.rows)
+	}
 }
