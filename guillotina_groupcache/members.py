@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
@@ -70,33 +71,46 @@ class Members:
         if line is not None and line is not self._table:
             line.disconnect()
 
-    async def create(self, database: str) -> None:
+    async def create(self, database: str, new: bool = False) -> None:
         """Make the table in the schema of a database that was added, unless it is there.
 
+        A `new` database is one of which nothing can be cached anywhere.
         Raises `ConfigurationError` where the right to make it is missing.
         """
         self._table = self._lines[database]
         schema = self._table.storage._db_schema
         try:
-            await self._make()
+            if not await (await self._table.connection()).fetchval(self._prepared(sql.EXIST)):
+                await self._make(0 if new else 1)
         except asyncpg.InsufficientPrivilegeError as error:
             raise ConfigurationError(
                 f"groupcache.peers: the members table {schema}.groupcache_members cannot be made: {error}:"
                 f" give the database user the right to create tables in the schema {schema!r}"
             ) from None
 
-    async def _make(self) -> None:
-        assert self._table is not None
-        connection = await self._table.connection()
+    async def _make(self, unknown: int = 1) -> None:
+        """Make the table, or what it lacks. The count of its rows begins with `unknown` that were in one before."""
         for attempt in (1, 2, 3):
             try:
-                if not await connection.fetchval(self._prepared(sql.EXIST)):
+                async with self._transaction() as connection:
                     await connection.execute(self._prepared(sql.CREATE))
+                    if not await connection.fetchval(self._prepared(sql.HAS_COUNT)):
+                        await connection.execute(self._prepared(sql.ADD_COUNT))
+                    await self._statement(sql.LOCK)
+                    await self._statement(sql.BEGIN_COUNT, unknown)
                 return
             except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
                 # Another process makes it at the same moment.
                 if attempt == 3:
                     raise
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction in which each statement sees what was committed before it, whatever the server's default is."""
+        assert self._table is not None
+        connection = await self._table.connection()
+        async with connection.transaction(isolation="read_committed"):
+            yield connection
 
     def start(self) -> None:
         """Begin to execute."""
@@ -161,21 +175,27 @@ class Members:
                 await self._give_sign_of_life(self._own)
             if now >= self._cleaned + CLEAN_EVERY:
                 self._cleaned = now
-                await self._statement(sql.CLEAN)
+                await self._clean()
             rows = await self._rows()
             if await self._have_lost(rows[0]):
                 rows = await self._rows()
-        except asyncpg.UndefinedTableError:
-            logger.warning("groupcache: the members table is gone: it is made again, and everybody joins anew")
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
+            logger.warning("groupcache: the members table is gone, or part of it: it is made, and everybody joins anew")
             await self._make()
             raise
-        return {"rows": [_member(row) for row in rows if row["incarnation"] is not None]}
+        members = [_member(row) for row in rows if row["incarnation"] is not None]
+        return {"rows": members, "missing": rows[0]["counted"] - len(members), "counting": rows[0]["counting"]}
 
     async def _rows(self) -> list[asyncpg.Record]:
         rows = await self._statement(sql.READ, SILENT_AFTER)
-        if not rows:
-            raise asyncpg.UndefinedTableError("the cluster's row is gone")
+        if not rows or rows[0]["counted"] is None:
+            raise asyncpg.UndefinedTableError("the cluster's row is gone, or was made by an earlier version")
         return rows
+
+    async def _clean(self) -> None:
+        async with self._transaction():
+            if await self._statement(sql.LOCK_TO_CLEAN):
+                await self._statement(sql.CLEAN)
 
     async def _give_sign_of_life(self, incarnation: int) -> None:
         assert self._table is not None
@@ -218,13 +238,13 @@ class Members:
 
     async def _post(self, fields: Answer) -> Answer:
         self._own = fields["incarnation"]
-        await self._statement(sql.POST, fields["incarnation"], fields.get("address", ""), fields.get("host", ""))
+        async with self._transaction():
+            await self._statement(sql.LOCK)
+            await self._statement(sql.POST, fields["incarnation"], fields.get("address", ""), fields.get("host", ""))
         return {}
 
     async def _elect(self, fields: Answer) -> Answer:
-        assert self._table is not None
-        connection = await self._table.connection()
-        async with connection.transaction():
+        async with self._transaction():
             await self._statement(sql.LOCK)
             won = await self._statement(sql.ELECT, fields["incarnation"])
         return {"done": bool(won), "open": await self._open_everywhere() if won else []}
@@ -240,7 +260,13 @@ class Members:
         return {}
 
     async def _remove(self, fields: Answer) -> Answer:
-        await self._statement(sql.REMOVE, fields["incarnation"])
+        async with self._transaction():
+            await self._statement(sql.LOCK)
+            await self._statement(sql.REMOVE, fields["incarnation"])
+        return {}
+
+    async def _write_off(self, fields: Answer) -> Answer:
+        await self._statement(sql.WRITE_OFF, fields["missing"], fields["counting"])
         return {}
 
     async def _open_transactions(self, fields: Answer) -> Answer:

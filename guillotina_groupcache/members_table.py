@@ -22,15 +22,37 @@ CREATE TABLE IF NOT EXISTS {schema}.groupcache_members (
 CREATE TABLE IF NOT EXISTS {schema}.groupcache_cluster (
     id SMALLINT PRIMARY KEY CHECK (id = 1),
     identity TEXT NOT NULL,
-    losses BIGINT NOT NULL DEFAULT 0
+    losses BIGINT NOT NULL DEFAULT 0,
+    counted BIGINT,
+    counting BIGINT NOT NULL DEFAULT 0
 );
 INSERT INTO {schema}.groupcache_cluster (id, identity) SELECT 1, {identity} ON CONFLICT DO NOTHING;
 """
-EXIST: Final = "SELECT to_regclass('{schema}.groupcache_cluster') IS NOT NULL"
+#: An earlier version made the table without its count.
+HAS_COUNT: Final = """
+SELECT count(*) = 2 FROM pg_attribute
+WHERE attrelid = to_regclass('{schema}.groupcache_cluster') AND attname IN ('counted', 'counting')
+"""
+ADD_COUNT: Final = """
+ALTER TABLE {schema}.groupcache_cluster
+    ADD COLUMN IF NOT EXISTS counted BIGINT, ADD COLUMN IF NOT EXISTS counting BIGINT NOT NULL DEFAULT 0
+"""
+#: How many rows of members there ought to be: $1 are of members that had a row before this table was made.
+BEGIN_COUNT: Final = """
+UPDATE {schema}.groupcache_cluster
+SET counted = $1::bigint + (SELECT count(*) FROM {schema}.groupcache_members), counting = {random}
+WHERE id = 1 AND counted IS NULL
+"""
+#: Rows that have been missing for a lease: only from the count, `counting`, in which they were missing.
+WRITE_OFF: Final = """
+UPDATE {schema}.groupcache_cluster SET counted = counted - $1::bigint, counting = {random}
+WHERE id = 1 AND counting = $2
+"""
+EXIST: Final = "SELECT to_regclass('{schema}.groupcache_members') IS NOT NULL AND (" + HAS_COUNT + ")"
 #: A row a member, and one without a member where there is none.
 READ: Final = """
 SELECT m.incarnation, m.address, m.host, m.state, m.reason, m.seen < now() - make_interval(secs => $1) AS silent,
-    c.identity AS expected, c.losses, {identity} AS identity, {flushed} AS flushed
+    c.identity AS expected, c.losses, c.counted, c.counting, {identity} AS identity, {flushed} AS flushed
 FROM {schema}.groupcache_cluster c LEFT JOIN {schema}.groupcache_members m ON true
 """
 LOOK: Final = "SELECT {identity} AS identity, {flushed} AS flushed"
@@ -42,16 +64,30 @@ WHERE id = 1 AND (identity <> $1 OR losses <= $2) RETURNING 1
 ALL_OUT: Final = """
 UPDATE {schema}.groupcache_members SET state = 'out', reason = $1, changed = now() WHERE state <> 'out'
 """
-#: Who is out and alive may commit by an older reading, and joiners need its word: its row stays.
-CLEAN: Final = """
-DELETE FROM {schema}.groupcache_members
-WHERE state = 'out' AND changed < now() - interval '1 minute' AND seen < now() - interval '1 minute'
-"""
-POST: Final = """
-INSERT INTO {schema}.groupcache_members (incarnation, address, host, state) VALUES ($1, $2, $3, 'joining')
-ON CONFLICT (incarnation) DO UPDATE SET state = 'joining', reason = '', changed = now(), seen = now()
-"""
 LOCK: Final = "SELECT id FROM {schema}.groupcache_cluster WHERE id = 1 FOR UPDATE"
+#: What writes or removes a row counts it, under `LOCK`: whatever else locks both tables begins with the cluster's, too.
+POST: Final = """
+WITH posted AS (
+    INSERT INTO {schema}.groupcache_members (incarnation, address, host, state) VALUES ($1, $2, $3, 'joining')
+    ON CONFLICT (incarnation) DO UPDATE SET state = 'joining', reason = '', changed = now(), seen = now()
+    RETURNING xmax = 0 AS is_new
+)
+UPDATE {schema}.groupcache_cluster SET counted = counted + 1 WHERE id = 1 AND (SELECT is_new FROM posted)
+"""
+_REMOVE: Final = """
+WITH removed AS (DELETE FROM {schema}.groupcache_members WHERE """
+_COUNT_REMOVED: Final = """ RETURNING 1)
+UPDATE {schema}.groupcache_cluster SET counted = counted - (SELECT count(*) FROM removed) WHERE id = 1
+"""
+REMOVE: Final = _REMOVE + "incarnation = $1" + _COUNT_REMOVED
+#: Who is out and alive may commit by an older reading, and joiners need its word: its row stays.
+_OLD: Final = "state = 'out' AND changed < now() - interval '1 minute' AND seen < now() - interval '1 minute'"
+CLEAN: Final = _REMOVE + _OLD + _COUNT_REMOVED
+#: Nobody waits for the lock only to clean.
+LOCK_TO_CLEAN: Final = (
+    "SELECT id FROM {schema}.groupcache_cluster WHERE id = 1 AND EXISTS ("
+    f"SELECT 1 FROM {{schema}}.groupcache_members WHERE {_OLD}) FOR UPDATE SKIP LOCKED"
+)
 ELECT: Final = """
 UPDATE {schema}.groupcache_members SET state = 'boot', changed = now()
 WHERE incarnation = $1 AND state = 'joining' AND NOT EXISTS (
@@ -69,7 +105,6 @@ WHERE incarnation = $1 AND state <> 'out'
 #: One that a joiner cannot reach may be alive all the same, which this table tells.
 MARK_OUT_SILENT: Final = MARK_OUT + " AND seen < now() - make_interval(secs => $3)"
 SEEN: Final = "UPDATE {schema}.groupcache_members SET seen = now() WHERE incarnation = $1"
-REMOVE: Final = "DELETE FROM {schema}.groupcache_members WHERE incarnation = $1"
 #: Who has written to the objects table and has not ended; a prepared transaction counts too.
 OPEN: Final = """
 SELECT DISTINCT virtualtransaction FROM pg_locks
@@ -78,7 +113,10 @@ AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 """
 
+#: A number that JSON holds.
+_RANDOM: Final = "(random() * 9007199254740991)::bigint"
+
 
 def prepared(statement: str, schema: str) -> str:
     """A statement for the table in a schema."""
-    return statement.format(schema=schema, identity=IDENTITY, flushed=FLUSHED)
+    return statement.format(schema=schema, identity=IDENTITY, flushed=FLUSHED, random=_RANDOM)

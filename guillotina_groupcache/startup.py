@@ -69,7 +69,7 @@ async def _serve(database: Any) -> None:
         utility = GroupcacheUtility()
         provide_utility(utility, IGroupcacheUtility)
     try:
-        if not await utility.add_database(database):
+        if not await utility.add_database(database, database.storage in _created):
             return
     except BaseException:
         # A later start in this process begins with a new one.

@@ -86,11 +86,11 @@ class GroupcacheUtility:
             self.settings = process_settings()
             self._role, self._ended = None, False
 
-    async def add_database(self, database: Any) -> bool:
+    async def add_database(self, database: Any, new: bool = False) -> bool:
         """Serve a Guillotina database from now on; False where it must not be cached, which is logged.
 
         The library is loaded with the first one, in a cluster with the first on PostgreSQL, which holds the
-        members table. Raises as `initialize` does.
+        members table. Of a `new` database nothing can be cached anywhere. Raises as `initialize` does.
         """
         async with self._adding:
             if self._role is None:
@@ -103,10 +103,10 @@ class GroupcacheUtility:
             if is_referee(database.storage):
                 self._members.add(database.id, database.storage)
             if self._node is None and (self._role is Role.ALONE or is_referee(database.storage)):
-                await self._open(self._role, database)
+                await self._open(self._role, database, new)
             return True
 
-    async def _open(self, role: Role, database: Any) -> None:
+    async def _open(self, role: Role, database: Any, new: bool) -> None:
         loop = asyncio.get_running_loop()
         config = await node_config(self.settings, role, database.storage)
         with ThreadPoolExecutor(1) as executor:  # the loop's own would leave its thread behind
@@ -122,7 +122,7 @@ class GroupcacheUtility:
         metrics.register(self.local_stats)
         logger.info("groupcache: %s", described(self.settings, role, node.stats()["address"]))
         if role is Role.MEMBER:
-            await self._members.create(database.id)
+            await self._members.create(database.id, new)
         self._members.start()
 
     def serves(self, database: str) -> bool:

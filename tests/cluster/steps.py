@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from typing import Any, TypeVar
 
 import psycopg2
 
-from demo.client import CONTAINER
+from demo.client import CONTAINER, PASSWORD, REQUEST_TIMEOUT, USER
 from demo.cluster import Cluster, Node, wait_for
 
 T = TypeVar("T")
@@ -55,6 +57,14 @@ def title_everywhere(cluster: Cluster, path: str, wanted: str) -> None:
 def json_everywhere(cluster: Cluster, path: str, wanted: Any) -> None:
     """Every node must answer with this JSON."""
     everywhere(cluster, lambda node: json_of(node, path), wanted)
+
+
+def ask(node: Node, path: str) -> HTTPConnection:
+    """A connection over which a request was sent."""
+    connection = HTTPConnection("127.0.0.1", node.port, timeout=REQUEST_TIMEOUT)
+    credentials = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    connection.request("GET", path, headers={"Authorization": f"Basic {credentials}", "Connection": "close"})
+    return connection
 
 
 def uid(node: Node, path: str) -> str:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
-from http.client import HTTPConnection
 
 import pytest
 
-from demo.client import PASSWORD, REQUEST_TIMEOUT, USER
 from demo.cluster import Cluster, Node, wait_for
-from tests.cluster.steps import database_transaction, json_of, new, uid
+from tests.cluster.steps import ask, database_transaction, json_of, new, uid
 from tests.postgres import PostgresServer
 
 #: Objects, of which the process that is stopped owns a part.
@@ -32,14 +29,6 @@ def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
             yield cluster
     finally:
         postgres.drop_database(name)
-
-
-def ask(node: Node, path: str) -> HTTPConnection:
-    """A connection over which a request was sent."""
-    connection = HTTPConnection("127.0.0.1", node.port, timeout=REQUEST_TIMEOUT)
-    credentials = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-    connection.request("GET", path, headers={"Authorization": f"Basic {credentials}", "Connection": "close"})
-    return connection
 
 
 def has_lost(node: Node, other: Node) -> bool:

@@ -26,6 +26,8 @@ type question struct {
 	Reason      string `json:"reason,omitempty"`      // mark_out: who does so, and why
 	Database    string `json:"database,omitempty"`    // open_transactions; "": of all
 	Silent      bool   `json:"silent,omitempty"`      // mark_out: only if it has not been heard of for a while
+	Missing     int    `json:"missing,omitempty"`     // write_off: by how many rows
+	Counting    uint64 `json:"counting,omitempty"`    // write_off: which count
 }
 
 // answer as Python writes it; which fields are there depends on the question.
@@ -39,8 +41,10 @@ type answer struct {
 		Reason      string `json:"reason"`
 		Silent      bool   `json:"silent"`
 	} `json:"rows"`
-	Done bool     `json:"done"` // elect, enter
-	Open []string `json:"open"` // elect, open_transactions
+	Missing  int      `json:"missing"`  // read: how many rows fewer there are than were counted
+	Counting uint64   `json:"counting"` // read: which count that is
+	Done     bool     `json:"done"`     // elect, enter
+	Open     []string `json:"open"`     // elect, open_transactions
 }
 
 func (a *answer) err() error {
@@ -58,6 +62,9 @@ func (n *Node) ask(a coherence.Action) {
 	case coherence.Read:
 		n.put(question{Op: "read"}, func(m *coherence.Machine, now coherence.Time, a answer) {
 			rows, err := a.rows()
+			if err == nil {
+				m.Missing(now, asked, a.Missing, a.Counting)
+			}
 			m.Reading(now, asked, rows, err)
 		})
 	case coherence.Post:
@@ -75,6 +82,8 @@ func (n *Node) ask(a coherence.Action) {
 	case coherence.MarkOut:
 		n.put(question{Op: "mark_out", Incarnation: uint64(a.To), Silent: a.Silent,
 			Reason: cmp.Or(n.address, "a client") + ": " + a.Text}, nil)
+	case coherence.WriteOff:
+		n.put(question{Op: "write_off", Missing: a.Missing, Counting: a.Counting}, nil)
 	case coherence.OpenTransactions:
 		database := a.Database
 		n.put(question{Op: "open_transactions", Database: database},
