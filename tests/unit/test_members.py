@@ -1,0 +1,186 @@
+"""The members table's count of its rows, on a real database: what deletes a row behind its back is noticed (R3, R7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import asyncpg
+import pytest
+
+from guillotina_groupcache.members import CLEAN_EVERY, Members
+
+#: The tables as the first version made them.
+FIRST_VERSION = """
+CREATE TABLE groupcache_members (incarnation BIGINT PRIMARY KEY, address TEXT NOT NULL, host TEXT NOT NULL,
+    state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', changed TIMESTAMPTZ NOT NULL DEFAULT now(),
+    seen TIMESTAMPTZ NOT NULL DEFAULT now());
+CREATE TABLE groupcache_cluster (id SMALLINT PRIMARY KEY, identity TEXT NOT NULL, losses BIGINT NOT NULL DEFAULT 0);
+INSERT INTO groupcache_cluster SELECT 1, (SELECT system_identifier FROM pg_control_system()) || '/'
+    || left(pg_walfile_name(pg_current_wal_lsn()), 8);
+INSERT INTO groupcache_members (incarnation, address, host, state) VALUES (7, '', '', 'in');
+"""
+
+
+class Process:
+    """One process' questions of the members table, each awaited."""
+
+    def __init__(self, dsn: str, **settings: str) -> None:
+        self.members = Members(lambda question, answer: self._answers.pop(question).set_result(answer))
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        storage: Any = SimpleNamespace(_dsn=dsn, _connection_options={"server_settings": settings}, _db_schema="public")
+        self.members.add("db", storage)
+        self._questions = 0
+
+    async def ask(self, op: str, **question: Any) -> dict[str, Any]:
+        """The answer to a question."""
+        self._questions += 1
+        answer = self._answers[self._questions] = asyncio.get_running_loop().create_future()
+        self.members.put(self._questions, {"op": op, **question})
+        return dict(await answer)
+
+    async def post(self, who: int) -> None:
+        """Write a row as joining."""
+        assert await self.ask("post", incarnation=who) == {}
+
+    async def missing(self) -> int:
+        """How many rows a view lacks."""
+        return int((await self.view())["missing"])
+
+    async def view(self) -> dict[str, Any]:
+        """The first view that there is: a table that is made anew gives none."""
+        while "error" in (view := await self.ask("read")):
+            pass
+        return view
+
+
+@asynccontextmanager
+async def process(dsn: str, new: bool = True, **settings: str) -> AsyncIterator[Process]:
+    """A process that begins."""
+    process = Process(dsn, **settings)
+    await process.members.create("db", new)
+    process.members.start()
+    try:
+        yield process
+    finally:
+        await process.members.stop()
+
+
+async def execute(dsn: str, statement: str) -> None:
+    """Execute something in the database behind everyone's back."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_what_writes_and_removes_rows_counts_them(database: str) -> None:
+    async with process(database) as one:
+        assert await one.missing() == 0, "of a database that is new"
+        for who in (1, 1, 2, 3):
+            await one.post(who)
+            assert await one.missing() == 0
+        for who in (2, 2):
+            await one.ask("remove", incarnation=who)
+            assert await one.missing() == 0
+        await execute(
+            database, "UPDATE groupcache_members SET state = 'out', changed = '-infinity', seen = '-infinity'"
+        )
+        one.members._cleaned -= CLEAN_EVERY
+        view = await one.view()
+        assert (view["rows"], view["missing"]) == ([], 0), "those that have been out for long are removed"
+
+
+async def test_only_what_was_waited_for_is_written_off(database: str) -> None:
+    async with process(database) as one:
+        for who in (1, 2, 3):
+            await one.post(who)
+        await execute(database, "DELETE FROM groupcache_members WHERE incarnation = 1")
+        first = await one.view()
+        assert first["missing"] == 1
+        await execute(database, "DELETE FROM groupcache_members WHERE incarnation = 2")
+        await one.ask("write_off", missing=1, counting=first["counting"])
+        second = await one.view()
+        assert second["missing"] == 1, "the one that was deleted meanwhile"
+        assert second["counting"] != first["counting"]
+        await one.ask("write_off", missing=1, counting=first["counting"])
+        assert await one.view() == second, "written off by two at once"
+        await one.ask("write_off", missing=1, counting=second["counting"])
+        assert await one.missing() == 0
+        await one.post(1)
+        assert await one.missing() == 0
+
+
+async def test_a_row_that_nobody_has_counted_is_known_too(database: str) -> None:
+    async with process(database) as one:
+        await execute(
+            database, "INSERT INTO groupcache_members (incarnation, address, host, state) VALUES (1, '', '', 'in')"
+        )
+        view = await one.view()
+        assert view["missing"] == -1
+        await one.ask("write_off", missing=-1, counting=view["counting"])
+        await execute(database, "DELETE FROM groupcache_members")
+        assert await one.missing() == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "missing"),
+    [
+        ("DELETE FROM groupcache_members", 2),
+        ("TRUNCATE groupcache_members", 2),
+        ("DROP TABLE groupcache_members", 2),
+        ("DELETE FROM groupcache_cluster", 1),
+        ("DROP TABLE groupcache_cluster", 1),
+        ("DROP TABLE groupcache_members, groupcache_cluster", 1),
+        ("ALTER TABLE groupcache_cluster DROP COLUMN counted", 1),
+        ("UPDATE groupcache_cluster SET counted = NULL", 1),
+    ],
+)
+async def test_whatever_is_gone_is_missed(database: str, statement: str, missing: int) -> None:
+    """By one that runs, and by one that begins then."""
+    for begins in (False, True):
+        async with process(database) as one:
+            for who in (1, 2):
+                await one.post(who)
+            before = await one.view()
+            assert before["missing"] == 0
+            await execute(database, statement)
+            if begins:
+                async with process(database, new=False) as other:
+                    view = await other.view()
+            else:
+                view = await one.view()
+            assert view["missing"] == missing
+            await one.ask("write_off", missing=missing, counting=view["counting"])
+            assert await one.missing() == 0
+            assert (await one.view())["counting"] != before["counting"]
+
+
+async def test_tables_of_an_earlier_version_get_their_count(database: str) -> None:
+    await execute(database, FIRST_VERSION)
+    async with process(database, new=False) as one:
+        view = await one.view()
+        assert [row["incarnation"] for row in view["rows"]] == [7]
+        assert view["missing"] == 1
+        await one.post(1)
+        assert await one.missing() == 1
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+async def test_many_at_once_are_counted(database: str, isolation: str) -> None:
+    async def lives(first: int) -> None:
+        async with process(database, default_transaction_isolation=isolation) as one:
+            for who in range(first, first + 20):
+                await one.post(who)
+                await one.missing()
+                if who % 2:
+                    assert await one.ask("remove", incarnation=who) == {}
+
+    await asyncio.gather(*(lives(100 * i) for i in range(1, 6)))
+    async with process(database) as last:
+        view = await last.view()
+        assert (len(view["rows"]), view["missing"]) == (50, 0)
