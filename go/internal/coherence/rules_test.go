@@ -19,14 +19,7 @@ type bench struct {
 const self, anna, berta = Incarnation(100), Incarnation(1), Incarnation(2)
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, now: Time(time.Hour)}
-	nonce := uint64(0)
-	b.m = New(Config{
-		Incarnation: self, Address: "own", Lease: 3 * time.Second,
-		AckTimeout: 100 * time.Millisecond, OrphanAfter: time.Second,
-		Random: func() uint64 { nonce += 1 << 20; return nonce },
-	}, NewTable(make([]uint64, TableHeader+8)), b.now)
-	b.do(func() { b.m.Posted(b.now, nil) })
+	b := newJoiner(t, 8)
 	b.read(Joining)
 	b.do(func() { b.m.Elected(b.now, true, nil, nil) })
 	b.do(func() { b.m.OpenTransactions(b.now, "", nil, nil) })
@@ -36,6 +29,19 @@ func newBench(t *testing.T) *bench {
 		t.Fatalf("not in standing: phase %d", b.m.phase)
 	}
 	b.out = nil
+	return b
+}
+
+// newJoiner is one whose row was just posted.
+func newJoiner(t *testing.T, buckets int) *bench {
+	b := &bench{t: t, now: Time(time.Hour)}
+	nonce := uint64(0)
+	b.m = New(Config{
+		Incarnation: self, Address: "own", Lease: 3 * time.Second,
+		AckTimeout: 100 * time.Millisecond, OrphanAfter: time.Second,
+		Random: func() uint64 { nonce += 1 << 20; return nonce },
+	}, NewTable(make([]uint64, TableHeader+buckets)), b.now)
+	b.do(func() { b.m.Posted(b.now, nil) })
 	return b
 }
 

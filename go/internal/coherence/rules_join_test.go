@@ -1,0 +1,165 @@
+package coherence
+
+import (
+	"testing"
+	"time"
+)
+
+// How one joins (R5, R7), and how a member is told apart from one that has ended (R3).
+
+func (b *bench) joins() Row {
+	b.do(func() { b.m.Linked(b.now, anna) })
+	return Row{Incarnation: anna, Address: "there", State: Joining}
+}
+
+func TestAJoinAcknowledgementIsGivenByAViewBegunAfterTheRequest(t *testing.T) {
+	b := newBench(t)
+	a := b.joins()
+	begun := b.now
+	b.now = b.now.Add(time.Millisecond)
+	b.do(func() { b.m.Receive(b.now, anna, &Message{Kind: Ask, Attempt: 3}) })
+	b.now = b.now.Add(time.Millisecond)
+	view := func(asked Time) (words int) {
+		b.took(Send)
+		rows := []Row{a, {Incarnation: self, Address: "own", State: In}}
+		b.do(func() { b.m.Reading(b.now, asked, rows, nil) })
+		for _, sent := range b.took(Send) {
+			if sent.Message.Kind == Word && sent.To == anna && sent.Message.Attempt == 3 {
+				words++
+			}
+		}
+		return words
+	}
+	if view(begun) != 0 {
+		t.Error("given by a view that was under way when it was asked for")
+	}
+	if view(b.now) != 1 {
+		t.Error("not given by a view begun later")
+	}
+}
+
+// putOutAndBack is a bench that has served, was put out, and has everyone's word again while the
+// deadline that it has shown to readers has not passed.
+func putOutAndBack(t *testing.T, others ...Row) *bench {
+	b := newBench(t)
+	b.read(Out, others...)
+	b.wait(100 * time.Millisecond)
+	b.do(func() { b.m.advance(b.now) })
+	b.m.retryAt = b.now // it pauses; what it waits for here is the deadline
+	b.do(func() { b.m.Tick(b.now) })
+	b.do(func() { b.m.Posted(b.now, nil) })
+	b.read(Joining, others...)
+	for _, p := range others {
+		b.do(func() { b.m.Receive(b.now, p.Incarnation, &Message{Kind: Word, Attempt: b.m.attempt}) })
+	}
+	if b.m.phase != copying || b.now > b.m.served {
+		t.Fatalf("phase %d, with the deadline at %d, now %d", b.m.phase, b.m.served, b.now)
+	}
+	return b
+}
+
+// passDeadline lets the deadline pass that readers were shown.
+func (b *bench) passDeadline(rows ...Row) {
+	for b.now <= b.m.served {
+		b.wait(100 * time.Millisecond)
+		b.read(Joining, rows...)
+	}
+	b.wait(retry)
+	b.read(Joining, rows...)
+}
+
+func (b *bench) requests() (n int) {
+	for _, sent := range b.took(Send) {
+		if sent.Message.Kind == CopyRequest {
+			n++
+		}
+	}
+	return n
+}
+
+func TestNoCopyIsAskedForBeforeTheLastDeadlineHasPassed(t *testing.T) {
+	a := Row{Incarnation: anna, Address: "there", State: In}
+	b := putOutAndBack(t, a)
+	b.do(func() { b.m.Linked(b.now, anna) })
+	b.wait(retry)
+	if b.requests() != 0 {
+		t.Error("asks for a copy while somebody may still read by the old table")
+	}
+	if b.passDeadline(a); b.requests() == 0 {
+		t.Error("asks for none after it")
+	}
+}
+
+func TestNoCopyIsTakenBeforeTheLastDeadlineHasPassed(t *testing.T) {
+	a := Row{Incarnation: anna, Address: "there", State: In}
+	b := putOutAndBack(t, a)
+	before, _ := b.version(1)
+	comes := func() {
+		b.do(func() {
+			b.m.Receive(b.now, anna, &Message{Kind: Copy, Attempt: b.m.attempt, State: &Snapshot{Epoch: 1 << 40}})
+		})
+	}
+	comes()
+	if after, _ := b.version(1); after != before || len(b.took(Enter)) != 0 {
+		t.Error("taken while somebody may still read by the old table")
+	}
+	b.passDeadline(a)
+	comes()
+	if after, _ := b.version(1); after != 1<<40 || len(b.took(Enter)) != 1 {
+		t.Error("not taken after it")
+	}
+}
+
+func TestNobodyAsksToBeElectedBeforeTheLastDeadlineHasPassed(t *testing.T) {
+	b := putOutAndBack(t)
+	if b.wait(retry); len(b.took(Elect)) != 0 {
+		t.Error("asks while somebody may still read by the old table")
+	}
+	if b.passDeadline(); len(b.took(Elect)) == 0 {
+		t.Error("does not ask after it")
+	}
+}
+
+func TestNobodyBootsBeforeTheLastDeadlineHasPassed(t *testing.T) {
+	b := putOutAndBack(t)
+	before, _ := b.version(1)
+	b.do(func() { b.m.Elected(b.now, true, nil, nil) })
+	answer := func() { b.do(func() { b.m.OpenTransactions(b.now, "", nil, nil) }) }
+	answer()
+	if after, _ := b.version(1); after != before || len(b.took(Enter)) != 0 {
+		t.Error("begins with a new epoch while somebody may still read by the old table")
+	}
+	b.passDeadline()
+	answer()
+	if after, _ := b.version(1); after == before || len(b.took(Enter)) != 1 {
+		t.Error("does not begin after it")
+	}
+}
+
+func TestWhoIsConnectedAgainHasNotEnded(t *testing.T) {
+	b := newBench(t)
+	a := b.join(anna)
+	b.read(In, a)
+	b.do(func() { b.m.Gone(b.now, anna) })
+	b.do(func() { b.m.Linked(b.now, anna) })
+	b.read(In, a)
+	b.announce(1)
+	if len(b.took(Passed)) != 0 {
+		t.Error("passed without one that is alive")
+	}
+	if b.acknowledge(anna); len(b.took(Passed)) != 1 {
+		t.Error("did not pass when it had acknowledged")
+	}
+}
+
+func TestWhoHasSaidByeIsNotWaitedForHoweverItIsConnected(t *testing.T) {
+	b := newBench(t)
+	a := b.join(anna)
+	b.read(In, a)
+	b.do(func() { b.m.Receive(b.now, anna, &Message{Kind: Bye}) })
+	b.do(func() { b.m.Linked(b.now, anna) })
+	b.announce(1)
+	if len(b.took(Passed)) != 1 {
+		t.Error("waits for one that has left")
+	}
+}

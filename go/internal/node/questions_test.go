@@ -1,0 +1,55 @@
+package node
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"guillotina_groupcache/internal/completion"
+)
+
+// A view tells what the table held at some time after it was asked for, and no more: it counts
+// from the question (R2), however long the answer takes.
+func TestAViewCountsFromItsQuestion(t *testing.T) {
+	const lease = time.Second
+	p := open(t, newDatabase(), settings{"listen": unixAddress(t), "lease": lease.Seconds()})
+	eventually(t, "it serves", p.serves)
+	goOn := p.stall()
+	defer goOn()
+	id, answer := p.heldView()
+	asked := now() // or a little earlier
+	eventually(t, "its answer is late by a lease", func() bool { return now() > asked.Add(lease) })
+	if err := p.Answer(id, answer); err != nil {
+		t.Fatal(err)
+	}
+	if deadline := p.table.Deadline(); deadline > asked.Add(lease) {
+		t.Errorf("it may serve for %v longer than a lease from its question", time.Duration(deadline-asked.Add(lease)))
+	}
+	if p.serves() {
+		t.Error("it serves by a view that is older than a lease")
+	}
+	goOn()
+	eventually(t, "it serves by a new one", p.serves)
+}
+
+// heldView is Python's part while it stands still: it executes everything until the process asks
+// for a view, and keeps the answer to that.
+func (p *process) heldView() (id uint64, answer []byte) {
+	eventually(p.t, "a view is asked for", func() bool {
+		buf := make([]byte, 1<<16)
+		for b := buf[:max(p.Drain(buf), 0)]; len(b) > 0; {
+			size := binary.LittleEndian.Uint32(b)
+			kind, number, payload := completion.Kind(b[4]), binary.LittleEndian.Uint64(b[8:]), b[16:size:size]
+			var q question
+			if kind == completion.Database && json.Unmarshal(payload, &q) == nil && q.Op == "read" {
+				id, answer = number, p.db.answer(q)
+			} else {
+				p.take(kind, number, payload)
+			}
+			b = b[size:]
+		}
+		return answer != nil
+	})
+	return id, answer
+}
