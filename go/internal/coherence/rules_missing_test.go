@@ -1,6 +1,7 @@
 package coherence
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -92,6 +93,9 @@ func TestAJoinerWithEveryonesWordWaitsForALeaseWhereRowsAreMissing(t *testing.T)
 	b.lacksFor(justBelow, 1, 7, Joining)
 	if len(b.took(Elect)) != 0 {
 		t.Error("asks to be elected though one that it has never seen may commit")
+	}
+	if why := b.m.Why(b.now); !strings.Contains(why, "rows of the members table are missing") {
+		t.Errorf("why: %s", why)
 	}
 	b.lacksFor(justAbove-justBelow, 1, 7, Joining)
 	if len(b.took(Elect)) == 0 {

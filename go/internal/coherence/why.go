@@ -19,6 +19,9 @@ func (m *Machine) Why(now Time) string {
 		}
 		return m.because + ", and joins again when " + m.silentOnes() + " answer"
 	case waiting:
+		if len(m.awaited) == 0 && m.mayLack(now) {
+			return "it joins, and waits for a lease, as rows of the members table are missing"
+		}
 		return "it joins, and waits for the word of " + m.awaitedOnes()
 	case copying:
 		return "it joins, and has found nobody to copy from: " + m.describeSources()
