@@ -89,7 +89,7 @@ class Members:
             ) from None
 
     async def _make(self, unknown: int = 1) -> None:
-        """Make the table, or what it lacks. The count of its rows begins with `unknown` that were in one before."""
+        """Make the table, or what it lacks. The count of rows begins with `unknown` that one before may have had."""
         for attempt in (1, 2, 3):
             try:
                 async with self._transaction() as connection:

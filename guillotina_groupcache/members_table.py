@@ -37,13 +37,13 @@ ADD_COUNT: Final = """
 ALTER TABLE {schema}.groupcache_cluster
     ADD COLUMN IF NOT EXISTS counted BIGINT, ADD COLUMN IF NOT EXISTS counting BIGINT NOT NULL DEFAULT 0
 """
-#: How many rows of members there ought to be: $1 are of members that had a row before this table was made.
+#: How many rows of members there ought to be: those that are there, and $1 that may have been in a table before.
 BEGIN_COUNT: Final = """
 UPDATE {schema}.groupcache_cluster
 SET counted = $1::bigint + (SELECT count(*) FROM {schema}.groupcache_members), counting = {random}
 WHERE id = 1 AND counted IS NULL
 """
-#: Rows that have been missing for a lease: only from the count, `counting`, in which they were missing.
+#: Rows that have been missing for a lease are written off, but only from the count in which they were missing.
 WRITE_OFF: Final = """
 UPDATE {schema}.groupcache_cluster SET counted = counted - $1::bigint, counting = {random}
 WHERE id = 1 AND counting = $2
@@ -65,7 +65,7 @@ ALL_OUT: Final = """
 UPDATE {schema}.groupcache_members SET state = 'out', reason = $1, changed = now() WHERE state <> 'out'
 """
 LOCK: Final = "SELECT id FROM {schema}.groupcache_cluster WHERE id = 1 FOR UPDATE"
-#: What writes or removes a row counts it, under `LOCK`: whatever else locks both tables begins with the cluster's, too.
+#: A statement that writes or removes a row counts it. It runs under `LOCK`, as all that lock rows of both tables do.
 POST: Final = """
 WITH posted AS (
     INSERT INTO {schema}.groupcache_members (incarnation, address, host, state) VALUES ($1, $2, $3, 'joining')
@@ -83,7 +83,7 @@ REMOVE: Final = _REMOVE + "incarnation = $1" + _COUNT_REMOVED
 #: Who is out and alive may commit by an older reading, and joiners need its word: its row stays.
 _OLD: Final = "state = 'out' AND changed < now() - interval '1 minute' AND seen < now() - interval '1 minute'"
 CLEAN: Final = _REMOVE + _OLD + _COUNT_REMOVED
-#: Nobody waits for the lock only to clean.
+#: A view does not wait for the lock only to clean.
 LOCK_TO_CLEAN: Final = (
     "SELECT id FROM {schema}.groupcache_cluster WHERE id = 1 AND EXISTS ("
     f"SELECT 1 FROM {{schema}}.groupcache_members WHERE {_OLD}) FOR UPDATE SKIP LOCKED"

@@ -4,11 +4,11 @@ import "fmt"
 
 // The cluster's row counts the members' rows that ought to be there: every statement that
 // writes a new row, or removes one, changes the count in the same transaction. A view with
-// fewer rows tells that somebody has deleted some. Whose they were this process may never
-// have seen, if it has just begun: they may serve, and commit, by their last views, which
-// nothing that is committed here would wait for (R3), nor their word (R5). A lease after the
-// first such view all of these have run out. Only then the count is lowered, so that who
-// starts meanwhile waits as well, and who starts later need not.
+// fewer rows shows that somebody has deleted some. A process that has just begun may never have
+// seen their owners: they may serve, and commit, by their last views, and neither a commit here
+// (R3) nor the own joining (R5) would wait for them. A lease after the first such view all of
+// these views have run out. Only then is the count lowered: a process that starts meanwhile
+// waits as well, and one that starts later need not.
 
 // missing is what the last view lacked.
 type missing struct {
@@ -41,8 +41,8 @@ func (m *Machine) Missing(now, asked Time, rows int, counting uint64) {
 	}
 }
 
-// mayLack tells whether there may be a process that serves, or commits, without a row in the
-// table, and that this process has never seen.
+// mayLack tells whether a process that this one has never seen may serve, or commit, without a
+// row in the table.
 func (m *Machine) mayLack(now Time) bool {
 	return m.missing.rows > 0 && now < m.missing.since.Add(m.outlastLease())
 }
