@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -103,6 +103,44 @@ async def announced(
             (lost or utility.lost)(number)
         raise
     utility.settle(number, event.pushes)
+
+
+class Changes:
+    """The keys whose values a transaction of our own changes, or everything."""
+
+    __slots__ = ("everything", "keys")
+
+    def __init__(self) -> None:
+        self.keys: set[bytes] = set()
+        self.everything = False
+
+
+@asynccontextmanager
+async def announced_transaction(
+    utility: GroupcacheUtility, database: str, connection: asyncpg.Connection
+) -> AsyncIterator[Changes]:
+    """A transaction around the block, which says what it changes: announced after that, and committed.
+
+    Where it changes nothing it is rolled back, and nothing is announced. Raises what the database raises, and
+    `GroupcacheError` where it could not be announced; then it is rolled back.
+    """
+    # Whatever the server's own default: a snapshot that is older than a lock would miss what came between.
+    transaction = connection.transaction(isolation="read_committed")
+    answers = transaction._connection = Answers(transaction._connection)
+    await transaction.start()
+    try:
+        changes = Changes()
+        yield changes
+        if not changes.keys and not changes.everything:
+            await transaction.rollback()
+            return
+        async with announced(utility, database, changes.keys, changes.everything, answers):
+            await transaction.commit()
+    except BaseException:
+        # asyncpg refuses after a COMMIT that has failed; the pool takes care of such a connection.
+        with suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
+            await transaction.rollback()
+        raise
 
 
 def was_answered(error: BaseException) -> bool:

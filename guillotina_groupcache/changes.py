@@ -96,6 +96,7 @@ class Writes:
         "_stay",
         "_stored",
         "_storing",
+        "_stubs",
         "_transaction",
         "_usable",
         "_utility",
@@ -125,6 +126,7 @@ class Writes:
         self._read: dict[str, Any] = {}
         self._stored: dict[str, Any] = {}
         self._storing: Stored | None = None
+        self._stubs: set[str] = set()
         #: The places to which objects were written: of, parent, id.
         self._written: dict[str, tuple[str | None, str | None, str | None]] = {}
         self._stay: set[str] = set()
@@ -179,6 +181,14 @@ class Writes:
         if lock:
             self._absent.update({oid: versions[oid] for oid in unknown if self._places[oid] is None})
 
+    def may_lack(self, oid: str) -> bool:
+        """Whether the database may have no row of an object yet, as far as this transaction knows."""
+        return stored_oid(oid) not in self._seen and self._places.get(stored_oid(oid)) is None
+
+    def stub(self, oid: str) -> None:
+        """Note that the transaction may insert a row without place or state."""
+        self._stubs.add(oid)
+
     def _version(self, oid: str) -> int | None:
         return self._utility.version(keys.encode(self._database, Kind.OBJECT, oid))
 
@@ -201,10 +211,10 @@ class Writes:
             return
         oid, _, writer = self._storing
         # What an earlier statement wrote is not what this one has written.
-        self._pushes.pop(oid, None)
+        self._pushes.pop(stored_oid(oid), None)
         if self._pushed_bytes + len(pickled) <= MAX_PUSHED:
             self._pushed_bytes += len(pickled)
-            self._pushes[oid] = records.pushed(oid, pickled, self._transaction._tid, writer)
+            self._pushes[stored_oid(oid)] = records.pushed(oid, pickled, self._transaction._tid, writer)
 
     def wrote(self, stored: Stored) -> None:
         """Note where an object was written to."""
@@ -236,7 +246,7 @@ class Writes:
     def changed(self) -> tuple[set[bytes], bool]:
         """The keys whose values the transaction can change, or everything."""
         transaction, database = self._transaction, self._database
-        changed: set[bytes] = set()
+        changed = {keys.encode(database, Kind.OBJECT, oid) for oid in self._stubs}
         for objects in (self._stored, transaction.added, transaction.modified, transaction.deleted):
             for oid, ob in objects.items():
                 moves = oid not in self._stay or oid not in transaction.modified

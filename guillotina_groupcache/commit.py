@@ -9,13 +9,15 @@ from __future__ import annotations
 import functools
 import logging
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from guillotina.exceptions import ConflictError
 
-from guillotina_groupcache.announcing import Answers, announced
+from guillotina_groupcache import keys
+from guillotina_groupcache.announcing import Answers, announced, announced_transaction
 from guillotina_groupcache.changes import Stored, Writes
+from guillotina_groupcache.keys import Kind, stored_oid
 from guillotina_groupcache.process import is_referee
 from guillotina_groupcache.strategy import GroupcacheStrategy
 
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
 
 logger = logging.getLogger("guillotina_groupcache")
+
+#: As in guillotina/db/storages/pg.py.
+_STUB: Final = """
+INSERT INTO {table} (zoid, tid, state_size, part, resource, type) VALUES ($1, -1, 0, 0, TRUE, 'stub')
+ON CONFLICT DO NOTHING RETURNING zoid
+"""
 
 
 def decorate(storage: Any, utility: GroupcacheUtility) -> None:
@@ -52,7 +60,9 @@ class Announcer:
         if is_referee(storage):
             self._begin = storage._db_transaction_factory
             storage._db_transaction_factory = self._db_transaction
+            self._write_blob_chunk = storage.write_blob_chunk
             storage.get_conflicts = self.get_conflicts
+            storage.write_blob_chunk = self.write_blob_chunk
 
     def _writes(self, transaction: Any) -> Writes:
         strategy = transaction._cache
@@ -95,6 +105,20 @@ class Announcer:
 
     async def get_conflicts(self, transaction: Any) -> list[Any]:
         return self._writes(transaction).conflicts()
+
+    async def write_blob_chunk(self, transaction: Any, bid: str, oid: str, chunk_index: int, data: bytes) -> Any:
+        """Guillotina inserts a stub of an object that has no row yet, by a statement that commits by itself."""
+        writes = self._writes(transaction)
+        if transaction._db_txn is not None:
+            writes.stub(oid)
+        elif writes.may_lack(oid):
+            async with (
+                self._storage.acquire(transaction, "groupcache_stub") as connection,
+                announced_transaction(self._utility, _database(transaction), connection) as changes,
+            ):
+                if await connection.fetch(_STUB.format(table=self._storage.objects_table_name), stored_oid(oid)):
+                    changes.keys.add(keys.encode(_database(transaction), Kind.OBJECT, oid))
+        return await self._write_blob_chunk(transaction, bid, oid, chunk_index, data)
 
     async def commit(self, transaction: Any) -> Any:
         if transaction._db_txn is None:

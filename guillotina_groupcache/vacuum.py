@@ -196,7 +196,7 @@ class Vacuum(vacuum.PGVacuum):
             children = await work.lock(_CHILDREN, parents)
             if children:
                 await work.connection.execute(_TRASH.format(table=self._storage.objects_table_name), children)
-                work.changed.update(keys.encode(database, kind, TRASHED_ID) for kind in (Kind.KEYS, Kind.LEN))
+                work.changes.keys.update(keys.encode(database, kind, TRASHED_ID) for kind in (Kind.KEYS, Kind.LEN))
             return len(children)
 
     async def _delete(self, utility: GroupcacheUtility, database: str, batch: list[str]) -> None:
