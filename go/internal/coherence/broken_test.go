@@ -182,20 +182,21 @@ func starts(o *options) {
 func deletes(o *options) {
 	o.only(map[fault]int{kill: 6, leave: 6, stop: 3, deleteRow: 2, deleteRows: 2})
 	o.joinsFast()
-	o.deletes, o.known = 500, 0
+	o.deletes = 500
 }
 
 // drops is that with tables that are dropped.
 func drops(o *options) {
-	deletes(o)
 	o.only(map[fault]int{kill: 6, leave: 6, stop: 3, dropTables: 6})
+	o.joinsFast()
+	o.deletes = 500
 }
 
 // tidiesUp has somebody delete the row of one that has died, and about a lease later, when others
 // write it off and another one starts, all rows.
 func tidiesUp(o *options) {
-	deletes(o)
 	o.only(map[fault]int{kill: 6, databaseSlow: 2})
+	o.joinsFast()
 	o.tidies, o.deletes, o.length = 1000, 800, 8*time.Second
 	o.faultEvery, o.restart = 4*time.Second, [2]time.Duration{900 * time.Millisecond, 1200 * time.Millisecond}
 }
@@ -208,6 +209,7 @@ func (o *options) joinsFast() {
 
 // only leaves these faults, each so often.
 func (o *options) only(weights map[fault]int) {
+	o.deletes, o.tidies, o.known = 0, 0, 0
 	for kind := range o.weights {
 		o.weights[kind] = weights[fault(kind)]
 	}
