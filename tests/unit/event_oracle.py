@@ -1,0 +1,183 @@
+"""The oracle of R11: an event must hold every key whose value, loaded by Guillotina itself, differs before and after."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+import asyncpg
+from guillotina.annotations import AnnotationData
+from guillotina.const import ROOT_ID, TRASHED_ID
+from guillotina.db.cache.dummy import DummyCache
+from guillotina.db.transaction import _EMPTY, Transaction
+from guillotina.registry import REGISTRY_DATA_KEY
+from guillotina.transactions import transaction
+
+from guillotina_groupcache import keys, records
+from guillotina_groupcache.keys import Key, Kind
+from guillotina_groupcache.loader import Loader
+from guillotina_groupcache.native import Source
+from tests.unit.event_operations import NAMES, World
+from tests.unit.life_app import DATABASE, App
+
+#: What the database gives for an object id that nobody has used.
+NOTHING: Final[dict[Kind, Any]] = {
+    Kind.OBJECT: records.ABSENT,
+    Kind.CHILD: records.ABSENT,
+    Kind.ANNOTATION: _EMPTY,
+    Kind.KEYS: [],
+    Kind.LEN: 0,
+    Kind.ANNOTATION_KEYS: [],
+}
+Values = dict[Key, Any]
+
+
+class OwnLoader(Loader):
+    """The loads of the cache, on a connection of their own."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def _open(self, database: str) -> tuple[Any, Transaction]:
+        storage, transaction = super()._open(database)
+        transaction._db_conn = self._connection
+        return storage, transaction
+
+
+class Oracle:
+    """It sees every event of one process, and knows what the database holds."""
+
+    def __init__(self, app: App, connection: asyncpg.Connection) -> None:
+        self.app = app
+        self.connection = connection
+        self.counts: Counter[str] = Counter()
+        self._named: set[bytes] = set()
+        self._everything = False
+        self._loader = OwnLoader(connection)
+        self._loader.add(app.database)
+        announce = app.utility.announce
+
+        async def seen(database: str, changed: Iterable[bytes], everything: bool = False) -> int:
+            changed = set(changed)
+            self._named |= changed
+            self._everything |= everything
+            self.counts["everything" if everything else "events"] += 1
+            self.counts["keys"] += len(changed)
+            return await announce(database, changed, everything)
+
+        app.utility.announce = seen  # type: ignore[method-assign]
+
+    async def reset(self) -> None:
+        """Begin with a database that holds its root, and nothing else."""
+        await self.connection.execute(f"DELETE FROM objects WHERE zoid NOT IN ('{ROOT_ID}', '{TRASHED_ID}')")
+        self.app.database.get_transaction_manager()._hard_cache.clear()
+        await self.app.utility.clear()
+        self.forget()
+
+    def forget(self) -> None:
+        """What is announced from now on belongs to the next step."""
+        self._named.clear()
+        self._everything = False
+
+    async def load(self, world: World) -> Values:
+        """The value of every key of the universe, as Guillotina loads it."""
+        values = {}
+        for key in all_keys(world.universe()):
+            values[key] = _plain(key, await self._loader.load_one(key))
+        return _without_ambiguous(values)
+
+    def unannounced(self, before: Values, after: Values) -> list[str]:
+        """The keys that have changed and were in no event, with what they were and are."""
+        found = []
+        for key, value in after.items():
+            was = before.get(key, NOTHING[key.kind])
+            if was != value and not self._everything and keys.encode(*key) not in self._named:
+                found.append(f"not announced: {_shown(key, was, value)}")
+            self.counts["changed"] += was != value
+        return found
+
+    async def misread(self, values: Values) -> list[str]:
+        """The keys that the cache answers with something else than the database holds."""
+        found = []
+        for key, value in values.items():
+            got, source = await self.app.utility.get(keys.encode(*key))
+            self.counts[source.name] += 1
+            if source is not Source.NOWHERE and _plain(key, got) != value:
+                found.append(f"read from the cache: {_shown(key, got, value)}")
+        async with transaction(db=self.app.database, read_only=True, abort_when_done=True) as txn:
+            txn._db_conn = await self.app.database.storage.open()
+            for key, value in values.items():
+                got = _plain(key, await _READS[key.kind](txn, key))
+                if got != value:
+                    found.append(f"read by a transaction: {_shown(key, got, value)}")
+        return found
+
+
+def all_keys(oids: Iterable[str]) -> Iterable[Key]:
+    """Every key that an object id and `NAMES` can make."""
+    for oid in oids:
+        for kind in (Kind.OBJECT, Kind.KEYS, Kind.LEN, Kind.ANNOTATION_KEYS):
+            yield Key(DATABASE, kind, oid)
+        for name in NAMES:
+            yield Key(DATABASE, Kind.CHILD, oid, name)
+        for name in (*NAMES, REGISTRY_DATA_KEY):
+            yield Key(DATABASE, Kind.ANNOTATION, oid, name)
+
+
+def _plain(key: Key, value: Any) -> Any:
+    """A value as it is compared: rows as dictionaries, and ids in one order, as the database promises none."""
+    if isinstance(value, list):
+        return sorted(value, key=repr)
+    return dict(value) if isinstance(value, (dict, asyncpg.Record)) else value
+
+
+def _without_ambiguous(values: Values) -> Values:
+    """Without the children of the trash that share an id: the database gives any of them."""
+    ids = Counter(values[Key(DATABASE, Kind.KEYS, TRASHED_ID)])
+    return {
+        key: value
+        for key, value in values.items()
+        if key.kind is not Kind.CHILD or key.oid != TRASHED_ID or ids[key.name] < 2
+    }
+
+
+def _shown(key: Key, was: Any, value: Any) -> str:
+    return f"{key.kind.name} {key.oid!r} {key.name!r}: {_short(was)} → {_short(value)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "row " + " ".join(f"{name}={value.get(name)!r}" for name in ("zoid", "tid", "of", "parent_id", "id"))
+    return repr(value)
+
+
+def _owner(oid: str) -> Any:
+    owner = AnnotationData()
+    owner.__uuid__ = oid
+    return owner
+
+
+async def _object(txn: Any, key: Key) -> Any:
+    try:
+        return await txn._get(key.oid)
+    except KeyError:
+        return records.ABSENT
+
+
+async def _child(txn: Any, key: Key) -> Any:
+    row = await txn._get_child(_owner(key.oid), key.name)
+    return records.ABSENT if row is None else row
+
+
+_READS: Final[dict[Kind, Callable[[Any, Key], Awaitable[Any]]]] = {
+    Kind.OBJECT: _object,
+    Kind.CHILD: _child,
+    Kind.ANNOTATION: lambda txn, key: txn._get_annotation(_owner(key.oid), key.name),
+    Kind.KEYS: lambda txn, key: txn.keys(key.oid),
+    Kind.LEN: lambda txn, key: txn.len(key.oid),
+    Kind.ANNOTATION_KEYS: lambda txn, key: txn.get_annotation_keys(key.oid),
+}
