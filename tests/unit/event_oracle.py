@@ -1,4 +1,4 @@
-"""The oracle of R11: an event must hold every key whose value, loaded by Guillotina itself, differs before and after."""
+"""The oracle of R11: an event holds every key whose value, loaded by Guillotina itself, differs before and after."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Final
 import asyncpg
 from guillotina.annotations import AnnotationData
 from guillotina.const import ROOT_ID, TRASHED_ID
-from guillotina.db.cache.dummy import DummyCache
 from guillotina.db.transaction import _EMPTY, Transaction
 from guillotina.registry import REGISTRY_DATA_KEY
 from guillotina.transactions import transaction
@@ -18,7 +17,7 @@ from guillotina_groupcache import keys, records
 from guillotina_groupcache.keys import Key, Kind
 from guillotina_groupcache.loader import Loader
 from guillotina_groupcache.native import Source
-from tests.unit.event_operations import NAMES, World
+from tests.unit.event_universe import NAMES, DbVacuum, Operation, World, settings
 from tests.unit.life_app import DATABASE, App
 
 #: What the database gives for an object id that nobody has used.
@@ -57,6 +56,8 @@ class Oracle:
         self.counts: Counter[str] = Counter()
         self._named: set[bytes] = set()
         self._everything = False
+        self.world: World | None = None
+        self._before: Values = {}
         self._loader = OwnLoader(connection)
         self._loader.add(app.database)
         announce = app.utility.announce
@@ -65,23 +66,41 @@ class Oracle:
             changed = set(changed)
             self._named |= changed
             self._everything |= everything
-            self.counts["everything" if everything else "events"] += 1
-            self.counts["keys"] += len(changed)
             return await announce(database, changed, everything)
 
         app.utility.announce = seen  # type: ignore[method-assign]
 
-    async def reset(self) -> None:
+    async def begin(self, world: World) -> None:
         """Begin with a database that holds its root, and nothing else."""
+        self.world = world
+        settings(world)
         await self.connection.execute(f"DELETE FROM objects WHERE zoid NOT IN ('{ROOT_ID}', '{TRASHED_ID}')")
         self.app.database.get_transaction_manager()._hard_cache.clear()
         await self.app.utility.clear()
-        self.forget()
+        self._before = await self.load(world)
+        assert not await self.misread({}, self._before)
+        self._forget()
 
-    def forget(self) -> None:
-        """What is announced from now on belongs to the next step."""
+    def _forget(self) -> None:
         self._named.clear()
         self._everything = False
+
+    async def check(self, world: World, operation: Operation) -> None:
+        """After each commit: what has changed since the last one was announced, and the cache gives what there is."""
+        before, after = self._before, await self.load(world)
+        self._count(operation, before, after)
+        faults = self.unannounced(before, after)
+        self._forget()
+        faults += await self.misread(before, after)
+        self._before = after
+        assert not faults, "\n".join([f"{operation}:", *faults])
+
+    def _count(self, operation: Operation, before: Values, after: Values) -> None:
+        if isinstance(operation, DbVacuum) or not (self._named or self._everything):
+            return
+        self.counts["events"] += 1
+        self.counts["everything"] += self._everything
+        self.counts["vain"] += before == after
 
     async def load(self, world: World) -> Values:
         """The value of every key of the universe, as Guillotina loads it."""
@@ -90,6 +109,16 @@ class Oracle:
             values[key] = _plain(key, await self._loader.load_one(key))
         return _without_ambiguous(values)
 
+    async def warm(self, world: World, operation: Operation | None = None) -> None:
+        """Get every key into the cache."""
+        await self.app.utility.get_many([keys.encode(*key) for key in all_keys(world.universe())])
+
+    async def read(self, key: Key) -> Any:
+        """The value of a key, from the cache."""
+        value, source = await self.app.utility.get(keys.encode(*key))
+        assert source is not Source.NOWHERE
+        return _plain(key, value)
+
     def unannounced(self, before: Values, after: Values) -> list[str]:
         """The keys that have changed and were in no event, with what they were and are."""
         found = []
@@ -97,20 +126,23 @@ class Oracle:
             was = before.get(key, NOTHING[key.kind])
             if was != value and not self._everything and keys.encode(*key) not in self._named:
                 found.append(f"not announced: {_shown(key, was, value)}")
-            self.counts["changed"] += was != value
         return found
 
-    async def misread(self, values: Values) -> list[str]:
-        """The keys that the cache answers with something else than the database holds."""
+    async def misread(self, before: Values, values: Values) -> list[str]:
+        """The keys that the cache answers with something else than the database holds.
+
+        Not asked again through a transaction: what is not there, and was not, which it asks the database.
+        """
         found = []
-        for key, value in values.items():
-            got, source = await self.app.utility.get(keys.encode(*key))
-            self.counts[source.name] += 1
+        answers = await self.app.utility.get_many([keys.encode(*key) for key in values])
+        for (key, value), (got, source) in zip(values.items(), answers, strict=True):
             if source is not Source.NOWHERE and _plain(key, got) != value:
                 found.append(f"read from the cache: {_shown(key, got, value)}")
         async with transaction(db=self.app.database, read_only=True, abort_when_done=True) as txn:
             txn._db_conn = await self.app.database.storage.open()
             for key, value in values.items():
+                if value is records.ABSENT is before.get(key, value):
+                    continue
                 got = _plain(key, await _READS[key.kind](txn, key))
                 if got != value:
                     found.append(f"read by a transaction: {_shown(key, got, value)}")
