@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from guillotina.annotations import AnnotationData, AnnotationsAdapter
 from guillotina.api.container import create_container
@@ -13,6 +14,16 @@ from guillotina.registry import REGISTRY_DATA_KEY
 from tests.unit.event_universe import NAMES, Of, Operation, Refused, World
 
 TYPES = ("Item", "Folder", "Container")
+
+
+def outside(ob: Any, container: Any) -> Any:
+    """A container that is not in the object: Guillotina walks up a circle of parents for ever."""
+    above = container
+    while above is not None:
+        if above is ob:
+            raise Refused
+        above = above.__parent__
+    return container
 
 
 @dataclass(frozen=True)
@@ -126,8 +137,8 @@ class Move(Operation):
     name: str | None = None
 
     async def run(self, world: World) -> None:
-        ob = await world.load(self.of)
-        await move(ob, None if self.into is None else await world.container(self.into), self.name, False)
+        ob = await world.load(self.of, content=True)
+        await move(ob, None if self.into is None else outside(ob, await world.container(self.into)), self.name, False)
 
 
 @dataclass(frozen=True)
@@ -144,9 +155,9 @@ class Place(Operation):
     async def run(self, world: World) -> None:
         ob = await world.load(self.of)
         if self.parent is not None:
-            ob.__parent__ = await world.container(self.parent)
+            ob.__parent__ = outside(ob, await world.container(self.parent))
         if self.owner is not None:
-            ob.__of__ = (await world.container(self.owner)).__uuid__
+            ob.__of__ = (await world.owner(self.owner)).__uuid__
         if self.name is not None:
             ob.id = self.name
             ob.__name__ = self.name
@@ -167,7 +178,7 @@ class Duplicate(Operation):
     name: str
 
     async def run(self, world: World) -> None:
-        ob = await world.load(self.of)
+        ob = await world.load(self.of, content=True)
         into = None if self.into is None else await world.container(self.into)
         world.met(await duplicate(ob, into, self.name, check_permission=False))
 
@@ -198,10 +209,10 @@ class Annotate(Operation):
     other: Of | None = None
 
     async def run(self, world: World) -> None:
-        ob = await world.container(self.container)
+        ob = await world.owner(self.container)
         data = AnnotationData() if self.other is None else await world.load(self.other)
         if self.parent is not None:
-            data.__parent__ = await world.container(self.parent)
+            data.__parent__ = outside(data, await world.container(self.parent))
         await AnnotationsAdapter(ob).async_set(self.name, data)
         world.met(data)
 
@@ -216,7 +227,7 @@ class ChangeAnnotation(Operation):
     to: str = NAMES[0]
 
     async def run(self, world: World) -> None:
-        annotations = AnnotationsAdapter(await world.container(self.container))
+        annotations = AnnotationsAdapter(await world.owner(self.container))
         data = await annotations.async_get(self.name)
         if data is None:
             raise Refused

@@ -16,6 +16,7 @@ from guillotina._settings import app_settings
 from guillotina.annotations import AnnotationsAdapter
 from guillotina.component import get_adapter
 from guillotina.const import ROOT_ID, TRASHED_ID
+from guillotina.content import Resource
 from guillotina.db.interfaces import IVacuumProvider
 from guillotina.transactions import transaction
 from guillotina.utils import get_object_by_uid
@@ -109,20 +110,26 @@ class World:
             self.frame.objects[ob.__uuid__] = self.held[ob.__uuid__] = ob
         return ob
 
-    def oid(self, number: int) -> str:
-        if not self.oids:
+    def oid(self, number: int, content: bool = False) -> str:
+        """The object id of an object, or only of content."""
+        oids = [oid for oid in self.oids if not content or isinstance(self.held[oid], Resource)]
+        if not oids:
             raise Refused
-        return self.oids[number % len(self.oids)]
+        return oids[number % len(oids)]
 
-    async def container(self, number: int) -> Any:
-        """The database's root, or an object."""
+    async def owner(self, number: int, content: bool = False) -> Any:
+        """The database's root, or an object, or only content."""
         if number == 0:
             return await self.txn.manager.get_root(self.txn)
-        return await self.load(Of(number - 1))
+        return await self.load(Of(number - 1), content)
 
-    async def load(self, of: Of) -> Any:
-        """An object; within a transaction always the same."""
-        oid = self.oid(of.number)
+    async def container(self, number: int) -> Any:
+        """The database's root, or content."""
+        return await self.owner(number, content=True)
+
+    async def load(self, of: Of, content: bool = False) -> Any:
+        """An object; within a transaction always the same, unless the one that is held is asked for."""
+        oid = self.oid(of.number, content)
         if of.how == "held":
             ob = self.held[oid]
         elif oid in self.frame.objects:
