@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from guillotina import task_vars
 from guillotina.annotations import AnnotationData, AnnotationsAdapter
 from guillotina.api.container import create_container
 from guillotina.content import Folder, create_content, create_content_in_container, duplicate, move
 from guillotina.interfaces import IPrincipalRoleManager
 from guillotina.registry import REGISTRY_DATA_KEY
+from guillotina.request import Request
 
 from tests.unit.event_universe import NAMES, Of, Operation, Refused, World
 
@@ -106,13 +108,22 @@ class Modify(Operation):
 
 @dataclass(frozen=True)
 class Share(Operation):
-    """Give somebody a local role, at the root too."""
+    """Give somebody a local role."""
 
-    container: int
+    of: Of
 
     async def run(self, world: World) -> None:
-        ob = await world.container(self.container)
+        ob = await world.load(self.of, content=True)
         IPrincipalRoleManager(ob).assign_role_to_principal("guillotina.Reader", f"user{world.did.total()}")
+
+
+@dataclass(frozen=True)
+class Migrate(Operation):
+    """Write the database's root, as `guillotina migrate` does."""
+
+    async def run(self, world: World) -> None:
+        world.txn._manager._hard_cache.clear()
+        world.txn.register(await world.container(0))
 
 
 @dataclass(frozen=True)
@@ -151,6 +162,7 @@ class Place(Operation):
     name: str | None = None
     oid: str | None = None
     clear: str = ""
+    registers: bool = True
 
     async def run(self, world: World) -> None:
         ob = await world.load(self.of)
@@ -165,7 +177,8 @@ class Place(Operation):
             ob.__uuid__ = self.oid
         if self.clear:
             setattr(ob, self.clear, None)
-        ob.register()
+        if self.registers:
+            ob.register()
         world.met(ob)
 
 
@@ -180,6 +193,7 @@ class Duplicate(Operation):
     async def run(self, world: World) -> None:
         ob = await world.load(self.of, content=True)
         into = None if self.into is None else await world.container(self.into)
+        task_vars.request.set(Request("http", "POST", "/", b"", []))  # it wants one, for files
         world.met(await duplicate(ob, into, self.name, check_permission=False))
 
 
