@@ -17,7 +17,7 @@ from guillotina_groupcache import keys, records
 from guillotina_groupcache.keys import Key, Kind
 from guillotina_groupcache.loader import Loader
 from guillotina_groupcache.native import Source
-from tests.unit.event_universe import NAMES, DbVacuum, Operation, World, settings
+from tests.unit.event_universe import NAMES, DbVacuum, Operation, World, begin
 from tests.unit.life_app import DATABASE, App
 
 #: What the database gives for an object id that nobody has used.
@@ -73,7 +73,7 @@ class Oracle:
     async def begin(self, world: World) -> None:
         """Begin with a database that holds its root, and nothing else."""
         self.world = world
-        settings(world)
+        begin(world)
         await self.connection.execute(f"DELETE FROM objects WHERE zoid NOT IN ('{ROOT_ID}', '{TRASHED_ID}')")
         self.app.database.get_transaction_manager()._hard_cache.clear()
         await self.app.utility.clear()

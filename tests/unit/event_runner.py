@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import asyncpg
 from guillotina._settings import app_settings
 from guillotina.component import provide_adapter
 from guillotina.db.interfaces import IJSONDBSerializer
@@ -19,6 +18,7 @@ from guillotina_groupcache.keys import Key, Kind
 from tests.unit.event_oracle import Oracle
 from tests.unit.event_universe import Operation, World, peek
 from tests.unit.life_app import DATABASE, TIMEOUT, running
+from tests.unit.life_database import connected
 
 
 class Runner:
@@ -44,23 +44,25 @@ class Runner:
 
     def __exit__(self, *_: Any) -> None:
         self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join()
+        self._thread.join(TIMEOUT)
 
     async def _serve(self) -> None:
+        kept: dict[str, Any] = {}
         try:
             self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-            connection = await asyncpg.connect(self._dsn, timeout=TIMEOUT)
-            async with running(self._dsn) as app:
+            async with connected(self._dsn) as connection, running(self._dsn) as app:
                 self._oracle = Oracle(app, connection)
+                kept = {name: app_settings[name] for name in ("store_json", "uid_generator")}
                 app_settings["store_json"] = True
                 provide_adapter(self._serializer, adapts=(IResource,), provides=IJSONDBSerializer)
                 self._ready.set_result(None)
                 await self._ended.wait()
-            await connection.close()
         except BaseException as error:
-            if not self._ready.done():
-                self._ready.set_exception(error)
-            raise
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+        finally:
+            app_settings.update(kept)
 
     def _serializer(self, ob: Any) -> Any:
         async def serialize() -> dict[str, Any]:
@@ -72,7 +74,11 @@ class Runner:
 
     def call(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Do something in Guillotina's thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT)
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(TIMEOUT)
+        finally:
+            future.cancel()
 
     def check(self, *steps: Operation) -> World:
         """Do these steps, and ask the oracle after each commit; what they have met."""

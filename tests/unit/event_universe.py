@@ -223,8 +223,8 @@ async def peek(world: World, ob: Any) -> None:
             await AnnotationsAdapter(ob).async_get(name)
 
 
-def settings(world: World) -> None:
-    """Let a running Guillotina make its object ids, and keep what is trashed, for one example."""
+def begin(world: World) -> None:
+    """Let a running Guillotina take its object ids from this example, and keep for it what is trashed."""
     app_settings["uid_generator"] = world.generate
 
     async def add_to_queue(oid: str, table: str) -> None:

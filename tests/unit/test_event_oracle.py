@@ -92,7 +92,7 @@ def runner(postgres: PostgresServer) -> Iterator[Runner]:
 
 def test_every_change_is_announced(runner: Runner) -> None:
     @settings(
-        max_examples=EXAMPLES or 40,
+        max_examples=EXAMPLES or 60,
         derandomize=not EXAMPLES,
         deadline=None,
         database=None,
