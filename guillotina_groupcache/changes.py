@@ -252,19 +252,19 @@ class Writes:
                 moves = oid not in self._stay or oid not in transaction.modified
                 changed.add(keys.encode(database, Kind.OBJECT, oid))
                 changed.update(object_keys(database, ob, with_lists=moves))
+                rows = self._read.get(oid), self._seen.get(stored_oid(oid)), self._places.get(stored_oid(oid))
+                names = {ob.__name__, getattr(ob, "id", None)}
+                for row in filter(None, rows):
+                    changed.update(record_keys(database, row, with_lists=moves))
+                    names.add(row["id"])
                 if moves and (objects is transaction.deleted or oid not in transaction.added):
                     # A deletion puts the row into the trash, and a change may take it out again.
-                    names = {ob.__name__, getattr(ob, "id", None)}
                     changed.update(place_keys(database, None, TRASHED_ID, names, with_lists=True))
-                for read in (self._read.get(oid), self._seen.get(stored_oid(oid))):
-                    if read is not None:
-                        changed.update(record_keys(database, read, with_lists=moves))
         for oid, (of, parent, name) in self._written.items():
             moves = oid not in self._stay or oid not in transaction.modified
             changed.update(place_keys(database, of, parent, {name}, with_lists=moves))
-        for row in self._places.values():
-            if row is not None:
-                changed.update(record_keys(database, row, with_lists=True))
+        for row in filter(None, self._places.values()):
+            changed.update(record_keys(database, row, with_lists=True))
         return changed, self._may_be_anything()
 
     def _may_be_anything(self) -> bool:
