@@ -11,6 +11,7 @@ typedef struct {
 	uint64_t version;
 	int64_t expires;
 	uint32_t bucket;
+	uint32_t deadline;
 	uint8_t source;
 } gc_found;
 */
@@ -155,6 +156,20 @@ func gc_table(handle C.int64_t, words *C.size_t) C.int64_t {
 	})
 }
 
+// gc_database serves the keys that have prefix behind their first byte, and returns the word of
+// the version table that holds their deadline; -1 where there is no room for one more database.
+//
+//export gc_database
+func gc_database(handle C.int64_t, id *C.uint8_t, idSize C.size_t, prefix *C.uint8_t, size C.size_t) C.int64_t {
+	return call(handle, func(n *node.Node) (C.int64_t, error) {
+		word, err := n.Database(string(view(id, idSize)), view(prefix, size))
+		if errors.Is(err, node.ErrTooManyDatabases) {
+			return -1, nil
+		}
+		return C.int64_t(word), err
+	})
+}
+
 // gc_get copies a key's value from this process's memory into buf. It returns the value's
 // length (more than size: nothing was copied), -1 for a miss, -2 for a bypass; found tells
 // where it was and how its freshness is tested. After a miss the key is got wherever it is, and
@@ -165,7 +180,8 @@ func gc_get(handle C.int64_t, request C.uint64_t, key *C.uint8_t, keySize C.size
 	return call(handle, func(n *node.Node) (C.int64_t, error) {
 		length, f := n.Get(uint64(request), view(key, keySize), view(buf, size))
 		found.version, found.expires = C.uint64_t(f.Version), C.int64_t(f.Expires)
-		found.bucket, found.source = C.uint32_t(f.Bucket), C.uint8_t(f.Source)
+		found.bucket, found.deadline = C.uint32_t(f.Bucket), C.uint32_t(f.Deadline)
+		found.source = C.uint8_t(f.Source)
 		return C.int64_t(length), nil
 	})
 }

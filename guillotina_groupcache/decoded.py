@@ -44,12 +44,13 @@ class FrozenRecord(dict[str, Any]):
 class Decoded:
     """One decoded value and what its freshness is tested by."""
 
-    __slots__ = ("expires", "home", "place", "size", "used", "value", "version", "word", "zoid")
+    __slots__ = ("deadline", "expires", "home", "place", "size", "used", "value", "version", "word", "zoid")
 
     value: Any
     zoid: str | None  #: of a record
     version: int  #: the epoch and the bucket's word, as Python adds them
     word: int  #: the bucket's place in the table
+    deadline: int  #: the place of the database's deadline there
     expires: int  #: nanoseconds of CLOCK_BOOTTIME
     size: int  #: bytes
 
@@ -109,6 +110,7 @@ class DecodedRecords:
         entry.value = FrozenRecord(value) if type(value) is dict else value
         entry.zoid = value["zoid"] if type(value) is dict else None
         entry.version, entry.word, entry.expires = shown, found.word, found.expires
+        entry.deadline = found.deadline
         self._bytes += size - entry.size
         entry.size = size
         while self._bytes > self._limit:

@@ -73,6 +73,11 @@ def encode(db: str, kind: Kind, oid: str, name: str = "") -> bytes:
     return "".join((kind, chr(len(db)), db, chr(len(oid)), oid, name)).encode("utf-8", "surrogatepass")
 
 
+def prefix(db: str) -> bytes:
+    """What every key of a database, and none of another one, has behind its first byte."""
+    return (chr(len(db)) + db).encode("utf-8", "surrogatepass")
+
+
 def decode(data: bytes) -> Key:
     """The key whose byte form is `data`: the inverse of `encode`.
 

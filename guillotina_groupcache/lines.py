@@ -7,8 +7,6 @@ from typing import Any, Final
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache.losses import Watch
-
 #: Seconds that a connection attempt may take before it counts as failed.
 TIMEOUT: Final = 3.0
 
@@ -16,18 +14,19 @@ TIMEOUT: Final = 3.0
 class Line:
     """One connection to a storage's database, made when it is needed and again when it was lost."""
 
-    __slots__ = ("_connection", "storage", "watch")
+    __slots__ = ("_connection", "reconnected", "storage")
 
     def __init__(self, storage: PostgresqlStorage) -> None:
         self.storage = storage
-        self.watch = Watch()
+        #: Whether the connection was made anew since somebody has taken note of it.
+        self.reconnected = False
         self._connection: asyncpg.Connection | None = None
 
     async def connection(self) -> asyncpg.Connection:
         """The connection. Raises what asyncpg raises where there is none to be had."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self.storage)
-            self.watch.reconnected = True
+            self.reconnected = True
         return self._connection
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
 from guillotina.db.cache.dummy import DummyCache
+from guillotina.db.interfaces import IPostgresStorage
 from guillotina.db.transaction import _EMPTY, Transaction
 
 from guillotina_groupcache import keys, records
@@ -32,10 +34,11 @@ TURN_TIMEOUT: Final = 5.0
 class Loader:
     """Loads keys of any of the databases that it was told of."""
 
-    __slots__ = ("_databases",)
+    __slots__ = ("_databases", "_standbys")
 
     def __init__(self) -> None:
         self._databases: dict[str, Any] = {}
+        self._standbys: set[str] = set()  # databases of which it was said that a connection leads to one
 
     def add(self, database: Any) -> None:
         """Make the keys of a Guillotina database (`IDatabase`) loadable."""
@@ -47,6 +50,9 @@ class Loader:
 
     def __contains__(self, database: str) -> bool:
         return database in self._databases
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._databases)
 
     async def load(self, packed: Sequence[bytes]) -> list[bytes | None]:
         """The byte form of each key's value; None where the load failed, which is logged.
@@ -74,20 +80,41 @@ class Loader:
 
     async def load_one(self, key: Key) -> Any:
         """The value of a key as Guillotina gives it, or `ABSENT`. Raises what the storage raises."""
-        storage, transaction = self._open(key.db)
-        return await _LOADS[key.kind](storage, transaction, key)
+        async with self._opened(key.db) as (storage, transaction):
+            return await _LOADS[key.kind](storage, transaction, key)
 
     async def _children(self, key: Key, names: list[str]) -> dict[str, Any]:
-        storage, transaction = self._open(key.db)
         rows: dict[str, Any] = {}
-        for at in range(0, len(names), BATCH):
-            for row in await storage.get_children(transaction, key.oid, names[at : at + BATCH]):
-                rows[row["id"]] = row
+        async with self._opened(key.db) as (storage, transaction):
+            for at in range(0, len(names), BATCH):
+                for row in await storage.get_children(transaction, key.oid, names[at : at + BATCH]):
+                    rows[row["id"]] = row
         return rows
 
-    def _open(self, database: str) -> tuple[Any, Transaction]:
+    @asynccontextmanager
+    async def _opened(self, database: str) -> AsyncIterator[tuple[Any, Transaction]]:
+        """A transaction to load by, on PostgreSQL with a connection of the pool.
+
+        Raises `GroupcacheError` where that leads to a server in recovery, which may lag behind: PostgreSQL tells so
+        by itself, from version 14 on, so this asks nothing.
+        """
         manager = self._databases[database].get_transaction_manager()
-        return manager.storage, Transaction(manager, read_only=True, cache=DummyCache(None))
+        storage, transaction = manager.storage, Transaction(manager, read_only=True, cache=DummyCache(None))
+        if not IPostgresStorage.providedBy(storage):
+            yield storage, transaction
+            return
+        async with storage.pool.acquire(timeout=storage._conn_acquire_timeout) as connection:
+            if getattr(connection.get_settings(), "in_hot_standby", "off") == "on":
+                self._refuse_standby(database)
+            transaction._db_conn = connection
+            yield storage, transaction
+
+    def _refuse_standby(self, database: str) -> None:
+        why = f"a connection of the database {database} leads to a server in recovery, of which nothing is cached"
+        if database not in self._standbys:
+            self._standbys.add(database)
+            logger.warning("groupcache: %s", why)
+        raise GroupcacheError(why)
 
 
 def _grouped(wanted: Sequence[Key]) -> list[list[int]]:

@@ -1,46 +1,85 @@
 """R13: whether a database may have lost commits that it had acknowledged, so that the cache shows what never was.
 
-Every reading of the members table tells who the database is. That is another one after a failover (its timeline
-is new), where another server stands behind the same name (its system identifier is), and after any restart of a
-server that acknowledges commits before they are on the disk. A plain restart changes nothing. A server that was
-put back to an earlier state is known by the end of its write-ahead log, which never goes back otherwise.
+A look tells who a database is. That is another one after a failover (its timeline is new), where another server stands
+behind the same name (its system identifier is), after any restart of a server that acknowledges commits before they are
+on the disk, and where another objects table has the name (its OID is): after a restore into a new table, or when
+databases or tables were swapped by renaming. A plain restart changes nothing, nor does DDL on the table. A server that
+was put back to an earlier state is known by the end of its write-ahead log, which never goes back otherwise.
+
+The cluster's row keeps, for each database, under which identity the members were written: a process that starts later
+knows no other way what the members before it have cached.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 #: System identifier and timeline; where a restart may lose commits, also when the server was started. On a standby
-#: this is an error, as it should be: what a standby tells of the members may be old.
+#: this is an error, as it should be: what a standby tells may be old.
 IDENTITY: Final = """
 (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
 || CASE WHEN 'off' IN (current_setting('synchronous_commit'), current_setting('fsync'))
-   THEN '/' || pg_postmaster_start_time() ELSE '' END
+   THEN '/' || extract(epoch FROM pg_postmaster_start_time()) ELSE '' END
 """
 #: Bytes of write-ahead log that are on the disk.
 FLUSHED: Final = "pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint"
+#: The OID of the table that is named by a parameter. It outlives whatever rewrites the table; 0 is no table.
+OBJECTS: Final = "coalesce(to_regclass({})::oid::bigint, 0)"
 
 
-def server_of(identity: str) -> str:
-    """The part of an identity that two databases of one server have in common."""
-    return identity.partition("/")[0]
+class Known(NamedTuple):
+    """What the cluster's row says of a database."""
+
+    identity: str
+    losses: int  #: how often it may have lost commits
+
+
+class Look(NamedTuple):
+    """What a database has shown of itself."""
+
+    asked: int  #: when the view was asked for with which the look began, by the library's clock
+    known: Known | None  #: what the cluster's row had said before, as far as this process knew it
+    identity: str
+    flushed: int
+
+
+def identity_of(server: str, objects: int) -> str:
+    """The identity of a database: its server's, and the OID of its objects table."""
+    return f"{server} {objects}"
 
 
 class Watch:
-    """What this process has seen of one server."""
+    """What this process has seen of one database."""
 
-    __slots__ = ("_flushed", "identity", "reconnected")
+    __slots__ = ("_flushed", "identity", "losses", "reconnected")
 
     def __init__(self) -> None:
         #: As it was last seen; empty: it never was.
         self.identity = ""
         #: Whether the connection was made anew since: a server that crashes ends them all, and may keep its identity.
         self.reconnected = False
+        #: As the cluster's row counted them when the database was looked at last; None: it never was.
+        self.losses: int | None = None
         self._flushed = 0
 
-    def lost(self, identity: str, flushed: int, expected: str) -> bool:
-        """Whether a server that shows itself so may have lost commits, as it is not `expected`, or was put back."""
-        crashed = bool(self.identity) and self.reconnected and identity.count("/") > 1
-        lost = identity != expected or flushed < self._flushed or crashed
-        self.identity, self._flushed, self.reconnected = identity, flushed, False
-        return lost
+    def saw(self, look: Look, losses: int) -> None:
+        """Take a look that the cluster's row agrees with, which has counted so many losses."""
+        self.identity, self._flushed, self.reconnected = look.identity, look.flushed, False
+        self.losses = losses
+
+    def judge(self, look: Look, known: Known | None) -> Known | None:
+        """What the cluster's row should say of a database; one loss more than `known`: everything is renamed.
+
+        None where only a later look can tell: somebody has changed the row since this one began, so it may be older.
+        """
+        if known is None:
+            return Known(look.identity, int(self._was_put_back(look) or self.identity not in ("", look.identity)))
+        if look.identity != known.identity:
+            return Known(look.identity, known.losses + 1) if look.known == known else None
+        is_new = self.losses in (None, known.losses)  # or somebody has counted it since this process looked last
+        return Known(look.identity, known.losses + (is_new and self._was_put_back(look)))
+
+    def _was_put_back(self, look: Look) -> bool:
+        """Whether a server that keeps its identity may have lost commits since it was seen last."""
+        crashed = bool(self.identity) and self.reconnected and look.identity.count("/") > 1
+        return look.flushed < self._flushed or crashed

@@ -12,12 +12,14 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
+import msgspec
 from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache import members_table as sql
+from guillotina_groupcache.databases import Change, Database, Databases
 from guillotina_groupcache.interfaces import ConfigurationError
-from guillotina_groupcache.lines import TIMEOUT, Line
-from guillotina_groupcache.losses import server_of
+from guillotina_groupcache.lines import TIMEOUT
+from guillotina_groupcache.losses import Known
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -26,6 +28,8 @@ CLEAN_EVERY: Final = 20.0
 #: Seconds between two signs of life, and without one until a process counts as silent.
 SEEN_EVERY: Final = 3.0
 SILENT_AFTER: Final = 10.0
+#: Seconds that a view waits for databases on other servers: a fraction of the lease, which runs meanwhile.
+PATIENCE: Final = 0.25
 
 Answer = dict[str, Any]
 
@@ -33,19 +37,22 @@ Answer = dict[str, Any]
 class Members:
     """Executes the questions of one process, one at a time, and answers each, be it with an error."""
 
-    __slots__ = ("_answer", "_cleaned", "_lines", "_losses", "_own", "_questions", "_seen", "_table", "_task")
+    __slots__ = (
+        *("_answer", "_cleaned", "_databases", "_elsewhere", "_own", "_questions", "_seen"),
+        *("_table", "_task"),
+    )
 
     def __init__(self, answer: Callable[[int, Answer], None]) -> None:
         """`answer` is called with a question's number and its answer."""
         self._answer = answer
-        self._lines: dict[str, Line] = {}  # by database
-        self._table: Line | None = None
+        self._databases = Databases()
+        self._table: Database | None = None
         self._questions: asyncio.Queue[tuple[int, Answer]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
+        self._elsewhere: set[asyncio.Task[None]] = set()
         self._cleaned = 0.0
         self._own: int | None = None  # whose row is this process'
         self._seen = 0.0
-        self._losses = 0  # as the cluster's row counted them when it was read last
 
     @property
     def has_table(self) -> bool:
@@ -55,21 +62,25 @@ class Members:
     @property
     def storages(self) -> list[PostgresqlStorage]:
         """Every storage that was given, the table's first."""
-        return [line.storage for line in self._lines.values()]
+        return [database.line.storage for database in self._databases]
 
     def database_of(self, storage: PostgresqlStorage) -> str | None:
         """The id under which a storage was given."""
-        return next((id_ for id_, line in self._lines.items() if line.storage is storage), None)
+        return next((database.id for database in self._databases if database.line.storage is storage), None)
 
     def add(self, database: str, storage: PostgresqlStorage) -> None:
         """Know a database's storage: the first one holds the table, each answers for its own transactions."""
-        self._lines[database] = Line(storage)
+        self._databases.add(database, storage)
+
+    def serve(self, database: str, word: int) -> None:
+        """From now on views name a database, whose deadline has this place, when it has answered."""
+        self._databases.serve(database, word)
 
     def remove(self, database: str) -> None:
         """Ask a database no more; the table, if it lies there, is read over its own connection still."""
-        line = self._lines.pop(database, None)
-        if line is not None and line is not self._table:
-            line.disconnect()
+        removed = self._databases.remove(database)
+        if removed is not None and removed is not self._table:
+            removed.end()
 
     async def create(self, database: str, new: bool = False) -> None:
         """Make the table in the schema of a database that was added, unless it is there.
@@ -77,10 +88,10 @@ class Members:
         A `new` database is one of which nothing can be cached anywhere.
         Raises `ConfigurationError` where the right to make it is missing.
         """
-        self._table = self._lines[database]
-        schema = self._table.storage._db_schema
+        self._table = self._databases.get(database)
+        schema = self._table.line.storage._db_schema
         try:
-            if not await (await self._table.connection()).fetchval(self._prepared(sql.EXIST)):
+            if not await (await self._table.line.connection()).fetchval(self._prepared(sql.EXIST)):
                 await self._make(0 if new else 1)
         except asyncpg.InsufficientPrivilegeError as error:
             raise ConfigurationError(
@@ -94,8 +105,8 @@ class Members:
             try:
                 async with self._transaction() as connection:
                     await connection.execute(self._prepared(sql.CREATE))
-                    if not await connection.fetchval(self._prepared(sql.HAS_COUNT)):
-                        await connection.execute(self._prepared(sql.ADD_COUNT))
+                    if not await connection.fetchval(self._prepared(sql.HAS_COLUMNS)):
+                        await connection.execute(self._prepared(sql.ADD_COLUMNS))
                     await self._statement(sql.LOCK)
                     await self._statement(sql.BEGIN_COUNT, unknown)
                 return
@@ -108,7 +119,7 @@ class Members:
     async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
         """A transaction in which each statement sees what was committed before it, whatever the server's default is."""
         assert self._table is not None
-        connection = await self._table.connection()
+        connection = await self._table.line.connection()
         async with connection.transaction(isolation="read_committed"):
             yield connection
 
@@ -126,15 +137,14 @@ class Members:
 
     async def stop(self) -> None:
         """End; questions that wait are dropped."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
-        self._disconnect()
-
-    def _disconnect(self) -> None:
-        for line in {*self._lines.values(), *([self._table] if self._table else [])}:
-            line.disconnect()
+        tasks = [*self._elsewhere, *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        for database in {*self._databases, *([self._table] if self._table else [])}:
+            tasks += database.end()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._task = None
 
     async def _run(self) -> None:
         while True:
@@ -147,11 +157,26 @@ class Members:
                 answer = {"error": str(error)}
             except Exception as error:
                 # A statement that was given up may still run.
-                self._disconnect()
+                if self._table is not None:
+                    self._table.line.disconnect()
                 answer = {"error": f"{type(error).__name__}: {error}"}
             finally:
                 self._questions.task_done()
-            self._answer(question, answer)
+            if elsewhere := answer.pop("elsewhere", None):
+                task = asyncio.ensure_future(self._complete(question, answer, elsewhere))
+                self._elsewhere.add(task)
+                task.add_done_callback(self._elsewhere.discard)
+            else:
+                self._answer(question, answer)
+
+    async def _complete(self, question: int, answer: Answer, elsewhere: list[Database]) -> None:
+        """Answer with what other databases say too. The questions behind do not wait for it: a server may be dead."""
+        try:
+            for rows in await asyncio.wait_for(asyncio.gather(*map(self._open_in, elsewhere)), TIMEOUT):
+                answer["open"] += rows
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        self._answer(question, answer)
 
     async def _execute(self, fields: Answer) -> Answer:
         operation: Callable[[Answer], Awaitable[Answer]] = getattr(self, f"_{fields['op']}")
@@ -159,11 +184,11 @@ class Members:
 
     def _prepared(self, statement: str) -> str:
         assert self._table is not None
-        return sql.prepared(statement, self._table.storage._db_schema)
+        return sql.prepared(statement, self._table.line.storage._db_schema)
 
     async def _statement(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         assert self._table is not None
-        return await self._table.fetch(self._prepared(statement), *arguments)
+        return await self._table.line.fetch(self._prepared(statement), *arguments)
 
     # --- readings
 
@@ -176,20 +201,35 @@ class Members:
             if now >= self._cleaned + CLEAN_EVERY:
                 self._cleaned = now
                 await self._clean()
-            rows = await self._rows()
-            if await self._have_lost(rows[0]):
-                rows = await self._rows()
+            rows, reached = await self._view(fields["asked"])
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
             logger.warning("groupcache: the members table is gone, or part of it: it is made, and everybody joins anew")
             await self._make()
             raise
         members = [_member(row) for row in rows if row["incarnation"] is not None]
-        return {"rows": members, "missing": rows[0]["counted"] - len(members), "counting": rows[0]["counting"]}
+        missing = rows[0]["counted"] - len(members)
+        return {"rows": members, "missing": missing, "counting": rows[0]["counting"], "reached": reached}
+
+    async def _view(self, asked: int) -> tuple[list[asyncpg.Record], list[Answer]]:
+        """The rows, and which databases have answered since which view, and are those that the rows know."""
+        table = self._table
+        assert table is not None
+        looks = self._databases.look(asked, table)
+        rows = await self._rows()
+        if looks:
+            await asyncio.wait(looks, timeout=PATIENCE)
+        found = self._databases.found(table, rows[0], asked)
+        if changes := self._databases.changes(found):
+            await self._know(changes)
+            rows = await self._rows()
+        return rows, self._databases.reached(found, asked)
 
     async def _rows(self) -> list[asyncpg.Record]:
-        rows = await self._statement(sql.READ, SILENT_AFTER)
+        assert self._table is not None
+        rows = await self._statement(sql.READ, SILENT_AFTER, self._table.table)
         if not rows or rows[0]["counted"] is None:
             raise asyncpg.UndefinedTableError("the cluster's row is gone, or was made by an earlier version")
+        self._databases.know(msgspec.json.decode(rows[0]["identities"]))
         return rows
 
     async def _clean(self) -> None:
@@ -199,40 +239,24 @@ class Members:
 
     async def _give_sign_of_life(self, incarnation: int) -> None:
         assert self._table is not None
-        connection = await self._table.connection()
+        connection = await self._table.line.connection()
         async with connection.transaction():
             # Nothing is lost with it, unlike with the states: it need not wait for the disk.
             await connection.execute("SET LOCAL synchronous_commit TO off")
             await self._statement(sql.SEEN, incarnation)
 
-    async def _have_lost(self, cluster: asyncpg.Record) -> bool:
-        """Whether a database may have lost commits (R13). If so everybody is out now, and begins with a new epoch."""
-        assert self._table is not None
-        identity: str = cluster["identity"]
-        lost = self._table.watch.lost(identity, cluster["flushed"], cluster["expected"])
-        for line in self._lines.values():
-            if line is not self._table and await self._other_has_lost(line, identity):
-                lost = True
-        if lost:
-            await self._rename_everything(identity, self._losses)
-        self._losses = cluster["losses"]
-        return lost
-
-    async def _other_has_lost(self, line: Line, tables: str) -> bool:
-        """The same for a database on another server than the table's."""
-        watch = line.watch
-        if watch.identity and server_of(watch.identity) == server_of(tables):
-            return False
-        (row,) = await line.fetch(self._prepared(sql.LOOK))
-        return watch.lost(row["identity"], row["flushed"], watch.identity or row["identity"])
-
-    async def _rename_everything(self, identity: str, losses: int) -> None:
-        assert self._table is not None
-        connection = await self._table.connection()
-        async with connection.transaction():
-            if await self._statement(sql.COUNT_LOSS, identity, losses):
-                await self._statement(sql.ALL_OUT, "the database may have lost commits")
-                logger.warning("groupcache: the database may have lost commits: everything cached is renamed")
+    async def _know(self, changes: list[Change]) -> None:
+        """Have the cluster's row say what databases show. If one may have lost commits everybody is out (R13)."""
+        async with self._transaction():
+            lost = []
+            for id_, old, new in changes:
+                if await self._statement(sql.KNOW, id_, _form(new), old and _form(old)):
+                    lost += [id_] * (new.losses > (old.losses if old else 0))
+            if lost:
+                await self._statement(sql.ALL_OUT, "a database may have lost commits")
+                logger.warning(
+                    "groupcache: the database %s may have lost commits: everything cached is renamed", ", ".join(lost)
+                )
 
     # --- the other questions
 
@@ -247,7 +271,7 @@ class Members:
         async with self._transaction():
             await self._statement(sql.LOCK)
             won = await self._statement(sql.ELECT, fields["incarnation"])
-        return {"done": bool(won), "open": await self._open_everywhere() if won else []}
+        return {"done": bool(won), **(await self._open([*self._databases]) if won else {"open": []})}
 
     async def _enter(self, fields: Answer) -> Answer:
         return {"done": bool(await self._statement(sql.ENTER, fields["incarnation"]))}
@@ -270,20 +294,21 @@ class Members:
         return {}
 
     async def _open_transactions(self, fields: Answer) -> Answer:
-        database = fields.get("database", "")
-        if not database:
-            return {"open": await self._open_everywhere()}
-        return {"open": await self._open_in(database)}
+        id_ = fields.get("database", "")
+        return await self._open([self._databases.get(id_)] if id_ else [*self._databases])
 
-    async def _open_everywhere(self) -> list[str]:
-        return [name for database in list(self._lines) for name in await self._open_in(database)]
+    async def _open(self, databases: list[Database]) -> Answer:
+        """What is open in the table's database; the others are left to `_complete`."""
+        here = [name for database in databases if database is self._table for name in await self._open_in(database)]
+        return {"open": here, "elsewhere": [database for database in databases if database is not self._table]}
 
-    async def _open_in(self, database: str) -> list[str]:
-        line = self._lines.get(database)
-        if line is None:
-            raise LookupError(f"the database {database!r} is not served by this process")
-        rows = await line.fetch(sql.OPEN, line.storage.objects_table_name)
-        return [f"{database} {row['virtualtransaction']}" for row in rows]
+    async def _open_in(self, database: Database) -> list[str]:
+        rows = await database.fetch(sql.OPEN, database.table)
+        return [f"{database.id} {row['virtualtransaction']}" for row in rows]
+
+
+def _form(known: Known) -> str:
+    return msgspec.json.encode(known).decode()
 
 
 def _member(row: asyncpg.Record) -> Answer:

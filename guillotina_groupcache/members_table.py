@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from guillotina_groupcache.losses import FLUSHED, IDENTITY
+from guillotina_groupcache.losses import FLUSHED, IDENTITY, OBJECTS
 
+#: Columns are only added: a table of an earlier version has no `identities`, which are pairs of identity and losses by
+#: database id (R13), and `identity` and `losses` are what that version had in their place.
 CREATE: Final = """
 CREATE TABLE IF NOT EXISTS {schema}.groupcache_members (
     incarnation BIGINT PRIMARY KEY,
@@ -24,18 +26,20 @@ CREATE TABLE IF NOT EXISTS {schema}.groupcache_cluster (
     identity TEXT NOT NULL,
     losses BIGINT NOT NULL DEFAULT 0,
     counted BIGINT,
-    counting BIGINT NOT NULL DEFAULT 0
+    counting BIGINT NOT NULL DEFAULT 0,
+    identities JSONB NOT NULL DEFAULT '{{}}'
 );
 INSERT INTO {schema}.groupcache_cluster (id, identity) SELECT 1, {identity} ON CONFLICT DO NOTHING;
 """
-#: An earlier version made the table without its count.
-HAS_COUNT: Final = """
-SELECT count(*) = 2 FROM pg_attribute
-WHERE attrelid = to_regclass('{schema}.groupcache_cluster') AND attname IN ('counted', 'counting')
+#: An earlier version made the table without these columns.
+HAS_COLUMNS: Final = """
+SELECT count(*) = 3 FROM pg_attribute
+WHERE attrelid = to_regclass('{schema}.groupcache_cluster') AND attname IN ('counted', 'counting', 'identities')
 """
-ADD_COUNT: Final = """
+ADD_COLUMNS: Final = """
 ALTER TABLE {schema}.groupcache_cluster
-    ADD COLUMN IF NOT EXISTS counted BIGINT, ADD COLUMN IF NOT EXISTS counting BIGINT NOT NULL DEFAULT 0
+    ADD COLUMN IF NOT EXISTS counted BIGINT, ADD COLUMN IF NOT EXISTS counting BIGINT NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS identities JSONB NOT NULL DEFAULT '{{}}'
 """
 #: How many rows of members there ought to be: those that are there, and $1 that may have been in a table before.
 BEGIN_COUNT: Final = """
@@ -48,18 +52,18 @@ WRITE_OFF: Final = """
 UPDATE {schema}.groupcache_cluster SET counted = counted - $1::bigint, counting = {random}
 WHERE id = 1 AND counting = $2
 """
-EXIST: Final = "SELECT to_regclass('{schema}.groupcache_members') IS NOT NULL AND (" + HAS_COUNT + ")"
+EXIST: Final = "SELECT to_regclass('{schema}.groupcache_members') IS NOT NULL AND (" + HAS_COLUMNS + ")"
 #: A row a member, and one without a member where there is none.
 READ: Final = """
 SELECT m.incarnation, m.address, m.host, m.state, m.reason, m.seen < now() - make_interval(secs => $1) AS silent,
-    c.identity AS expected, c.losses, c.counted, c.counting, {identity} AS identity, {flushed} AS flushed
+    c.counted, c.counting, c.identities,
+    {identity} AS identity, {flushed} AS flushed, {objects} AS objects
 FROM {schema}.groupcache_cluster c LEFT JOIN {schema}.groupcache_members m ON true
 """
-LOOK: Final = "SELECT {identity} AS identity, {flushed} AS flushed"
-#: Only the first one that notices a loss does this: $2 is what it has read of losses.
-COUNT_LOSS: Final = """
-UPDATE {schema}.groupcache_cluster SET identity = $1, losses = greatest(losses, $2) + 1
-WHERE id = 1 AND (identity <> $1 OR losses <= $2) RETURNING 1
+#: Only the first one that notices it does this: $3 is what it has read of the database, in the view that it judges by.
+KNOW: Final = """
+UPDATE {schema}.groupcache_cluster SET identities = identities || jsonb_build_object($1::text, $2::jsonb)
+WHERE id = 1 AND identities -> $1::text IS NOT DISTINCT FROM $3::jsonb RETURNING 1
 """
 ALL_OUT: Final = """
 UPDATE {schema}.groupcache_members SET state = 'out', reason = $1, changed = now() WHERE state <> 'out'
@@ -119,4 +123,6 @@ _RANDOM: Final = "(random() * 9007199254740991)::bigint"
 
 def prepared(statement: str, schema: str) -> str:
     """A statement for the table in a schema."""
-    return statement.format(schema=schema, identity=IDENTITY, flushed=FLUSHED, random=_RANDOM)
+    return statement.format(
+        schema=schema, identity=IDENTITY, flushed=FLUSHED, random=_RANDOM, objects=OBJECTS.format("$2::text")
+    )

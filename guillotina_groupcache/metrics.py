@@ -73,6 +73,8 @@ class _Collector:
             yield GaugeMetricFamily(f"{_PREFIX}{name}", text, value=float(stats[name.removesuffix("_seconds")]))
         because = {stats["because"]: 1} if stats["because"] else {}
         yield _labelled(GaugeMetricFamily, "bypassing", "1 while it may not serve.", "because", because)
+        away = dict.fromkeys(stats["databases_away"], 1)
+        yield _labelled(GaugeMetricFamily, "database_away", "1 while it does not answer.", "database", away)
         members = Counter(row["state"] for row in stats["members"])
         states = {state: members[state] for state in _STATES}
         yield _labelled(GaugeMetricFamily, "members", "Other processes in the members table.", "state", states)

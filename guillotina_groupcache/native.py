@@ -26,11 +26,12 @@ _HEADER_SIZE: Final = _HEADER.size
 _LENGTH: Final = struct.Struct("<I")
 _RESULT: Final = struct.Struct("<BI")
 _RESULT_SIZE: Final = _RESULT.size
-#: Words of the version table: the epoch, the deadline of R2, and how many there are before the first bucket
-#: (go/internal/coherence/table.go).
+#: Words of the version table: the epoch, and how many there are before the first bucket. Among them are the deadlines
+#: of R2, one per database, whose places `Node.database` tells (go/internal/coherence/table.go).
 EPOCH: Final = 0
-DEADLINE: Final = 1
-HEADER_WORDS: Final = 8
+HEADER_WORDS: Final = 72
+#: Databases that one process serves in its life (the same file).
+MAX_DATABASES: Final = 64
 #: Words at its end, which Python writes: of what it keeps decoded the hits, how many, and how many bytes
 #: (go/internal/node/shared.go).
 DECODED_HITS: Final = -3
@@ -88,8 +89,8 @@ class Result(NamedTuple):
 class Found(NamedTuple):
     """What `Node.get` gives, and how to see later, without a call, whether it may still be used.
 
-    It may while the words `EPOCH` and `word` of `Node.table` add up to `version`, modulo 2^64, and neither the
-    word `DEADLINE` nor `expires` has come; these are nanoseconds of `CLOCK_BOOTTIME`.
+    It may while the words `EPOCH` and `word` of `Node.table` add up to `version`, modulo 2^64, and neither what the
+    word `deadline` holds nor `expires` has come; these are nanoseconds of `CLOCK_BOOTTIME`.
     """
 
     source: Source
@@ -97,6 +98,7 @@ class Found(NamedTuple):
     version: int
     word: int
     expires: int
+    deadline: int
 
 
 #: Makes a named tuple without the function that names its fields, which takes longer than the rest.
@@ -186,6 +188,16 @@ class Node:
         address = self._check(self._lib.gc_table(self._handle, words))
         return memoryview(self._ffi.buffer(self._ffi.cast("uint64_t *", address), words[0] * 8)).cast("B").cast("Q")
 
+    def database(self, id_: str, prefix: bytes) -> int | None:
+        """Serve the keys of a database, which have `prefix` behind their first byte.
+
+        The place of its deadline in `table`; None where the process has `MAX_DATABASES` already. A prefix that is
+        known keeps its place, and nothing is served of it until a look has reached the database again.
+        """
+        name = id_.encode(errors="replace")
+        word = self._check(self._lib.gc_database(self._handle, name, len(name), prefix, len(prefix)))
+        return None if word < 0 else word
+
     def get(self, key: bytes, request: int = 0) -> Found | Missed:
         """The value of a key if this process has it in memory and may serve it now.
 
@@ -201,7 +213,8 @@ class Node:
 
     def _as_found(self, value: bytes) -> Found:
         found = self._found
-        return _tuple(Found, (_SOURCES[found.source], value, found.version, HEADER_WORDS + found.bucket, found.expires))
+        word = HEADER_WORDS + found.bucket
+        return _tuple(Found, (_SOURCES[found.source], value, found.version, word, found.expires, found.deadline))
 
     def _get_large(self, key: bytes, request: int, size: int) -> Found | Missed:
         # The entry may have changed since it told its size, and then again within a call's time.

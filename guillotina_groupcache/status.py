@@ -39,7 +39,7 @@ def _member(row: Stats, answer: Stats | None, error: str | None) -> dict[str, An
     if answer is not None:
         for name in ("in_standing", "since", "because", "uptime", "epoch", "versions", "gets", "hits", "local_loads"):
             member[name] = answer.get(name)
-        for name in ("bypasses", "buckets_in_doubt", "longest_doubt"):
+        for name in ("bypasses", "buckets_in_doubt", "longest_doubt", "databases_away"):
             member[name] = answer.get(name)
         member["bytes"] = sum((answer.get(store) or {}).get("bytes", 0) for store in ("main", "hot", "decoded"))
         member["faults"] = (answer.get("network") or {}).get("faults") or {}
@@ -79,6 +79,8 @@ def _wrong_with(member: Stats) -> Iterable[str]:
     if not member["in_standing"]:
         because = member["because"] or "nobody says why"
         yield f"{name} reads from the database, for {_seconds(member['since'])}: {because}"
+    for database in member["databases_away"] or ():
+        yield f"{name} reads the database {database} past the cache: it does not answer"
     for other in member["unreached"]:
         yield f"{name} is not connected with {other}"
     if (member["longest_doubt"] or 0) > LONG_DOUBT:

@@ -17,7 +17,7 @@ from guillotina_groupcache.changes import Writes, object_keys
 from guillotina_groupcache.decoded import Home, Place
 from guillotina_groupcache.interfaces import IGroupcacheUtility
 from guillotina_groupcache.keys import Kind
-from guillotina_groupcache.native import DEADLINE, EPOCH, Source
+from guillotina_groupcache.native import EPOCH, Source
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -129,13 +129,13 @@ class GroupcacheStrategy(BaseCache):
     def _again(self, at: Hashable) -> Any:
         """What this process has decoded, if it may be used now; else None. That is all of a hot read.
 
-        The order is R2's: the deadline is loaded, then the version, then the clock is read.
+        The order is R2's: the database's deadline is loaded, then the version, then the clock is read.
         """
         entry = self._decoded.get(at)
         if entry is None:
             return None
         table = self._table
-        deadline = table[DEADLINE]
+        deadline = table[entry.deadline]
         if table[EPOCH] + table[entry.word] != entry.version:
             return None
         if not deadline > clock_gettime_ns(CLOCK_BOOTTIME) < entry.expires:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from zope.interface import implementer
 
-from guillotina_groupcache import metrics, records, settings
+from guillotina_groupcache import keys, metrics, records, settings
 from guillotina_groupcache.decoded import DecodedRecords, Place
 from guillotina_groupcache.interfaces import (
     ConfigurationError,
@@ -23,6 +23,7 @@ from guillotina_groupcache.interfaces import (
 from guillotina_groupcache.loader import Loader, SharedLoads
 from guillotina_groupcache.members import Members
 from guillotina_groupcache.native import (
+    MAX_DATABASES,
     Completion,
     Found,
     Kind,
@@ -99,10 +100,13 @@ class GroupcacheUtility:
             if why := why_uncached(self.settings, self._role, database.storage):
                 logger.warning("groupcache: the database %s is not cached: %s", database.id, why)
                 return False
+            word = None if self._node is None else _word(self._node, database.id)
             self._loader.add(database)
             if is_referee(database.storage):
                 self._members.add(database.id, database.storage)
-            if self._node is None and (self._role is Role.ALONE or is_referee(database.storage)):
+            if word is not None:
+                self._members.serve(database.id, word)
+            elif self._role is Role.ALONE or is_referee(database.storage):
                 await self._open(self._role, database, new)
             return True
 
@@ -123,6 +127,8 @@ class GroupcacheUtility:
         logger.info("groupcache: %s", described(self.settings, role, node.stats()["address"]))
         if role is Role.MEMBER:
             await self._members.create(database.id, new)
+        for id_ in self._loader:
+            self._members.serve(id_, _word(node, id_))
         self._members.start()
 
     def serves(self, database: str) -> bool:
@@ -388,6 +394,16 @@ class GroupcacheUtility:
             self._node.peer_stats(number)
             stats["peers"] = msgspec.json.decode(await waiter)
         return stats
+
+
+def _word(node: Node, database: str) -> int:
+    """Where the deadline of a database lies."""
+    word = node.database(database, keys.prefix(database))
+    if word is None:
+        raise ConfigurationError(
+            f"databases: {database!r} is one too many: a process caches at most {MAX_DATABASES} in its life"
+        )
+    return word
 
 
 def _decoded(source: Source, data: bytes) -> tuple[Any, Source]:

@@ -30,9 +30,10 @@ Load = Callable[[bytes], "bytes | None"]
 
 @contextmanager
 def opened(**changes: Any) -> Iterator[Node]:
-    """A node with the configuration `ALONE` and some changes; closed at the end."""
+    """A node with the configuration `ALONE` and some changes, of one database with any keys; closed at the end."""
     node = Node({**ALONE, **changes})
     try:
+        node.database("db", b"")
         yield node
     finally:
         node.close()

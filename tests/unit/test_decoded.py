@@ -12,9 +12,9 @@ import pytest
 from guillotina.db.transaction import Transaction
 from guillotina.transactions import transaction
 
+from guillotina_groupcache import keys
 from guillotina_groupcache.decoded import OVERHEAD, Decoded, DecodedRecords
 from guillotina_groupcache.native import (
-    DEADLINE,
     DECODED_BYTES,
     DECODED_HITS,
     DECODED_ITEMS,
@@ -28,6 +28,7 @@ from tests.unit.life_database import connected
 
 VERSION = 2**64 - 2
 NEVER = 2**63 - 1
+DEADLINE = HEADER_WORDS - 1  #: where that of the database lies
 
 
 def made(limit: int = 10**6) -> tuple[DecodedRecords, memoryview]:
@@ -38,7 +39,7 @@ def made(limit: int = 10**6) -> tuple[DecodedRecords, memoryview]:
 
 
 def found(size: int = 100, version: int = VERSION) -> Found:
-    return Found(Source.OWN, bytes(size), version, HEADER_WORDS, NEVER)
+    return Found(Source.OWN, bytes(size), version, HEADER_WORDS, NEVER, DEADLINE)
 
 
 def record(zoid: str) -> dict[str, Any]:
@@ -199,6 +200,22 @@ async def test_who_is_not_in_standing_uses_nothing_decoded(database: str) -> Non
             await connection.execute("LOCK TABLE groupcache_members IN ACCESS EXCLUSIVE MODE")
             await until(lambda: not app.utility.local_stats()["in_standing"], "the lease to run out")
             assert await txn._get(oid) is not row
+
+
+async def test_what_is_decoded_has_the_deadline_of_its_own_database(database: str) -> None:
+    async with running(database) as app:
+        oid = await add(app, "c", "Container")
+        row, txn = await reading(app, oid)
+        table, word = app.utility.decoded.table, entry(app, oid).deadline
+        other = app.utility._node.database("other", keys.prefix("other"))  # type: ignore[union-attr]
+        assert other is not None and word < other < HEADER_WORDS
+        assert table[other] == 0 and txn._cache._again(oid) is row
+        left, table[word] = table[word], 0
+        assert txn._cache._again(oid) is None
+        table[word] = left
+        assert txn._cache._again(oid) is row
+        entry(app, oid).deadline = other
+        assert txn._cache._again(oid) is None
 
 
 async def test_a_value_expires(database: str) -> None:

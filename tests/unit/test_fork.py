@@ -40,6 +40,7 @@ def test_every_call_in_a_child_is_an_error() -> None:
 from tests.unit.test_native import CALLS
 
 node = Node(ALONE)
+node.database("db", b"")
 read(node, b"key", load=lambda key: b"value")
 
 def work():

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from guillotina_groupcache.interfaces import KeyFormatError
-from guillotina_groupcache.keys import Key, Kind, decode, encode, from_cache_arguments, stored_oid
+from guillotina_groupcache.keys import Key, Kind, decode, encode, from_cache_arguments, prefix, stored_oid
 
 # No deadline: how long an example takes says nothing on a machine that others use as well.
 settings.register_profile("unit", deadline=None)
@@ -55,6 +55,16 @@ def test_decode_is_the_inverse_of_encode(key: Key) -> None:
 @example(Key("db", Kind.CHILD, "a", "\U0001f600"), Key("db", Kind.CHILD, "a", "\ud83d\ude00"))
 def test_different_keys_have_different_bytes(one: Key, other: Key) -> None:
     assert (encode(*one) == encode(*other)) == (one == other)
+
+
+@given(keys, strings)
+@example(Key("d", Kind.CHILD, "", "b"), "db")
+@example(Key("", Kind.CHILD, "a", "b"), "\x01")
+@example(Key("\x01", Kind.OBJECT, "a"), "")
+def test_a_prefix_is_that_of_one_database(key: Key, other: str) -> None:
+    data = encode(*key)[1:]
+    assert data.startswith(prefix(key.db))
+    assert data.startswith(prefix(other)) == (other == key.db)
 
 
 @given(strings, oids)

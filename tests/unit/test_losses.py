@@ -3,93 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
+from collections.abc import Iterator
 from typing import Any
 
-import asyncpg
 import pytest
 
-from guillotina_groupcache.losses import Watch
-from guillotina_groupcache.members import Members
+from guillotina_groupcache import members_table as sql
+from guillotina_groupcache.losses import Known, Look, Watch
 from tests.postgres_embedded import EmbeddedPostgres
+from tests.unit.life_members import execute, fail_over, put_back, two_members
 
-IDENTITY = "1/2"
-VOLATILE = "1/2/since"
-
-
-def test_a_watch_knows_what_it_expects() -> None:
-    watch = Watch()
-    assert not watch.lost(IDENTITY, 10, IDENTITY)
-    assert not watch.lost(IDENTITY, 11, IDENTITY)
-    assert watch.lost("1/3", 12, IDENTITY), "another timeline"
-    assert watch.lost(IDENTITY, 9, IDENTITY), "put back"
+IDENTITY = "1/2 16384"
+VOLATILE = "1/2/since 16384"
 
 
-@pytest.mark.parametrize(("identity", "lost"), [(IDENTITY, False), (VOLATILE, True)])
-def test_a_crash_loses_only_where_commits_are_not_on_the_disk(identity: str, lost: bool) -> None:
-    watch = Watch()
+def look(identity: str, flushed: int, known: Known | None) -> Look:
+    return Look(0, known, identity, flushed)
+
+
+def seen(identity: str, losses: int = 0) -> tuple[Watch, Known]:
+    """A watch that has seen the database so, with 10 bytes of log, and what the cluster's row said then."""
+    watch, known = Watch(), Known(identity, losses)
+    watch.saw(look(identity, 10, known), losses)
+    return watch, known
+
+
+def test_a_database_that_the_cluster_knows_not_is_taken_as_it_is() -> None:
+    assert Watch().judge(look(IDENTITY, 10, None), None) == Known(IDENTITY, 0)
+    watch, _ = seen(IDENTITY)
+    assert watch.judge(look(IDENTITY, 10, None), None) == Known(IDENTITY, 0)
+    assert watch.judge(look("1/3", 10, None), None) == Known("1/3", 1), "this process knew another one"
+
+
+def test_another_identity_than_the_cluster_knows_is_a_loss() -> None:
+    known = Known(IDENTITY, 7)
+    for watch in (Watch(), seen(IDENTITY, 7)[0]):
+        assert watch.judge(look(IDENTITY, 11, known), known) == known
+        assert watch.judge(look("1/3", 11, known), known) == Known("1/3", 8)
+
+
+def test_a_look_that_is_older_than_the_clusters_row_tells_nothing() -> None:
+    watch, known = seen(IDENTITY)
+    assert watch.judge(look(IDENTITY, 10, known), Known("1/3", 1)) is None
+    assert Watch().judge(look(IDENTITY, 10, None), Known("1/3", 1)) is None
+    assert watch.judge(look("1/3", 10, known), Known("1/3", 1)) == Known("1/3", 1)
+
+
+def test_what_was_put_back_is_a_loss_once() -> None:
+    watch, known = seen(IDENTITY)
+    again = look(IDENTITY, 9, known)
+    assert watch.judge(again, known) == Known(IDENTITY, 1)
+    assert watch.judge(again, known) == Known(IDENTITY, 1), "it could not be written, and is not forgotten"
+    assert watch.judge(again, Known(IDENTITY, 1)) == Known(IDENTITY, 1), "somebody has counted it"
+    watch.saw(again, 1)
+    assert watch.judge(look(IDENTITY, 9, known), Known(IDENTITY, 1)) == Known(IDENTITY, 1)
+
+
+@pytest.mark.parametrize(("identity", "lost"), [(IDENTITY, 0), (VOLATILE, 1)])
+def test_a_crash_loses_only_where_commits_are_not_on_the_disk(identity: str, lost: int) -> None:
+    watch, known = Watch(), Known(identity, 0)
     watch.reconnected = True
-    assert not watch.lost(identity, 10, identity), "the first look"
+    assert watch.judge(look(identity, 10, known), known) == known, "the first look"
+    watch.saw(look(identity, 10, known), 0)
     watch.reconnected = True
-    assert watch.lost(identity, 10, identity) is lost
+    assert watch.judge(look(identity, 10, known), known) == Known(identity, lost)
 
 
 @pytest.fixture
 def server() -> Iterator[EmbeddedPostgres]:
     """A server that keeps its promises: the tests' own one has fsync off."""
     with EmbeddedPostgres() as server:
-        asyncio.run(_execute(server, "ALTER SYSTEM SET fsync = on", "SELECT pg_reload_conf()"))
+        asyncio.run(execute(server, "ALTER SYSTEM SET fsync = on", "SELECT pg_reload_conf()"))
         yield server
-
-
-async def _execute(server: EmbeddedPostgres, *statements: str) -> None:
-    connection = await asyncpg.connect(server.dsn("postgres"))
-    for statement in statements:
-        await connection.execute(statement)
-    await connection.close()
-
-
-@asynccontextmanager
-async def two_members(server: EmbeddedPostgres) -> AsyncIterator[list[Callable[[], Any]]]:
-    """Two processes' readings of one table, with a row each that is in."""
-    storage: Any = SimpleNamespace(_dsn=server.dsn("postgres"), _connection_options={}, _db_schema="public")
-    answers: dict[tuple[int, int], asyncio.Future[Any]] = {}
-    loop = asyncio.get_running_loop()
-    both = []
-    for who in (1, 2):
-        members = Members(lambda number, answer, who=who: answers[who, number].set_result(answer))  # type: ignore[misc]
-        members.add("db", storage)
-        await members.create("db")
-        members.start()
-        both.append(members)
-    number = 0
-
-    async def ask(who: int, **question: Any) -> dict[str, Any]:
-        nonlocal number
-        number += 1
-        answers[who, number] = loop.create_future()
-        both[who - 1].put(number, question)
-        answer: dict[str, Any] = await answers[who, number]
-        return answer
-
-    async def read(who: int) -> dict[int, str]:
-        while True:
-            answer = await ask(who, op="read")
-            if "error" not in answer:
-                return {row["incarnation"]: row["state"] for row in answer["rows"]}
-
-    try:
-        for who in (1, 2):
-            await ask(who, op="post", incarnation=who, address="", host="")
-            await ask(who, op="enter", incarnation=who)
-            assert await read(who)
-        yield [lambda: read(1), lambda: read(2)]
-    finally:
-        for members in both:
-            await members.stop()
 
 
 ALL_IN = {1: "in", 2: "in"}
@@ -106,9 +91,9 @@ async def test_a_plain_restart_keeps_everybody_in(server: EmbeddedPostgres, mode
 
 
 async def test_a_restart_without_synchronous_commit_puts_everybody_out_once(server: EmbeddedPostgres) -> None:
-    await _execute(server, "ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()")
+    await execute(server, "ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()")
     async with two_members(server) as (read, read_other):
-        await _execute(server, "CHECKPOINT")  # or the table itself were lost
+        await execute(server, "CHECKPOINT")  # or the table itself were lost
         server.stop("immediate")
         server.start()
         assert await read() == ALL_OUT
@@ -119,14 +104,7 @@ async def test_a_restart_without_synchronous_commit_puts_everybody_out_once(serv
 
 async def test_a_failover_puts_everybody_out_once(server: EmbeddedPostgres) -> None:
     async with two_members(server) as (read, read_other):
-        server.stop()
-        # What a standby does that is promoted: it ends its recovery on a timeline of its own.
-        with (server.data / "postgresql.conf").open("a") as configuration:
-            configuration.write("restore_command = 'false'\n")
-        signal = server.data / "recovery.signal"
-        signal.touch()
-        shutil.chown(signal, signal.parent.owner(), signal.parent.group())
-        server.start()
+        fail_over(server)
         assert await read() == ALL_OUT
         await _enter(server, 1)
         assert await read_other() == {1: "in", 2: "out"}
@@ -134,23 +112,43 @@ async def test_a_failover_puts_everybody_out_once(server: EmbeddedPostgres) -> N
 
 async def test_an_earlier_state_of_the_server_puts_everybody_out(server: EmbeddedPostgres) -> None:
     async with two_members(server) as (read, read_other):
-        server.stop()
-        shutil.copytree(server.data, server.data.with_name("earlier"), copy_function=shutil.copy2)
-        server.start()
-        await _execute(server, "CREATE TABLE written AS SELECT generate_series(1, 100000)")
-        assert await read() == await read_other() == ALL_IN
-        server.stop()
-        shutil.rmtree(server.data)
-        server.data.with_name("earlier").rename(server.data)
-        _give_to(server.data, server.data.parent)
-        server.start()
+        with put_back(server):
+            await execute(server, "CREATE TABLE written AS SELECT generate_series(1, 100000)")
+            assert await read() == await read_other() == ALL_IN
         assert await read() == ALL_OUT
 
 
-def _give_to(tree: Any, like: Any) -> None:
-    for path in (tree, *tree.rglob("*")):
-        shutil.chown(path, like.owner(), like.group())
+DDL = (
+    "CREATE INDEX ON objects (a)",
+    "ALTER TABLE objects ADD COLUMN b INT",
+    "ALTER TABLE objects ALTER COLUMN a TYPE BIGINT",
+    "VACUUM FULL objects",
+    "REINDEX TABLE objects",
+)
+SWAP = (
+    "CREATE TABLE restored (LIKE objects INCLUDING ALL)",
+    "BEGIN; ALTER TABLE objects RENAME TO old; ALTER TABLE restored RENAME TO objects; COMMIT",
+)
+
+
+async def test_another_objects_table_puts_everybody_out_once_and_ddl_nobody(server: EmbeddedPostgres) -> None:
+    await execute(server, "CREATE TABLE objects (zoid TEXT, a INT)")
+    async with two_members(server) as (read, read_other):
+        await execute(server, *DDL)
+        assert await read() == await read_other() == ALL_IN
+        await execute(server, *SWAP)
+        assert await read() == ALL_OUT
+        await _enter(server, 1)
+        assert await read_other() == await read() == {1: "in", 2: "out"}
+
+
+async def test_a_table_of_an_earlier_version_is_used(server: EmbeddedPostgres) -> None:
+    await execute(server, sql.prepared(sql.CREATE, "public"), "ALTER TABLE groupcache_cluster DROP COLUMN identities")
+    async with two_members(server) as (read, _):
+        assert await read() == ALL_IN
+        await execute(server, "ALTER TABLE groupcache_cluster DROP COLUMN identities")
+        assert await read() == ALL_IN
 
 
 async def _enter(server: EmbeddedPostgres, who: int) -> None:
-    await _execute(server, f"UPDATE groupcache_members SET state = 'in' WHERE incarnation = {who}")
+    await execute(server, f"UPDATE groupcache_members SET state = 'in' WHERE incarnation = {who}")

@@ -18,7 +18,7 @@ FILL = f"""
 import asyncio, os
 from guillotina_groupcache import records
 from guillotina_groupcache.decoded import DecodedRecords
-from guillotina_groupcache.keys import Kind, encode
+from guillotina_groupcache.keys import Kind, encode, prefix
 from guillotina_groupcache.native import EPOCH, HEADER_WORDS, Found, Node, Source
 from guillotina_groupcache.process import Role, decoded_size, node_config
 from guillotina_groupcache.settings import Settings
@@ -29,6 +29,7 @@ def resident():
 
 settings = Settings(size={SIZE})
 node = Node(asyncio.run(node_config(settings, Role.ALONE, None)))
+node.database("db", prefix("db"))
 decoded = DecodedRecords(node.table, decoded_size(settings))
 home = decoded.of("db")
 version = (node.table[EPOCH] + node.table[HEADER_WORDS]) % 2**64
@@ -36,7 +37,7 @@ before = resident()
 for n in range(2 * {SIZE} // 8 // 1000):
     row = (f"{{n:032}}", n, 1000, True, None, "f" * 32, f"item-{{n}}", "Item", n.to_bytes(8, "big") * 125)
     data = records.encode(dict(zip(records.FIELDS, row)))
-    decoded.keep((home, row[0]), records.decode(data), Found(Source.OWN, data, version, HEADER_WORDS, 2**63 - 1))
+    decoded.keep((home, row[0]), records.decode(data), Found(Source.OWN, data, version, HEADER_WORDS, 2**63 - 1, 8))
 for first in range(0, 3 * {SIZE} // 1000, 500):
     pushes = [(encode("db", Kind.OBJECT, f"{{n:032}}"), n.to_bytes(8, "big") * 125) for n in range(first, first + 500)]
     event = node.announce("db", [key for key, _ in pushes])

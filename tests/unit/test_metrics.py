@@ -6,6 +6,7 @@ from guillotina.db import transaction as transactions
 from guillotina.transactions import transaction
 from prometheus_client import REGISTRY, generate_latest
 
+from guillotina_groupcache import keys
 from tests.unit.life_app import App, add, object_key, running, set_title, title
 
 OURS = "guillotina_cache_groupcache_"
@@ -65,6 +66,15 @@ async def test_what_is_counted(database: str) -> None:
         "longest_doubt_seconds": 0,
     }.items():
         assert counted[name] == value, name
+
+
+async def test_a_database_that_does_not_answer_is_named(database: str) -> None:
+    async with running(database) as app:
+        assert app.utility.local_stats()["databases_away"] == []
+        app.utility._node.database("far", keys.prefix("far"))  # type: ignore[union-attr]
+        assert app.utility.local_stats()["databases_away"] == ["far"]
+        assert exposed()['database_away{database="far"}'] == 1
+        assert exposed()["in_standing"] == 1
 
 
 async def test_who_does_not_serve_says_why(database: str) -> None:

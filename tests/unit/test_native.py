@@ -117,6 +117,27 @@ def test_more_waits_than_one_drain_takes(node: Node) -> None:
     assert [found[i][0].value for i in range(20)] == list(values.values())
 
 
+def test_a_key_of_no_database_is_bypassed() -> None:
+    node = Node(ALONE)
+    try:
+        assert node.get(b"oa") is Missed.BYPASS
+        word = node.database("a", b"a")
+        assert word is not None and node.database("a", b"a") == word
+        assert node.get(b"oa") is Missed.MISS and node.get(b"ob") is Missed.BYPASS and node.get(b"") is Missed.BYPASS
+        assert read(node, b"oa", load=lambda key: b"value") == [Result(Source.DATABASE, b"value")]
+        found = node.get(b"oa")
+        assert isinstance(found, Found) and found.deadline == word
+        assert node.table[word] > 2**62, "who is alone has no deadline"
+    finally:
+        node.close()
+
+
+def test_the_databases_of_a_process_are_bounded(node: Node) -> None:
+    words = {node.database(str(i), b"%d." % i) for i in range(native.MAX_DATABASES - 1)}
+    assert len(words) == native.MAX_DATABASES - 1 and max(filter(None, words)) < native.HEADER_WORDS
+    assert node.database("one too many", b"x") is None
+
+
 # --- events
 
 
@@ -257,6 +278,7 @@ def test_a_panic_is_an_error(node: Node) -> None:
 
 
 CALLS: dict[str, Callable[[Node], Any]] = {
+    "database": lambda node: node.database("far", b"far"),
     "get": lambda node: node.get(b"key"),
     "read": lambda node: node.read(1, [b"key"]),
     "loaded": lambda node: node.loaded(1, [b"value"]),

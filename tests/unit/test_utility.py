@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import psutil
@@ -15,7 +16,7 @@ import pytest
 from demo.cluster import free_port
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
 from guillotina_groupcache.members import Members
-from guillotina_groupcache.native import Source
+from guillotina_groupcache.native import MAX_DATABASES, Source
 from guillotina_groupcache.utility import GroupcacheUtility
 from tests.postgres_embedded import EmbeddedPostgres
 from tests.unit.life_app import TIMEOUT, App, add, object_key, running, set_title, title
@@ -93,6 +94,15 @@ async def test_before_the_start_and_after_the_end(database: str) -> None:
             assert not utility.serves("db")
         await set_title(app, oid, "nobody has to learn of it")
         assert await title(app, oid) == "nobody has to learn of it"
+
+
+async def test_a_process_caches_so_many_databases_and_no_more(database: str) -> None:
+    async with running(database, {"peers": []}) as app:
+        for number in range(1, MAX_DATABASES):
+            assert await app.utility.add_database(SimpleNamespace(id=f"db{number}", storage=app.database.storage))
+        with pytest.raises(ConfigurationError, match="'more' is one too many") as caught:
+            await app.utility.add_database(SimpleNamespace(id="more", storage=app.database.storage))
+        assert "\n" not in str(caught.value)
 
 
 async def test_a_peer_commits_nothing_after_its_end(database: str) -> None:

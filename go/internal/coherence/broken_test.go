@@ -53,6 +53,9 @@ const (
 	offLackjoin
 	offDifference
 	offCounting
+	offOwn
+	offKept
+	offSnapshot
 )
 
 var rules = []struct {
@@ -95,6 +98,9 @@ var rules = []struct {
 	{offLackjoin, "lackjoin", "so does a joiner that has everyone's word (R5)", deletes},
 	{offDifference, "difference", "only the rows that were waited for are written off (R3)", tidiesUp},
 	{offCounting, "counting", "and only from the count that they were missing in (R3)", tidiesUp},
+	{offOwn, "own", "a key is tested against its own database's deadline (R2)", twoServers},
+	{offSnapshot, "snapshot", "rows and what the second server is are read at one instant (R13)", manyAtTwoServers},
+	{offKept, "kept", "what a second server is is kept in the cluster (R13)", twoServers},
 }
 
 func TestEveryRuleIsNeeded(t *testing.T) {
@@ -170,6 +176,22 @@ func lateAnswers(o *options) {
 	o.only(map[fault]int{kill: 8, putOut: 2})
 	o.joinsFast()
 	o.waits, o.size = 200, 3
+}
+
+// twoServers has a second database on a server of its own, which loses commits, and which some
+// do not reach.
+func twoServers(o *options) {
+	o.only(map[fault]int{failover: 4, cutDatabase: 4, kill: 4})
+	o.joinsFast()
+	o.databases, o.apart, o.keys, o.buckets = 2, true, 6, 6
+}
+
+// manyAtTwoServers has many who have a view at the moment when one notices a loss, and are not
+// disturbed otherwise.
+func manyAtTwoServers(o *options) {
+	twoServers(o)
+	o.only(map[fault]int{failover: 1})
+	o.size, o.faultEvery, o.writes = maxPlaces, 3*time.Second, 30
 }
 
 // starts has processes that start all the time.

@@ -28,6 +28,7 @@ type Machine struct {
 
 	events
 	readings
+	databases
 	joining
 	orphans
 	levelling
@@ -68,7 +69,7 @@ func New(cfg Config, table *Table, now Time) *Machine {
 	if cfg.Alone {
 		m.table.reset(m.even(), nil)
 		m.phase = standing
-		m.table.setDeadline(1<<63 - 1)
+		m.publish()
 		return m
 	}
 	m.advance(now)
@@ -165,11 +166,11 @@ func (m *Machine) gone(now Time, who Incarnation, because string) {
 func (m *Machine) Leave(now Time) {
 	if m.phase == left || m.cfg.Alone {
 		m.phase = left
-		m.table.setDeadline(0)
+		m.publish()
 		return
 	}
 	m.phase = left
-	m.table.setDeadline(0)
+	m.publish()
 	for _, p := range m.order {
 		m.send(p.row.Incarnation, &Message{Kind: Bye})
 	}

@@ -1,6 +1,7 @@
 package coherence
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -178,11 +179,16 @@ func (m *Machine) isLate() bool {
 // publish shows readers until when they may serve (R2).
 func (m *Machine) publish() {
 	deadline := Time(0)
-	if m.phase == standing && m.listed && m.state != Out {
+	switch {
+	case m.phase != standing:
+	case m.cfg.Alone:
+		deadline = math.MaxInt64
+	case m.listed && m.state != Out:
 		deadline = m.asked.Add(m.cfg.Lease)
 	}
 	m.served = max(m.served, deadline)
 	m.table.setDeadline(deadline)
+	m.publishDatabases(deadline)
 }
 
 func (m *Machine) isFresh(now Time) bool {

@@ -19,7 +19,7 @@ const (
 	simCleaning = 300 * time.Millisecond  // until a row that is out is removed
 
 	maxPlaces = 7
-	dbPlace   = maxPlaces // the database's, as the network counts
+	dbPlace   = maxPlaces // the first database server's, as the network counts; then the second one's
 
 	// What has to have happened once all is whole.
 	maxCommit = 6 * simLease  // a commit is allowed, or given up
@@ -39,7 +39,7 @@ type sim struct {
 	processes []*process // in the order of their start
 	byID      map[Incarnation]*process
 	// blocked is until when nothing that one place sends reaches another.
-	blocked [maxPlaces + 1][maxPlaces + 1]time.Duration
+	blocked [dbPlace + 2][dbPlace + 2]time.Duration
 	database
 	open  []*transaction // in the database, in the order of their begin
 	locks [maxKeys]*transaction
@@ -47,6 +47,7 @@ type sim struct {
 	faults    bool          // there are some yet
 	loads     bool          // there are readers and writers yet
 	calm      time.Duration // when the last fault that there was so far has an end
+	calmApart time.Duration // the same of those that only the second database server has
 	fuse      int           // of the next strike
 	violation error
 	stale     bool // because of a read
@@ -65,6 +66,8 @@ type place struct {
 
 func newSim(seed uint64, off rule, bias func(*options)) *sim {
 	s := &sim{byID: make(map[Incarnation]*process), faults: true, loads: true, off: off}
+	s.second = server{place: dbPlace + 1, identity: 1}
+	s.place = dbPlace
 	s.random.Seed(seed, 7)
 	s.options = s.draw()
 	if bias != nil {
@@ -110,9 +113,9 @@ func (s *sim) schedule() error {
 func (s *sim) heal() {
 	s.tell("all is whole from now on")
 	s.faults = false
-	s.blocked = [maxPlaces + 1][maxPlaces + 1]time.Duration{}
-	s.slow, s.tail = 0, 10*time.Millisecond
-	s.calm = max(s.now, s.down)
+	s.blocked = [dbPlace + 2][dbPlace + 2]time.Duration{}
+	s.slow, s.second.slow, s.tail = 0, 0, 10*time.Millisecond
+	s.calm = max(s.now, s.down, s.second.down)
 	for _, p := range s.processes {
 		s.resume(p)
 	}
@@ -148,6 +151,11 @@ func (s *sim) whole() error {
 		}
 		if !p.m.Serves(s.clock(p)) || len(p.m.open) > 0 {
 			return fmt.Errorf("%v is in phase %d with %d open events", p, p.m.phase, len(p.m.open))
+		}
+		for d := range s.databases {
+			if s.clock(p) >= p.m.table.DatabaseDeadline(d) {
+				return fmt.Errorf("%v does not serve database %d", p, d)
+			}
 		}
 		if first == nil {
 			first = p

@@ -8,22 +8,42 @@ import (
 
 // The database of a simulated cluster: how it is asked, and how it fails.
 
-// database is what all processes share.
+// database is what all processes share: the members table and the first database on one server,
+// the second database there too, or on a server of its own.
 type database struct {
-	down    time.Duration // until when it answers nobody
-	slow    time.Duration // until when every second statement takes long
-	session int           // of all connections; another one after a restart
+	server
+	second  server
 	history [maxKeys][]committed
 	value   int // the last one that was written, or that a transaction is named after
 
-	rows     []*memberRow
-	counted  int           // rows that ought to be there
-	counting uint64        // drawn anew when that is lowered to what is there
-	changes  []change      // of rows and their count, for who loses the last ones
-	identity int           // of the server; another one after a failover
-	since    time.Duration // that server is the database
-	expected int           // the identity that the members table was read under last
+	rows          []*memberRow
+	counted       int      // rows that ought to be there
+	counting      uint64   // drawn anew when that is lowered to what is there
+	changes       []change // of rows and their count, for who loses the last ones
+	expected      int      // the identity that the members table was read under last
+	expectedApart int      // that of the second server which the members table knows; 0: none yet
+	apartBefore   int      // what it knew before
+	apartChanged  time.Duration
 }
+
+type server struct {
+	place    int
+	down     time.Duration // until when it answers nobody
+	slow     time.Duration // until when every second statement takes long
+	session  int           // of all connections; another one after a restart
+	identity int           // another one after a failover
+	since    time.Duration // this identity is the server's
+}
+
+// serverOf returns where a database lies.
+func (s *sim) serverOf(database int) *server {
+	if s.apart && database == 1 {
+		return &s.second
+	}
+	return &s.server
+}
+
+func (s *sim) databaseOf(key int) int { return key % s.databases }
 
 var errDatabase = errors.New("the database does not answer")
 
@@ -50,7 +70,7 @@ func (s *sim) ask(p *process, answer func(error), stages ...func()) {
 func (s *sim) askNext(p *process) {
 	q := p.questions[0]
 	q.session, q.limit = s.session, s.now+simTimeout
-	at := s.statementArrival(p)
+	at := s.statementArrival(p, &s.server)
 	if at >= q.limit {
 		s.answerAt(q.limit, q, errDatabase)
 		if s.below(2) == 0 {
@@ -70,7 +90,7 @@ func (s *sim) execute(q *question, stage int) {
 		s.after(s.delay(), nil, func() { s.execute(q, stage+1) })
 		return
 	}
-	at, err := s.answerArrival(q.process), error(nil)
+	at, err := s.answerArrival(q.process, &s.server), error(nil)
 	if at >= q.limit {
 		at, err = max(q.limit, s.now), errDatabase
 	}
@@ -99,75 +119,129 @@ func (s *sim) answerAt(at time.Duration, q *question, err error) {
 	})
 }
 
-func (s *sim) statementArrival(p *process) time.Duration {
-	return s.arrival(p.place.number, dbPlace) + s.slowness()
+func (s *sim) statementArrival(p *process, at *server) time.Duration {
+	return s.arrival(p.place.number, at.place) + s.slowness(at)
 }
 
-func (s *sim) answerArrival(p *process) time.Duration {
-	return s.arrival(dbPlace, p.place.number) + s.slowness()
+func (s *sim) answerArrival(p *process, at *server) time.Duration {
+	return s.arrival(at.place, p.place.number) + s.slowness(at)
 }
 
-func (s *sim) slowness() time.Duration {
-	if s.slow > s.now && s.below(2) == 0 {
+// askServer has a server execute something for a process, beside what it asks otherwise. The
+// answer is called once, in time.
+func (s *sim) askServer(p *process, at *server, execute func(), answer func(error)) {
+	session, limit, answered := at.session, s.now+simTimeout, false
+	once := func(err error) {
+		if !answered {
+			answered = true
+			answer(err)
+			s.act(p)
+		}
+	}
+	s.at(limit, p, func() { once(errDatabase) })
+	s.at(s.statementArrival(p, at), nil, func() {
+		err := errDatabase
+		if at.session == session && at.down <= s.now {
+			execute()
+			err = nil
+		}
+		s.at(s.answerArrival(p, at), p, func() { once(err) })
+	})
+}
+
+func (s *sim) slowness(at *server) time.Duration {
+	if at.slow > s.now && s.below(2) == 0 {
 		return s.between(0, 1500*time.Millisecond)
 	}
 	return 0
 }
 
-// databaseFails makes the database slow, unreachable, or another one.
-func (s *sim) databaseFails(kind fault, until time.Duration) {
+// databaseFails makes a database server slow, unreachable, or another one.
+func (s *sim) databaseFails(kind fault, at *server, until time.Duration) {
 	switch kind {
 	case databaseSlow:
-		s.slow = until
+		at.slow = until
 	case databaseDown:
-		s.down = max(s.down, until)
+		at.down = max(at.down, until)
 	case databaseRestart:
-		s.restartDatabase()
-		s.down = max(s.down, s.now+s.between(time.Millisecond, time.Second))
-		s.calm = max(s.calm, s.down)
+		s.restartDatabase(at)
+		at.down = max(at.down, s.now+s.between(time.Millisecond, time.Second))
+		s.calmsDown(at, at.down)
 	case failover:
-		if s.down <= s.now {
-			s.failOver()
+		if at.down <= s.now {
+			s.failOver(at)
 		}
 	}
 }
 
+// someServer is one that a fault is of.
+func (s *sim) someServer() *server {
+	if s.apart && s.below(2) == 0 {
+		return &s.second
+	}
+	return &s.server
+}
+
+// calmsDown tells when a fault of a server has an end.
+func (s *sim) calmsDown(at *server, end time.Duration) {
+	if at == &s.second {
+		s.calmApart = max(s.calmApart, end)
+	} else {
+		s.calm = max(s.calm, end)
+	}
+}
+
+// calmFor is when the last fault has an end that transactions of a server can feel.
+func (s *sim) calmFor(at *server) time.Duration {
+	if at == &s.second {
+		return max(s.calm, s.calmApart)
+	}
+	return s.calm
+}
+
 // restartDatabase ends all connections and open transactions.
-func (s *sim) restartDatabase() {
+func (s *sim) restartDatabase(at *server) {
 	for _, tx := range slices.Clone(s.open) {
-		if tx.inFlight && s.below(2) == 0 {
+		if tx.server == at && tx.inFlight && s.below(2) == 0 {
 			s.takeEffect(tx)
 		}
 	}
-	s.session++
+	at.session++
 	for _, tx := range slices.Clone(s.open) {
-		s.end(tx)
-		s.after(s.delay(), tx.writer, func() { s.connectionLost(tx) })
+		if tx.server == at {
+			s.end(tx)
+			s.after(s.delay(), tx.writer, func() { s.connectionLost(tx) })
+		}
 	}
 }
 
 // failOver makes another server the database, which knows nothing of the last commits. For
 // longer than a lease neither answers anybody.
-func (s *sim) failOver() {
+func (s *sim) failOver(at *server) {
 	known := s.now
 	if s.below(3) > 0 {
 		known -= s.between(0, 500*time.Millisecond)
 	}
-	known = max(known, s.since)
-	s.restartDatabase()
-	s.down = s.now + simLease*105/100 + s.between(0, time.Second)
-	s.calm = max(s.calm, s.down)
-	s.at(s.down, nil, func() {
-		s.identity++
-		s.since = s.now
-		s.loseCommits(known)
-		s.loseRows(known)
+	known = max(known, at.since)
+	s.restartDatabase(at)
+	at.down = s.now + simLease*105/100 + s.between(0, time.Second)
+	s.calmsDown(at, at.down)
+	s.at(at.down, nil, func() {
+		at.identity++
+		at.since = s.now
+		s.loseCommits(at, known)
+		if at == &s.server {
+			s.loseRows(known)
+		}
 	})
 }
 
 // loseCommits has every key be what it was at some time.
-func (s *sim) loseCommits(known time.Duration) {
+func (s *sim) loseCommits(at *server, known time.Duration) {
 	for key := range s.keys {
+		if s.serverOf(s.databaseOf(key)) != at {
+			continue
+		}
 		history := s.history[key]
 		i := len(history) - 1
 		for history[i].at > known {
@@ -189,6 +263,9 @@ func (s *sim) loseRows(known time.Duration) {
 		}
 	}
 	s.changes = nil
+	if s.apartChanged > known {
+		s.expectedApart = s.apartBefore
+	}
 }
 
 func (s *sim) undo(c change) {

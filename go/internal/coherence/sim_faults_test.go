@@ -65,7 +65,11 @@ func (s *sim) happen(kind fault) {
 	}
 	s.Faults[kind]++
 	until := s.now + s.duration()
-	s.calm = max(s.calm, until)
+	server := &s.server
+	if kind >= databaseSlow {
+		server = s.someServer()
+	}
+	s.calmsDown(server, until)
 	if s.story != nil {
 		s.tell("fault: %s at %v until %v", faultNames[kind], p, until)
 	}
@@ -96,7 +100,7 @@ func (s *sim) happen(kind fault) {
 	case cutDatabase, cutDatabaseOneWay:
 		s.cutDatabase(p.place.number, kind == cutDatabase, until)
 	default:
-		s.databaseFails(kind, until)
+		s.databaseFails(kind, server, until)
 	}
 }
 
@@ -142,12 +146,12 @@ func (s *sim) cut(kind fault, until time.Duration) {
 }
 
 func (s *sim) cutDatabase(at int, both bool, until time.Duration) {
-	there := s.below(2) == 0
+	there, place := s.below(2) == 0, s.someServer().place
 	if both || there {
-		s.block(at, dbPlace, until)
+		s.block(at, place, until)
 	}
 	if both || !there {
-		s.block(dbPlace, at, until)
+		s.block(place, at, until)
 	}
 }
 

@@ -247,7 +247,7 @@ func (s *sim) closed(x *session, side int) {
 func (s *sim) block(from, to int, until time.Duration) {
 	s.blocked[from][to] = max(s.blocked[from][to], until)
 	s.calm = max(s.calm, until)
-	if from == dbPlace || to == dbPlace || until < s.now+simSilence {
+	if from >= dbPlace || to >= dbPlace || until < s.now+simSilence {
 		return
 	}
 	s.after(simSilence+s.delay(), nil, func() {

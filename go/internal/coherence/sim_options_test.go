@@ -15,6 +15,7 @@ type options struct {
 	known int // rows that the cluster's row counts at first: 1, or 0 where the database is new
 
 	keys, buckets, databases int
+	apart                    bool // the second database lies on a server of its own
 
 	length    time.Duration // with faults
 	loadAfter time.Duration // readers and writers go on so long without
@@ -68,6 +69,7 @@ func (s *sim) draw() options {
 	if s.below(4) == 0 {
 		o.loadAfter = s.between(0, 3*time.Second)
 	}
+	o.apart = o.databases == 2 && s.below(2) == 0
 	for kind := range o.weights {
 		o.weights[kind] = []int{0, 0, 1, 1, 4}[s.below(5)] * usual[kind]
 	}

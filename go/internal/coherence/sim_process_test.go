@@ -25,6 +25,9 @@ type process struct {
 	flights   map[name]*flight
 	writes    []*transaction
 	questions []*question
+	looking   bool // at the second server
+	found     *look
+	known     int // what the members table said of the second server when it was read last
 }
 
 func (p *process) String() string {
@@ -65,6 +68,9 @@ func (s *sim) start(l *place) {
 		AckTimeout: s.acks, OrphanAfter: s.orphans,
 		Random: func() uint64 { return s.nonce(p) },
 	}, NewTable(make([]uint64, TableHeader+simBuckets)), s.clock(p))
+	for range s.databases {
+		p.m.AddDatabase()
+	}
 	s.members(p)
 	s.act(p)
 	if s.faults && s.chance(s.deletes) {

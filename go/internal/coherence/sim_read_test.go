@@ -42,10 +42,19 @@ func (s *sim) check(p *process, key, value int, begun time.Duration) {
 
 func (s *sim) bucket(key int) uint32 { return uint32(key % s.buckets) }
 
+// deadline is that of the key's own database.
+func (s *sim) deadline(p *process, key int) Time {
+	database := s.databaseOf(key)
+	if s.off == offOwn {
+		database = 0
+	}
+	return p.m.table.DatabaseDeadline(database)
+}
+
 // read reads in the order of R2: the deadline, the version, the clock.
 func (s *sim) read(p *process, key int) {
 	s.Reads++
-	deadline := p.m.table.Deadline()
+	deadline := s.deadline(p, key)
 	if deadline == 0 && s.off != offDeadline {
 		s.Bypasses++ // a reading of the database itself, which is right
 		return
@@ -58,7 +67,7 @@ func (s *sim) read(p *process, key int) {
 	// It takes its time, or the process is stopped, in between.
 	if s.off == offDeadline {
 		version, settled := p.m.table.Version(s.bucket(key))
-		s.after(s.delay(), p, func() { s.readStore(p, key, begun, p.m.table.Deadline(), version, settled) })
+		s.after(s.delay(), p, func() { s.readStore(p, key, begun, s.deadline(p, key), version, settled) })
 		return
 	}
 	if s.faults && s.chance(s.naps) {
@@ -132,15 +141,16 @@ func (s *sim) landed(p *process, n name, value int) {
 
 // load loads from the database.
 func (s *sim) load(p *process, n name, then func(value int)) {
+	at := s.serverOf(s.databaseOf(n.key))
 	s.share(p, n, func() {
-		s.at(s.statementArrival(p), nil, func() {
-			if s.down > s.now {
+		s.at(s.statementArrival(p, at), nil, func() {
+			if at.down > s.now {
 				return
 			}
 			s.Loads++
 			history := s.history[n.key]
 			value := history[len(history)-1].value
-			s.at(s.answerArrival(p), p, func() { s.landed(p, n, value) })
+			s.at(s.answerArrival(p, at), p, func() { s.landed(p, n, value) })
 		})
 	}, then)
 }

@@ -43,34 +43,41 @@ func (s *sim) askReferee(p *process, a Action) {
 	case Elect:
 		var won bool
 		var open []string
-		s.ask(p, func(err error) { s.elected(p, won, open, err) },
-			func() { won = s.elect(p) }, func() { open = s.openNames("") })
+		s.ask(p, func(err error) {
+			if s.apart && won && err == nil {
+				s.askApart(p, func(names []string, err error) { s.elected(p, won, append(open, names...), err) })
+				return
+			}
+			s.elected(p, won, open, err)
+		}, func() { won = s.elect(p) }, func() { open = s.openNames("", &s.server) })
 	case Enter:
 		var ok bool
 		s.ask(p, func(err error) { p.m.Entered(s.clock(p), ok, err) }, func() { ok = s.enter(p) })
 	case OpenTransactions:
-		var open []string
-		s.ask(p, func(err error) { s.openAnswer(p, a.Database, open, err) }, func() { open = s.openNames(a.Database) })
+		s.askOpen(p, a.Database)
 	}
 }
 
-func (s *sim) askReading(p *process) {
-	asked := s.clock(p)
-	var rows []Row
-	var lacks int
-	var counting uint64
+// askOpen asks for the open transactions of a database, or of all.
+func (s *sim) askOpen(p *process, database string) {
+	if s.apart && database == "1" {
+		s.askApart(p, func(open []string, err error) { s.openAnswer(p, database, open, err) })
+		return
+	}
+	var open []string
 	s.ask(p, func(err error) {
-		if s.story != nil {
-			s.tell("%v has asked at %v for the members: %s", p, asked, describeRows(rows, err))
+		if s.apart && database == "" && err == nil {
+			s.askApart(p, func(names []string, err error) { s.openAnswer(p, "", append(open, names...), err) })
+			return
 		}
-		if err == nil {
-			s.missing(p, asked, lacks, counting)
-		}
-		s.reading(p, asked, rows, err)
-	}, func() {
-		rows = s.readRows(p)
-		lacks, counting = s.counted-len(rows), s.counting
-	})
+		s.openAnswer(p, database, open, err)
+	}, func() { open = s.openNames(database, &s.server) })
+}
+
+// askApart asks the second server for open transactions.
+func (s *sim) askApart(p *process, answer func([]string, error)) {
+	var open []string
+	s.askServer(p, &s.second, func() { open = s.openNames("", &s.second) }, func(err error) { answer(open, err) })
 }
 
 func describeRows(rows []Row, err error) string {
@@ -92,11 +99,7 @@ func (s *sim) readRows(p *process) []Row {
 	}
 	if s.expected != s.identity && s.off != offIdentity {
 		s.expected = s.identity
-		for _, r := range s.rows {
-			if r.State != Out {
-				s.setState(r, Out, "the database may have lost commits")
-			}
-		}
+		s.allOut()
 	}
 	s.removeRows(1, func(r *memberRow) bool {
 		return r.State == Out && s.now > r.changed+simCleaning && (s.isUnheard(r) || s.off == offCleaning)
@@ -108,6 +111,15 @@ func (s *sim) readRows(p *process) []Row {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// allOut is what is done when a database may have lost commits.
+func (s *sim) allOut() {
+	for _, r := range s.rows {
+		if r.State != Out {
+			s.setState(r, Out, "a database may have lost commits")
+		}
+	}
 }
 
 func (s *sim) isUnheard(r *memberRow) bool { return s.now > r.seen+simUnheard }
@@ -185,11 +197,11 @@ func (s *sim) enter(p *process) bool {
 	return true
 }
 
-// openNames names the open transactions of a database, or of all.
-func (s *sim) openNames(database string) []string {
+// openNames names the open transactions of a database, or of all, at a server.
+func (s *sim) openNames(database string, at *server) []string {
 	var names []string
 	for _, tx := range s.open {
-		if database == "" || tx.database == database {
+		if tx.server == at && (database == "" || tx.database == database) {
 			names = append(names, tx.name)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 type transaction struct {
 	name      string
 	database  string
+	server    *server
 	writer    *process
 	keys      []int
 	id        EventID // 0: not announced yet
@@ -23,14 +24,15 @@ type transaction struct {
 }
 
 func (s *sim) write(p *process) {
-	if s.down > s.now || s.isCut(p.place.number, dbPlace) {
+	database := s.below(s.databases)
+	at := s.serverOf(database)
+	if at.down > s.now || s.isCut(p.place.number, at.place) {
 		return
 	}
-	database := s.below(s.databases)
 	var keys []int
 	for range 1 + s.below(3) {
 		key := s.below(s.keys)
-		if key%s.databases == database && s.locks[key] == nil && !slices.Contains(keys, key) {
+		if s.databaseOf(key) == database && s.locks[key] == nil && !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
 	}
@@ -38,7 +40,7 @@ func (s *sim) write(p *process) {
 		return
 	}
 	s.value++
-	tx := &transaction{name: strconv.Itoa(s.value), database: strconv.Itoa(database), writer: p, keys: keys}
+	tx := &transaction{name: strconv.Itoa(s.value), database: strconv.Itoa(database), server: at, writer: p, keys: keys}
 	for _, key := range keys {
 		s.locks[key] = tx
 	}
@@ -80,7 +82,7 @@ func (tx *transaction) forget() {
 // giveUp ends a transaction for which no COMMIT was sent.
 func (s *sim) giveUp(tx *transaction) {
 	if tx.isPending() && !tx.inFlight {
-		s.at(s.arrival(tx.writer.place.number, dbPlace), nil, func() { s.end(tx) })
+		s.at(s.arrival(tx.writer.place.number, tx.server.place), nil, func() { s.end(tx) })
 		s.settle(tx)
 	}
 }
@@ -105,7 +107,7 @@ func (s *sim) passed(p *process, id EventID) {
 	}
 	tx := p.writes[i]
 	tx.passed = true
-	s.Waited = max(s.Waited, s.now-max(tx.announced, s.calm))
+	s.Waited = max(s.Waited, s.now-max(tx.announced, s.calmFor(tx.server)))
 	if s.story != nil {
 		s.tell("%v may commit %d", p, id.Sequence)
 	}
@@ -130,7 +132,7 @@ func (s *sim) commit(tx *transaction) {
 		p.m.Settle(s.clock(p), tx.id)
 		s.act(p)
 	}
-	at := s.statementArrival(p)
+	at := s.statementArrival(p, tx.server)
 	if s.chance(s.waits) {
 		at += s.between(0, 2500*time.Millisecond)
 	}
@@ -146,8 +148,8 @@ func (s *sim) takeEffect(tx *transaction) {
 	if tx.over {
 		return
 	}
-	if s.down > s.now {
-		s.at(s.down+s.delay(), nil, func() { s.takeEffect(tx) })
+	if tx.server.down > s.now {
+		s.at(tx.server.down+s.delay(), nil, func() { s.takeEffect(tx) })
 		return
 	}
 	if !s.chance(s.fails) {
@@ -162,14 +164,14 @@ func (s *sim) takeEffect(tx *transaction) {
 		}
 	}
 	s.end(tx)
-	p, session := tx.writer, s.session
-	at := s.answerArrival(p)
+	p, session := tx.writer, tx.server.session
+	at := s.answerArrival(p, tx.server)
 	if s.chance(s.waits) {
 		at += s.between(0, 2500*time.Millisecond)
 	}
 	s.at(at, p, func() {
 		s.then(p, func() {
-			if s.session != session {
+			if tx.server.session != session {
 				s.connectionLost(tx)
 			} else if tx.isPending() {
 				s.settle(tx)
@@ -199,6 +201,9 @@ func (s *sim) push(p *process, key, value int, pushable []uint32) {
 	version, settled := p.m.table.Version(s.bucket(key))
 	if s.off == offContended {
 		version, settled, pushable = s.settledVersion(p, key), true, []uint32{s.bucket(key)}
+	}
+	if s.clock(p) >= s.deadline(p, key) {
+		return // its database does not answer
 	}
 	if owner := s.owner(p, key); settled && slices.Contains(pushable, s.bucket(key)) {
 		s.Pushes++
@@ -234,7 +239,7 @@ func (s *sim) abortAll(p *process, hostLost bool) {
 // checkCommits: while the network is whole nobody waits for long before COMMIT.
 func (s *sim) checkCommits(p *process) {
 	for _, tx := range p.writes {
-		if since := max(tx.announced, s.calm); !tx.passed && s.now > since+maxCommit {
+		if since := max(tx.announced, s.calmFor(tx.server)); !tx.passed && s.now > since+maxCommit {
 			s.wrong("%v waits to commit %d since %v", p, tx.id.Sequence, since)
 		}
 	}

@@ -7,14 +7,17 @@ import (
 
 // Words of the memory that a [Table] lies in, before the buckets.
 const (
-	wordEpoch    = 0
-	wordDeadline = 1
-	// TableHeader is the number of words before the first bucket: a cache line, so that
-	// the words that every hit reads share it with no bucket.
-	TableHeader = 8
+	wordEpoch     = 0
+	wordDeadline  = 1
+	wordDatabases = 8 // the first of one deadline per database
+	// MaxDatabases bounds how many databases one process serves in its life.
+	MaxDatabases = 64
+	// TableHeader is the number of words before the first bucket: whole cache lines, so that
+	// the words that every hit reads share none with a bucket.
+	TableHeader = wordDatabases + MaxDatabases
 )
 
-// Table holds the versions of all buckets, the epoch, and the deadline of R2, in memory that
+// Table holds the versions of all buckets, the epoch, and the deadlines of R2, in memory that
 // other threads, and Python, read without asking anyone: aligned 64-bit loads are atomic.
 // Only the machine writes it.
 //
@@ -45,12 +48,21 @@ func (t *Table) Buckets() uint32 { return uint32(len(t.words) - TableHeader) }
 // Bucket returns the bucket of a key's hash.
 func (t *Table) Bucket(hash uint64) uint32 { return uint32(hash) & (t.Buckets() - 1) }
 
-// Deadline returns until when the process may serve from its cache; 0: not at all.
+// Deadline returns until when the view of the members table lets the process serve from its
+// cache; 0: not at all. No database has a later one of its own.
 func (t *Table) Deadline() Time { return Time(atomic.LoadUint64(&t.words[wordDeadline])) }
+
+// DatabaseDeadline returns until when keys of a database may be served; 0: not at all.
+func (t *Table) DatabaseDeadline(database int) Time {
+	return Time(atomic.LoadUint64(&t.words[DeadlineWord(database)]))
+}
+
+// DeadlineWord returns the word that a database's deadline lies in.
+func DeadlineWord(database int) int { return wordDatabases + database }
 
 // Version returns the version of a bucket; it is false while the bucket is in doubt.
 //
-// R2's order is the caller's: load the deadline, load the version, then read the clock.
+// R2's order is the caller's: load the database's deadline, load the version, then read the clock.
 func (t *Table) Version(bucket uint32) (uint64, bool) {
 	epoch := atomic.LoadUint64(&t.words[wordEpoch])
 	value := atomic.LoadUint64(&t.words[TableHeader+bucket])
@@ -59,13 +71,24 @@ func (t *Table) Version(bucket uint32) (uint64, bool) {
 
 func (t *Table) setDeadline(d Time) { atomic.StoreUint64(&t.words[wordDeadline], uint64(d)) }
 
+func (t *Table) setDatabaseDeadline(database int, d Time) {
+	atomic.StoreUint64(&t.words[DeadlineWord(database)], uint64(d))
+}
+
 // add renames: the nonce is even, so doubt stays as it is.
 func (t *Table) add(word int, nonce uint64) {
 	atomic.AddUint64(&t.words[word], nonce)
 	t.digest += nonce * weight(word)
 }
 
-func weight(word int) uint64 { return (uint64(word)*0x9E3779B97F4A7C15)<<1 | 1 }
+// weight is a word's in the digest. Processes compare digests, so the deadlines, of which another
+// version may have more or fewer, have no part in it.
+func weight(word int) uint64 {
+	if word >= TableHeader {
+		word -= MaxDatabases
+	}
+	return (uint64(word)*0x9E3779B97F4A7C15)<<1 | 1
+}
 
 func (t *Table) setDoubt(word int, doubt bool) {
 	value := atomic.LoadUint64(&t.words[word]) &^ 1
@@ -78,7 +101,7 @@ func (t *Table) setDoubt(word int, doubt bool) {
 // settledWord returns a word without its mark of doubt.
 func (t *Table) settledWord(word int) uint64 { return atomic.LoadUint64(&t.words[word]) &^ 1 }
 
-// reset sets epoch and buckets, nothing in doubt. Callers serve nothing meanwhile (the
+// reset sets epoch and buckets, nothing in doubt. Callers serve nothing meanwhile (every
 // deadline is 0), so nobody reads a mixture as a version.
 func (t *Table) reset(epoch uint64, buckets map[uint32]uint64) {
 	atomic.StoreUint64(&t.words[wordEpoch], epoch)

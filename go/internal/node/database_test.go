@@ -92,14 +92,15 @@ func (d *database) row(who uint64) (row memberRow) {
 	return row
 }
 
-// answer executes a question on the members table, as members.py does.
-func (d *database) answer(q question) []byte {
+// answer executes a question on the members table, as members.py does; looks is which databases
+// the process reaches.
+func (d *database) answer(q question, looks []reached) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	row, there := d.rows[q.Incarnation]
 	switch q.Op {
 	case "read":
-		return form(map[string]any{"rows": slices.Collect(maps.Values(d.rows))})
+		return form(map[string]any{"rows": slices.Collect(maps.Values(d.rows)), "reached": looks})
 	case "post":
 		d.rows[q.Incarnation] = memberRow{Incarnation: q.Incarnation, Address: q.Address, Host: q.Host, State: "joining"}
 	case "elect":

@@ -18,10 +18,19 @@ type loads struct {
 // loader is the node as the cache sees it: the way to the database, through Python.
 type loader Node
 
+// errAway refuses a load for a peer: the asker, which reaches the database, loads for itself
+// sooner than this process gets no answer, and does not get what another server than the one that
+// the members table knows would give.
+var errAway = errors.New("node: the database does not answer this process")
+
 var errQueueFull = errors.New("node: Python does not take its work")
 
 func (l *loader) Load(keys [][]byte, done func([]cache.Result, error)) {
 	n := (*Node)(l)
+	if !n.databasesAnswer(keys) {
+		done(nil, errAway)
+		return
+	}
 	n.loads.mu.Lock()
 	if n.loads.waiting == nil {
 		n.loads.waiting = make(map[uint64]func([]cache.Result, error))

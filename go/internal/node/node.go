@@ -39,8 +39,9 @@ type Node struct {
 	// is queued for a session under it is sent in the order in which the machine said so.
 	mu      sync.Mutex
 	machine *coherence.Machine
-	links   map[coherence.Incarnation]*link
-	ring    []string
+	databases
+	links map[coherence.Incarnation]*link
+	ring  []string
 	questions
 	standing standing
 

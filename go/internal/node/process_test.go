@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -32,6 +33,10 @@ type process struct {
 	waiting sync.Map // request or event: chan []byte
 	numbers atomic.Uint64
 	notes   sync.Map // lines of the log
+
+	secondAway  atomic.Bool  // the second database does not answer this process
+	secondAsked atomic.Int64 // it has answered a look of that time last; 0: one of the view
+	loaded      atomic.Int64 // keys
 }
 
 type settings map[string]any
@@ -41,6 +46,9 @@ func open(t testing.TB, db *database, changes settings) *process {
 	t.Helper()
 	n, err := Open(form(with(settings{"size": 64 << 20, "lease": 2, "buckets": 1 << 16}, changes)))
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Database("db", nil); err != nil { // whatever a key begins with
 		t.Fatal(err)
 	}
 	p := &process{Node: n, t: t, db: db}
@@ -107,6 +115,7 @@ func (p *process) take(kind completion.Kind, id uint64, payload []byte) {
 		if err != nil {
 			p.t.Errorf("a load of what is no list: %v", err)
 		}
+		p.loaded.Add(int64(len(keys)))
 		if packed, failed := p.db.load(keys); failed != "" {
 			p.Loaded(id, nil, errors.New(failed))
 		} else {
@@ -117,12 +126,21 @@ func (p *process) take(kind completion.Kind, id uint64, payload []byte) {
 		if err := json.Unmarshal(payload, &q); err != nil {
 			p.t.Errorf("a question that is no JSON: %v", err)
 		}
-		if err := p.Answer(id, p.db.answer(q)); err != nil {
+		if err := p.Answer(id, p.db.answer(q, p.looks(q))); err != nil {
 			p.t.Error(err)
 		}
 	case completion.Note:
 		p.notes.Store(string(payload), true)
 	}
+}
+
+// looks names the databases that a view reaches.
+func (p *process) looks(q question) []reached {
+	looks := []reached{{coherence.DeadlineWord(0), coherence.Time(q.Asked)}}
+	if !p.secondAway.Load() {
+		looks = append(looks, reached{coherence.DeadlineWord(1), coherence.Time(cmp.Or(p.secondAsked.Load(), q.Asked))})
+	}
+	return looks
 }
 
 // stall makes Python stand still until the returned function is called.

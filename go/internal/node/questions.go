@@ -25,6 +25,7 @@ type question struct {
 	Host        string `json:"host,omitempty"`        // post
 	Reason      string `json:"reason,omitempty"`      // mark_out: who does so, and why
 	Database    string `json:"database,omitempty"`    // open_transactions; "": of all
+	Asked       int64  `json:"asked,omitempty"`       // read: when, by the library's clock
 	Silent      bool   `json:"silent,omitempty"`      // mark_out: only if it has not been heard of for a while
 	Missing     int    `json:"missing,omitempty"`     // write_off: by how many rows
 	Counting    uint64 `json:"counting,omitempty"`    // write_off: which count
@@ -41,10 +42,17 @@ type answer struct {
 		Reason      string `json:"reason"`
 		Silent      bool   `json:"silent"`
 	} `json:"rows"`
-	Missing  int      `json:"missing"`  // read: how many rows fewer there are than were counted
-	Counting uint64   `json:"counting"` // read: which count that is
-	Done     bool     `json:"done"`     // elect, enter
-	Open     []string `json:"open"`     // elect, open_transactions
+	Missing  int       `json:"missing"`  // read: how many rows fewer there are than were counted
+	Counting uint64    `json:"counting"` // read: which count that is
+	Reached  []reached `json:"reached"`  // read
+	Done     bool      `json:"done"`     // elect, enter
+	Open     []string  `json:"open"`     // elect, open_transactions
+}
+
+// reached is a database that has answered, in this view or since an earlier one.
+type reached struct {
+	Word  int            `json:"word"`  // that Node.Database gave
+	Asked coherence.Time `json:"asked"` // when the view was asked for with which the look began
 }
 
 func (a *answer) err() error {
@@ -60,10 +68,11 @@ func (n *Node) ask(a coherence.Action) {
 	asked := now()
 	switch a.Kind {
 	case coherence.Read:
-		n.put(question{Op: "read"}, func(m *coherence.Machine, now coherence.Time, a answer) {
+		n.put(question{Op: "read", Asked: int64(asked)}, func(m *coherence.Machine, now coherence.Time, a answer) {
 			rows, err := a.rows()
 			if err == nil {
 				m.Missing(now, asked, a.Missing, a.Counting)
+				a.tellReached(m, asked)
 			}
 			m.Reading(now, asked, rows, err)
 		})
@@ -126,6 +135,13 @@ func (n *Node) Answer(id uint64, text []byte) error {
 		}
 	})
 	return nil
+}
+
+// tellReached names the databases that were reached. None can have been asked later than the view.
+func (a *answer) tellReached(m *coherence.Machine, asked coherence.Time) {
+	for _, r := range a.Reached {
+		m.Reached(r.Word-coherence.DeadlineWord(0), min(r.Asked, asked))
+	}
 }
 
 func (a *answer) rows() ([]coherence.Row, error) {

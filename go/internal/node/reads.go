@@ -20,13 +20,14 @@ const (
 
 // Found tells of a value that was looked up where it was, and what it takes to see later,
 // without a call, that it may still be used: the version that [coherence.TableHeader] words
-// of the table's header and the bucket's word show, before it expires by this node's clock, which
-// for [cache.Never] it does not.
+// of the table's header and the bucket's word show, before the deadline in the word of its
+// database, and before it expires by this node's clock, which for [cache.Never] it does not.
 type Found struct {
-	Source  cache.Source
-	Version uint64
-	Bucket  uint32
-	Expires coherence.Time
+	Source   cache.Source
+	Version  uint64
+	Bucket   uint32
+	Expires  coherence.Time
+	Deadline int // the word of the table
 }
 
 // Get copies the value of a key from this process's memory into buf and returns its length. A
@@ -49,12 +50,18 @@ func (n *Node) Get(request uint64, key, buf []byte) (int, Found) {
 		return Miss, Found{}
 	}
 	n.counts.from(source)
-	return size, Found{source, name.Version, n.table.Bucket(cache.Hash(key)), coherence.Time(expires)}
+	database, _ := n.databases.of(key)
+	return size, Found{source, name.Version, n.table.Bucket(cache.Hash(key)), coherence.Time(expires),
+		coherence.DeadlineWord(database)}
 }
 
 // name gives a key the name that it has now, if it may be served. The order is R2's.
 func (n *Node) name(key []byte) (cache.Name, bool) {
-	deadline := n.table.Deadline()
+	database, known := n.databases.of(key)
+	if !known {
+		return cache.Name{}, false
+	}
+	deadline := n.table.DatabaseDeadline(database)
 	version, settled := n.table.Version(n.table.Bucket(cache.Hash(key)))
 	if !settled || now() >= deadline {
 		return cache.Name{}, false

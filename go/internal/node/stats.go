@@ -49,14 +49,15 @@ func (s *standing) watch(n *Node, m *coherence.Machine, now coherence.Time) {
 
 // statistics is what a process tells of itself; README and docs/operating.rst explain it.
 type statistics struct {
-	Incarnation string  `json:"incarnation"`
-	Address     string  `json:"address"`
-	Uptime      float64 `json:"uptime"` // seconds
-	InStanding  bool    `json:"in_standing"`
-	Since       float64 `json:"since"`   // seconds that it has been so
-	Because     string  `json:"because"` // why it is not in standing, and because of whom
-	Epoch       string  `json:"epoch"`
-	Versions    string  `json:"versions"` // a digest of all versions: who shows the same shares names
+	Incarnation string   `json:"incarnation"`
+	Address     string   `json:"address"`
+	Uptime      float64  `json:"uptime"` // seconds
+	InStanding  bool     `json:"in_standing"`
+	Since       float64  `json:"since"`          // seconds that it has been so
+	Because     string   `json:"because"`        // why it is not in standing, and because of whom
+	Away        []string `json:"databases_away"` // ids of databases that do not answer
+	Epoch       string   `json:"epoch"`
+	Versions    string   `json:"versions"` // a digest of all versions: who shows the same shares names
 
 	Gets       uint64            `json:"gets"`
 	Hits       map[string]uint64 `json:"hits"` // by source
@@ -149,6 +150,7 @@ func (n *Node) Stats() ([]byte, error) {
 	defer n.mu.Unlock()
 	at := now()
 	s.InStanding, s.Because = n.machine.Serves(at), n.machine.Why(at)
+	s.Away = n.away(at)
 	if !n.standing.since.IsZero() {
 		s.Since = time.Since(n.standing.since).Seconds()
 	}

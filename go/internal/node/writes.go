@@ -26,8 +26,9 @@ func (n *Node) Announce(database string, packed []byte, all bool) (uint64, error
 
 // Settle ends an event after the answer to COMMIT or ROLLBACK. pushes, keys and values by
 // turns, packed, are what the transaction has written: each is given to its owner under the
-// name that it has after the settlement, unless another event touched it meanwhile (R8). The
-// event is settled (R9) also when the pushes are malformed, which is the error.
+// name that it has after the settlement, unless another event touched it meanwhile (R8), or its
+// database does not answer any more (R13). The event is settled (R9) also when the pushes are
+// malformed, which is the error.
 func (n *Node) Settle(sequence uint64, pushes []byte) error {
 	elements, err := unpackKeys(pushes)
 	if err != nil || len(elements)%2 != 0 {
@@ -42,9 +43,9 @@ func (n *Node) Settle(sequence uint64, pushes []byte) error {
 		pushable[bucket] = true
 	}
 	for i := 0; i < len(elements); i += 2 {
-		bucket := n.table.Bucket(cache.Hash(elements[i]))
-		if version, settled := n.table.Version(bucket); settled && pushable[bucket] {
-			names = append(names, cache.Name{Key: elements[i], Version: version})
+		name, ok := n.name(elements[i])
+		if ok && pushable[n.table.Bucket(cache.Hash(elements[i]))] {
+			names = append(names, name)
 			values = append(values, elements[i+1])
 		}
 	}

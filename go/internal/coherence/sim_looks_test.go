@@ -1,0 +1,104 @@
+package coherence
+
+// Views of the members table, and looks at a second database server, as in members.py and
+// databases.py.
+
+// look is what a process has found out about the second server.
+type look struct {
+	asked    Time // when the view was asked for with which it began
+	known    int  // what the members table had said before
+	identity int
+}
+
+// lookApart looks at the second server, unless that is under way.
+func (s *sim) lookApart(p *process, asked Time) {
+	if p.looking {
+		return
+	}
+	p.looking = true
+	l := &look{asked: asked, known: p.known}
+	s.askServer(p, &s.second, func() { l.identity = s.second.identity }, func(err error) {
+		p.looking = false
+		if err == nil {
+			p.found = l
+		}
+	})
+}
+
+func (s *sim) askReading(p *process) {
+	asked := s.clock(p)
+	var rows []Row
+	var found *look
+	var lacks, known int
+	var counting uint64
+	view := func() {
+		rows = s.readRows(p)
+		lacks, counting = s.counted-len(rows), s.counting
+	}
+	stages := []func(){func() { view(); known = s.expectedApart }}
+	if s.off == offSnapshot {
+		stages = append(stages, func() { known = s.expectedApart })
+	}
+	if s.apart {
+		s.lookApart(p, asked)
+		stages = append(stages, func() {
+			found, p.found = p.found, nil
+			if s.judge(p, found, known) {
+				view()
+			}
+			if s.off == offKept {
+				return
+			}
+			if p.known = s.expectedApart; found != nil && found.identity != p.known {
+				found = nil
+			}
+		})
+	}
+	s.ask(p, func(err error) {
+		if s.story != nil {
+			s.tell("%v has asked at %v for the members: %s", p, asked, describeRows(rows, err))
+		}
+		if err == nil {
+			s.missing(p, asked, lacks, counting)
+			s.reached(p, asked, found)
+		}
+		s.reading(p, asked, rows, err)
+	}, stages...)
+}
+
+// reached tells a machine which databases have answered.
+func (s *sim) reached(p *process, asked Time, found *look) {
+	for d := range s.databases {
+		switch {
+		case s.serverOf(d) == &s.server:
+			p.m.Reached(d, asked)
+		case found != nil:
+			p.m.Reached(d, min(asked, found.asked))
+		}
+	}
+}
+
+// judge has the members table say what a look has found; it tells whether there was anything to
+// change. known is what the table has said just before.
+func (s *sim) judge(p *process, found *look, known int) bool {
+	switch {
+	case found == nil || s.off == offIdentity:
+		return false
+	case s.off == offKept: // each process knows what it has seen itself
+		known, p.known = p.known, found.identity
+		if known != 0 && known != found.identity {
+			s.allOut()
+			return true
+		}
+		return false
+	case found.identity == known || known != 0 && found.known != known:
+		return false
+	case known == s.expectedApart: // or somebody was faster
+		s.apartBefore, s.apartChanged, s.expectedApart = s.expectedApart, s.now, found.identity
+		s.tell("members table: the second server is number %d", found.identity)
+		if known != 0 {
+			s.allOut()
+		}
+	}
+	return true
+}

@@ -1,0 +1,105 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
+)
+
+// openTwo starts a process of a database "a" and a database "b", whose keys have that letter
+// behind their first byte.
+func openTwo(t testing.TB, db *database, address string) *process {
+	t.Helper()
+	p := open(t, db, settings{"listen": address})
+	p.input(func(m *coherence.Machine, _ coherence.Time) { // without the one that has every key
+		p.databases.list.Store(&[]served{{"a", []byte("a")}})
+	})
+	word, err := p.Database("b", []byte("b"))
+	if err != nil || word != coherence.DeadlineWord(1) {
+		t.Fatalf("word %d, %v", word, err)
+	}
+	return p
+}
+
+func (p *process) may(key string) bool {
+	_, ok := p.name([]byte(key))
+	return ok
+}
+
+func TestADatabaseThatDoesNotAnswerIsBypassedAlone(t *testing.T) {
+	db := newDatabase()
+	p := openTwo(t, db, unixAddress(t))
+	eventually(t, "both are served", func() bool { return p.may("oa") && p.may("ob") })
+	if _, found := p.Lookup([]byte("oc"), nil); p.may("oc") || p.may("") || found.Deadline != 0 {
+		t.Error("a key of a database that is not known is served")
+	}
+	p.secondAway.Store(true)
+	eventually(t, "the other one runs out", func() bool { return !p.may("ob") })
+	if !p.may("oa") || !p.serves() {
+		t.Error("the first one is not served any more")
+	}
+	p.Node.mu.Lock()
+	away := p.away(now())
+	p.Node.mu.Unlock()
+	if !slices.Equal(away, []string{"b"}) {
+		t.Errorf("away is %v", away)
+	}
+	p.write("oa", "v", true)
+	p.secondAway.Store(false)
+	eventually(t, "both are served again", func() bool { return p.may("oa") && p.may("ob") })
+}
+
+func TestALookCountsFromWhenItWasAskedFor(t *testing.T) {
+	p := openTwo(t, newDatabase(), unixAddress(t))
+	eventually(t, "it is served", func() bool { return p.may("ob") })
+	p.secondAsked.Store(int64(now()))
+	eventually(t, "it runs out, though every view names it", func() bool { return !p.may("ob") })
+	p.secondAsked.Store(int64(now().Add(patience)))
+	eventually(t, "it is served", func() bool { return p.may("ob") })
+	if p.table.DatabaseDeadline(1) > p.table.Deadline() {
+		t.Error("it is served for longer than the members table allows")
+	}
+}
+
+// An owner that does not reach a database loads nothing of it for others, and is given nothing.
+func TestWhoDoesNotReachADatabaseLoadsNothingOfIt(t *testing.T) {
+	db := newDatabase()
+	a, b := openTwo(t, db, unixAddress(t)), openTwo(t, db, unixAddress(t))
+	together(t, a, b)
+	eventually(t, "both are served", func() bool { return a.may("ob") && b.may("ob") })
+	b.secondAway.Store(true)
+	eventually(t, "one has run out", func() bool { return !b.may("ob") })
+	for i := range 20 {
+		key := fmt.Sprint("ob", i)
+		db.with(func() { db.values[key] = "v" })
+		if r := a.read(key)[0]; r.Source != cache.Database || string(r.Value) != "v" {
+			t.Errorf("%s: %q from %d", key, r.Value, r.Source)
+		}
+		b.write(key, "w", true)
+	}
+	if n := b.loaded.Load(); n != 0 {
+		t.Errorf("%d loads by a process that does not reach the database", n)
+	}
+	if n := b.counts.pushed.Load(); n != 0 {
+		t.Errorf("%d pushes of a database that does not answer", n)
+	}
+}
+
+func TestTheDatabasesOfAProcessAreBounded(t *testing.T) {
+	p := open(t, newDatabase(), nil)
+	for i := 1; i < coherence.MaxDatabases; i++ {
+		prefix := []byte(fmt.Sprint("a", i))
+		word, err := p.Database("a", prefix)
+		again, errAgain := p.Database("a", prefix)
+		if word != coherence.DeadlineWord(i) || again != word || err != nil || errAgain != nil {
+			t.Fatalf("number %d: words %d and %d, %v, %v", i, word, again, err, errAgain)
+		}
+	}
+	if word, err := p.Database("b", []byte("b")); !errors.Is(err, ErrTooManyDatabases) {
+		t.Errorf("word %d, %v", word, err)
+	}
+}

@@ -1,0 +1,197 @@
+"""Looks at the databases beside the members table: whether each answers, and whether it is still the same (R2, R13).
+
+The tension: a view must name the databases that answer, and a server that is dead must not make the view late. So
+looks run beside it, each under a deadline of its own; the view waits for a moment, and only for a database that has
+answered so far. What comes later is told with the next view, and counts from the view with which the look began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+from guillotina.db.storages.pg import PostgresqlStorage
+
+from guillotina_groupcache.lines import Line
+from guillotina_groupcache.losses import FLUSHED, IDENTITY, OBJECTS, Known, Look, Watch, identity_of
+
+logger = logging.getLogger("guillotina_groupcache")
+
+#: Seconds that a look may take, from connecting to the answer: one that takes a lease would be worth nothing.
+LOOK_TIMEOUT: Final = 2.0
+#: Seconds between two looks at a database that does not answer.
+RETRY_EVERY: Final = 0.5
+
+_LOOK: Final = f"SELECT {IDENTITY} AS identity, {FLUSHED} AS flushed, {OBJECTS.format('$1::text')} AS objects"
+
+
+class Database:
+    """A database that this process serves, and the one connection to it that is not of the pool."""
+
+    __slots__ = ("_away", "_found", "_lock", "_next", "_task", "id", "line", "watch", "word")
+
+    def __init__(self, id_: str, storage: PostgresqlStorage) -> None:
+        self.id = id_
+        self.line = Line(storage)
+        self.watch = Watch()
+        #: The place of its deadline in the library's table; None: it has none yet.
+        self.word: int | None = None
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._found: Look | None = None
+        self._away = False
+        self._next = 0.0
+
+    @property
+    def table(self) -> str:
+        """The name of its objects table."""
+        name: str = self.line.storage.objects_table_name
+        return name
+
+    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run a statement when those before it have ended, and return its rows."""
+        async with self._lock:
+            try:
+                return await self.line.fetch(statement, *arguments)
+            except asyncpg.PostgresError:
+                raise
+            except BaseException:
+                # What was given up may still run.
+                self.line.disconnect()
+                raise
+
+    # --- looks
+
+    def look(self, asked: int, known: Known | None) -> asyncio.Task[None] | None:
+        """Begin to look at the database, unless that is under way; the look, if a view should wait for it."""
+        now = time.monotonic()
+        if (self._task is not None and not self._task.done()) or (self._away and now < self._next):
+            return None
+        self._next = now + RETRY_EVERY
+        self._task = asyncio.ensure_future(self._look(asked, known))
+        return None if self._away else self._task
+
+    def take(self) -> Look | None:
+        """What the last look has found, once."""
+        found, self._found = self._found, None
+        return found
+
+    async def _look(self, asked: int, known: Known | None) -> None:
+        try:
+            (row,) = await asyncio.wait_for(self.fetch(_LOOK, self.table), LOOK_TIMEOUT)
+        except Exception as error:
+            if not self._away:
+                self._away = True
+                logger.warning(
+                    "groupcache: the database %s does not answer, and is read past the cache: %s",
+                    *(self.id, str(error) or type(error).__name__),
+                )
+            return
+        self._found = self.found(asked, known, row)
+        if self._away:
+            self._away = False
+            logger.info("groupcache: the database %s answers again", self.id)
+
+    def found(self, asked: int, known: Known | None, row: Any) -> Look:
+        """A look, from a row that shows the database."""
+        if self.line.reconnected:
+            self.watch.reconnected, self.line.reconnected = True, False
+        return Look(asked, known, identity_of(row["identity"], row["objects"]), row["flushed"])
+
+    def end(self) -> list[asyncio.Task[None]]:
+        """Look no more; the caller may wait for the tasks that are returned."""
+        self.line.disconnect()
+        if self._task is None:
+            return []
+        self._task.cancel()
+        return [self._task]
+
+
+class Change(NamedTuple):
+    """What the cluster's row should say of a database in place of what it says."""
+
+    id: str
+    old: Known | None
+    new: Known
+
+
+class Databases:
+    """The databases of this process, and what the cluster's row said of them when it was read last."""
+
+    __slots__ = ("_by_id", "_known", "_others")
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Database] = {}
+        self._known: dict[str, Known] = {}
+        self._others: dict[str, int] = {}  # words of databases that are no PostgreSQL
+
+    def __iter__(self) -> Iterator[Database]:
+        return iter(self._by_id.values())
+
+    def get(self, id_: str) -> Database:
+        """A database. Raises `LookupError` for one that is not served."""
+        database = self._by_id.get(id_)
+        if database is None:
+            raise LookupError(f"the database {id_!r} is not served by this process")
+        return database
+
+    def add(self, id_: str, storage: PostgresqlStorage) -> None:
+        """Look at a database from now on."""
+        self._by_id[id_] = Database(id_, storage)
+
+    def serve(self, id_: str, word: int) -> None:
+        """Give a database its place in the library's table.
+
+        What was not added has no server that could be looked at: it has the deadline of the members table.
+        """
+        if id_ in self._by_id:
+            self._by_id[id_].word = word
+        else:
+            self._others[id_] = word
+
+    def remove(self, id_: str) -> Database | None:
+        """Forget a database; it is returned if it was looked at."""
+        self._others.pop(id_, None)
+        return self._by_id.pop(id_, None)
+
+    # --- a view, step by step
+
+    def look(self, asked: int, table: Database) -> list[asyncio.Task[None]]:
+        """Begin to look at every database but the table's; the looks that the view should wait for."""
+        begun = [database.look(asked, self._known.get(database.id)) for database in self if database is not table]
+        return [look for look in begun if look is not None]
+
+    def know(self, identities: Mapping[str, Any]) -> None:
+        """Take what the cluster's row says."""
+        self._known = {id_: Known(*known) for id_, known in identities.items()}
+
+    def found(self, table: Database, row: Any, asked: int) -> dict[Database, Look]:
+        """What the looks that have ended found, and what the view's own statement shows of the table's database."""
+        found = {table: table.found(asked, self._known.get(table.id), row)}
+        return found | {other: look for other in self if other is not table and (look := other.take())}
+
+    def changes(self, found: Mapping[Database, Look]) -> list[Change]:
+        """What the cluster's row should say otherwise."""
+        changes = []
+        for database, look in found.items():
+            known = self._known.get(database.id)
+            new = database.watch.judge(look, known)
+            if new is not None and new != known:
+                changes.append(Change(database.id, known, new))
+        return changes
+
+    def reached(self, found: Mapping[Database, Look], asked: int) -> list[dict[str, int]]:
+        """The places of the databases that have answered and are those that the row knows, and since which view."""
+        reached = [{"word": word, "asked": asked} for word in self._others.values()]
+        for database, look in found.items():
+            known = self._known.get(database.id)
+            if known is None or known.identity != look.identity:
+                continue
+            database.watch.saw(look, known.losses)
+            if database.word is not None and self._by_id.get(database.id) is database:
+                reached.append({"word": database.word, "asked": look.asked})
+        return reached

@@ -1,0 +1,134 @@
+"""The members table in use without a library, and database servers that lose what they had acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import asyncpg
+
+from guillotina_groupcache.members import Members
+from tests.postgres_embedded import EmbeddedPostgres
+
+FIRST, SECOND = "db", "far"
+#: Seconds until what is waited for counts as failed.
+TIMEOUT = 60.0
+
+
+async def execute(server: EmbeddedPostgres, *statements: str, database: str = "postgres") -> None:
+    """Execute statements, each by itself."""
+    connection = await asyncpg.connect(server.dsn(database))
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
+
+
+def storage_of(dsn: str) -> Any:
+    """A storage of Guillotina's, as far as the members table is concerned."""
+    return SimpleNamespace(_dsn=dsn, _connection_options={}, _db_schema="public", objects_table_name="public.objects")
+
+
+class Process:
+    """One process' questions about the members table, each answered before the next one is put."""
+
+    def __init__(self, incarnation: int, storages: Mapping[str, Any]) -> None:
+        self.incarnation = incarnation
+        self.members = Members(lambda number, answer: self._answers.pop(number).set_result(answer))
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._number = 0
+        for word, (id_, storage) in enumerate(storages.items()):
+            self.members.add(id_, storage)
+            self.members.serve(id_, word)
+
+    async def ask(self, **question: Any) -> dict[str, Any]:
+        self._number += 1
+        answer = self._answers[self._number] = asyncio.get_running_loop().create_future()
+        self.members.put(self._number, question)
+        return await answer
+
+    async def view(self, asked: int = 0) -> dict[str, Any]:
+        """A view, tried again where a connection was lost."""
+        while True:
+            answer = await self.ask(op="read", asked=asked)
+            if "error" not in answer:
+                return answer
+
+    async def states(self) -> dict[int, str]:
+        """The states in a view."""
+        return {row["incarnation"]: row["state"] for row in (await self.view())["rows"]}
+
+    async def reached(self, asked: int = 0) -> dict[int, int]:
+        """The words of the databases that a view has reached, and since when."""
+        return {found["word"]: found["asked"] for found in (await self.view(asked))["reached"]}
+
+    async def is_reached(self, word: int) -> None:
+        """Look until a database was reached."""
+        await self.until(lambda reached: word in reached, f"database {word} to be reached")
+
+    async def until(self, condition: Callable[[dict[int, int]], bool], what: str) -> None:
+        """Look until a condition of what is reached holds. Raises `TimeoutError` after `TIMEOUT` seconds."""
+        deadline = time.monotonic() + TIMEOUT
+        while not condition(await self.reached()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {TIMEOUT:.0f} s in vain for {what}")
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def process(incarnation: int, storages: Mapping[str, Any]) -> AsyncIterator[Process]:
+    """A process whose row is in. The first storage has the members table."""
+    made = Process(incarnation, storages)
+    await made.members.create(next(iter(storages)))
+    made.members.start()
+    try:
+        await made.ask(op="post", incarnation=incarnation, address="", host="")
+        await made.ask(op="enter", incarnation=incarnation)
+        assert (await made.states())[incarnation] == "in"
+        yield made
+    finally:
+        await made.members.stop()
+
+
+@asynccontextmanager
+async def two_members(server: EmbeddedPostgres) -> AsyncIterator[list[Callable[[], Any]]]:
+    """Two processes' views of one table, with a row each that is in."""
+    storages = {FIRST: storage_of(server.dsn())}
+    async with process(1, storages) as one, process(2, storages) as two:
+        yield [one.states, two.states]
+
+
+def fail_over(server: EmbeddedPostgres) -> None:
+    """Do what a standby does that is promoted: it ends its recovery on a timeline of its own."""
+    server.stop()
+    with (server.data / "postgresql.conf").open("a") as configuration:
+        configuration.write("restore_command = 'false'\n")
+    begin_in_recovery(server, "recovery.signal")
+
+
+def begin_in_recovery(server: EmbeddedPostgres, name: str) -> None:
+    """Start a stopped server with a signal file: `standby.signal` leaves it in recovery."""
+    signal = server.data / name
+    signal.touch()
+    shutil.chown(signal, signal.parent.owner(), signal.parent.group())
+    server.start()
+
+
+@contextmanager
+def put_back(server: EmbeddedPostgres) -> Iterator[None]:
+    """Put the server back, after the block, to the state that it has before."""
+    server.stop()
+    earlier = server.data.with_name("earlier")
+    shutil.copytree(server.data, earlier, copy_function=shutil.copy2)
+    server.start()
+    yield
+    server.stop()
+    shutil.rmtree(server.data)
+    earlier.rename(server.data)
+    for path in (server.data, *server.data.rglob("*")):
+        shutil.chown(path, server.data.parent.owner(), server.data.parent.group())
+    server.start()

@@ -1,0 +1,217 @@
+"""Databases beside the members table's: each is looked at by itself, and the cluster keeps what it is (R2, R13)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guillotina_groupcache import databases
+from tests.postgres_embedded import EmbeddedPostgres
+from tests.unit.life_members import (
+    FIRST,
+    SECOND,
+    begin_in_recovery,
+    execute,
+    fail_over,
+    process,
+    put_back,
+    storage_of,
+)
+
+ALL_IN = {1: "in", 2: "in"}
+ALL_OUT = {1: "out", 2: "out"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    """The server with the members table."""
+    with EmbeddedPostgres() as server:
+        yield server
+
+
+@pytest.fixture
+def far() -> Iterator[EmbeddedPostgres]:
+    """A second server, which keeps what it has acknowledged."""
+    with EmbeddedPostgres() as server:
+        asyncio.run(execute(server, "ALTER SYSTEM SET fsync = on", "SELECT pg_reload_conf()"))
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def empty(server: EmbeddedPostgres) -> None:
+    asyncio.run(execute(server, "DROP TABLE IF EXISTS groupcache_members, groupcache_cluster"))
+
+
+@pytest.fixture
+def storages(server: EmbeddedPostgres, far: EmbeddedPostgres) -> dict[str, Any]:
+    """Two databases on two servers."""
+    return {FIRST: storage_of(server.dsn()), SECOND: storage_of(far.dsn())}
+
+
+@contextmanager
+def hanging(server: EmbeddedPostgres) -> Iterator[None]:
+    """A server none of whose processes does anything, so that connecting to it never ends."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    everybody = [server.pid, *map(int, children)]
+    for number in everybody:
+        os.kill(number, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for number in everybody:
+            os.kill(number, signal.SIGCONT)
+
+
+def noted(caplog: pytest.LogCaptureFixture, text: str) -> int:
+    return sum(text in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("ends", ["hangs", "stopped"])
+async def test_a_dead_server_is_not_reached_and_holds_no_view_up(
+    storages: dict[str, Any], far: EmbeddedPostgres, ends: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "guillotina_groupcache")
+    async with process(1, storages) as one:
+        await one.is_reached(1)
+        if ends == "stopped":
+            far.stop()
+        with hanging(far) if ends == "hangs" else _starting_after(far):
+            await one.view()
+            if ends == "hangs":
+                assert not noted(caplog, "does not answer"), "the view has waited for the look to end"
+            await one.until(lambda _: noted(caplog, "the database far does not answer") > 0, "the look to fail")
+            for asked in range(1, 20):
+                assert await one.reached(asked) == {0: asked}
+                assert await one.states() == {1: "in"}
+        await one.is_reached(1)
+    assert noted(caplog, "the database far does not answer") == noted(caplog, "the database far answers again") == 1
+    assert not noted(caplog, "may have lost commits")
+
+
+@contextmanager
+def _starting_after(server: EmbeddedPostgres) -> Iterator[None]:
+    yield
+    server.start()
+
+
+async def test_a_look_counts_for_no_view_that_began_later(
+    storages: dict[str, Any], far: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "LOOK_TIMEOUT", 60.0)
+    async with process(1, storages) as one:
+        await one.is_reached(1)
+        with hanging(far):
+            assert await one.reached(7) == {0: 7}
+            assert await one.reached(8) == {0: 8}, "a look that has not ended"
+        asked = 9
+        while 1 not in (reached := await one.reached(asked)):
+            asked += 1
+        assert reached[0] == asked > 8 and reached[1] == 7
+        assert await one.reached(asked + 1) == {0: asked + 1, 1: asked + 1}
+
+
+async def test_questions_about_a_dead_server_hold_nothing_up(
+    storages: dict[str, Any], server: EmbeddedPostgres, far: EmbeddedPostgres
+) -> None:
+    for each in (server, far):
+        await execute(each, "CREATE TABLE IF NOT EXISTS objects ()")
+    async with process(1, storages) as one:
+        assert await one.ask(op="open_transactions", database="") == {"open": []}
+        with hanging(far):
+            waiting = [
+                asyncio.ensure_future(one.ask(op="open_transactions", database=database)) for database in ("", SECOND)
+            ]
+            assert await one.ask(op="open_transactions", database=FIRST) == {"open": []}
+            assert await one.states() == {1: "in"}
+            assert not any(task.done() for task in waiting)
+            assert all("error" in answer for answer in await asyncio.gather(*waiting))
+        assert "error" in await one.ask(op="open_transactions", database="nowhere")
+
+
+async def test_a_failover_of_another_server_puts_everybody_out_once(
+    storages: dict[str, Any], far: EmbeddedPostgres
+) -> None:
+    async with process(1, storages) as one, process(2, storages) as two:
+        await one.is_reached(1)
+        await two.is_reached(1)
+        fail_over(far)
+        await one.is_reached(1)
+        assert await one.states() == ALL_OUT
+        await one.ask(op="post", incarnation=1, address="", host="")
+        await one.ask(op="enter", incarnation=1)
+        await two.is_reached(1)
+        assert await two.states() == await one.states() == {1: "in", 2: "out"}
+
+
+async def test_who_starts_later_knows_what_the_others_have_cached(
+    storages: dict[str, Any], far: EmbeddedPostgres
+) -> None:
+    """It would else take what it sees for right, and copy from a member that does not reach the server any more."""
+    nowhere = {**storages}
+    async with process(1, nowhere) as one:
+        await one.is_reached(1)
+        nowhere[SECOND]._dsn = "postgresql://postgres@127.0.0.1:1/postgres"  # from now on it connects in vain
+        fail_over(far)
+        async with process(2, {**storages, SECOND: storage_of(far.dsn())}) as two:
+            await two.is_reached(1)
+            assert await two.states() == await one.states() == ALL_OUT
+            assert 1 not in await one.reached()
+
+
+async def test_another_server_that_was_put_back_puts_everybody_out(
+    storages: dict[str, Any], far: EmbeddedPostgres
+) -> None:
+    async with process(1, storages) as one, process(2, storages) as two:
+        with put_back(far):
+            await execute(far, "CREATE TABLE written AS SELECT generate_series(1, 100000)")
+            await one.is_reached(1)
+            await two.is_reached(1)
+            assert await one.states() == ALL_IN
+        await one.is_reached(1)
+        assert await two.states() == ALL_OUT
+
+
+async def test_databases_of_one_server_that_are_swapped_put_everybody_out(server: EmbeddedPostgres) -> None:
+    names = ("far", "restored")
+    for name in names:
+        await execute(server, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
+    await execute(server, "CREATE TABLE other ()", "CREATE TABLE objects ()", database="restored")
+    await execute(server, "CREATE TABLE objects ()", database="far")
+    try:
+        async with process(1, {FIRST: storage_of(server.dsn()), SECOND: storage_of(server.dsn("far"))}) as one:
+            await one.is_reached(1)
+            await execute(
+                server,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'far'",
+                "ALTER DATABASE far RENAME TO old",
+                "ALTER DATABASE restored RENAME TO far",
+            )
+            await one.is_reached(1)
+            assert await one.states() == {1: "out"}
+    finally:
+        for name in (*names, "old"):
+            await execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+async def test_a_server_in_recovery_is_not_reached(
+    storages: dict[str, Any], far: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with process(1, storages) as one:
+        await one.is_reached(1)
+        far.stop()
+        begin_in_recovery(far, "standby.signal")
+        await one.until(lambda _: noted(caplog, "recovery is in progress") > 0, "the standby to be noticed")
+        for _ in range(20):
+            assert 1 not in await one.reached()
+        assert noted(caplog, "the database far does not answer") == 1
+        await execute(far, "SELECT pg_promote()")
+        await one.is_reached(1)
+        assert await one.states() == {1: "out"}, "it has a timeline of its own now"
