@@ -110,7 +110,7 @@ class Members:
                     await self._statement(sql.LOCK)
                     await self._statement(sql.BEGIN_COUNT, unknown)
                 return
-            except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
+            except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
                 # Another process makes it at the same moment.
                 if attempt == 3:
                     raise

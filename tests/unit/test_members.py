@@ -184,3 +184,16 @@ async def test_many_at_once_are_counted(database: str, isolation: str) -> None:
     async with process(database) as last:
         view = await last.view()
         assert (len(view["rows"]), view["missing"]) == (50, 0)
+
+
+async def test_many_that_make_the_tables_at_once_do(database: str) -> None:
+    many = [Process(database).members for _ in range(8)]
+    try:
+        for _ in range(40):
+            for each in many:
+                await each._lines["db"].connection()
+            await asyncio.gather(*(each.create("db", True) for each in many))
+            await execute(database, "DROP TABLE groupcache_members, groupcache_cluster")
+    finally:
+        for each in many:
+            await each.stop()
