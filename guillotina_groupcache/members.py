@@ -100,28 +100,15 @@ class Members:
             ) from None
 
     async def _make(self, unknown: int = 1) -> None:
-        """Make the table, or what it lacks. The count of rows begins with `unknown` that one before may have had."""
-        for attempt in (1, 2, 3):
-            try:
-                async with self._transaction() as connection:
-                    await connection.execute(self._prepared(sql.CREATE))
-                    if not await connection.fetchval(self._prepared(sql.HAS_COLUMNS)):
-                        await connection.execute(self._prepared(sql.ADD_COLUMNS))
-                    await self._statement(sql.LOCK)
-                    await self._statement(sql.BEGIN_COUNT, unknown)
-                return
-            except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
-                # Another process makes it at the same moment.
-                if attempt == 3:
-                    raise
+        assert self._table is not None
+        await sql.make(await self._table.line.connection(), self._table.line.storage._db_schema, unknown)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
+    async def _transaction(self) -> AsyncIterator[None]:
         """A transaction in which each statement sees what was committed before it, whatever the server's default is."""
         assert self._table is not None
-        connection = await self._table.line.connection()
-        async with connection.transaction(isolation="read_committed"):
-            yield connection
+        async with (await self._table.line.connection()).transaction(isolation="read_committed"):
+            yield
 
     def start(self) -> None:
         """Begin to execute."""

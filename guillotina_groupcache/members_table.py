@@ -1,4 +1,4 @@
-"""The members table: its schema, and every statement on it.
+"""The members table: its schema, how it is made, and every statement on it.
 
 One row a process, and one for the cluster. `{schema}` is that of Guillotina's own tables; `prepared` fills it in.
 """
@@ -6,6 +6,8 @@ One row a process, and one for the cluster. `{schema}` is that of Guillotina's o
 from __future__ import annotations
 
 from typing import Final
+
+import asyncpg
 
 from guillotina_groupcache.losses import FLUSHED, IDENTITY, OBJECTS
 
@@ -126,3 +128,20 @@ def prepared(statement: str, schema: str) -> str:
     return statement.format(
         schema=schema, identity=IDENTITY, flushed=FLUSHED, random=_RANDOM, objects=OBJECTS.format("$2::text")
     )
+
+
+async def make(connection: asyncpg.Connection, schema: str, unknown: int) -> None:
+    """Make the tables, or what they lack. The count of rows begins with `unknown` that one before may have had."""
+    for attempt in (1, 2, 3):
+        try:
+            async with connection.transaction(isolation="read_committed"):
+                await connection.execute(prepared(CREATE, schema))
+                if not await connection.fetchval(prepared(HAS_COLUMNS, schema)):
+                    await connection.execute(prepared(ADD_COLUMNS, schema))
+                await connection.execute(prepared(LOCK, schema))
+                await connection.execute(prepared(BEGIN_COUNT, schema), unknown)
+            return
+        except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
+            # Another process makes them at the same moment.
+            if attempt == 3:
+                raise

@@ -12,6 +12,17 @@ import asyncpg
 #: Seconds until what is waited for counts as failed.
 TIMEOUT = 20.0
 
+#: Whoever updates an object waits in COMMIT, after the last statement, for as long as somebody holds the lock.
+WAIT_IN_COMMIT = """
+CREATE FUNCTION wait_in_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(42);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER wait_in_commit AFTER UPDATE ON objects DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION wait_in_commit()
+"""
+
 _WAITING = (
     "SELECT count(*) FROM pg_locks WHERE NOT granted AND (relation = 'objects'::regclass OR locktype = 'advisory')"
 )

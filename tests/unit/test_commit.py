@@ -20,18 +20,8 @@ from guillotina_groupcache.interfaces import GroupcacheError
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import Source
 from tests.unit.life_app import DATABASE, TIMEOUT, App, add, object_key, running, set_title, title, until
-from tests.unit.life_database import blocked, connected
+from tests.unit.life_database import WAIT_IN_COMMIT, blocked, connected
 
-#: Whoever updates an object waits in COMMIT, after the last statement, for as long as somebody holds the lock.
-WAIT_IN_COMMIT = """
-CREATE FUNCTION wait_in_commit() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_advisory_xact_lock_shared(42);
-    RETURN NULL;
-END $$;
-CREATE CONSTRAINT TRIGGER wait_in_commit AFTER UPDATE ON objects DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION wait_in_commit()
-"""
 REFUSE_IN_COMMIT = """
 CREATE FUNCTION refuse_in_commit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -23,7 +23,7 @@ from guillotina_groupcache.changes import Stored
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import Source
 from tests.unit.life_app import DATABASE, TIMEOUT, App, add, running, set_title, title, uncached
-from tests.unit.life_database import blocked, blocked_on_row, connected
+from tests.unit.life_database import WAIT_IN_COMMIT, blocked, blocked_on_row, connected
 
 ROOT = "0" * 32
 
@@ -139,17 +139,6 @@ async def test_a_commit_that_is_given_up_by_the_client(app: App, database: str) 
             await txn.abort()
         assert app.utility.local_stats()["events"]["open"] == 0
         assert await title(app, oid) == "c"
-
-
-WAIT_IN_COMMIT = """
-CREATE FUNCTION wait_in_commit() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_advisory_xact_lock_shared(42);
-    RETURN NULL;
-END $$;
-CREATE CONSTRAINT TRIGGER wait_in_commit AFTER UPDATE ON objects DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION wait_in_commit()
-"""
 
 
 @pytest.mark.parametrize(("severity", "answered"), [("ERROR", True), ("FATAL", False), ("PANIC", False)])
