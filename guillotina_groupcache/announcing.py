@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,17 +27,25 @@ class Answers:
     asyncpg drops that answer.
     """
 
-    __slots__ = ("_connection", "last")
+    __slots__ = ("_connection", "_uses", "last", "lost")
 
     #: The last statement that was sent, and the answer; None: none has come.
     last: tuple[str, str | None]
+    #: The event whose COMMIT was sent over the connection and not answered.
+    lost: int | None
 
     def __init__(self, connection: Any) -> None:
         object.__setattr__(self, "_connection", connection)
+        object.__setattr__(self, "_uses", connection._pool_release_ctr)  # as asyncpg's transaction does
+        object.__setattr__(self, "lost", None)
         self._keep("", None)
 
     def _keep(self, statement: str, answer: str | None) -> None:
         object.__setattr__(self, "last", (statement, answer))
+
+    def lose(self, event: int) -> None:
+        """Note that COMMIT was sent for an event and not answered."""
+        object.__setattr__(self, "lost", event)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -55,11 +63,18 @@ class Answers:
     def commit_was_sent(self) -> bool:
         return self.last[0].startswith("COMMIT")
 
-    async def has_ended(self) -> bool:
-        """Whether the server says that the transaction is over, either way, by its answer to ROLLBACK."""
+    async def settle(self, utility: GroupcacheUtility) -> None:
+        """After a ROLLBACK: settle the event whose COMMIT was not answered, if the server says that it is over."""
+        if self.lost is not None and await self._has_ended():
+            utility.settle(self.lost)
+
+    async def _has_ended(self) -> bool:
+        """Whether the server has answered ROLLBACK: whatever was sent before over this connection is over."""
         statement, answer = self.last
         if statement.startswith("ROLLBACK") and answer is not None:
             return True
+        if self._connection._pool_release_ctr != self._uses:
+            return False  # it is somebody else's by now
         try:
             # asyncpg sends none after a COMMIT that was given up. If that took effect this one does nothing.
             await asyncio.wait_for(self.execute("ROLLBACK"), TIMEOUT)
@@ -84,13 +99,11 @@ async def announced(
     changed: Iterable[bytes],
     everything: bool = False,
     answers: Answers | None = None,
-    lost: Callable[[int], None] | None = None,
 ) -> AsyncIterator[Event]:
     """Announce, run the block, which sends COMMIT, and settle however it ends (R9).
 
     Where it ends with an error that leaves open whether COMMIT took effect the event stays in doubt until the
-    database says that the transaction is over: then `lost`, or else the utility's, is called with its number.
-    `answers` tells whether COMMIT was sent at all.
+    database says that the transaction is over. `answers` tells whether COMMIT was sent at all, and keeps the event.
     """
     number = await utility.announce(database, changed, everything)
     event = Event()
@@ -100,7 +113,9 @@ async def announced(
         if was_answered(error) or (answers is not None and not answers.commit_was_sent):
             utility.settle(number)
         else:
-            (lost or utility.lost)(number)
+            if answers is not None:
+                answers.lose(number)
+            utility.lost(number)
         raise
     utility.settle(number, event.pushes)
 
@@ -140,6 +155,7 @@ async def announced_transaction(
         # asyncpg refuses after a COMMIT that has failed; the pool takes care of such a connection.
         with suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
             await transaction.rollback()
+        await answers.settle(utility)
         raise
 
 

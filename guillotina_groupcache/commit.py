@@ -6,7 +6,6 @@ statement that writes, and before `strategy.close()`.
 
 from __future__ import annotations
 
-import functools
 import logging
 import weakref
 from typing import TYPE_CHECKING, Any, Final
@@ -53,8 +52,6 @@ class Announcer:
         self._store, self._delete = storage.store, storage.delete
         #: What transactions write whose cache is not ours.
         self._foreign: weakref.WeakKeyDictionary[Any, Writes] = weakref.WeakKeyDictionary()
-        #: Events of transactions whose COMMIT was sent and not answered.
-        self._unanswered: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         storage.start_transaction, storage.commit, storage.abort = self.start_transaction, self.commit, self.abort
         storage.store, storage.delete = self.store, self.delete
         if is_referee(storage):
@@ -129,8 +126,7 @@ class Announcer:
             named, all_named = strategy.take_named()
             changed, everything = changed | named, everything or all_named
         answers = _answers(transaction)
-        lost = functools.partial(self._lost, transaction)
-        async with announced(self._utility, _database(transaction), changed, everything, answers, lost) as event:
+        async with announced(self._utility, _database(transaction), changed, everything, answers) as event:
             result = await self._commit(transaction)
             if answers is None or answers.last[1] == "COMMIT":
                 pushes = list(writes.pushes())
@@ -142,17 +138,12 @@ class Announcer:
         self._foreign.pop(transaction, None)
         return result
 
-    def _lost(self, transaction: Any, event: int) -> None:
-        self._unanswered[transaction] = event
-        self._utility.lost(event)
-
     async def abort(self, transaction: Any) -> Any:
         answers = _answers(transaction)
         result = await self._abort(transaction)
         self._foreign.pop(transaction, None)
-        event = self._unanswered.pop(transaction, None)
-        if event is not None and answers is not None and await answers.has_ended():
-            self._utility.settle(event)
+        if answers is not None:
+            await answers.settle(self._utility)
         return result
 
 
