@@ -153,8 +153,8 @@ async def announced_transaction(
             await transaction.commit()
     except BaseException:
         # asyncpg refuses after a COMMIT that has failed; the pool takes care of such a connection.
-        with suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
-            await transaction.rollback()
+        with suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(transaction.rollback(), TIMEOUT)
         await answers.settle(utility)
         raise
 

@@ -46,20 +46,21 @@ class Deletion:
         self._database = database
         self._table = table
 
-    async def lock(self, statement: str, *arguments: Any) -> list[str]:
-        """Lock the rows that a query of their places gives, note what is found under them, and give their ids."""
-        rows = await self.connection.fetch(statement.format(table=self._table), *arguments)
+    async def lock(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Lock the rows that a query of places gives, note by which keys they are found, and return them."""
+        rows: list[asyncpg.Record] = await self.connection.fetch(statement.format(table=self._table), *arguments)
         for row in rows:
             self.changes.keys.update(record_keys(self._database, row, with_lists=True))
-        return [row["zoid"] for row in rows]
+        return rows
 
-    async def lock_tree(self, oids: Collection[str]) -> list[str]:
-        """Lock rows and all below them, and give the ids of the rows themselves that are there."""
-        found = level = await self.lock(_ROWS, oids)
-        locked: list[str] = []
+    async def lock_tree(self, oids: Collection[str]) -> bool:
+        """Lock rows and all below them; whether any of the rows themselves is there."""
+        level = await self.lock(_ROWS, oids)
+        found, locked = bool(level), []
         while level:
-            locked += level
-            level = await self.lock(_BELOW, level, locked, MAX_ROWS + 1 - len(locked))
+            above = [row["zoid"] for row in level]
+            locked += above
+            level = await self.lock(_BELOW, above, locked, MAX_ROWS + 1 - len(locked))
             if len(locked) + len(level) > MAX_ROWS:
                 self.changes.everything = True
                 break
@@ -69,9 +70,11 @@ class Deletion:
 @asynccontextmanager
 async def deletion(utility: GroupcacheUtility, database: str, storage: Any) -> AsyncIterator[Deletion]:
     """`announced_transaction` on one connection of the storage's pool. Raises also what the pool raises."""
-    async with (
-        storage.pool.acquire(timeout=storage._conn_acquire_timeout) as connection,
-        announced_transaction(utility, database, connection) as changes,
-    ):
-        await connection.execute(_WRITE.format(table=storage.objects_table_name))
-        yield Deletion(connection, database, storage.objects_table_name, changes)
+    connection = await storage.pool.acquire(timeout=storage._conn_acquire_timeout)
+    try:
+        async with announced_transaction(utility, database, connection) as changes:
+            await connection.execute(_WRITE.format(table=storage.objects_table_name))
+            yield Deletion(connection, database, storage.objects_table_name, changes)
+    finally:
+        # Which ends one that does not answer; to leave the pool's own block would wait for it without end.
+        await storage.close(connection)

@@ -24,6 +24,13 @@ MAX_PUSHED: Final = 8 * 1024 * 1024
 _PLACES: Final = "SELECT zoid, tid, parent_id, id, of FROM {table} WHERE zoid = ANY($1)"
 #: As strong as the write that follows, and no stronger: inserting children is not held up.
 _LOCK: Final = " ORDER BY zoid FOR NO KEY UPDATE"
+#: Rows without place or state, as Guillotina inserts them for blobs of objects that have none yet
+#: (guillotina/db/storages/pg.py); those that were there are not returned.
+STUBS: Final = """
+INSERT INTO {table} (zoid, tid, state_size, part, resource, type)
+SELECT zoid, -1, 0, 0, TRUE, 'stub' FROM unnest($1::text[]) AS zoid ORDER BY zoid
+ON CONFLICT DO NOTHING RETURNING zoid
+"""
 
 
 def object_keys(database: str, ob: Any, with_lists: bool = True) -> Iterable[bytes]:
@@ -101,6 +108,7 @@ class Writes:
         "_usable",
         "_utility",
         "_written",
+        "statements",
     )
 
     def __init__(
@@ -130,6 +138,8 @@ class Writes:
         #: The places to which objects were written: of, parent, id.
         self._written: dict[str, tuple[str | None, str | None, str | None]] = {}
         self._stay: set[str] = set()
+        #: How many statements storing and deleting have sent, with all that they do besides.
+        self.statements = 0
         self._pushes: dict[str, records.Record] = {}
         self._pushed_bytes = 0
 
@@ -150,7 +160,7 @@ class Writes:
         if not is_referee(storage):
             return
         if deleted is not None:
-            await self._read_places(storage, {*transaction.deleted, deleted}, lock=True)
+            await self._read_places(storage, {*transaction.deleted, deleted}, _LOCK)
             return
         upserted, updated = set(), set()
         for oid, ob in {**transaction.added, **transaction.modified, **self._stored}.items():
@@ -164,22 +174,28 @@ class Writes:
                 upserted.add(oid)
             elif seen is None or seen["tid"] != ob.__serial__:
                 updated.add(oid)
-        await self._read_places(storage, upserted, lock=True)
-        await self._read_places(storage, updated, lock=False)
+        await self._read_places(storage, upserted, _LOCK, inserts=True)
+        await self._read_places(storage, updated)
 
-    async def _read_places(self, storage: Any, oids: Iterable[str], lock: bool) -> None:
+    async def _read_places(self, storage: Any, oids: Iterable[str], lock: str = "", inserts: bool = False) -> None:
         unknown = [oid for oid in map(stored_oid, oids) if oid not in self._places]
         if not unknown:
             return
-        if lock:
-            versions = {oid: self._version(oid) for oid in unknown}
-        statement = _PLACES.format(table=storage.objects_table_name) + (_LOCK if lock else "")
+        versions = {oid: self._version(oid) for oid in unknown}
+        table = storage.objects_table_name
+        statement = _PLACES.format(table=table) + lock
         async with storage.acquire(self._transaction, "groupcache_places") as connection:
             rows = await connection.fetch(statement, unknown)
+            absent = set(unknown).difference(row["zoid"] for row in rows) if lock else set()
+            if inserts and (untold := [oid for oid in absent if versions[oid] is None]):
+                # This process serves nothing now, so no version will tell whether another one inserts such a row
+                # meanwhile. A row of one's own does: it waits for one that is there, and the others wait for it.
+                own = {row["zoid"] for row in await connection.fetch(STUBS.format(table=table), untold)}
+                rows += await connection.fetch(statement, [oid for oid in untold if oid not in own])
+                absent.difference_update(untold)
         self._places.update(dict.fromkeys(unknown))
         self._places.update({row["zoid"]: row for row in rows})
-        if lock:
-            self._absent.update({oid: versions[oid] for oid in unknown if self._places[oid] is None})
+        self._absent.update({oid: versions[oid] for oid in absent})
 
     def may_lack(self, oid: str) -> bool:
         """Whether the database may have no row of an object yet, as far as this transaction knows."""
@@ -249,7 +265,7 @@ class Writes:
         changed = {keys.encode(database, Kind.OBJECT, oid) for oid in self._stubs}
         for objects in (self._stored, transaction.added, transaction.modified, transaction.deleted):
             for oid, ob in objects.items():
-                moves = oid not in self._stay or oid not in transaction.modified
+                moves = not self._stays_until_commit(oid)
                 changed.add(keys.encode(database, Kind.OBJECT, oid))
                 changed.update(object_keys(database, ob, with_lists=moves))
                 rows = self._read.get(oid), self._seen.get(stored_oid(oid)), self._places.get(stored_oid(oid))
@@ -261,11 +277,16 @@ class Writes:
                     # A deletion puts the row into the trash, and a change may take it out again.
                     changed.update(place_keys(database, None, TRASHED_ID, names, with_lists=True))
         for oid, (of, parent, name) in self._written.items():
-            moves = oid not in self._stay or oid not in transaction.modified
+            moves = not self._stays_until_commit(oid)
             changed.update(place_keys(database, of, parent, {name}, with_lists=moves))
         for row in filter(None, self._places.values()):
             changed.update(record_keys(database, row, with_lists=True))
         return changed, self._may_be_anything()
+
+    def _stays_until_commit(self, oid: str) -> bool:
+        # What was changed may be deleted after that, and what was deleted be registered again.
+        deleted = oid in self._transaction.deleted
+        return oid in self._stay and oid in self._transaction.modified and not deleted
 
     def _may_be_anything(self) -> bool:
         """Whether a row may have been written of which it is not known where it was.

@@ -6,16 +6,19 @@ statement that writes, and before `strategy.close()`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from guillotina.exceptions import ConflictError
 
 from guillotina_groupcache import keys
 from guillotina_groupcache.announcing import Answers, announced, announced_transaction
-from guillotina_groupcache.changes import Stored, Writes
+from guillotina_groupcache.changes import STUBS, Stored, Writes
 from guillotina_groupcache.keys import Kind, stored_oid
 from guillotina_groupcache.process import is_referee
 from guillotina_groupcache.strategy import GroupcacheStrategy
@@ -24,12 +27,6 @@ if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
 
 logger = logging.getLogger("guillotina_groupcache")
-
-#: As in guillotina/db/storages/pg.py.
-_STUB: Final = """
-INSERT INTO {table} (zoid, tid, state_size, part, resource, type) VALUES ($1, -1, 0, 0, TRUE, 'stub')
-ON CONFLICT DO NOTHING RETURNING zoid
-"""
 
 
 def decorate(storage: Any, utility: GroupcacheUtility) -> None:
@@ -84,42 +81,66 @@ class Announcer:
 
     async def store(self, oid: str, old_serial: Any, writer: Any, obj: Any, transaction: Any) -> Any:
         stored = Stored(oid, obj, writer)
-        await self._look_up(transaction, stored=stored)
-        result = await self._store(oid, old_serial, writer, obj, transaction)
-        self._writes(transaction).wrote(stored)
+        with self._statements(transaction) as writes:
+            await self._look_up(writes, stored=stored)
+            result = await self._store(oid, old_serial, writer, obj, transaction)
+        writes.wrote(stored)
         return result
 
     async def delete(self, transaction: Any, oid: str) -> Any:
-        await self._look_up(transaction, deleted=oid)
-        return await self._delete(transaction, oid)
+        with self._statements(transaction) as writes:
+            await self._look_up(writes, deleted=oid)
+            return await self._delete(transaction, oid)
 
-    async def _look_up(self, transaction: Any, **written: Any) -> None:
+    @contextmanager
+    def _statements(self, transaction: Any) -> Iterator[Writes]:
+        """Count the statements that the block sends among those that are known (`Writes.statements`)."""
+        writes, before = self._writes(transaction), transaction.get_query_count()
         try:
-            await self._writes(transaction).look_up(self._storage, **written)
+            yield writes
+        finally:
+            writes.statements += transaction.get_query_count() - before
+
+    async def _look_up(self, writes: Writes, **written: Any) -> None:
+        try:
+            await writes.look_up(self._storage, **written)
         except asyncpg.DeadlockDetectedError as error:
             # As Guillotina does where its own statement meets one, so that the request is tried again.
             raise ConflictError("Deadlock detected.") from error
+        except asyncpg.InterfaceError as error:
+            if "another operation is in progress" in str(error):
+                raise ConflictError("asyncpg error, another operation in progress.") from error
+            raise
 
     async def get_conflicts(self, transaction: Any) -> list[Any]:
         return self._writes(transaction).conflicts()
 
     async def write_blob_chunk(self, transaction: Any, bid: str, oid: str, chunk_index: int, data: bytes) -> Any:
         """Guillotina inserts a stub of an object that has no row yet, by a statement that commits by itself."""
-        writes = self._writes(transaction)
-        if transaction._db_txn is not None:
+        writes, connection = self._writes(transaction), transaction._db_conn
+        if connection is not None and connection.is_in_transaction():
             writes.stub(oid)
         elif writes.may_lack(oid):
             async with (
                 self._storage.acquire(transaction, "groupcache_stub") as connection,
                 announced_transaction(self._utility, _database(transaction), connection) as changes,
             ):
-                if await connection.fetch(_STUB.format(table=self._storage.objects_table_name), stored_oid(oid)):
+                if await connection.fetch(STUBS.format(table=self._storage.objects_table_name), [stored_oid(oid)]):
                     changes.keys.add(keys.encode(_database(transaction), Kind.OBJECT, oid))
         return await self._write_blob_chunk(transaction, bid, oid, chunk_index, data)
 
     async def commit(self, transaction: Any) -> Any:
         if transaction._db_txn is None:
             return await self._commit(transaction)
+        # Guillotina takes this lock for COMMIT alone. From when it is known what the transaction has changed nobody
+        # may send another statement for it, or give it up: what waits for the lock finds it committed.
+        async with transaction._lock:
+            locked = Locked(transaction)
+            if transaction._db_txn is None:
+                return await self._commit(locked)
+            return await self._commit_announced(transaction, locked)
+
+    async def _commit_announced(self, transaction: Any, locked: Locked) -> Any:
         writes, strategy = self._writes(transaction), transaction._cache
         changed, everything = writes.changed()
         if isinstance(strategy, GroupcacheStrategy):
@@ -127,14 +148,14 @@ class Announcer:
             changed, everything = changed | named, everything or all_named
         answers = _answers(transaction)
         async with announced(self._utility, _database(transaction), changed, everything, answers) as event:
-            result = await self._commit(transaction)
-            if answers is None or answers.last[1] == "COMMIT":
+            known = isinstance(strategy, GroupcacheStrategy) and strategy.has_sent(writes.statements)
+            result = await self._commit(locked)
+            if answers is not None and answers.last[1] != "COMMIT":
+                logger.warning(_ROLLED_BACK, transaction._tid, answers.last[1])
+            elif known:
                 pushes = list(writes.pushes())
                 event.pushes = [(key, value) for found_under, value in pushes for key in found_under]
-                if isinstance(strategy, GroupcacheStrategy):
-                    strategy.count_pushed(len(pushes))
-            else:
-                logger.warning(_ROLLED_BACK, transaction._tid, answers.last[1])
+                strategy.count_pushed(len(pushes))
         self._foreign.pop(transaction, None)
         return result
 
@@ -145,6 +166,22 @@ class Announcer:
         if answers is not None:
             await answers.settle(self._utility)
         return result
+
+
+class Locked:
+    """A transaction for a storage's `commit`, which takes its lock: that is held already."""
+
+    __slots__ = ("_lock", "_transaction")
+
+    def __init__(self, transaction: Any) -> None:
+        object.__setattr__(self, "_transaction", transaction)
+        object.__setattr__(self, "_lock", asyncio.Lock())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transaction, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._transaction, name, value)
 
 
 _ROLLED_BACK = (

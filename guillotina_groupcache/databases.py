@@ -32,7 +32,7 @@ _LOOK: Final = f"SELECT {IDENTITY} AS identity, {FLUSHED} AS flushed, {OBJECTS.f
 class Database:
     """A database that this process serves, and the one connection to it that is not of the pool."""
 
-    __slots__ = ("_away", "_found", "_lock", "_next", "_task", "id", "line", "watch", "word")
+    __slots__ = ("_away", "_found", "_has_ended", "_lock", "_next", "_task", "id", "line", "watch", "word")
 
     def __init__(self, id_: str, storage: PostgresqlStorage) -> None:
         self.id = id_
@@ -44,6 +44,7 @@ class Database:
         self._task: asyncio.Task[None] | None = None
         self._found: Look | None = None
         self._away = False
+        self._has_ended = False
         self._next = 0.0
 
     @property
@@ -55,6 +56,8 @@ class Database:
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement when those before it have ended, and return its rows."""
         async with self._lock:
+            if self._has_ended:
+                raise LookupError(f"the database {self.id!r} is not served any more")
             try:
                 return await self.line.fetch(statement, *arguments)
             except asyncpg.PostgresError:
@@ -104,6 +107,7 @@ class Database:
 
     def end(self) -> list[asyncio.Task[None]]:
         """Look no more; the caller may wait for the tasks that are returned."""
+        self._has_ended = True
         self.line.disconnect()
         if self._task is None:
             return []

@@ -28,6 +28,10 @@ CLEAN_EVERY: Final = 20.0
 #: Seconds between two signs of life, and without one until a process counts as silent.
 SEEN_EVERY: Final = 3.0
 SILENT_AFTER: Final = 10.0
+#: Seconds between two tries to change the table while somebody uses it.
+LOCK_PAUSE: Final = 1.0
+#: Seconds that what is asked of a database may take to end when it is given up.
+END_TIMEOUT: Final = 2.0
 #: Seconds that a view waits for databases on other servers: a fraction of the lease, which runs meanwhile.
 PATIENCE: Final = 0.25
 
@@ -38,7 +42,7 @@ class Members:
     """Executes the questions of one process, one at a time, and answers each, be it with an error."""
 
     __slots__ = (
-        *("_answer", "_cleaned", "_databases", "_elsewhere", "_own", "_questions", "_seen"),
+        *("_answer", "_cleaned", "_databases", "_elsewhere", "_gone", "_own", "_questions", "_seen"),
         *("_table", "_task"),
     )
 
@@ -51,6 +55,7 @@ class Members:
         self._task: asyncio.Task[None] | None = None
         self._elsewhere: set[asyncio.Task[None]] = set()
         self._cleaned = 0.0
+        self._gone = False  # the table, as the last view found it
         self._own: int | None = None  # whose row is this process'
         self._seen = 0.0
 
@@ -92,12 +97,26 @@ class Members:
         schema = self._table.line.storage._db_schema
         try:
             if not await (await self._table.line.connection()).fetchval(self._prepared(sql.EXIST)):
-                await self._make(0 if new else 1)
+                await self._make_in_time(0 if new else 1)
         except asyncpg.InsufficientPrivilegeError as error:
             raise ConfigurationError(
                 f"groupcache.peers: the members table {schema}.groupcache_members cannot be made: {error}:"
                 f" give the database user the right to create tables in the schema {schema!r}"
             ) from None
+
+    async def _make_in_time(self, unknown: int) -> None:
+        waits = False
+        while True:
+            try:
+                return await self._make(unknown)
+            except asyncpg.LockNotAvailableError:
+                if not waits:
+                    logger.warning(
+                        "groupcache: the members table is of an earlier version and in use, as by a dump:"
+                        " this process starts when its columns can be added"
+                    )
+                waits = True
+                await asyncio.sleep(LOCK_PAUSE)
 
     async def _make(self, unknown: int = 1) -> None:
         assert self._table is not None
@@ -129,8 +148,13 @@ class Members:
             task.cancel()
         for database in {*self._databases, *([self._table] if self._table else [])}:
             tasks += database.end()
-        if tasks:
-            await asyncio.wait(tasks)
+        # A wait that ends just as it is cancelled may take that for its own (Python 3.11 and earlier).
+        for _ in range(3):
+            if tasks:
+                _, late = await asyncio.wait(tasks, timeout=END_TIMEOUT)
+                tasks = [*late]
+            for task in tasks:
+                task.cancel()
         self._task = None
 
     async def _run(self) -> None:
@@ -190,9 +214,14 @@ class Members:
                 await self._clean()
             rows, reached = await self._view(fields["asked"])
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
-            logger.warning("groupcache: the members table is gone, or part of it: it is made, and everybody joins anew")
+            if not self._gone:
+                self._gone = True
+                logger.warning(
+                    "groupcache: the members table is gone, or part of it: everybody joins anew when it is made"
+                )
             await self._make()
             raise
+        self._gone = False
         members = [_member(row) for row in rows if row["incarnation"] is not None]
         missing = rows[0]["counted"] - len(members)
         return {"rows": members, "missing": missing, "counting": rows[0]["counting"], "reached": reached}

@@ -11,6 +11,8 @@ import asyncpg
 
 from guillotina_groupcache.losses import FLUSHED, IDENTITY, OBJECTS
 
+#: For how long a change of the tables waits, and makes others wait, for those that use them.
+LOCK_TIMEOUT: Final = "500ms"
 #: Columns are only added: a table of an earlier version has no `identities`, which are pairs of identity and losses by
 #: database id (R13), and `identity` and `losses` are what that version had in their place.
 CREATE: Final = """
@@ -131,10 +133,15 @@ def prepared(statement: str, schema: str) -> str:
 
 
 async def make(connection: asyncpg.Connection, schema: str, unknown: int) -> None:
-    """Make the tables, or what they lack. The count of rows begins with `unknown` that one before may have had."""
+    """Make the tables, or what they lack. The count of rows begins with `unknown` that one before may have had.
+
+    Raises `LockNotAvailableError` where somebody reads a table that lacks a column, as a dump does for long: a
+    process that waits for that lock holds up everybody's views.
+    """
     for attempt in (1, 2, 3):
         try:
             async with connection.transaction(isolation="read_committed"):
+                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
                 await connection.execute(prepared(CREATE, schema))
                 if not await connection.fetchval(prepared(HAS_COLUMNS, schema)):
                     await connection.execute(prepared(ADD_COLUMNS, schema))

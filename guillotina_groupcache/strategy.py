@@ -284,6 +284,14 @@ class GroupcacheStrategy(BaseCache):
         named, self._named = self._named, Set()
         return named, self._everything
 
+    def has_sent(self, statements: int) -> bool:
+        """Whether nothing but so many statements was sent since BEGIN.
+
+        Another one may have been SAVEPOINT, or its ROLLBACK: then COMMIT does not tell what was committed.
+        """
+        sent: int = self._transaction.get_query_count() - self._statements_at_begin
+        return sent == statements
+
     def count_pushed(self, records: int) -> None:
         """Count what is stored because this transaction has written it."""
         for _ in range(records):

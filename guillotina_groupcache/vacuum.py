@@ -19,10 +19,10 @@ from guillotina.const import TRASHED_ID
 from guillotina.db.interfaces import IPostgresStorage, IVacuumProvider
 from guillotina.db.storages import vacuum
 
-from guillotina_groupcache import keys
 from guillotina_groupcache.cascade import Deletion, deletion
+from guillotina_groupcache.changes import place_keys
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
-from guillotina_groupcache.keys import Kind, stored_oid
+from guillotina_groupcache.keys import stored_oid
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -63,24 +63,36 @@ T = TypeVar("T")
 
 
 class Trash:
-    """The vacuum of one storage: what cannot be deleted now is tried again until the storage is closed."""
+    """The vacuum of a connection manager, which several storages may share.
 
-    __slots__ = ("_attempts", "_closing", "_database", "_failing", "_left", "_storage", "_utility")
+    What cannot be deleted now is tried again until it is closed.
+    """
 
-    def __init__(self, database: str, storage: Any, utility: GroupcacheUtility) -> None:
-        self._database = database
-        self._storage = storage
+    __slots__ = ("_attempts", "_closing", "_failing", "_left", "_others", "_storages", "_utility", "_worker")
+
+    def __init__(self, worker: Any, utility: GroupcacheUtility) -> None:
+        self._worker = worker
+        self._others = worker.vacuum  # for tables that are not served
         self._utility = utility
+        self._storages: dict[str, tuple[str, Any]] = {}  # by table
         self._closing = asyncio.Event()
         self._attempts: set[asyncio.Future[None]] = set()
         self._failing = False
         self._left = 0
+        worker.vacuum = self.delete
+
+    def add(self, database: str, storage: Any) -> None:
+        """Announce what is deleted from a storage's table."""
+        self._storages[storage.objects_table_name] = database, storage
 
     async def delete(self, oid: str, table: str) -> None:
-        """Delete an object and all below it; the vacuum's own method, which raises nothing."""
+        """Delete an object and all below it: the vacuum's own method, which raises nothing."""
+        if table not in self._storages:
+            await self._others(oid, table)
+            return
         pause = FIRST_PAUSE
         while not self._closing.is_set():
-            attempt = asyncio.ensure_future(self._try(oid))
+            attempt = asyncio.ensure_future(self._try(oid, *self._storages[table]))
             self._attempts.add(attempt)
             await asyncio.wait([attempt])
             self._attempts.discard(attempt)
@@ -96,9 +108,9 @@ class Trash:
             pause = min(2 * pause, LONGEST_PAUSE)
         self._left += 1
 
-    async def _try(self, oid: str) -> None:
-        async with deletion(self._utility, self._database, self._storage) as work:
-            await delete_trees(work, self._storage, [stored_oid(oid)])
+    async def _try(self, oid: str, database: str, storage: Any) -> None:
+        async with deletion(self._utility, database, storage) as work:
+            await delete_trees(work, storage, [stored_oid(oid)])
 
     def _note(self, oid: str, error: BaseException | None) -> None:
         if error is not None:
@@ -107,8 +119,9 @@ class Trash:
             self._failing = False
             logger.info("groupcache: deleted objects leave the trash again")
 
-    async def close(self, queue: asyncio.Queue[Any]) -> None:
+    async def close(self) -> None:
         """Delete what is queued, for two seconds at most, then give up; what is left is logged."""
+        queue = self._worker._queue
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(queue.join(), FINISH_TIMEOUT)
         self._closing.set()
@@ -116,21 +129,21 @@ class Trash:
             attempt.cancel()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(queue.join(), FINISH_TIMEOUT)
-        if self._left:
-            logger.warning(
-                "groupcache: %d deleted objects stay in the trash: `guillotina dbvacuum` deletes them", self._left
-            )
-            self._left = 0
+        # One that the database does not let go of has not come to its end, nor what is queued behind it.
+        left, self._left = self._left + queue._unfinished_tasks, 0
+        if left:
+            logger.warning("groupcache: %d deleted objects stay in the trash: `guillotina dbvacuum` deletes them", left)
 
 
 def decorate(database: str, storage: Any, utility: GroupcacheUtility) -> None:
     """Make a storage's vacuum announce what it deletes. Doing it twice is doing it once."""
     worker = storage.connection_manager.vacuum
-    if worker is not None and trash_of(worker) is None:
-        worker.vacuum = Trash(database, storage, utility).delete
+    if worker is not None:
+        trash = _trash_of(worker) or Trash(worker, utility)
+        trash.add(database, storage)
 
 
-def trash_of(worker: Any) -> Trash | None:
+def _trash_of(worker: Any) -> Trash | None:
     """What does a vacuum's work, if it is ours."""
     found = getattr(worker.vacuum, "__self__", None)
     return found if isinstance(found, Trash) else None
@@ -139,9 +152,9 @@ def trash_of(worker: Any) -> Trash | None:
 async def finish(storage: Any) -> None:
     """Let a storage's vacuum delete what it was given while that can still be announced."""
     worker = storage.connection_manager.vacuum
-    trash = None if worker is None else trash_of(worker)
+    trash = None if worker is None else _trash_of(worker)
     if trash is not None:
-        await trash.close(worker._queue)
+        await trash.close()
 
 
 async def delete_trees(work: Deletion, storage: Any, oids: list[str]) -> None:
@@ -163,12 +176,7 @@ class Vacuum(vacuum.PGVacuum):
         if utility is None or database is None:
             await super().__call__()  # type: ignore[no-untyped-call]
             return
-        storage, table = self._storage, self._storage.objects_table_name
-        while True:
-            async with storage.pool.acquire(timeout=storage._conn_acquire_timeout) as connection:
-                batch = [row["zoid"] for row in await connection.fetch(_TRASHED.format(table=table))]
-            if not batch:
-                break
+        while batch := await self._tried(self._trashed_batch):
             while trashed := await self._tried(partial(self._trash_children, utility, database, batch)):
                 self._trashed += trashed
                 await self._show()
@@ -176,6 +184,12 @@ class Vacuum(vacuum.PGVacuum):
             self._deleted += len(batch)
             await self._show()
         self.status("", "\n")  # type: ignore[no-untyped-call]
+
+    async def _trashed_batch(self) -> list[str]:
+        storage = self._storage
+        async with storage.pool.acquire(timeout=storage._conn_acquire_timeout) as connection:
+            rows = await connection.fetch(_TRASHED.format(table=storage.objects_table_name))
+        return [row["zoid"] for row in rows]
 
     async def _show(self) -> None:
         self.status()  # type: ignore[no-untyped-call]
@@ -195,8 +209,9 @@ class Vacuum(vacuum.PGVacuum):
         async with deletion(utility, database, self._storage) as work:
             children = await work.lock(_CHILDREN, parents)
             if children:
-                await work.connection.execute(_TRASH.format(table=self._storage.objects_table_name), children)
-                work.changes.keys.update(keys.encode(database, kind, TRASHED_ID) for kind in (Kind.KEYS, Kind.LEN))
+                oids, names = [row["zoid"] for row in children], {row["id"] for row in children}
+                await work.connection.execute(_TRASH.format(table=self._storage.objects_table_name), oids)
+                work.changes.keys.update(place_keys(database, None, TRASHED_ID, names, with_lists=True))
             return len(children)
 
     async def _delete(self, utility: GroupcacheUtility, database: str, batch: list[str]) -> None:

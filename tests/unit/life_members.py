@@ -28,9 +28,12 @@ async def execute(server: EmbeddedPostgres, *statements: str, database: str = "p
     await connection.close()
 
 
-def storage_of(dsn: str) -> Any:
-    """A storage of Guillotina's, as far as the members table is concerned."""
-    return SimpleNamespace(_dsn=dsn, _connection_options={}, _db_schema="public", objects_table_name="public.objects")
+def storage_of(dsn: str, **settings: str) -> Any:
+    """A storage of Guillotina's, as far as the members table is concerned, with settings for its connections."""
+    options = {"server_settings": settings}
+    return SimpleNamespace(
+        _dsn=dsn, _connection_options=options, _db_schema="public", objects_table_name="public.objects"
+    )
 
 
 class Process:
@@ -52,11 +55,12 @@ class Process:
         return await answer
 
     async def view(self, asked: int = 0) -> dict[str, Any]:
-        """A view, tried again where a connection was lost."""
-        while True:
-            answer = await self.ask(op="read", asked=asked)
-            if "error" not in answer:
-                return answer
+        """A view, tried again where a connection was lost, or the table is made anew."""
+        deadline = time.monotonic() + TIMEOUT
+        while "error" in (answer := await self.ask(op="read", asked=asked)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no view in {TIMEOUT:.0f} s: {answer['error']}")
+        return answer
 
     async def states(self) -> dict[int, str]:
         """The states in a view."""

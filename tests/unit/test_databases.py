@@ -18,6 +18,7 @@ from tests.postgres_embedded import EmbeddedPostgres
 from tests.unit.life_members import (
     FIRST,
     SECOND,
+    TIMEOUT,
     begin_in_recovery,
     execute,
     fail_over,
@@ -111,11 +112,12 @@ async def test_a_look_counts_for_no_view_that_began_later(
         with hanging(far):
             assert await one.reached(7) == {0: 7}
             assert await one.reached(8) == {0: 8}, "a look that has not ended"
-        asked = 9
-        while 1 not in (reached := await one.reached(asked)):
-            asked += 1
-        assert reached[0] == asked > 8 and reached[1] == 7
-        assert await one.reached(asked + 1) == {0: asked + 1, 1: asked + 1}
+            (look,) = (database._task for database in one.members._databases if database.id == SECOND)
+        assert look is not None
+        await asyncio.wait_for(look, TIMEOUT)
+        with hanging(far):  # so that no later look ends before the view tells of this one
+            assert await one.reached(9) == {0: 9, 1: 7}
+        await one.is_reached(1)
 
 
 async def test_questions_about_a_dead_server_hold_nothing_up(

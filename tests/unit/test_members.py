@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
-from typing import Any
 
 import asyncpg
 import pytest
 
-from guillotina_groupcache.members import CLEAN_EVERY, Members
+from guillotina_groupcache.members import CLEAN_EVERY
+from tests.unit import life_members
 
 #: The tables as the first version made them.
 FIRST_VERSION = """
@@ -25,36 +24,19 @@ INSERT INTO groupcache_members (incarnation, address, host, state) VALUES (7, ''
 """
 
 
-class Process:
-    """One process' questions of the members table, each awaited."""
+class Process(life_members.Process):
+    """A process that writes rows of any incarnation, and asks how many are missing."""
 
     def __init__(self, dsn: str, **settings: str) -> None:
-        self.members = Members(lambda question, answer: self._answers.pop(question).set_result(answer))
-        self._answers: dict[int, asyncio.Future[Any]] = {}
-        storage: Any = SimpleNamespace(_dsn=dsn, _connection_options={"server_settings": settings}, _db_schema="public")
-        self.members.add("db", storage)
-        self._questions = 0
-
-    async def ask(self, op: str, **question: Any) -> dict[str, Any]:
-        """The answer to a question."""
-        self._questions += 1
-        answer = self._answers[self._questions] = asyncio.get_running_loop().create_future()
-        self.members.put(self._questions, {"op": op, **question})
-        return dict(await answer)
+        super().__init__(0, {"db": life_members.storage_of(dsn, **settings)})
 
     async def post(self, who: int) -> None:
         """Write a row as joining."""
-        assert await self.ask("post", incarnation=who) == {}
+        assert await self.ask(op="post", incarnation=who) == {}
 
     async def missing(self) -> int:
         """How many rows a view lacks."""
         return int((await self.view())["missing"])
-
-    async def view(self) -> dict[str, Any]:
-        """The first view that there is: a table that is made anew gives none."""
-        while "error" in (view := await self.ask("read")):
-            pass
-        return view
 
 
 @asynccontextmanager
@@ -85,7 +67,7 @@ async def test_what_writes_and_removes_rows_counts_them(database: str) -> None:
             await one.post(who)
             assert await one.missing() == 0
         for who in (2, 2):
-            await one.ask("remove", incarnation=who)
+            await one.ask(op="remove", incarnation=who)
             assert await one.missing() == 0
         await execute(
             database, "UPDATE groupcache_members SET state = 'out', changed = '-infinity', seen = '-infinity'"
@@ -103,13 +85,13 @@ async def test_only_what_was_waited_for_is_written_off(database: str) -> None:
         first = await one.view()
         assert first["missing"] == 1
         await execute(database, "DELETE FROM groupcache_members WHERE incarnation = 2")
-        await one.ask("write_off", missing=1, counting=first["counting"])
+        await one.ask(op="write_off", missing=1, counting=first["counting"])
         second = await one.view()
         assert second["missing"] == 1, "the one that was deleted meanwhile"
         assert second["counting"] != first["counting"]
-        await one.ask("write_off", missing=1, counting=first["counting"])
+        await one.ask(op="write_off", missing=1, counting=first["counting"])
         assert await one.view() == second, "written off by two at once"
-        await one.ask("write_off", missing=1, counting=second["counting"])
+        await one.ask(op="write_off", missing=1, counting=second["counting"])
         assert await one.missing() == 0
         await one.post(1)
         assert await one.missing() == 0
@@ -122,7 +104,7 @@ async def test_a_row_that_nobody_has_counted_is_known_too(database: str) -> None
         )
         view = await one.view()
         assert view["missing"] == -1
-        await one.ask("write_off", missing=-1, counting=view["counting"])
+        await one.ask(op="write_off", missing=-1, counting=view["counting"])
         await execute(database, "DELETE FROM groupcache_members")
         assert await one.missing() == 1
 
@@ -155,7 +137,7 @@ async def test_whatever_is_gone_is_missed(database: str, statement: str, missing
             else:
                 view = await one.view()
             assert view["missing"] == missing
-            await one.ask("write_off", missing=missing, counting=view["counting"])
+            await one.ask(op="write_off", missing=missing, counting=view["counting"])
             assert await one.missing() == 0
             assert (await one.view())["counting"] != before["counting"]
 
@@ -178,7 +160,7 @@ async def test_many_at_once_are_counted(database: str, isolation: str) -> None:
                 await one.post(who)
                 await one.missing()
                 if who % 2:
-                    assert await one.ask("remove", incarnation=who) == {}
+                    assert await one.ask(op="remove", incarnation=who) == {}
 
     await asyncio.gather(*(lives(100 * i) for i in range(1, 6)))
     async with process(database) as last:
@@ -191,9 +173,33 @@ async def test_many_that_make_the_tables_at_once_do(database: str) -> None:
     try:
         for _ in range(40):
             for each in many:
-                await each._lines["db"].connection()
+                await each._databases.get("db").line.connection()
             await asyncio.gather(*(each.create("db", True) for each in many))
             await execute(database, "DROP TABLE groupcache_members, groupcache_cluster")
     finally:
         for each in many:
             await each.stop()
+
+
+async def test_a_table_in_use_is_changed_when_it_is_free(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A dump reads it for long: a process that waits for it must not hold up the views of the others."""
+    await execute(database, FIRST_VERSION)
+    dump, other = await asyncpg.connect(database), await asyncpg.connect(database)
+    try:
+        await dump.execute("BEGIN; LOCK TABLE groupcache_cluster IN ACCESS SHARE MODE")
+        one = Process(database)
+        starting = asyncio.ensure_future(one.members.create("db"))
+        while "in use" not in caplog.text:
+            await asyncio.sleep(0.01)
+        for _ in range(3):
+            assert (
+                await asyncio.wait_for(other.fetchval("SELECT id FROM groupcache_cluster"), life_members.TIMEOUT) == 1
+            )
+        assert not starting.done()
+        await dump.execute("COMMIT")
+        await asyncio.wait_for(starting, life_members.TIMEOUT)
+        assert caplog.text.count("in use") == 1
+        await one.members.stop()
+    finally:
+        await dump.close()
+        await other.close()

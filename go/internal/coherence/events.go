@@ -138,6 +138,14 @@ func (m *Machine) Settle(now Time, id EventID) (pushable []uint32) {
 	return pushable
 }
 
+// Since tells when an open event was announced here, which was before its COMMIT.
+func (m *Machine) Since(id EventID) (since Time, open bool) {
+	if o := m.open[id]; o != nil {
+		return o.since, true
+	}
+	return 0, false
+}
+
 // Lost tells that the answer to COMMIT was lost: the event stays open until the database says
 // that its transaction is over (R9).
 func (m *Machine) Lost(id EventID) {

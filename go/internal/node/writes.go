@@ -37,9 +37,12 @@ func (n *Node) Settle(sequence uint64, pushes []byte) error {
 	var names []cache.Name
 	var values [][]byte
 	n.mu.Lock()
-	from := now() // the database holds what was written already
+	id := coherence.EventID{Writer: n.incarnation, Sequence: sequence}
+	// The life of what was written begins before COMMIT: another one may have written over it as
+	// soon as that had taken effect.
+	from, _ := n.machine.Since(id)
 	pushable := make(map[uint32]bool)
-	for _, bucket := range n.machine.Settle(from, coherence.EventID{Writer: n.incarnation, Sequence: sequence}) {
+	for _, bucket := range n.machine.Settle(now(), id) {
 		pushable[bucket] = true
 	}
 	for i := 0; i < len(elements); i += 2 {
