@@ -157,6 +157,20 @@ func TestWhatIsPushedLivesFromItsAnnouncement(t *testing.T) {
 	}
 }
 
+// The writer's own store counts from the announcement too: as soon as COMMIT has taken effect
+// another one may write over the value, which the writer has not settled yet.
+func TestWhatTheWriterKeepsLivesFromItsAnnouncement(t *testing.T) {
+	p := open(t, newDatabase(), settings{"alone": true, "ttl": 1000})
+	event := p.announce("k")
+	announced := now()
+	eventually(t, "the clock goes on", func() bool { return now() > announced })
+	must(t, p.Settle(event, packed("k", "v")))
+	_, found := p.Lookup([]byte("k"), make([]byte, 10))
+	if latest := announced.Add(1000 * time.Second); found.Expires > latest {
+		t.Errorf("it is kept for %v too long", time.Duration(found.Expires-latest))
+	}
+}
+
 func TestAnnouncementsAreRememberedUpToABound(t *testing.T) {
 	var a announcements
 	for event := range uint64(3 * maxAnnouncements) {
