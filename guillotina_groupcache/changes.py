@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guillotina.const import TRASHED_ID
@@ -58,26 +58,24 @@ def record_keys(database: str, record: Any, with_lists: bool = False) -> Iterabl
 
 
 def place_keys(
-    database: str, of: str | None, parent: str | None, names: Iterable[str | None], with_lists: bool
+    database: str, of: str | None, parent: str | None, names: Collection[str | None], with_lists: bool
 ) -> Iterable[bytes]:
     """The keys by which an annotation of `of`, a child of `parent`, or what is both, is found by its names.
 
     Guillotina's statements look at one column each: the row of an annotation that has a parent too is also one
     of the parent's children.
     """
-    if of is not None:
+    for owner, kind, lists in (
+        (of, Kind.ANNOTATION, (Kind.ANNOTATION_KEYS,)),
+        (parent, Kind.CHILD, (Kind.KEYS, Kind.LEN)),
+    ):
+        if owner is None:
+            continue
         for name in names:
             if name is not None:
-                yield keys.encode(database, Kind.ANNOTATION, of, name)
-        if with_lists:
-            yield keys.encode(database, Kind.ANNOTATION_KEYS, of)
-    if parent is not None:
-        for name in names:
-            if name is not None:
-                yield keys.encode(database, Kind.CHILD, parent, name)
-        if with_lists:
-            yield keys.encode(database, Kind.KEYS, parent)
-            yield keys.encode(database, Kind.LEN, parent)
+                yield keys.encode(database, kind, owner, name)
+        for list_ in lists if with_lists else ():
+            yield keys.encode(database, list_, owner)
 
 
 class Stored(NamedTuple):
