@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from guillotina_groupcache.announcing import Changes, announced_transaction
-from guillotina_groupcache.changes import record_keys
+from guillotina_groupcache.keys import record_keys
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guillotina.const import TRASHED_ID
 
 from guillotina_groupcache import keys, records
 from guillotina_groupcache.interfaces import RecordError
-from guillotina_groupcache.keys import Kind, stored_oid
+from guillotina_groupcache.keys import Kind, object_keys, place_keys, record_keys, stored_oid
 from guillotina_groupcache.process import is_referee
 
 if TYPE_CHECKING:
@@ -31,51 +31,6 @@ INSERT INTO {table} (zoid, tid, state_size, part, resource, type)
 SELECT zoid, -1, 0, 0, TRUE, 'stub' FROM unnest($1::text[]) AS zoid ORDER BY zoid
 ON CONFLICT DO NOTHING RETURNING zoid
 """
-
-
-def object_keys(database: str, ob: Any, with_lists: bool = True) -> Iterable[bytes]:
-    """Every key whose value a write of an object can change, as far as the object itself tells.
-
-    Without lists it is one that stays where it is.
-    """
-    if ob.__uuid__ is None:
-        return
-    parent = getattr(ob, "__parent__", None)
-    yield keys.encode(database, Kind.OBJECT, ob.__uuid__)
-    yield from place_keys(
-        database,
-        getattr(ob, "__of__", None),
-        None if parent is None else parent.__uuid__,
-        {ob.__name__, getattr(ob, "id", None)},
-        with_lists,
-    )
-
-
-def record_keys(database: str, record: Any, with_lists: bool = False) -> Iterable[bytes]:
-    """The keys under which a record is found; with lists, also those of the lists that name it."""
-    yield keys.encode(database, Kind.OBJECT, record["zoid"])
-    yield from place_keys(database, record["of"], record["parent_id"], {record["id"]}, with_lists)
-
-
-def place_keys(
-    database: str, of: str | None, parent: str | None, names: Collection[str | None], with_lists: bool
-) -> Iterable[bytes]:
-    """The keys by which an annotation of `of`, a child of `parent`, or what is both, is found by its names.
-
-    Guillotina's statements look at one column each: the row of an annotation that has a parent too is also one
-    of the parent's children.
-    """
-    for owner, kind, lists in (
-        (of, Kind.ANNOTATION, (Kind.ANNOTATION_KEYS,)),
-        (parent, Kind.CHILD, (Kind.KEYS, Kind.LEN)),
-    ):
-        if owner is None:
-            continue
-        for name in names:
-            if name is not None:
-                yield keys.encode(database, kind, owner, name)
-        for list_ in lists if with_lists else ():
-            yield keys.encode(database, list_, owner)
 
 
 class Stored(NamedTuple):

@@ -11,8 +11,9 @@ are encoded as they are (`surrogatepass`): UTF-8 then maps every string to bytes
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from guillotina.db.uid import MAX_UID_LENGTH
 
@@ -134,6 +135,51 @@ def from_cache_arguments(
         kind = _KIND_OF_VARIANT.get(variant)
         return None if kind is None else encode(db, kind, owner)
     return None if oid is None else encode(db, Kind.OBJECT, owner)
+
+
+def object_keys(database: str, ob: Any, with_lists: bool = True) -> Iterable[bytes]:
+    """Every key whose value a write of an object can change, as far as the object itself tells.
+
+    Without lists it is one that stays where it is.
+    """
+    if ob.__uuid__ is None:
+        return
+    parent = getattr(ob, "__parent__", None)
+    yield encode(database, Kind.OBJECT, ob.__uuid__)
+    yield from place_keys(
+        database,
+        getattr(ob, "__of__", None),
+        None if parent is None else parent.__uuid__,
+        {ob.__name__, getattr(ob, "id", None)},
+        with_lists,
+    )
+
+
+def record_keys(database: str, record: Any, with_lists: bool = False) -> Iterable[bytes]:
+    """The keys under which a record is found; with lists, also those of the lists that name it."""
+    yield encode(database, Kind.OBJECT, record["zoid"])
+    yield from place_keys(database, record["of"], record["parent_id"], {record["id"]}, with_lists)
+
+
+def place_keys(
+    database: str, of: str | None, parent: str | None, names: Collection[str | None], with_lists: bool
+) -> Iterable[bytes]:
+    """The keys by which an annotation of `of`, a child of `parent`, or what is both, is found by its names.
+
+    Guillotina's statements look at one column each: the row of an annotation that has a parent too is also one
+    of the parent's children.
+    """
+    for owner, kind, lists in (
+        (of, Kind.ANNOTATION, (Kind.ANNOTATION_KEYS,)),
+        (parent, Kind.CHILD, (Kind.KEYS, Kind.LEN)),
+    ):
+        if owner is None:
+            continue
+        for name in names:
+            if name is not None:
+                yield encode(database, kind, owner, name)
+        for list_ in lists if with_lists else ():
+            yield encode(database, list_, owner)
 
 
 def _part(text: str, start: int, what: str, data: bytes) -> tuple[str, int]:

@@ -28,8 +28,6 @@ CLEAN_EVERY: Final = 20.0
 #: Seconds between two signs of life, and without one until a process counts as silent.
 SEEN_EVERY: Final = 3.0
 SILENT_AFTER: Final = 10.0
-#: Seconds between two tries to change the table while somebody uses it.
-LOCK_PAUSE: Final = 1.0
 #: Seconds that what is asked of a database may take to end when it is given up.
 END_TIMEOUT: Final = 2.0
 #: Seconds that a view waits for databases on other servers: a fraction of the lease, which runs meanwhile.
@@ -96,31 +94,18 @@ class Members:
         self._table = self._databases.get(database)
         schema = self._table.line.storage._db_schema
         try:
-            if not await (await self._table.line.connection()).fetchval(self._prepared(sql.EXIST)):
-                await self._make_in_time(0 if new else 1)
+            connection = await self._table.line.connection()
+            if not await connection.fetchval(self._prepared(sql.EXIST)):
+                await sql.make_when_free(connection, schema, 0 if new else 1)
         except asyncpg.InsufficientPrivilegeError as error:
             raise ConfigurationError(
                 f"groupcache.peers: the members table {schema}.groupcache_members cannot be made: {error}:"
                 f" give the database user the right to create tables in the schema {schema!r}"
             ) from None
 
-    async def _make_in_time(self, unknown: int) -> None:
-        waits = False
-        while True:
-            try:
-                return await self._make(unknown)
-            except asyncpg.LockNotAvailableError:
-                if not waits:
-                    logger.warning(
-                        "groupcache: the members table is of an earlier version and in use, as by a dump:"
-                        " this process starts when its columns can be added"
-                    )
-                waits = True
-                await asyncio.sleep(LOCK_PAUSE)
-
-    async def _make(self, unknown: int = 1) -> None:
+    async def _make(self) -> None:
         assert self._table is not None
-        await sql.make(await self._table.line.connection(), self._table.line.storage._db_schema, unknown)
+        await sql.make(await self._table.line.connection(), self._table.line.storage._db_schema)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:

@@ -5,14 +5,20 @@ One row a process, and one for the cluster. `{schema}` is that of Guillotina's o
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Final
 
 import asyncpg
 
 from guillotina_groupcache.losses import FLUSHED, IDENTITY, OBJECTS
 
+logger = logging.getLogger("guillotina_groupcache")
+
 #: For how long a change of the tables waits, and makes others wait, for those that use them.
 LOCK_TIMEOUT: Final = "500ms"
+#: Seconds between two tries.
+LOCK_PAUSE: Final = 1.0
 #: Columns are only added: a table of an earlier version has no `identities`, which are pairs of identity and losses by
 #: database id (R13), and `identity` and `losses` are what that version had in their place.
 CREATE: Final = """
@@ -132,7 +138,7 @@ def prepared(statement: str, schema: str) -> str:
     )
 
 
-async def make(connection: asyncpg.Connection, schema: str, unknown: int) -> None:
+async def make(connection: asyncpg.Connection, schema: str, unknown: int = 1) -> None:
     """Make the tables, or what they lack. The count of rows begins with `unknown` that one before may have had.
 
     Raises `LockNotAvailableError` where somebody reads a table that lacks a column, as a dump does for long: a
@@ -152,3 +158,20 @@ async def make(connection: asyncpg.Connection, schema: str, unknown: int) -> Non
             # Another process makes them at the same moment.
             if attempt == 3:
                 raise
+
+
+async def make_when_free(connection: asyncpg.Connection, schema: str, unknown: int) -> None:
+    """The same, as soon as nobody uses what is to be changed."""
+    waits = False
+    while True:
+        try:
+            await make(connection, schema, unknown)
+            return
+        except asyncpg.LockNotAvailableError:
+            if not waits:
+                waits = True
+                logger.warning(
+                    "groupcache: the members table is of an earlier version and in use, as by a dump: this process"
+                    " starts when its columns can be added"
+                )
+            await asyncio.sleep(LOCK_PAUSE)

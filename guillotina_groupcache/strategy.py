@@ -13,7 +13,7 @@ from guillotina.db.cache.base import BaseCache
 from guillotina.db.interfaces import ITransaction, ITransactionCache
 
 from guillotina_groupcache import keys, metrics, records
-from guillotina_groupcache.changes import Writes, object_keys
+from guillotina_groupcache.changes import Writes
 from guillotina_groupcache.decoded import Home, Place
 from guillotina_groupcache.interfaces import IGroupcacheUtility
 from guillotina_groupcache.keys import Kind
@@ -245,7 +245,7 @@ class GroupcacheStrategy(BaseCache):
 
     def get_cache_keys(self, ob: Any, type_: str = "modified") -> list[bytes]:
         """Every key whose value a write of the object can change, whatever the kind of write (R11)."""
-        return list(object_keys(self._database, ob))
+        return list(keys.object_keys(self._database, ob))
 
     async def delete(self, key: Any) -> None:
         """See `delete_all`."""

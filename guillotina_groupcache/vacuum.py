@@ -20,9 +20,8 @@ from guillotina.db.interfaces import IPostgresStorage, IVacuumProvider
 from guillotina.db.storages import vacuum
 
 from guillotina_groupcache.cascade import Deletion, deletion
-from guillotina_groupcache.changes import place_keys
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
-from guillotina_groupcache.keys import stored_oid
+from guillotina_groupcache.keys import place_keys, stored_oid
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
