@@ -43,7 +43,7 @@ class Database:
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._found: Look | None = None
-        self._away = False
+        self._away = ""  # or why it is not reached
         self._has_ended = False
         self._next = 0.0
 
@@ -87,16 +87,18 @@ class Database:
         try:
             (row,) = await asyncio.wait_for(self.fetch(_LOOK, self.table), LOOK_TIMEOUT)
         except Exception as error:
-            if not self._away:
-                self._away = True
+            in_recovery = isinstance(error, asyncpg.ObjectNotInPrerequisiteStateError)
+            away = "is in recovery" if in_recovery else "does not answer"
+            if away != self._away:
+                self._away = away
                 logger.warning(
-                    "groupcache: the database %s does not answer, and is read past the cache: %s",
-                    *(self.id, str(error) or type(error).__name__),
+                    "groupcache: the database %s %s, and is read past the cache: %s",
+                    *(self.id, away, str(error) or type(error).__name__),
                 )
             return
         self._found = self.found(asked, known, row)
         if self._away:
-            self._away = False
+            self._away = ""
             logger.info("groupcache: the database %s answers again", self.id)
 
     def found(self, asked: int, known: Known | None, row: Any) -> Look:
