@@ -49,6 +49,27 @@ func TestALoadIsNotSharedByWhoAsksWhenItsValueHasEnded(t *testing.T) {
 	}
 }
 
+// One that has outlived its value and ends later takes nothing from the load that came after it.
+func TestALoadThatHasOutlivedItsValueLeavesTheNextOneShared(t *testing.T) {
+	d := &database{}
+	o, clock := clockedOwner(t, d, roomy)
+	first := asks(t.Context(), o, names(2, "a"))
+	d.call(t, 0)
+	clock.Store(1010)
+	second := asks(t.Context(), o, names(2, "a"))
+	d.call(t, 1)
+	d.call(t, 0).give("old")
+	wantResult(t, within(t, first)[0], Database, "old")
+	third := asks(t.Context(), o, names(2, "a"))
+	eventually(t, "the third asks, or shares", func() bool { return o.Shared.Load() == 1 || d.count() > 2 })
+	if d.count() > 2 {
+		t.Fatal("what is being loaded is loaded once more")
+	}
+	d.call(t, 1).give("new")
+	wantResult(t, within(t, second)[0], Database, "new")
+	wantResult(t, within(t, third)[0], Shared, "new")
+}
+
 func TestCloseEndsALoadThatHasOutlivedItsValue(t *testing.T) {
 	d := &database{}
 	o, clock := clockedOwner(t, d, roomy)

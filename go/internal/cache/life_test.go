@@ -218,3 +218,14 @@ func TestNoValueOutlivesItsTTLOnAnyWay(t *testing.T) {
 		}
 	}
 }
+
+func TestAnExpiryBeyondAllTimeIsNever(t *testing.T) {
+	for _, from := range []int64{1, Never - 1, Never} {
+		if got := expiry(from, time.Duration(Never)); got != Never {
+			t.Errorf("from %d on it ends at %d", from, got)
+		}
+	}
+	if got := expiry(Never-10, 9); got != Never-1 {
+		t.Errorf("an end that is an instant yet is %d before never", Never-got)
+	}
+}

@@ -181,6 +181,18 @@ func TestOwnerTakesTheFirstOfTwoAnswers(t *testing.T) {
 	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, "first")
 }
 
+// A load may end between the look into the store and the look for a load to share.
+func TestOwnerLooksAgainBeforeItLoads(t *testing.T) {
+	d := &database{respond: give}
+	o := newOwner(t, d, roomy)
+	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Database, valueOf("a"))
+	f, leads, err := o.join(names(2, "a")[0])
+	if err != nil || leads {
+		t.Fatalf("what is in the store is to be loaded: %v, %v", leads, err)
+	}
+	wantResult(t, f.wait(t.Context(), Shared), Own, valueOf("a"))
+}
+
 func TestOwnerRefusesMoreLoadsThanItsLimit(t *testing.T) {
 	d := &database{}
 	o := newOwner(t, d, Limits{Flights: 2, LoadTimeout: patience})

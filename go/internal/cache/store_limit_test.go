@@ -106,6 +106,16 @@ func TestStoreRejectsWhatIsTooLarge(t *testing.T) {
 	}
 }
 
+func TestStoreTakesAThirdOfItsBlocksForOneEntry(t *testing.T) {
+	s, _ := testStore(t, 4*oneMB)
+	most := s.arena.largest*(blockSize-linkSize) - (headerSize - linkSize) - len("key")
+	if s.Add([]byte("key"), 2, pattern(1, most+1), Never) {
+		t.Error("one byte more was added")
+	}
+	mustAdd(t, s, "key", 2, pattern(1, most))
+	wantValue(t, s, "key", 2, pattern(1, most))
+}
+
 func TestStoreWithoutRoomKeepsNothing(t *testing.T) {
 	for _, maxBytes := range []int64{-1 << 63, -1, 0, 1, 1000, 16_000} {
 		s, _ := testStore(t, maxBytes)
@@ -119,4 +129,35 @@ func TestStoreWithoutRoomKeepsNothing(t *testing.T) {
 			t.Errorf("limit %d: %+v, want %+v", maxBytes, got, want)
 		}
 	}
+}
+
+// Where all is in use an Add passes over some, and does not walk through all there is.
+func TestStoreAnAddPassesOverAFew(t *testing.T) {
+	s, _ := testStore(t, oneMB)
+	one := func(i int) bool { return s.arena.free > 0 && s.Add(fmt.Append(nil, i), 2, nil, Never) }
+	n := 0
+	for ; one(n); n++ {
+		if n, _, ok := s.GetInto(fmt.Append(nil, n), 2, nil); !ok || n != 0 {
+			t.Fatal("what was added is not there")
+		}
+	}
+	if n < 10*maxPassed {
+		t.Fatalf("only %d fit", n)
+	}
+	mustAdd(t, s, "one more", 2, nil)
+	if passed := s.taken[main].Load(); passed > maxPassed || s.Stats().Evictions != 1 {
+		t.Errorf("%d were passed over, and %d evicted", passed, s.Stats().Evictions)
+	}
+}
+
+// The small queues give way although they take less than their part, where nothing else does.
+func TestStoreEvictsWhatIsNewWhereThereIsNothingElse(t *testing.T) {
+	s, _ := testStore(t, oneMB)
+	mustAdd(t, s, "first", 2, nil)
+	if !s.arena.reserve(s.arena.free) { // by other Adds under way
+		t.Fatal("nothing is free")
+	}
+	mustAdd(t, s, "second", 2, nil)
+	wantValue(t, s, "second", 2, nil)
+	wantMiss(t, s, "first", 2)
 }
