@@ -2,9 +2,11 @@ package node
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -114,4 +116,32 @@ func TestALaneIsNoLinkAndBringsNoMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-s.Done()
+}
+
+// A lane that is dropped late leaves the one that has taken its place.
+func TestALaneThatEndsLeavesTheNextOne(t *testing.T) {
+	var l lanes
+	first, next := new(transport.Lane), new(transport.Lane)
+	l.put("a:1", first)
+	l.put("a:1", next)
+	l.drop("a:1", first)
+	if l.to("a:1") != next {
+		t.Error("the next one is forgotten")
+	}
+	l.drop("a:1", next)
+	if l.to("a:1") != nil {
+		t.Error("it is kept")
+	}
+}
+
+// Another process that answers at a member's address is neither asked nor told anything.
+func TestAnotherProcessAtAnAddressIsNotTheMember(t *testing.T) {
+	a, b, _ := three(t, newDatabase())
+	row := coherence.Row{Incarnation: b.incarnation + 2, Address: b.address}
+	if session, err := a.dial(t.Context(), row); !errors.Is(err, errOther) {
+		t.Errorf("a session, %v, %v", session, err)
+	}
+	if lane, err := a.dialLane(t.Context(), row); !errors.Is(err, errOther) {
+		t.Errorf("a lane, %v, %v", lane, err)
+	}
 }

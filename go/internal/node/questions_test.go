@@ -53,3 +53,20 @@ func (p *process) heldView() (id uint64, answer []byte) {
 	})
 	return id, answer
 }
+
+func TestAnswersThatAreNoView(t *testing.T) {
+	for what, text := range map[string]string{
+		"a failure":                 `{"error": "the database is away", "rows": []}`,
+		"a failure with rows":       `{"error": "the database is away", "rows": [{"incarnation": 7, "state": "in"}]}`,
+		"a row of nobody":           `{"rows": [{"incarnation": 0, "state": "in"}]}`,
+		"a state that there is not": `{"rows": [{"incarnation": 7, "state": "elsewhere"}]}`,
+	} {
+		var a answer
+		if err := json.Unmarshal([]byte(text), &a); err != nil {
+			t.Fatal(err)
+		}
+		if rows, err := a.rows(); err == nil {
+			t.Errorf("%s gives %v", what, rows)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -248,6 +249,23 @@ func TestAnOwnerThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 	defer s.mu.Unlock()
 	if asked != 1 || s.asked > 2 {
 		t.Errorf("it was asked %d times, then %d times", asked, s.asked)
+	}
+}
+
+// It is so for every way to ask it.
+func TestAnOwnerThatIsNotAskedForAWhileIsAskedInNoWay(t *testing.T) {
+	p, s := listed(t, newDatabase())
+	if (*peers)(p.Node).Asker(s.Address()) == nil {
+		t.Error("an owner cannot be asked")
+	}
+	p.breakers.mu.Lock()
+	p.breakers.pause = map[string]pause{s.Address(): {until: time.Now().Add(time.Hour)}}
+	p.breakers.mu.Unlock()
+	if (*peers)(p.Node).Asker(s.Address()) != nil {
+		t.Error("it is asked for one name")
+	}
+	if _, err := (*peers)(p.Node).Get(t.Context(), s.Address(), []cache.Name{{Key: []byte("k")}}); !errors.Is(err, errUnreachable) {
+		t.Errorf("it is asked for several: %v", err)
 	}
 }
 

@@ -54,3 +54,42 @@ func TestAPushLiesUnderTheVersionAfterItsSettlement(t *testing.T) {
 		}
 	}
 }
+
+// What bypasses has no version to push under.
+func TestAProcessThatBypassesPushesNothing(t *testing.T) {
+	p := open(t, newDatabase(), settings{"listen": unixAddress(t), "lease": 0.5})
+	eventually(t, "it is in standing", p.serves)
+	event := p.announce("k")
+	goOn := p.stall() // no view comes: the lease runs out
+	defer goOn()
+	eventually(t, "it serves no more", func() bool { return !p.serves() })
+	must(t, p.Settle(event, packed("k", "v")))
+	if n := p.counts.pushed.Load(); n != 0 {
+		t.Errorf("%d values were pushed", n)
+	}
+}
+
+// The others are told of a settlement before they are given what was written, and at once.
+func TestNothingIsLeftToSendAfterASettlement(t *testing.T) {
+	a, b, _ := three(t, newDatabase())
+	for i := range 20 {
+		key := keyOf(b, i)
+		must(t, a.Settle(a.announce(key), packed(key, "v")))
+		a.Node.mu.Lock()
+		left := a.machine.Actions()
+		a.Node.mu.Unlock()
+		if len(left) > 0 {
+			t.Fatalf("%d messages wait", len(left))
+		}
+	}
+}
+
+// What has no life left is not sent: the owner would take it for nonsense and end the session.
+func TestWhatHasEndedIsNotPushed(t *testing.T) {
+	a, b, _ := three(t, newDatabase())
+	session := a.sessionTo(b.address)
+	(*peers)(a.Node).Put(b.address, 1, cache.Name{Key: []byte("k")}, []byte("v"), int64(now())-1)
+	if _, err := session.Call(t.Context(), frameStats, nil); err != nil {
+		t.Errorf("the session has ended: %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"sync"
@@ -202,4 +203,46 @@ func TestAFullQueueDoesNotEndReadings(t *testing.T) {
 		goOn()
 	}
 	eventually(t, "it is back in standing", p.serves)
+}
+
+// A load that Python was never given has an answer at once, and is not waited for.
+func TestAFullQueueEndsALoad(t *testing.T) {
+	p := open(t, newDatabase(), settings{"alone": true})
+	goOn := p.stall()
+	defer goOn()
+	fill(p)
+	answer := p.begin("k")
+	eventually(t, "the load is given up", func() bool {
+		_, _, failed := p.group.Loads()
+		return failed == 1 && p.loading() == 0
+	})
+	goOn()
+	p.await("the read is answered", answer)
+}
+
+// What is owed is not overtaken by what comes later and would fit.
+func TestWhatIsOwedComesInOrder(t *testing.T) {
+	p := open(t, newDatabase(), settings{"alone": true})
+	goOn := p.stall()
+	defer goOn()
+	fill(p)
+	p.tell(completion.PeerStats, 1, []byte("[]"))
+	buf := make([]byte, 128<<20)
+	var order []uint64
+	drain := func() {
+		for b := buf[:max(p.Drain(buf), 0)]; len(b) > 0; b = b[binary.LittleEndian.Uint32(b):] {
+			if completion.Kind(b[4]) == completion.PeerStats {
+				order = append(order, binary.LittleEndian.Uint64(b[8:]))
+			}
+		}
+	}
+	drain()
+	p.tell(completion.PeerStats, 2, []byte("[]"))
+	eventually(t, "both have come", func() bool {
+		drain()
+		return len(order) == 2
+	})
+	if order[0] != 1 {
+		t.Errorf("the order is %v", order)
+	}
 }

@@ -1,0 +1,100 @@
+package node
+
+import (
+	"net"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"guillotina_groupcache/internal/coherence"
+)
+
+// Of two sessions with one process each side sends over the one that it has opened.
+func TestASessionThatWasOpenedHereIsPreferred(t *testing.T) {
+	a, b, c := three(t, newDatabase())
+	for _, p := range []*process{a, b, c} {
+		eventually(t, "it sends over its own sessions", func() bool {
+			p.Node.mu.Lock()
+			defer p.Node.mu.Unlock()
+			for _, l := range p.links {
+				if len(l.sessions) != 2 || !l.current.Outgoing() {
+					return false
+				}
+			}
+			return len(p.links) == 2
+		})
+	}
+}
+
+func TestWhoIsNotListedAnyMoreIsNotDialled(t *testing.T) {
+	dialling := func() int {
+		stacks := make([]byte, 1<<20)
+		return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), ".keepDialling(")
+	}
+	db := newDatabase()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer silent.Close()
+	cluster(t, db, unixAddress(t))
+	eventually(t, "nobody is dialled", func() bool { return dialling() == 0 })
+	const ghost = 12345
+	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: silent.Addr().String(), State: "out"} })
+	eventually(t, "it is dialled", func() bool { return dialling() == 1 })
+	db.with(func() { delete(db.rows, ghost) })
+	eventually(t, "it is dialled no more", func() bool { return dialling() == 0 })
+}
+
+// The machine takes whom it has a connection with for one that is alive, and tells it things.
+func TestTheMachineIsToldThatASessionHasEnded(t *testing.T) {
+	db := newDatabase()
+	p := cluster(t, db, unixAddress(t))[0]
+	const client = 77
+	session := newStranger(t, client, "").dial(t, p)
+	db.with(func() { db.rows[client] = memberRow{Incarnation: client, State: "in"} })
+	eventually(t, "it is a member with a session", func() bool { return len(p.rows()) == 1 && p.linkCount() == 1 })
+	// told tells whether an announcement is sent to the client; others of the machine's actions are lost.
+	told := func() (found bool) {
+		p.Node.mu.Lock()
+		defer p.Node.mu.Unlock()
+		p.machine.Announce(now(), "db", false, []uint32{1})
+		for _, action := range p.machine.Actions() {
+			found = found || action.Kind == coherence.Send && action.To == client
+		}
+		return found
+	}
+	if !told() {
+		t.Error("a member that is connected is not told")
+	}
+	session.Close(nil)
+	eventually(t, "its session is forgotten", func() bool { return p.linkCount() == 0 })
+	if told() {
+		t.Error("a member that is not connected is told")
+	}
+}
+
+func TestWhoIsNotLetInOwnsNothing(t *testing.T) {
+	db := newDatabase()
+	address, stranger := tcpAddress(t), tcpAddress(t)
+	p := open(t, db, settings{"listen": address, "admit": []string{address}})
+	eventually(t, "it is in standing", p.serves)
+	const ghost = 12345
+	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: stranger, State: "in"} })
+	eventually(t, "it is a member", func() bool { return len(p.rows()) == 1 })
+	if slices.Contains(p.ringNow(), stranger) || p.linkCount() != 0 {
+		t.Errorf("the ring is %v, and there are %d links", p.ringNow(), p.linkCount())
+	}
+}
+
+// What a session cannot take is sent again over the next one, with all that was not acknowledged.
+func TestASessionThatCannotTakeAMessageIsEnded(t *testing.T) {
+	p := cluster(t, newDatabase(), unixAddress(t))[0]
+	const client = 77
+	session := newStranger(t, client, "").dial(t, p)
+	eventually(t, "there is a session", func() bool { return p.linkCount() == 1 })
+	event := coherence.Event{Database: strings.Repeat("too large", 4<<20)}
+	p.Node.mu.Lock()
+	p.sendCoherence(client, &coherence.Message{Kind: coherence.Events, Entries: []coherence.Entry{{Event: event}}})
+	p.Node.mu.Unlock()
+	wantEnded(t, session, "a message that is lost")
+}
