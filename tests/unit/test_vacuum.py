@@ -98,7 +98,14 @@ async def test_the_lists_of_what_is_deleted(database: str) -> None:
         assert await lists() == [[], 0, []]
 
 
-async def test_a_grandchild_that_is_inserted_meanwhile(database: str) -> None:
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+async def test_a_grandchild_that_is_inserted_meanwhile(
+    database: str, isolation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is seen, and nothing has to be tried again, whatever isolation the server gives who asks for none."""
+    async with connected(database) as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'")
     async with life.running(database) as app:
         folder = await life.add(app, "f", "Folder")
         inner = await life.add(app, "inner", "Folder", parent=folder)
@@ -108,6 +115,7 @@ async def test_a_grandchild_that_is_inserted_meanwhile(database: str) -> None:
         await done(work)
         assert await value(app, child) is records.ABSENT
         assert await value(app, inner) is records.ABSENT
+    assert "stay in the trash" not in caplog.text
 
 
 async def test_a_vacuum_that_waits_for_a_row_is_a_writer_and_brings_nothing_into_doubt(database: str) -> None:
@@ -217,6 +225,20 @@ async def test_what_is_left_at_the_end_is_logged_once(database: str, caplog: pyt
     assert not [task for task in asyncio.all_tasks() if "Trash" in repr(task)]
 
 
+async def test_what_is_queued_at_the_end_is_deleted(
+    database: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("guillotina_groupcache.vacuum.FINISH_TIMEOUT", life.TIMEOUT)
+    async with life.running(database) as app:
+        oids = [await life.add(app, f"i{number}") for number in range(3)]
+        worker = app.database.storage.connection_manager.vacuum
+        for oid in oids:
+            await worker.add_to_queue(oid, app.database.storage.objects_table_name)
+    async with connected(database) as connection:
+        assert [oid for oid in oids if await exists(connection, oid)] == []
+    assert "stay in the trash" not in caplog.text
+
+
 async def test_an_error_that_will_not_pass_ends_the_work(database: str, caplog: pytest.LogCaptureFixture) -> None:
     async with life.running(database) as app:
         oid = await life.add(app, "wanted")
@@ -245,6 +267,19 @@ async def test_more_than_can_be_named_is_everything(database: str) -> None:
         # Of the row that was named, and of one that has nothing to do with it.
         assert app.utility.version(life.object_key(folder)) != versions[0]
         assert app.utility.version(life.object_key(other)) != versions[1]
+
+
+async def test_rows_that_lie_in_a_circle_are_named_once(database: str) -> None:
+    async with life.running(database) as app:
+        folder, other = await life.add(app, "f", "Folder"), await life.add(app, "other")
+        inner = await life.add(app, "inner", "Folder", parent=folder)
+        version = app.utility.version(life.object_key(other))
+        async with connected(database) as connection:
+            await connection.execute("UPDATE objects SET parent_id = $2 WHERE zoid = $1", folder, inner)
+            await done(work_of(app, folder))
+            assert not await exists(connection, inner)
+        assert await value(app, folder) is await value(app, inner) is records.ABSENT
+        assert app.utility.version(life.object_key(other)) == version, "they are few"
 
 
 async def trashed_tree(app: life.App) -> list[str]:
@@ -290,3 +325,20 @@ async def test_ddl_that_waits_for_dbvacuum_does_not_stop_it(database: str) -> No
             await holder.execute("COMMIT")
             await done(work)
             await done(waiting)
+
+
+async def test_what_leaves_a_deleted_folder_while_dbvacuum_comes_stays(database: str) -> None:
+    """It is deleted from nowhere else than from where it was found."""
+    async with life.running(database) as app:
+        folder, inner, *_ = await trashed_tree(app)
+        other = await life.add(app, "other", "Folder")
+        async with row_locked(database, inner) as mover:
+            await mover.execute("UPDATE objects SET parent_id = $1, id = 'saved' WHERE zoid = $2", other, inner)
+            vacuum = get_adapter(app.database.storage, IVacuumProvider)
+            vacuum._pause = 0
+            work = asyncio.ensure_future(vacuum())
+            await blocked_on_row(database)
+            await mover.execute("COMMIT")
+            await done(work)
+            assert await exists(mover, inner)
+            assert not await exists(mover, folder)
