@@ -109,6 +109,19 @@ def test_a_new_version_takes_the_place_of_the_old_one() -> None:
         assert (words[DECODED_ITEMS], words[DECODED_BYTES]) == (1, size + OVERHEAD)
 
 
+def test_a_new_version_is_tested_by_what_was_found_with_it() -> None:
+    decoded, words = made()
+    home = decoded.of("db")
+    bucket, deadline, expires = HEADER_WORDS, DEADLINE, NEVER
+    for step in range(3):
+        words[bucket + step] = 10
+        decoded.keep(
+            (home, "o"), record("o"), Found(Source.OWN, b"", VERSION, bucket + step, expires - step, deadline - step)
+        )
+        entry = home["o"]
+        assert (entry.word, entry.expires, entry.deadline) == (bucket + step, expires - step, deadline - step)
+
+
 def test_hits_are_counted_until_the_end() -> None:
     decoded, words = made()
     for hits in (3, 4):
@@ -168,7 +181,10 @@ async def test_a_hot_read_calls_no_library(database: str) -> None:
         assert await txn._get(oid) is row
         assert app.utility._node.stats()["gets"] == asked  # type: ignore[union-attr]
         await txn._cache.close()
-        assert app.utility.local_stats()["hits"]["decoded"] == app.utility.local_stats()["gets"] - asked > 0
+        hits = app.utility.local_stats()["hits"]["decoded"]
+        assert hits == app.utility.local_stats()["gets"] - asked > 0
+        await txn._cache.close()
+        assert app.utility.local_stats()["hits"]["decoded"] == hits, "each is counted once"
 
 
 async def test_a_write_is_seen_at_once(database: str) -> None:
@@ -265,6 +281,10 @@ async def test_a_transaction_that_has_only_begun_uses_what_is_decoded(database: 
             await txn._db_txn.rollback()
             await txn.storage.start_transaction(txn)
             assert await txn._get(oid) is row
+            await txn._db_txn.rollback()
+            txn.get_query_count = lambda: 0  # as where asyncpg counts in another way
+            await txn.storage.start_transaction(txn)
+            assert await txn._get(oid) is not row
 
 
 async def test_nothing_decoded_outlives_the_end(database: str) -> None:

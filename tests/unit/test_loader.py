@@ -14,7 +14,7 @@ from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys, records
 from guillotina_groupcache.keys import Key, Kind
-from guillotina_groupcache.loader import BATCH, Loader
+from guillotina_groupcache.loader import BATCH, Loader, _grouped
 from guillotina_groupcache.records import ABSENT, MAX_RECORD_SIZE, TOO_LARGE
 from tests.unit.life_app import DATABASE, TIMEOUT, App, add, running, uncached
 from tests.unit.life_database import connected
@@ -153,6 +153,15 @@ async def test_all_kinds_at_once(app: App, loader: Loader) -> None:
     assert [value["zoid"] if isinstance(value, dict) else value for value in values] == [
         *(child, ABSENT, len(IDS), ABSENT, _EMPTY, child, ABSENT)
     ]
+
+
+def test_one_query_is_for_the_children_of_one_container_of_one_database() -> None:
+    folder, other = "1" * 32, "2" * 32
+    wanted = [
+        *(Key(db, Kind.CHILD, oid, name) for name in "ab" for oid in (folder, other) for db in ("db", "another")),
+        *(Key("db", Kind.ANNOTATION, folder, name) for name in "ab"),
+    ]
+    assert _grouped(wanted) == [[0, 4], [1, 5], [2, 6], [3, 7], [8], [9]]
 
 
 @pytest.mark.parametrize("over", [0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections import Counter
 from typing import Any
@@ -236,3 +237,44 @@ async def test_cancel_before_a_load_has_begun() -> None:
     await gate.wait_begun(begun + 1)
     gate.ends[-1].set_result("value")
     assert await answer(reader) == "value"
+
+
+async def test_a_load_that_hangs_holds_up_the_next_one_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guillotina_groupcache.loader.TURN_TIMEOUT", 0.01)
+    gate = Gate()
+    first = gate.get()
+    await gate.wait_begun(1)
+    second = gate.get()
+    await gate.wait_begun(2)
+    gate.ends[1].set_result("new")
+    assert await answer(second) == "new"
+    gate.ends[0].set_result("late")
+    assert await answer(first) == "late"
+    await nothing_is_left(gate.shared)
+
+
+async def test_a_reader_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guillotina_groupcache.loader.LOAD_TIMEOUT", 0.01)
+    gate = Gate()
+    reader = gate.get()
+    await gate.wait_begun(1)
+    with pytest.raises(GroupcacheError, match="has taken more than"):
+        await answer(reader)
+    gate.ends[0].set_result("late")
+    await nothing_is_left(gate.shared)
+
+
+async def test_an_error_for_which_nobody_waits_any_more_is_no_news() -> None:
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    gate = Gate()
+    reader = gate.get()
+    await gate.wait_begun(1)
+    reader.cancel()
+    await asyncio.wait([reader], timeout=TIMEOUT)
+    gate.ends.pop().set_exception(OSError("the database is away"))
+    await nothing_is_left(gate.shared)
+    del reader  # what it was cancelled in knows the load's future
+    gc.collect()
+    await settle_down()
+    assert said == []
