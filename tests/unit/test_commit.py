@@ -74,7 +74,7 @@ async def no_doubt(app: App) -> None:
     ("sqlstate", "answered"),
     [
         *((state, True) for state in ("23505", "40001", "40P01", "P0001", "53100", "57014", "25P02", "0A000")),
-        *((state, False) for state in ("08000", "08003", "08006", "57P01", "57P02", "57P03")),
+        *((state, False) for state in ("08000", "08003", "08006", "40003", "57P01", "57P02", "57P03")),
     ],
 )
 async def test_an_error_of_the_database(database: str, sqlstate: str, answered: bool) -> None:
@@ -107,6 +107,13 @@ def test_guillotinas_own_errors_are_answers(kind: type[Exception]) -> None:
     assert was_answered(kind.__new__(kind))
 
 
+@pytest.mark.parametrize("raised", ["__cause__", "__context__"])
+def test_guillotinas_own_error_over_what_is_no_answer_is_none(raised: str) -> None:
+    error = ConflictError.__new__(ConflictError)
+    setattr(error, raised, ConnectionResetError("lost"))
+    assert not was_answered(error)
+
+
 # --- transactions
 
 
@@ -129,6 +136,24 @@ async def test_a_transaction_that_wrote_nothing_announces_nothing(app: App) -> N
         (await txn.get(oid)).register()
     assert app.utility.local_stats()["events"] == before
     assert await source(app, oid) is Source.OWN
+
+
+@pytest.mark.parametrize("writes", [False, True])
+@pytest.mark.parametrize("everything", [False, True])
+async def test_what_somebody_asks_to_invalidate_is_announced_once(app: App, writes: bool, everything: bool) -> None:
+    """A key that is not ours means everything, as nobody knows what it means."""
+    named, other, written = [await add(app, id_, "Container") for id_ in ("named", "other", "written")]
+    versions = [app.utility.version(object_key(oid)) for oid in (named, other)]
+    announced = app.utility.local_stats()["events"]["announced"]
+    async with transaction(db=app.database) as txn:
+        await txn._cache.delete_all(["a key of another cache" if everything else object_key(named)])
+        if writes:
+            content = await txn.get(written)
+            content.title = "new"
+            content.register()
+    assert app.utility.local_stats()["events"]["announced"] == announced + 1
+    bumped = [app.utility.version(object_key(oid)) != was for oid, was in zip((named, other), versions, strict=True)]
+    assert bumped == [True, everything]
 
 
 async def test_a_storage_is_decorated_once(app: App) -> None:

@@ -18,7 +18,7 @@ from guillotina.interfaces import IAnnotations
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys, records
-from guillotina_groupcache.announcing import was_answered
+from guillotina_groupcache.announcing import Answers, was_answered
 from guillotina_groupcache.changes import Stored
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import Source
@@ -141,6 +141,43 @@ async def test_a_commit_that_is_given_up_by_the_client(app: App, database: str) 
         assert await title(app, oid) == "c"
 
 
+@pytest.mark.usefixtures("no_question")
+async def test_a_rollback_that_is_not_answered_settles_nothing(app: App, database: str) -> None:
+    """However often it is asked for: COMMIT may still take effect."""
+    oid = await add(app, "c", "Container")
+    async with connected(database) as holder:
+        await holder.execute(WAIT_IN_COMMIT)
+        await holder.execute("SELECT pg_advisory_lock(42)")
+        async with by_hand(app) as txn:
+            content = await txn.get(oid)
+            content.title = "new"
+            content.register()
+            await txn.tpc_commit()
+            commit = asyncio.ensure_future(finish(txn))
+            await blocked(database)
+            txn._db_conn._con.terminate()
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+                await commit
+            answers = txn._db_txn._connection
+            await txn.abort()
+            for _ in range(2):
+                await answers.settle(app.utility)
+                assert app.utility.local_stats()["events"]["open"] == 1
+
+
+async def test_a_connection_that_is_somebody_elses_is_left_alone(app: App) -> None:
+    """Its ROLLBACK would be that of their transaction."""
+    event = await app.utility.announce(DATABASE, [])
+    async with app.database.storage.pool.acquire() as connection:
+        answers = Answers(connection._con)
+        answers.lose(event)
+        await answers.execute("COMMIT")
+    async with answers.transaction():  # by whoever has got it from the pool
+        await answers.settle(app.utility)
+        assert answers.is_in_transaction()
+        assert app.utility.local_stats()["events"]["open"] == 1
+
+
 @pytest.mark.parametrize(("severity", "answered"), [("ERROR", True), ("FATAL", False), ("PANIC", False)])
 def test_only_an_error_is_an_answer(severity: str, answered: bool) -> None:
     """After FATAL or PANIC in COMMIT it is recovery that decides."""
@@ -173,24 +210,41 @@ async def test_an_object_id_that_exists_elsewhere(app: App) -> None:
     assert (await through_cache(app, Kind.OBJECT, oid))["id"] == "is"
 
 
-async def test_an_object_id_that_another_transaction_takes_meanwhile(app: App) -> None:
-    """The first one has seen that there is no such row, and moves the row that the second one has inserted."""
+@pytest.mark.parametrize("when", ["before the answer is seen", "after"])
+async def test_an_object_id_that_another_transaction_takes_meanwhile(
+    app: App, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one has asked, and there is no such row yet; it moves the row that the second one has inserted."""
     one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
-    oid = "f" * 32
+    oid, storage = "f" * 32, app.database.storage
 
     async def create(txn: Transaction, parent: str, id_: str) -> Any:
         return await create_content_in_container(
             await txn.get(parent), "Item", id_, check_security=False, check_constraints=False, __uuid__=oid
         )
 
-    async with by_hand(app) as first:
-        content = await create(first, one, "first")
-        await first.initialize_tid()
-        await app.database.storage.start_transaction(first)
-        await first._cache.writes.look_up(app.database.storage, stored=Stored(oid, content, IWriter(content)))
+    async def take() -> None:
         async with transaction(db=app.database) as second, second:
             await create(second, other, "second")
         assert await through_cache(app, Kind.KEYS, other) == ["second"]
+
+    @asynccontextmanager
+    async def taken_after(*arguments: Any) -> AsyncIterator[Any]:
+        async with acquire(*arguments) as connection:
+            yield connection
+        monkeypatch.undo()
+        await take()
+
+    acquire = storage.acquire
+    async with by_hand(app) as first:
+        content = await create(first, one, "first")
+        await first.initialize_tid()
+        await storage.start_transaction(first)
+        if when != "after":
+            monkeypatch.setattr(storage, "acquire", taken_after)
+        await first._cache.writes.look_up(storage, stored=Stored(oid, content, IWriter(content)))
+        if when == "after":
+            await take()
         with first:
             await first.tpc_commit()
             await finish(first)
@@ -278,6 +332,39 @@ async def test_a_transaction_with_another_cache_names_where_its_objects_were(app
     assert await through_cache(app, Kind.KEYS, one) == []
     assert await through_cache(app, Kind.KEYS, other) == ["i"]
     assert await through_cache(app, Kind.CHILD, one, "i") is records.ABSENT
+
+
+@pytest.mark.parametrize("ending", ["commit", "abort"])
+async def test_a_transaction_object_that_is_used_again_with_another_cache(app: App, ending: str) -> None:
+    """Guillotina uses its transaction objects again: what one has written before says nothing of where rows are now."""
+    folders = [await add(app, name, "Folder") for name in ("one", "two", "three")]
+    await add(app, "i", parent=folders[0])
+    one, two, three = folders
+    txn, mover = (Transaction(app.database.get_transaction_manager(), cache=DummyCache(None)) for _ in range(2))
+
+    async def move(txn: Transaction, came_from: str, to: str) -> None:
+        item = await txn.get_child(await txn.get(came_from), "i")
+        item.__parent__ = await txn.get(to)
+        item.register()
+        await txn.tpc_commit()
+
+    with txn:
+        await move(txn, one, two)
+        await (finish(txn) if ending == "commit" else txn.abort())
+        await txn.manager._close_txn(txn)
+    if ending == "abort":
+        with mover:
+            await move(mover, one, two)
+            await finish(mover)
+            await mover.manager._close_txn(mover)
+    await everything_loaded(app, *((Kind.KEYS, folder, "") for folder in folders), (Kind.CHILD, two, "i"))
+    txn.initialize(False, cache=DummyCache(None))
+    with txn:
+        await move(txn, two, three)
+        await finish(txn)
+        await txn.manager._close_txn(txn)
+    assert [await through_cache(app, Kind.KEYS, folder) for folder in folders] == [[], [], ["i"]]
+    assert await through_cache(app, Kind.CHILD, two, "i") is records.ABSENT
 
 
 # --- annotations

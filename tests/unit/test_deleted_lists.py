@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from guillotina.const import TRASHED_ID
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys
 from guillotina_groupcache.decoded import KEEPS_LOADS_IN_ORDER
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import Source
-from tests.unit.life_app import DATABASE, App, add, running
+from tests.unit.life_app import DATABASE, App, add, object_key, running
 
 
 async def lists(app: App, folder: str) -> list[tuple[Any, Source]]:
@@ -24,6 +25,7 @@ async def lists(app: App, folder: str) -> list[tuple[Any, Source]]:
 async def test_an_object_that_is_deleted_and_written_in_one_transaction(database: str, deleted: bool) -> None:
     """Guillotina writes it first, so that it is found where it was, and then deletes it."""
     async with running(database) as app:
+        app.database.storage._autovacuum = False
         folder = await add(app, "folder", "Container")
         child = await add(app, "child", parent=folder)
         for _ in range(3):
@@ -42,5 +44,7 @@ async def test_an_object_that_is_deleted_and_written_in_one_transaction(database
         after = await lists(app, folder)
         if deleted:
             assert [value for value, _ in after] == [[], 0]
+            row, _ = await app.utility.get(object_key(child))
+            assert row["parent_id"] == TRASHED_ID, "what was written before it was deleted is not pushed"
         else:
             assert after == before

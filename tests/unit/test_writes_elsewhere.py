@@ -1,0 +1,50 @@
+"""What a transaction writes to a storage whose rows are not looked at, as it is no PostgreSQL (R11)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from guillotina.const import TRASHED_ID
+
+from guillotina_groupcache import keys
+from guillotina_groupcache.changes import Writes
+from guillotina_groupcache.keys import Kind
+
+OID, OLD, NEW = "1" * 32, "2" * 32, "3" * 32
+
+
+def changed(*kinds: str, seen: bool) -> tuple[set[bytes], bool]:
+    """What is announced for an object that was moved, which the transaction has seen at its old place, or not."""
+    ob = SimpleNamespace(__uuid__=OID, __parent__=SimpleNamespace(__uuid__=NEW), __name__="new", id="new", __of__=None)
+    objects: dict[str, dict[str, Any]] = {
+        "added": {},
+        "modified": {},
+        "deleted": {},
+        **{kind: {OID: ob} for kind in kinds},
+    }
+    transaction: Any = SimpleNamespace(storage=object(), **objects)
+    record = {"zoid": OID, "of": None, "parent_id": OLD, "id": "old"}
+    utility: Any = None  # it is asked for nothing here
+    return Writes(transaction, "db", utility, {OID: record} if seen else {}).changed()
+
+
+def test_a_move_names_the_place_where_the_object_was_seen() -> None:
+    found, everything = changed("modified", seen=True)
+    for parent, name in ((OLD, "old"), (NEW, "new")):
+        assert keys.encode("db", Kind.CHILD, parent, name) in found
+        assert {keys.encode("db", kind, parent) for kind in (Kind.KEYS, Kind.LEN)} <= found
+    assert not everything
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen"), [("added", False), ("modified", False), ("deleted", False), ("deleted", True)]
+)
+def test_what_may_lie_anywhere_is_everything(kind: str, seen: bool) -> None:
+    assert changed(kind, seen=seen)[1]
+
+
+def test_what_is_deleted_goes_into_the_trash_even_if_it_was_added() -> None:
+    found, _ = changed("added", "deleted", seen=False)
+    assert {keys.encode("db", kind, TRASHED_ID) for kind in (Kind.KEYS, Kind.LEN)} <= found
