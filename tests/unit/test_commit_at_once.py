@@ -171,6 +171,21 @@ async def test_a_process_that_serves_nothing_names_what_it_adds(
     assert (await app.utility.get(object_key(new)))[0]["id"] == "new"
 
 
+async def test_a_process_that_serves_nothing_deletes_what_is_not_there(
+    app: App, events: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No version tells it whether another one has inserted the row since: it may have been anywhere."""
+    await add(app, "i")
+    async with transaction(db=app.database, abort_when_done=True) as txn:
+        txn.delete(await txn.get_child(await txn.get("0" * 32), "i"))
+        async with connected(app.database.storage._dsn) as connection:
+            await connection.execute("DELETE FROM objects WHERE id = 'i'")
+        monkeypatch.setattr(app.utility, "version", lambda key: None)
+        await txn.tpc_commit()
+        await txn.tpc_finish()
+    assert events[-1]
+
+
 async def test_an_upsert_over_what_a_later_transaction_wrote_is_a_conflict(app: App) -> None:
     """As Guillotina's own look at it over another connection finds."""
     oid = await add(app, "i")
