@@ -89,8 +89,8 @@ class Trash:
         if table not in self._storages:
             await self._others(oid, table)
             return
-        pause = FIRST_PAUSE
-        while not self._closing.is_set():
+        pause, closing = FIRST_PAUSE, self._closing
+        while not closing.is_set():
             attempt = asyncio.ensure_future(self._try(oid, *self._storages[table]))
             self._attempts.add(attempt)
             await asyncio.wait([attempt])
@@ -99,11 +99,11 @@ class Trash:
             if error is None or not isinstance(error, (*_PASSING, asyncio.CancelledError)):
                 self._note(oid, error)
                 return
-            if not self._failing and not self._closing.is_set():
+            if not self._failing and not closing.is_set():
                 self._failing = True
                 logger.warning("groupcache: deleted objects stay in the trash until this passes: %r", error)
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), pause)
+                await asyncio.wait_for(closing.wait(), pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         self._left += 1
 
@@ -128,6 +128,7 @@ class Trash:
             attempt.cancel()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(queue.join(), FINISH_TIMEOUT)
+        self._closing = asyncio.Event()  # of another storage, which goes on
         # One that the database does not let go of has not come to its end, nor what is queued behind it.
         left, self._left = self._left + queue._unfinished_tasks, 0
         if left:

@@ -17,7 +17,7 @@ from guillotina.db.interfaces import IVacuumProvider
 from guillotina.interfaces import IAnnotations
 from guillotina.transactions import transaction
 
-from guillotina_groupcache import keys, members_table, records
+from guillotina_groupcache import keys, members_table, records, vacuum
 from guillotina_groupcache.cascade import MAX_ROWS
 from guillotina_groupcache.keys import Kind
 from tests.unit import life_app as life
@@ -239,6 +239,16 @@ async def test_what_is_queued_at_the_end_is_deleted(
     assert "stay in the trash" not in caplog.text
 
 
+async def test_what_is_deleted_after_the_end_of_another_storage(database: str) -> None:
+    """Storages may share the vacuum, and one may be closed while the others go on."""
+    async with life.running(database) as app:
+        oid = await life.add(app, "doomed")
+        await vacuum.finish(app.database.storage)
+        await done(work_of(app, oid))
+        async with connected(database) as connection:
+            assert not await exists(connection, oid)
+
+
 async def test_an_error_that_will_not_pass_ends_the_work(database: str, caplog: pytest.LogCaptureFixture) -> None:
     async with life.running(database) as app:
         oid = await life.add(app, "wanted")
@@ -301,9 +311,9 @@ async def test_dbvacuum_announces_each_batch(database: str) -> None:
         tree = await trashed_tree(app)
         other = await life.add(app, "other")
         version = app.utility.version(life.object_key(other))
-        vacuum = get_adapter(app.database.storage, IVacuumProvider)
-        vacuum._pause = 0
-        await done(vacuum())
+        provider = get_adapter(app.database.storage, IVacuumProvider)
+        provider._pause = 0
+        await done(provider())
         async with connected(database) as connection:
             assert await connection.fetchval("SELECT count(*) FROM objects WHERE parent_id = $1", TRASHED_ID) == 0
         for oid in tree:
@@ -316,9 +326,9 @@ async def test_ddl_that_waits_for_dbvacuum_does_not_stop_it(database: str) -> No
     async with life.running(database) as app:
         tree = await trashed_tree(app)
         async with row_locked(database, tree[1]) as holder, connected(database) as ddl:
-            vacuum = get_adapter(app.database.storage, IVacuumProvider)
-            vacuum._pause = 0
-            work = asyncio.ensure_future(vacuum())
+            provider = get_adapter(app.database.storage, IVacuumProvider)
+            provider._pause = 0
+            work = asyncio.ensure_future(provider())
             await blocked_on_row(database)
             waiting = asyncio.ensure_future(ddl.execute("CREATE INDEX other ON objects (type)"))
             await blocked(database)
@@ -334,9 +344,9 @@ async def test_what_leaves_a_deleted_folder_while_dbvacuum_comes_stays(database:
         other = await life.add(app, "other", "Folder")
         async with row_locked(database, inner) as mover:
             await mover.execute("UPDATE objects SET parent_id = $1, id = 'saved' WHERE zoid = $2", other, inner)
-            vacuum = get_adapter(app.database.storage, IVacuumProvider)
-            vacuum._pause = 0
-            work = asyncio.ensure_future(vacuum())
+            provider = get_adapter(app.database.storage, IVacuumProvider)
+            provider._pause = 0
+            work = asyncio.ensure_future(provider())
             await blocked_on_row(database)
             await mover.execute("COMMIT")
             await done(work)
