@@ -20,14 +20,32 @@ if TYPE_CHECKING:
 _UNANSWERED: Final = ("08", "40003", "57P01", "57P02", "57P03")
 
 
-class Answers:
+class StandIn:
+    """Another object in all but what its class has of its own."""
+
+    __slots__ = ("_other",)
+
+    def __init__(self, other: Any) -> None:
+        self._own("_other", other)
+
+    def _own(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._other, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._other, name, value)
+
+
+class Answers(StandIn):
     """A connection, as asyncpg's transaction uses it, that keeps the last statement and the server's answer to it.
 
     PostgreSQL answers COMMIT of a transaction in which a statement has failed with ROLLBACK and no error, and
     asyncpg drops that answer.
     """
 
-    __slots__ = ("_connection", "_uses", "last", "lost")
+    __slots__ = ("_uses", "last", "lost")
 
     #: The last statement that was sent, and the answer; None: none has come.
     last: tuple[str, str | None]
@@ -35,27 +53,21 @@ class Answers:
     lost: int | None
 
     def __init__(self, connection: Any) -> None:
-        object.__setattr__(self, "_connection", connection)
-        object.__setattr__(self, "_uses", connection._pool_release_ctr)  # as asyncpg's transaction does
-        object.__setattr__(self, "lost", None)
+        super().__init__(connection)
+        self._own("_uses", connection._pool_release_ctr)  # as asyncpg's transaction does
+        self._own("lost", None)
         self._keep("", None)
 
     def _keep(self, statement: str, answer: str | None) -> None:
-        object.__setattr__(self, "last", (statement, answer))
+        self._own("last", (statement, answer))
 
     def lose(self, event: int) -> None:
         """Note that COMMIT was sent for an event and not answered."""
-        object.__setattr__(self, "lost", event)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._connection, name, value)
+        self._own("lost", event)
 
     async def execute(self, statement: str) -> str:
         self._keep(statement, None)
-        answer: str = await self._connection.execute(statement)
+        answer: str = await self._other.execute(statement)
         self._keep(statement, answer)
         return answer
 
@@ -73,7 +85,7 @@ class Answers:
         statement, answer = self.last
         if statement.startswith("ROLLBACK") and answer is not None:
             return True
-        if self._connection._pool_release_ctr != self._uses:
+        if self._other._pool_release_ctr != self._uses:
             return False  # it is somebody else's by now
         try:
             # asyncpg sends none after a COMMIT that was given up. If that took effect this one does nothing.

@@ -134,7 +134,7 @@ class Writes:
         unknown = [oid for oid in map(stored_oid, oids) if oid not in self._places]
         if not unknown:
             return
-        versions = {oid: self._version(oid) for oid in unknown}
+        versions = {oid: self._version(oid) for oid in unknown} if lock else {}
         table = storage.objects_table_name
         statement = _PLACES.format(table=table) + lock
         async with storage.acquire(self._transaction, "groupcache_places") as connection:
@@ -221,11 +221,12 @@ class Writes:
                 moves = not self._stays_until_commit(oid)
                 changed.add(keys.encode(database, Kind.OBJECT, oid))
                 changed.update(object_keys(database, ob, with_lists=moves))
-                rows = self._read.get(oid), self._seen.get(stored_oid(oid)), self._places.get(stored_oid(oid))
                 names = {ob.__name__, getattr(ob, "id", None)}
-                for row in filter(None, rows):
-                    changed.update(record_keys(database, row, with_lists=moves))
-                    names.add(row["id"])
+                for read in filter(None, (self._read.get(oid), self._seen.get(stored_oid(oid)))):
+                    changed.update(record_keys(database, read, with_lists=moves))
+                    names.add(read["id"])
+                if (place := self._places.get(stored_oid(oid))) is not None:
+                    names.add(place["id"])
                 if moves and (objects is transaction.deleted or oid not in transaction.added):
                     # A deletion puts the row into the trash, and a change may take it out again.
                     changed.update(place_keys(database, None, TRASHED_ID, names, with_lists=True))

@@ -17,7 +17,7 @@ import asyncpg
 from guillotina.exceptions import ConflictError
 
 from guillotina_groupcache import keys
-from guillotina_groupcache.announcing import Answers, announced, announced_transaction
+from guillotina_groupcache.announcing import Answers, StandIn, announced, announced_transaction
 from guillotina_groupcache.changes import STUBS, Stored, Writes
 from guillotina_groupcache.keys import Kind, stored_oid
 from guillotina_groupcache.process import is_referee
@@ -168,20 +168,14 @@ class Announcer:
         return result
 
 
-class Locked:
+class Locked(StandIn):
     """A transaction for a storage's `commit`, which takes its lock: that is held already."""
 
-    __slots__ = ("_lock", "_transaction")
+    __slots__ = ("_lock",)
 
     def __init__(self, transaction: Any) -> None:
-        object.__setattr__(self, "_transaction", transaction)
-        object.__setattr__(self, "_lock", asyncio.Lock())
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transaction, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._transaction, name, value)
+        super().__init__(transaction)
+        self._own("_lock", asyncio.Lock())
 
 
 _ROLLED_BACK = (

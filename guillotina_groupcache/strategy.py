@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Hashable, Sequence
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 from typing import TYPE_CHECKING, Any, Final
@@ -21,8 +20,6 @@ from guillotina_groupcache.native import EPOCH, Source
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
-
-logger = logging.getLogger("guillotina_groupcache")
 
 #: `set`, which in the class below is a method of the cache.
 Set = set

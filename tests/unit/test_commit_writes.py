@@ -47,6 +47,22 @@ async def finish(txn: Transaction) -> None:
     await txn.tpc_finish()
 
 
+@asynccontextmanager
+async def commit_waits(app: App, database: str, oid: str) -> AsyncIterator[tuple[Transaction, asyncio.Future[None]]]:
+    """A change of an object whose COMMIT was sent, and does not end while the block runs."""
+    async with connected(database) as holder:
+        await holder.execute(WAIT_IN_COMMIT)
+        await holder.execute("SELECT pg_advisory_lock(42)")
+        async with by_hand(app) as txn:
+            content = await txn.get(oid)
+            content.title = "new"
+            content.register()
+            await txn.tpc_commit()
+            commit = asyncio.ensure_future(finish(txn))
+            await blocked(database)
+            yield txn, commit
+
+
 async def through_cache(app: App, kind: Kind, oid: str, name: str = "") -> Any:
     found, source = await app.utility.get(keys.encode(DATABASE, kind, oid, name))
     assert source is not Source.NOWHERE
@@ -122,21 +138,12 @@ async def test_a_commit_that_was_never_sent(app: App, monkeypatch: pytest.Monkey
 async def test_a_commit_that_is_given_up_by_the_client(app: App, database: str) -> None:
     """COMMIT was sent, and cancelled: ROLLBACK is answered when it is over, whatever came of it."""
     oid = await add(app, "c", "Container")
-    async with connected(database) as holder:
-        await holder.execute(WAIT_IN_COMMIT)
-        await holder.execute("SELECT pg_advisory_lock(42)")
-        async with by_hand(app) as txn:
-            content = await txn.get(oid)
-            content.title = "new"
-            content.register()
-            await txn.tpc_commit()
-            commit = asyncio.ensure_future(finish(txn))
-            await blocked(database)
-            commit.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await commit
-            assert app.utility.local_stats()["events"]["open"] == 1
-            await txn.abort()
+    async with commit_waits(app, database, oid) as (txn, commit):
+        commit.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await commit
+        assert app.utility.local_stats()["events"]["open"] == 1
+        await txn.abort()
         assert app.utility.local_stats()["events"]["open"] == 0
         assert await title(app, oid) == "c"
 
@@ -145,24 +152,15 @@ async def test_a_commit_that_is_given_up_by_the_client(app: App, database: str) 
 async def test_a_rollback_that_is_not_answered_settles_nothing(app: App, database: str) -> None:
     """However often it is asked for: COMMIT may still take effect."""
     oid = await add(app, "c", "Container")
-    async with connected(database) as holder:
-        await holder.execute(WAIT_IN_COMMIT)
-        await holder.execute("SELECT pg_advisory_lock(42)")
-        async with by_hand(app) as txn:
-            content = await txn.get(oid)
-            content.title = "new"
-            content.register()
-            await txn.tpc_commit()
-            commit = asyncio.ensure_future(finish(txn))
-            await blocked(database)
-            txn._db_conn._con.terminate()
-            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-                await commit
-            answers = txn._db_txn._connection
-            await txn.abort()
-            for _ in range(2):
-                await answers.settle(app.utility)
-                assert app.utility.local_stats()["events"]["open"] == 1
+    async with commit_waits(app, database, oid) as (txn, commit):
+        txn._db_conn._con.terminate()
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await commit
+        answers = txn._db_txn._connection
+        await txn.abort()
+        for _ in range(2):
+            await answers.settle(app.utility)
+            assert app.utility.local_stats()["events"]["open"] == 1
 
 
 async def test_a_connection_that_is_somebody_elses_is_left_alone(app: App) -> None:
