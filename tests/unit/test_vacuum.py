@@ -239,6 +239,31 @@ async def test_what_is_queued_at_the_end_is_deleted(
     assert "stay in the trash" not in caplog.text
 
 
+async def test_what_the_database_does_not_let_go_of_is_counted(
+    database: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncpg waits for a server that does not answer even when it is cancelled; what is queued behind is left too."""
+    let_go = asyncio.Event()
+
+    async def hangs(self: object, *arguments: object) -> None:
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await let_go.wait()
+
+    async with life.running(database) as app:
+        worker = app.database.storage.connection_manager.vacuum
+        monkeypatch.setattr("guillotina_groupcache.vacuum.Trash._try", hangs)
+        monkeypatch.setattr("guillotina_groupcache.vacuum.FINISH_TIMEOUT", 0.1)
+        for number in range(3):
+            await worker.add_to_queue(str(number), app.database.storage.objects_table_name)
+        await vacuum.finish(app.database.storage)
+        assert [text for text in caplog.messages if "stay in the trash" in text] == [
+            "groupcache: 3 deleted objects stay in the trash: `guillotina dbvacuum` deletes them"
+        ]
+        let_go.set()
+        await asyncio.wait_for(worker._queue.join(), life.TIMEOUT)
+
+
 async def test_what_is_deleted_after_the_end_of_another_storage(database: str) -> None:
     """Storages may share the vacuum, and one may be closed while the others go on."""
     async with life.running(database) as app:
