@@ -270,6 +270,17 @@ func gc_lost(handle C.int64_t, event C.uint64_t) C.int64_t {
 	})
 }
 
+// gc_outside_write tells once what a note of a write from outside names: packed keys, or all.
+// nonce is the note's at every process; rows and application are for the statistics.
+//
+//export gc_outside_write
+func gc_outside_write(handle C.int64_t, id, nonce C.uint64_t, all C.int, rows C.uint64_t, application *C.uint8_t, applicationSize C.size_t, keys *C.uint8_t, size C.size_t) C.int64_t {
+	return call(handle, func(n *node.Node) (C.int64_t, error) {
+		return 0, n.OutsideWrite(uint64(id), uint64(nonce), view(keys, size), all != 0, uint64(rows),
+			string(view(application, applicationSize)))
+	})
+}
+
 // gc_answer answers a completion of kind database, in JSON.
 //
 //export gc_answer

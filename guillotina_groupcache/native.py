@@ -269,6 +269,19 @@ class Node:
         """Tell that the answer to an event's COMMIT was lost: the database will say when it is over."""
         self._check(self._lib.gc_lost(self._handle, event))
 
+    def outside_write(
+        self, id: int, nonce: int, keys: Iterable[bytes], everything: bool, rows: int, application: str
+    ) -> None:
+        """Tell once what a note of a write from outside names: keys, or everything (R14).
+
+        It is done before the first answer to a `read` question that lists the note's `id`, and again if the note comes
+        back after it was not listed. `nonce`, of 64 bits, is the same for this note at every process. `rows`, 0 where
+        that is not known, and `application` are for the statistics. Raises `OverflowError` for what has no 64 bits.
+        """
+        name, packed = application.encode(errors="replace"), pack(keys)
+        arguments = (id, nonce, everything, rows, name, len(name), packed, len(packed))
+        self._check(self._lib.gc_outside_write(self._handle, *arguments))
+
     def answer(self, question: int, answer: dict[str, Any]) -> None:
         """Answer a `DATABASE` question; go/internal/node/questions.go tells the fields."""
         text = msgspec.json.encode(answer)

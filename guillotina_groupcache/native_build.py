@@ -35,6 +35,9 @@ ffi.cdef(
                         const uint8_t *keys, size_t size, int all);
     int64_t gc_settle(int64_t handle, uint64_t event, const uint8_t *pushes, size_t size);
     int64_t gc_lost(int64_t handle, uint64_t event);
+    int64_t gc_outside_write(int64_t handle, uint64_t id, uint64_t nonce, int all, uint64_t rows,
+                             const uint8_t *application, size_t application_size,
+                             const uint8_t *keys, size_t size);
     int64_t gc_answer(int64_t handle, uint64_t question, const uint8_t *answer, size_t size);
     int64_t gc_stats(int64_t handle, uint8_t *buf, size_t size);
     int64_t gc_peer_stats(int64_t handle, uint64_t request);

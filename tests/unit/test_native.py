@@ -214,6 +214,27 @@ def test_a_database_name_may_be_any_text(node: Node) -> None:
     assert node.get(b"key") is Missed.MISS
 
 
+# --- writes from outside
+
+
+def test_a_note_is_told_of_and_counted_once(node: Node) -> None:
+    for _ in range(2):
+        node.outside_write(1, 2**64 - 1, [b"key", b"other"], False, 2, "psql")
+    node.outside_write(2**59 - 1, 0, [], True, 0, "ü" * 100 + "\udcff")
+    stats = node.stats()["outside_writes"]
+    assert (stats["applied"], stats["everything"], stats["rows"]) == (2, 1, 2)
+    by_application = {a.pop("application"): a for a in stats["by_application"]}
+    assert by_application["psql"]["notes"] == 1 and by_application["psql"]["rows"] == 2
+    assert by_application["psql"]["last"] >= 0 and by_application.keys() == {"psql", "ü" * 64}
+
+
+@pytest.mark.parametrize("number", [-1, 2**64])
+def test_a_note_has_numbers_of_64_bits(node: Node, number: int) -> None:
+    for arguments in ((number, 2, [], True, 0), (1, number, [], True, 0), (1, 2, [], True, number)):
+        with pytest.raises(OverflowError):
+            node.outside_write(*arguments, "psql")
+
+
 # --- what is wrong
 
 
@@ -245,6 +266,8 @@ def test_malformed_input_is_an_error(node: Node, packed: bytes) -> None:
         node._check(library.gc_read(handle, 1, packed, len(packed)))
     with pytest.raises(LibraryError):
         node._check(library.gc_announce(handle, b"db", 2, packed, len(packed), 0))
+    with pytest.raises(LibraryError):
+        node._check(library.gc_outside_write(handle, 1, 2, 0, 1, b"psql", 4, packed, len(packed)))
     node.read(2, [b"key"])
     node._check(library.gc_loaded(handle, take(node, Kind.LOAD).id, packed, len(packed), 0))
     assert answers(node, {2}) == {2: [Result(Source.NOWHERE, b"")]}
@@ -286,6 +309,7 @@ CALLS: dict[str, Callable[[Node], Any]] = {
     "announce": lambda node: node.announce("db", [b"key"]),
     "settle": lambda node: node.settle(1),
     "lost": lambda node: node.lost(1),
+    "outside_write": lambda node: node.outside_write(1, 2, [b"key"], False, 1, "psql"),
     "answer": lambda node: node.answer(1, {}),
     "stats": lambda node: node.stats(),
     "peer_stats": lambda node: node.peer_stats(1),

@@ -63,6 +63,10 @@ func (s *Snapshot) append(b []byte) []byte {
 			b = binary.AppendUvarint(b, n)
 		}
 	}
+	b = binary.AppendUvarint(b, uint64(len(s.Applied)))
+	for _, id := range s.Applied {
+		b = binary.LittleEndian.AppendUint64(b, uint64(id))
+	}
 	return b
 }
 
@@ -212,5 +216,9 @@ func (d *decoder) snapshot() *Snapshot {
 		d.bad = d.bad || !slices.IsSorted(by.Above)
 		s.Settled[who] = by
 	}
+	for n := d.length(8); n > 0 && !d.bad; n-- {
+		s.Applied = append(s.Applied, OutsideID(d.word()))
+	}
+	d.bad = d.bad || !slices.IsSorted(s.Applied)
 	return s
 }

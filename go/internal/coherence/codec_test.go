@@ -18,6 +18,7 @@ func messages() []*Message {
 			Epoch: 4, Buckets: map[uint32]uint64{0: 2, 7: 1 << 50},
 			Open: []Event{e}, Recent: []Event{all, e},
 			Settled: map[Incarnation]SettledBy{7: {Through: 2, Above: []uint64{5, 9}}},
+			Applied: []OutsideID{3, 1 << 58},
 		}},
 		{Kind: Compare, Attempt: 1, State: &Snapshot{Settled: map[Incarnation]SettledBy{}}},
 		{Kind: Level, Entries: []Entry{{0, e, true}}},

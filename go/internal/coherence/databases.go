@@ -15,6 +15,7 @@ func (m *Machine) AddDatabase() (database int, ok bool) {
 		return 0, false
 	}
 	m.reached = append(m.reached, 0)
+	m.lists = append(m.lists, noteList{})
 	m.ForgetLooks(len(m.reached) - 1)
 	return len(m.reached) - 1, true
 }
@@ -29,7 +30,8 @@ func (m *Machine) ForgetLooks(database int) {
 }
 
 // Reached tells that a database has answered a look asked for at the time asked or later, and is
-// the one that the members table knows (R13). It shows with the next [Machine.Reading].
+// the one that the members table knows (R13). It shows with the next [Machine.Reading]. The notes
+// that the look has shown are told before, see [Machine.OutsideWrites].
 func (m *Machine) Reached(database int, asked Time) {
 	if database >= 0 && database < len(m.reached) {
 		m.reached[database] = max(m.reached[database], asked)

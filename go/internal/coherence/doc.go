@@ -13,5 +13,5 @@
 // [Table], which anyone may read at any time. So a simulation can drive a whole cluster of
 // this very code through random schedules from one seed.
 //
-// The rules that the comments name (R1 to R9) are those of docs/coherence.rst.
+// The rules that the comments name (R1 to R14) are those of docs/coherence.rst.
 package coherence

@@ -262,6 +262,8 @@ func (m *Machine) enter(now Time, s *Snapshot) {
 			}
 		}
 	}
+	m.takeApplied(now, s.Applied)
+	m.applyLists()
 	// Who touched the buckets of the own open events before is not known any more (R8).
 	m.allSeen++
 	for _, e := range told {

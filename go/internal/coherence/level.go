@@ -10,7 +10,8 @@ import (
 // before every member heard of it can leave them different, and so can an election that
 // overlaps with the last step of a joiner. That is never wrong, but costs the sharing. So each
 // tells another one now and then what it has settled and is told what it lacks; of two that
-// lack nothing and still differ, the younger copies anew.
+// lack nothing and still differ, the younger copies anew. What was written from outside (R14)
+// each finds by itself: as long as two have not applied the same notes they may differ.
 
 // maxRecent bounds what is kept to level others: settled events, each counted with its buckets.
 const maxRecent = 1 << 14
@@ -45,7 +46,7 @@ func (m *Machine) compare(now Time) {
 
 func (m *Machine) sendCompare(to Incarnation, attempt uint64) {
 	m.send(to, &Message{Kind: Compare, Attempt: attempt, Sequence: m.table.digest,
-		State: &Snapshot{Settled: m.packSettled()}})
+		State: &Snapshot{Settled: m.packSettled(), Applied: m.packApplied()}})
 }
 
 // compared answers with what the other one lacks, and, when it was the one to begin, with
@@ -55,7 +56,8 @@ func (m *Machine) compared(from Incarnation, message *Message) {
 		return
 	}
 	theirs, ours := message.State.Settled, m.packSettled()
-	if message.Sequence != m.table.digest && m.yieldsTo(from) && maps.EqualFunc(ours, theirs, SettledBy.equal) {
+	lacksNothing := maps.EqualFunc(ours, theirs, SettledBy.equal) && slices.Equal(m.packApplied(), message.State.Applied)
+	if message.Sequence != m.table.digest && m.yieldsTo(from) && lacksNothing {
 		m.note("its versions differ from another member's: joins again")
 		m.phase, m.prefer = fresh, from
 		m.publish()

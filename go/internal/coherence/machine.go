@@ -32,6 +32,7 @@ type Machine struct {
 	joining
 	orphans
 	levelling
+	outside
 
 	members map[Incarnation]*member
 	order   []*member                // members, by incarnation: the same schedule, the same story
@@ -65,6 +66,7 @@ func New(cfg Config, table *Table, now Time) *Machine {
 		links:   make(map[Incarnation]struct{}),
 		heard:   make(map[Incarnation]uint64),
 	}
+	m.applied = make(map[OutsideID]Time)
 	m.events = newEvents()
 	if cfg.Alone {
 		m.table.reset(m.even(), nil)

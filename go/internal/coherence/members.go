@@ -30,7 +30,8 @@ type ask struct {
 }
 
 // Reading takes a reading of the members table that was asked for at the time asked, or the
-// failure to get one.
+// failure to get one. What it shows besides the rows is told before: [Machine.Missing], and of each
+// database that has answered [Machine.OutsideWrites] and then [Machine.Reached].
 func (m *Machine) Reading(now, asked Time, rows []Row, err error) {
 	m.reading, m.failed = false, ""
 	if err != nil {
@@ -47,6 +48,7 @@ func (m *Machine) Reading(now, asked Time, rows []Row, err error) {
 		m.publish()
 		m.advance(now)
 		m.tryAll(now)
+		m.watchOutside(now, rows)
 	}
 	if m.again && err == nil {
 		m.read()
@@ -73,7 +75,7 @@ func (m *Machine) takeRows(now Time, rows []Row, seamless bool) {
 		if row.State == Out || row.State == Joining {
 			p.marked = 0
 		}
-		changed = changed || p.row != row
+		changed = changed || !p.row.equal(&row)
 		p.row, p.listed = row, true
 		if p.gone && !p.bye && row.State != Out {
 			m.markOut(now, p, "it has ended") // the first time may have been lost

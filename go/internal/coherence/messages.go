@@ -38,7 +38,7 @@ type Message struct {
 	// not taken for the present (Ask, Word, CopyRequest, Copy, Probe, Alive); 1 asks for the receiver's
 	// list in return (Compare).
 	Attempt uint64
-	State   *Snapshot // Copy; only Settled of it: Compare
+	State   *Snapshot // Copy; only Settled and Applied of it: Compare
 }
 
 // Entry of a log: an event that is announced, or settled.
@@ -54,7 +54,8 @@ type Snapshot struct {
 	Buckets map[uint32]uint64
 	Open    []Event
 	Settled map[Incarnation]SettledBy
-	Recent  []Event // the last settled ones, so that the joiner can level others
+	Recent  []Event     // the last settled ones, so that the joiner can level others
+	Applied []OutsideID // notes that epoch and buckets hold (R14), in order
 }
 
 // SettledBy is which events of one writer are settled: all up to Through, and those of Above.

@@ -9,6 +9,7 @@ func (m *Machine) snapshot() *Snapshot {
 		Buckets: m.table.used(),
 		Settled: m.packSettled(),
 		Recent:  slices.Clone(m.recent),
+		Applied: m.packApplied(),
 	}
 	for _, o := range inOrder(m.open) {
 		s.Open = append(s.Open, o.event)

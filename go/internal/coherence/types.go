@@ -71,6 +71,14 @@ type Row struct {
 	Reason string
 	// Silent: the database has not heard of it for a while.
 	Silent bool
+	// Applied is which notes of writes from outside it says to have applied (R14).
+	Applied []OutsideID
+}
+
+// equal tells whether two rows say the same of a process, but for the notes.
+func (r *Row) equal(s *Row) bool {
+	return r.Incarnation == s.Incarnation && r.Address == s.Address && r.State == s.State &&
+		r.Host == s.Host && r.Reason == s.Reason && r.Silent == s.Silent
 }
 
 // Config says who the process is and how long it waits.
@@ -121,6 +129,8 @@ type Action struct {
 	Silent   bool        // MarkOut: only if the database has not heard of To for a while
 	Missing  int         // WriteOff: by how many rows
 	Counting uint64      // WriteOff: which count
+	Outside  []OutsideID // AcknowledgeOutside, ForgetOutside: in order
+	Number   int         // ForgetOutside: of the database
 }
 
 // ActionKind tells what an action asks for.
@@ -149,6 +159,11 @@ const (
 	// WriteOff asks to lower the count of rows that ought to be there by Missing, if it is
 	// still the count Counting; no answer. See [Machine.Missing].
 	WriteOff
+	// AcknowledgeOutside asks to have the own row say that the notes Outside, and no others, are
+	// applied here, if it is in; no answer.
+	AcknowledgeOutside
+	// ForgetOutside asks to delete the notes Outside in the database Number; no answer.
+	ForgetOutside
 	// Members tells that the members, their states or addresses have changed: see
 	// [Machine.Rows].
 	Members

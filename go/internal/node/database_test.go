@@ -36,6 +36,15 @@ type database struct {
 	marked []uint64 // who was ever marked out
 	open   map[string]bool
 	broken string // why loads fail; "": they do not
+	notes  map[coherence.OutsideID]note
+}
+
+// note is one of a write from outside.
+type note struct {
+	database    int // its number
+	keys        []string
+	rows        uint64
+	application string
 }
 
 type memberRow struct {
@@ -44,11 +53,14 @@ type memberRow struct {
 	Host        string `json:"host"`
 	State       string `json:"state"`
 	Reason      string `json:"reason"`
+
+	Applied []coherence.OutsideID `json:"applied"`
 }
 
 func newDatabase() *database {
 	return &database{values: make(map[string]string), loads: make(map[string]int), last: make(map[string]coherence.Time),
-		rows: make(map[uint64]memberRow), open: make(map[string]bool)}
+		rows: make(map[uint64]memberRow), open: make(map[string]bool),
+		notes: make(map[coherence.OutsideID]note)}
 }
 
 // with runs f while nobody else reads or writes.
@@ -118,12 +130,57 @@ func (d *database) answer(q question, looks []reached) []byte {
 		return d.turn(row, there, "out")
 	case "remove":
 		delete(d.rows, q.Incarnation)
+	case "applied":
+		if row.State == "in" {
+			row.Applied = q.Outside
+			d.rows[q.Incarnation] = row
+		}
+	case "forget_outside":
+		for _, id := range q.Outside {
+			delete(d.notes, id)
+		}
 	case "open_transactions":
 		return form(map[string]any{"open": slices.Collect(maps.Keys(d.open))})
 	default:
 		return form(map[string]any{"error": "unknown question " + q.Op})
 	}
 	return form(map[string]any{})
+}
+
+// writeOutside writes without any process; no keys: everything may have changed. It returns the note's id.
+func (d *database) writeOutside(n note, value string) coherence.OutsideID {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, key := range n.keys {
+		d.values[key] = value
+	}
+	id := coherence.OutsideID(random()>>5 | 1)
+	d.notes[id] = n
+	return id
+}
+
+func (d *database) noteCount() (n int) {
+	d.with(func() { n = len(d.notes) })
+	return n
+}
+
+// notesOf tells of the notes of a database, and lists them.
+func (p *process) notesOf(number int) (ids []coherence.OutsideID) {
+	p.db.with(func() {
+		for id, n := range p.db.notes {
+			if n.database != number {
+				continue
+			}
+			ids = append(ids, id)
+			if !p.tellsNot.Load() {
+				nonce := uint64(id) * 0x9E3779B97F4A7C15
+				if err := p.OutsideWrite(uint64(id), nonce, packed(n.keys...), len(n.keys) == 0, n.rows, n.application); err != nil {
+					p.t.Error(err)
+				}
+			}
+		}
+	})
+	return ids
 }
 
 func (d *database) turn(row memberRow, may bool, state string) []byte {

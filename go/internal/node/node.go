@@ -43,7 +43,8 @@ type Node struct {
 	links map[coherence.Incarnation]*link
 	ring  []string
 	questions
-	standing standing
+	outsideWrites outsideWrites
+	standing      standing
 
 	owed     owed
 	loads    loads

@@ -37,6 +37,7 @@ type process struct {
 	secondAway  atomic.Bool  // the second database does not answer this process
 	secondAsked atomic.Int64 // it has answered a look of that time last; 0: one of the view
 	loaded      atomic.Int64 // keys
+	tellsNot    atomic.Bool  // it lists notes that it has not told of
 }
 
 type settings map[string]any
@@ -136,9 +137,10 @@ func (p *process) take(kind completion.Kind, id uint64, payload []byte) {
 
 // looks names the databases that a view reaches.
 func (p *process) looks(q question) []reached {
-	looks := []reached{{coherence.DeadlineWord(0), coherence.Time(q.Asked)}}
+	looks := []reached{{coherence.DeadlineWord(0), coherence.Time(q.Asked), p.notesOf(0)}}
 	if !p.secondAway.Load() {
-		looks = append(looks, reached{coherence.DeadlineWord(1), coherence.Time(cmp.Or(p.secondAsked.Load(), q.Asked))})
+		asked := coherence.Time(cmp.Or(p.secondAsked.Load(), q.Asked))
+		looks = append(looks, reached{coherence.DeadlineWord(1), asked, p.notesOf(1)})
 	}
 	return looks
 }

@@ -29,6 +29,9 @@ type question struct {
 	Silent      bool   `json:"silent,omitempty"`      // mark_out: only if it has not been heard of for a while
 	Missing     int    `json:"missing,omitempty"`     // write_off: by how many rows
 	Counting    uint64 `json:"counting,omitempty"`    // write_off: which count
+	Word        int    `json:"word,omitempty"`        // forget_outside: of the database, as Node.Database gave it
+
+	Outside []coherence.OutsideID `json:"outside,omitzero"` // applied, forget_outside: notes
 }
 
 // answer as Python writes it; which fields are there depends on the question.
@@ -41,6 +44,8 @@ type answer struct {
 		State       string `json:"state"`
 		Reason      string `json:"reason"`
 		Silent      bool   `json:"silent"`
+
+		Applied []coherence.OutsideID `json:"applied"` // notes that it says it has applied
 	} `json:"rows"`
 	Missing  int       `json:"missing"`  // read: how many rows fewer there are than were counted
 	Counting uint64    `json:"counting"` // read: which count that is
@@ -53,6 +58,8 @@ type answer struct {
 type reached struct {
 	Word  int            `json:"word"`  // that Node.Database gave
 	Asked coherence.Time `json:"asked"` // when the view was asked for with which the look began
+	// Outside is all notes that the look has shown; Node.OutsideWrite has told of each before.
+	Outside []coherence.OutsideID `json:"outside"`
 }
 
 func (a *answer) err() error {
@@ -72,7 +79,7 @@ func (n *Node) ask(a coherence.Action) {
 			rows, err := a.rows()
 			if err == nil {
 				m.Missing(now, asked, a.Missing, a.Counting)
-				a.tellReached(m, asked)
+				n.tellReached(m, now, asked, a.Reached)
 			}
 			m.Reading(now, asked, rows, err)
 		})
@@ -93,6 +100,11 @@ func (n *Node) ask(a coherence.Action) {
 			Reason: cmp.Or(n.address, "a client") + ": " + a.Text}, nil)
 	case coherence.WriteOff:
 		n.put(question{Op: "write_off", Missing: a.Missing, Counting: a.Counting}, nil)
+	case coherence.AcknowledgeOutside:
+		own.Op, own.Outside = "applied", a.Outside
+		n.put(own, nil)
+	case coherence.ForgetOutside:
+		n.put(question{Op: "forget_outside", Word: coherence.DeadlineWord(a.Number), Outside: a.Outside}, nil)
 	case coherence.OpenTransactions:
 		database := a.Database
 		n.put(question{Op: "open_transactions", Database: database},
@@ -137,11 +149,16 @@ func (n *Node) Answer(id uint64, text []byte) error {
 	return nil
 }
 
-// tellReached names the databases that were reached. None can have been asked later than the view.
-func (a *answer) tellReached(m *coherence.Machine, asked coherence.Time) {
-	for _, r := range a.Reached {
-		m.Reached(r.Word-coherence.DeadlineWord(0), min(r.Asked, asked))
+// tellReached names the databases that were reached, and before each what was written to it from
+// outside (R14). None can have been asked later than the view. The caller holds mu.
+func (n *Node) tellReached(m *coherence.Machine, now, asked coherence.Time, databases []reached) {
+	for i := range databases {
+		r := &databases[i]
+		if looked := min(r.Asked, asked); n.outsideWrites.take(n, m, r, now, looked) {
+			m.Reached(r.Word-coherence.DeadlineWord(0), looked)
+		}
 	}
+	n.outsideWrites.forget(now, keepNotes*seconds(n.cfg.Lease))
 }
 
 func (a *answer) rows() ([]coherence.Row, error) {
@@ -152,7 +169,7 @@ func (a *answer) rows() ([]coherence.Row, error) {
 			return nil, fmt.Errorf("members table: a row with state %q and incarnation %d", r.State, r.Incarnation)
 		}
 		rows[i] = coherence.Row{Incarnation: coherence.Incarnation(r.Incarnation), Address: r.Address,
-			Host: r.Host, State: state, Reason: r.Reason, Silent: r.Silent}
+			Host: r.Host, State: state, Reason: r.Reason, Silent: r.Silent, Applied: r.Applied}
 	}
 	return rows, a.err()
 }

@@ -76,6 +76,7 @@ type statistics struct {
 	Decoded decodedStatistics `json:"decoded"`
 
 	Events  eventStatistics    `json:"events"`
+	Outside outsideStatistics  `json:"outside_writes"`
 	Doubt   int                `json:"buckets_in_doubt"`
 	Longest float64            `json:"longest_doubt"` // seconds that the oldest open event has been so
 	Members []memberStatistics `json:"members"`
@@ -159,6 +160,7 @@ func (n *Node) Stats() ([]byte, error) {
 	open, doubt, longest := n.machine.Doubt(at)
 	c := n.machine.Counts()
 	s.Events = eventStatistics{c.Announced, c.Passed, c.Acknowledged, c.Settled, c.Orphans, open}
+	s.Outside = n.outsideWrites.statistics()
 	s.Doubt, s.Longest = doubt, longest.Seconds()
 	s.Members = []memberStatistics{} // a list for JSON also when there is nobody
 	for _, row := range n.machine.Rows() {

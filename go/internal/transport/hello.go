@@ -27,7 +27,7 @@ import (
 // takes no session for one that began.
 const (
 	magic           = "GGCT"
-	protocolVersion = 4
+	protocolVersion = 5
 	helloSize       = 17  // without the address
 	maxAddress      = 512 // bytes
 	maxVerdict      = 512 // bytes

@@ -42,7 +42,7 @@ func TestBrokenInput(t *testing.T) {
 		{"garbage frame", true, []byte(strings.Repeat("garbage ", 10)), ReasonOversized, "1734439522 bytes"},
 		{"garbage hello", false, []byte("GET / HTTP/1.1\r\n\r\n"), ReasonMagic, `"GET "`},
 		{"TLS without a secret here", false, []byte{0x16, 3, 1, 0, 200, 1}, ReasonMagic, "speaks TLS"},
-		{"wrong version", false, version, ReasonVersion, "version 5 of the protocol, this process version 4"},
+		{"wrong version", false, version, ReasonVersion, "version 6 of the protocol, this process version 5"},
 		{"no hello", false, nil, ReasonHello, "before its hello was complete"},
 		{"cut hello", false, encodeHello(Peer{Incarnation: 77, Address: "there:1"})[:18], ReasonHello, "complete"},
 		{"no incarnation", false, encodeHello(Peer{}), ReasonHello, "no incarnation"},
