@@ -12,6 +12,7 @@ from guillotina_groupcache import keys, records
 from guillotina_groupcache.interfaces import RecordError
 from guillotina_groupcache.keys import Kind, object_keys, place_keys, record_keys, stored_oid
 from guillotina_groupcache.process import is_referee
+from guillotina_groupcache.triggers import STAMP
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -26,8 +27,8 @@ _PLACES: Final = "SELECT zoid, tid, parent_id, id, of FROM {table} WHERE zoid = 
 _LOCK: Final = " ORDER BY zoid FOR NO KEY UPDATE"
 #: Rows without place or state, as Guillotina inserts them for blobs of objects that have none yet
 #: (guillotina/db/storages/pg.py); those that were there are not returned.
-STUBS: Final = """
-INSERT INTO {table} (zoid, tid, state_size, part, resource, type)
+STUBS: Final = f"""{STAMP}
+INSERT INTO {{table}} (zoid, tid, state_size, part, resource, type)
 SELECT zoid, -1, 0, 0, TRUE, 'stub' FROM unnest($1::text[]) AS zoid ORDER BY zoid
 ON CONFLICT DO NOTHING RETURNING zoid
 """

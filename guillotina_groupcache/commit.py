@@ -11,7 +11,7 @@ import logging
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from guillotina.exceptions import ConflictError
@@ -22,6 +22,7 @@ from guillotina_groupcache.changes import STUBS, Stored, Writes
 from guillotina_groupcache.keys import Kind, stored_oid
 from guillotina_groupcache.process import is_referee
 from guillotina_groupcache.strategy import GroupcacheStrategy
+from guillotina_groupcache.triggers import STAMP
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -55,6 +56,7 @@ class Announcer:
             self._begin = storage._db_transaction_factory
             storage._db_transaction_factory = self._db_transaction
             self._write_blob_chunk = storage.write_blob_chunk
+            storage._sql = Stamped(storage._sql)
             storage.get_conflicts = self.get_conflicts
             storage.write_blob_chunk = self.write_blob_chunk
 
@@ -76,7 +78,7 @@ class Announcer:
 
     def _db_transaction(self, transaction: Any) -> Any:
         begun = self._begin(transaction)
-        begun._connection = Answers(begun._connection)
+        begun._connection = Answers(begun._connection, self._utility.mark(_database(transaction)))
         return begun
 
     async def store(self, oid: str, old_serial: Any, writer: Any, obj: Any, transaction: Any) -> Any:
@@ -168,6 +170,28 @@ class Announcer:
         return result
 
 
+class Stamped:
+    """Guillotina's statements, of which those that store and delete objects are known by a stamp (R14).
+
+    What the application sends over the same connection has none: nobody announces that.
+    """
+
+    __slots__ = ("_others", "_stamped")
+
+    def __init__(self, others: Any) -> None:
+        self._others = others
+        self._stamped: dict[tuple[str, str], str] = {}
+
+    def get(self, name: str, table: str) -> str:
+        """A statement by its name, for a table."""
+        if name not in _STORING:
+            statement: str = self._others.get(name, table)
+            return statement
+        if (name, table) not in self._stamped:
+            self._stamped[name, table] = STAMP + self._others.get(name, table)
+        return self._stamped[name, table]
+
+
 class Locked(StandIn):
     """A transaction for a storage's `commit`, which takes its lock: that is held already."""
 
@@ -178,6 +202,8 @@ class Locked(StandIn):
         self._own("_lock", asyncio.Lock())
 
 
+#: What `store` and `delete` send (guillotina/db/storages/pg.py).
+_STORING: Final = frozenset(("NAIVE_UPSERT", "UPDATE", "TRASH_PARENT_ID"))
 _ROLLED_BACK = (
     "groupcache: the database answered COMMIT of transaction %s with %s: a statement in it had failed, and the"
     " application swallowed the error; nothing of the transaction was stored"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import asyncpg
@@ -18,6 +18,7 @@ from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache.lines import Line
 from guillotina_groupcache.losses import FLUSHED, IDENTITY, OBJECTS, Known, Look, Watch, identity_of
+from guillotina_groupcache.outside_writes import OutsideWrites, Register
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -26,16 +27,19 @@ LOOK_TIMEOUT: Final = 2.0
 #: Seconds between two looks at a database that does not answer.
 RETRY_EVERY: Final = 0.5
 
-_LOOK: Final = f"SELECT {IDENTITY} AS identity, {FLUSHED} AS flushed, {OBJECTS.format('$1::text')} AS objects"
+_LOOK: Final = (
+    f"SELECT {IDENTITY} AS identity, {FLUSHED} AS flushed, {OBJECTS.format('$1::text')} AS objects, {{outside}}"
+)
 
 
 class Database:
     """A database that this process serves, and the one connection to it that is not of the pool."""
 
-    __slots__ = ("_away", "_found", "_has_ended", "_lock", "_next", "_task", "id", "line", "watch", "word")
+    __slots__ = ("_away", "_found", "_has_ended", "_lock", "_next", "_task", "id", "line", "outside", "watch", "word")
 
-    def __init__(self, id_: str, storage: PostgresqlStorage) -> None:
+    def __init__(self, id_: str, storage: PostgresqlStorage, register: Register) -> None:
         self.id = id_
+        self.outside = OutsideWrites(id_, storage, register)
         self.line = Line(storage)
         self.watch = Watch()
         #: The place of its deadline in the library's table; None: it has none yet.
@@ -85,7 +89,7 @@ class Database:
 
     async def _look(self, asked: int, known: Known | None) -> None:
         try:
-            (row,) = await asyncio.wait_for(self.fetch(_LOOK, self.table), LOOK_TIMEOUT)
+            (row,) = await asyncio.wait_for(self.read(lambda sql: self.fetch(sql, self.table), _LOOK, 1), LOOK_TIMEOUT)
         except Exception as error:
             in_recovery = isinstance(error, asyncpg.ObjectNotInPrerequisiteStateError)
             away = "is in recovery" if in_recovery else "does not answer"
@@ -105,16 +109,26 @@ class Database:
         """A look, from a row that shows the database."""
         if self.line.reconnected:
             self.watch.reconnected, self.line.reconnected = True, False
-        return Look(asked, known, identity_of(row["identity"], row["objects"]), row["flushed"])
+        return Look(asked, known, identity_of(row["identity"], row["objects"]), row["flushed"], row)
+
+    async def read(
+        self, fetch: Callable[[str], Awaitable[list[asyncpg.Record]]], statement: str, parameter: int
+    ) -> list[asyncpg.Record]:
+        """`OutsideWrites.read`, where the table is named by a parameter; the triggers are mended if they need it."""
+        rows = await self.outside.read(fetch, statement, f"${parameter}::text")
+        if rows and rows[0]["objects"]:  # the table itself is there
+            self.outside.mend(rows[0])
+        return rows
 
     def end(self) -> list[asyncio.Task[None]]:
         """Look no more; the caller may wait for the tasks that are returned."""
         self._has_ended = True
         self.line.disconnect()
-        if self._task is None:
-            return []
-        self._task.cancel()
-        return [self._task]
+        tasks = self.outside.end()
+        if self._task is not None:
+            self._task.cancel()
+            tasks.append(self._task)
+        return tasks
 
 
 class Change(NamedTuple):
@@ -128,9 +142,11 @@ class Change(NamedTuple):
 class Databases:
     """The databases of this process, and what the cluster's row said of them when it was read last."""
 
-    __slots__ = ("_by_id", "_known", "_others")
+    __slots__ = ("_by_id", "_cluster", "_known", "_others", "_register")
 
-    def __init__(self) -> None:
+    def __init__(self, register: Register) -> None:
+        self._register = register
+        self._cluster = ""
         self._by_id: dict[str, Database] = {}
         self._known: dict[str, Known] = {}
         self._others: dict[str, int] = {}  # words of databases that are no PostgreSQL
@@ -147,7 +163,21 @@ class Databases:
 
     def add(self, id_: str, storage: PostgresqlStorage) -> None:
         """Look at a database from now on."""
-        self._by_id[id_] = Database(id_, storage)
+        database = self._by_id[id_] = Database(id_, storage, self._register)
+        database.outside.serve(self._cluster)
+
+    def join(self, cluster: str) -> None:
+        """Belong to a cluster, which hears of what is written to the databases from outside."""
+        self._cluster = cluster
+        for database in self:
+            database.outside.serve(cluster)
+
+    def of_word(self, word: int) -> Database:
+        """The database whose deadline has a place in the library's table. Raises `LookupError` where there is none."""
+        for database in self:
+            if database.word == word:
+                return database
+        raise LookupError(f"no database of this process has the deadline {word}")
 
     def serve(self, id_: str, word: int) -> None:
         """Give a database its place in the library's table.
@@ -190,14 +220,18 @@ class Databases:
                 changes.append(Change(database.id, known, new))
         return changes
 
-    def reached(self, found: Mapping[Database, Look], asked: int) -> list[dict[str, int]]:
-        """The places of the databases that have answered and are those that the row knows, and since which view."""
-        reached = [{"word": word, "asked": asked} for word in self._others.values()]
+    async def reached(self, found: Mapping[Database, Look], asked: int) -> list[dict[str, Any]]:
+        """The places of the databases that have answered and are those that the row knows, and since which view.
+
+        With each goes what was written from outside, which the library has to know before it serves by this view.
+        """
+        reached: list[dict[str, Any]] = [{"word": word, "asked": asked} for word in self._others.values()]
         for database, look in found.items():
             known = self._known.get(database.id)
             if known is None or known.identity != look.identity:
                 continue
             database.watch.saw(look, known.losses)
+            written = await database.outside.registered(look.row)
             if database.word is not None and self._by_id.get(database.id) is database:
-                reached.append({"word": database.word, "asked": look.asked})
+                reached.append({"word": database.word, "asked": look.asked, "outside": written})
         return reached

@@ -12,7 +12,7 @@ knows no other way what the members before it have cached.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 #: System identifier and timeline; where a restart may lose commits, also when the server was started. On a standby
 #: this is an error, as it should be: what a standby tells may be old.
@@ -41,6 +41,7 @@ class Look(NamedTuple):
     known: Known | None  #: what the cluster's row had said before, as far as this process knew it
     identity: str
     flushed: int
+    row: Any  #: as the database gave it, with what was written from outside
 
 
 def identity_of(server: str, objects: int) -> str:

@@ -20,6 +20,8 @@ from guillotina_groupcache.databases import Change, Database, Databases
 from guillotina_groupcache.interfaces import ConfigurationError
 from guillotina_groupcache.lines import TIMEOUT
 from guillotina_groupcache.losses import Known
+from guillotina_groupcache.outside_writes import Register
+from guillotina_groupcache.triggers import FORGET
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -44,10 +46,10 @@ class Members:
         *("_table", "_task"),
     )
 
-    def __init__(self, answer: Callable[[int, Answer], None]) -> None:
-        """`answer` is called with a question's number and its answer."""
+    def __init__(self, answer: Callable[[int, Answer], None], register: Register) -> None:
+        """`answer` is called with a question's number and its answer, `register` with what was written from outside."""
         self._answer = answer
-        self._databases = Databases()
+        self._databases = Databases(register)
         self._table: Database | None = None
         self._questions: asyncio.Queue[tuple[int, Answer]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
@@ -66,6 +68,10 @@ class Members:
     def storages(self) -> list[PostgresqlStorage]:
         """Every storage that was given, the table's first."""
         return [database.line.storage for database in self._databases]
+
+    def mark(self, database: str) -> str:
+        """What a transaction over a database says if the members hear of it; empty where they do not."""
+        return next((other.outside.mark for other in self._databases if other.id == database), "")
 
     def database_of(self, storage: PostgresqlStorage) -> str | None:
         """The id under which a storage was given."""
@@ -97,6 +103,7 @@ class Members:
             connection = await self._table.line.connection()
             if not await connection.fetchval(self._prepared(sql.EXIST)):
                 await sql.make_when_free(connection, schema, 0 if new else 1)
+            self._databases.join(await connection.fetchval(sql.CLUSTER, schema))
         except asyncpg.InsufficientPrivilegeError as error:
             raise ConfigurationError(
                 f"groupcache.peers: the members table {schema}.groupcache_members cannot be made: {error}:"
@@ -223,11 +230,12 @@ class Members:
         if changes := self._databases.changes(found):
             await self._know(changes)
             rows = await self._rows()
-        return rows, self._databases.reached(found, asked)
+        return rows, await self._databases.reached(found, asked)
 
     async def _rows(self) -> list[asyncpg.Record]:
         assert self._table is not None
-        rows = await self._statement(sql.READ, SILENT_AFTER, self._table.table)
+        line, table = self._table.line, self._table.table
+        rows = await self._table.read(lambda text: line.fetch(text, SILENT_AFTER, table), self._prepared(sql.READ), 2)
         if not rows or rows[0]["counted"] is None:
             raise asyncpg.UndefinedTableError("the cluster's row is gone, or was made by an earlier version")
         self._databases.know(msgspec.json.decode(rows[0]["identities"]))
@@ -290,6 +298,17 @@ class Members:
             await self._statement(sql.REMOVE, fields["incarnation"])
         return {}
 
+    async def _applied(self, fields: Answer) -> Answer:
+        await self._statement(sql.APPLIED, fields["incarnation"], fields["outside"])
+        return {}
+
+    async def _forget_outside(self, fields: Answer) -> Answer:
+        database = self._databases.of_word(fields["word"])
+        line = database.line
+        fetch = line.fetch if database is self._table else database.fetch
+        await fetch(FORGET.format(schema=line.storage._db_schema), fields["outside"])
+        return {}
+
     async def _write_off(self, fields: Answer) -> Answer:
         await self._statement(sql.WRITE_OFF, fields["missing"], fields["counting"])
         return {}
@@ -313,4 +332,4 @@ def _form(known: Known) -> str:
 
 
 def _member(row: asyncpg.Record) -> Answer:
-    return {name: row[name] for name in ("incarnation", "address", "host", "state", "reason", "silent")}
+    return {name: row[name] for name in ("incarnation", "address", "host", "state", "reason", "silent", "applied")}

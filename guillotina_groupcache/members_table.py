@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS {schema}.groupcache_members (
     state TEXT NOT NULL CHECK (state IN ('joining', 'boot', 'in', 'out')),
     reason TEXT NOT NULL DEFAULT '',
     changed TIMESTAMPTZ NOT NULL DEFAULT now(),
-    seen TIMESTAMPTZ NOT NULL DEFAULT now()
+    seen TIMESTAMPTZ NOT NULL DEFAULT now(),
+    applied BIGINT[] NOT NULL DEFAULT '{{}}'
 );
 CREATE TABLE IF NOT EXISTS {schema}.groupcache_cluster (
     id SMALLINT PRIMARY KEY CHECK (id = 1),
@@ -43,13 +44,15 @@ INSERT INTO {schema}.groupcache_cluster (id, identity) SELECT 1, {identity} ON C
 """
 #: An earlier version made the table without these columns.
 HAS_COLUMNS: Final = """
-SELECT count(*) = 3 FROM pg_attribute
+SELECT count(*) = 4 FROM pg_attribute
 WHERE attrelid = to_regclass('{schema}.groupcache_cluster') AND attname IN ('counted', 'counting', 'identities')
+OR attrelid = to_regclass('{schema}.groupcache_members') AND attname = 'applied'
 """
 ADD_COLUMNS: Final = """
 ALTER TABLE {schema}.groupcache_cluster
     ADD COLUMN IF NOT EXISTS counted BIGINT, ADD COLUMN IF NOT EXISTS counting BIGINT NOT NULL DEFAULT 0,
-    ADD COLUMN IF NOT EXISTS identities JSONB NOT NULL DEFAULT '{{}}'
+    ADD COLUMN IF NOT EXISTS identities JSONB NOT NULL DEFAULT '{{}}';
+ALTER TABLE {schema}.groupcache_members ADD COLUMN IF NOT EXISTS applied BIGINT[] NOT NULL DEFAULT '{{}}'
 """
 #: How many rows of members there ought to be: those that are there, and $1 that may have been in a table before.
 BEGIN_COUNT: Final = """
@@ -66,8 +69,8 @@ EXIST: Final = "SELECT to_regclass('{schema}.groupcache_members') IS NOT NULL AN
 #: A row a member, and one without a member where there is none.
 READ: Final = """
 SELECT m.incarnation, m.address, m.host, m.state, m.reason, m.seen < now() - make_interval(secs => $1) AS silent,
-    c.counted, c.counting, c.identities,
-    {identity} AS identity, {flushed} AS flushed, {objects} AS objects
+    m.applied, c.counted, c.counting, c.identities,
+    {identity} AS identity, {flushed} AS flushed, {objects} AS objects, {outside}
 FROM {schema}.groupcache_cluster c LEFT JOIN {schema}.groupcache_members m ON true
 """
 #: Only the first one that notices it does this: $3 is what it has read of the database, in the view that it judges by.
@@ -83,7 +86,8 @@ LOCK: Final = "SELECT id FROM {schema}.groupcache_cluster WHERE id = 1 FOR UPDAT
 POST: Final = """
 WITH posted AS (
     INSERT INTO {schema}.groupcache_members (incarnation, address, host, state) VALUES ($1, $2, $3, 'joining')
-    ON CONFLICT (incarnation) DO UPDATE SET state = 'joining', reason = '', changed = now(), seen = now()
+    ON CONFLICT (incarnation) DO UPDATE
+    SET state = 'joining', reason = '', changed = now(), seen = now(), applied = '{{}}'
     RETURNING xmax = 0 AS is_new
 )
 UPDATE {schema}.groupcache_cluster SET counted = counted + 1 WHERE id = 1 AND (SELECT is_new FROM posted)
@@ -119,6 +123,15 @@ WHERE incarnation = $1 AND state <> 'out'
 #: One that a joiner cannot reach may be alive all the same, which this table tells.
 MARK_OUT_SILENT: Final = MARK_OUT + " AND seen < now() - make_interval(secs => $3)"
 SEEN: Final = "UPDATE {schema}.groupcache_members SET seen = now() WHERE incarnation = $1"
+#: What of the outside writes this process has applied to the versions that it has since it posted its row (R14).
+APPLIED: Final = """
+UPDATE {schema}.groupcache_members SET applied = $2 WHERE incarnation = $1 AND state = 'in'
+"""
+#: The place of the members table: processes that have the same one hear of each other.
+CLUSTER: Final = """
+SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid || '/' || $1
+FROM pg_database WHERE datname = current_database()
+"""
 #: Who has written to the objects table and has not ended; a prepared transaction counts too.
 OPEN: Final = """
 SELECT DISTINCT virtualtransaction FROM pg_locks
@@ -134,7 +147,12 @@ _RANDOM: Final = "(random() * 9007199254740991)::bigint"
 def prepared(statement: str, schema: str) -> str:
     """A statement for the table in a schema."""
     return statement.format(
-        schema=schema, identity=IDENTITY, flushed=FLUSHED, random=_RANDOM, objects=OBJECTS.format("$2::text")
+        schema=schema,
+        identity=IDENTITY,
+        flushed=FLUSHED,
+        random=_RANDOM,
+        objects=OBJECTS.format("$2::text"),
+        outside="{outside}",
     )
 
 

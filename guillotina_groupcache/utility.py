@@ -75,7 +75,7 @@ class GroupcacheUtility:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loader = Loader()
         self._shared = SharedLoads(self._loader.load_one)
-        self._members = Members(self._answer)
+        self._members = Members(self._answer, self._register)
         self._requests = Requests()
         self._announcements = Requests()  # by event
         self._tasks: set[asyncio.Task[None]] = set()
@@ -232,6 +232,12 @@ class GroupcacheUtility:
         if self._node is not None:
             self._node.answer(question, answer)
 
+    def _register(
+        self, note: int, nonce: int, changed: Iterable[bytes], everything: bool, rows: int, application: str
+    ) -> None:
+        if self._node is not None:
+            self._node.outside_write(note, nonce, changed, everything, rows, application)
+
     # --- reads
 
     async def get(self, key: bytes, place: Place | None = None) -> tuple[Any, Source]:
@@ -364,6 +370,10 @@ class GroupcacheUtility:
         """The answer to COMMIT was lost: the database will say when the transaction is over (R9)."""
         if self._node is not None:
             self._node.lost(event)
+
+    def mark(self, database: str) -> str:
+        """What a transaction over a database says with its BEGIN; empty where nobody hears of what it changes."""
+        return self._members.mark(database)
 
     def version(self, key: bytes) -> int | None:
         """The version that a key has now; None while it is read from the database (`Node.version`)."""

@@ -41,7 +41,11 @@ class Process:
 
     def __init__(self, incarnation: int, storages: Mapping[str, Any]) -> None:
         self.incarnation = incarnation
-        self.members = Members(lambda number, answer: self._answers.pop(number).set_result(answer))
+        self.members = Members(
+            lambda number, answer: self._answers.pop(number).set_result(answer), lambda *note: self.notes.append(note)
+        )
+        #: What was written from outside, as the library is told.
+        self.notes: list[tuple[Any, ...]] = []
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._number = 0
         for word, (id_, storage) in enumerate(storages.items()):

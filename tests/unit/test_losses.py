@@ -18,7 +18,7 @@ VOLATILE = "1/2/since 16384"
 
 
 def look(identity: str, flushed: int, known: Known | None) -> Look:
-    return Look(0, known, identity, flushed)
+    return Look(0, known, identity, flushed, None)
 
 
 def seen(identity: str, losses: int = 0) -> tuple[Watch, Known]:

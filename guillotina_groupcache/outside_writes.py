@@ -1,0 +1,184 @@
+"""The notes of outside writes, as one process reads them with its views, and the triggers that write them (R14).
+
+The tension: nobody who writes by psql announces anything, so no process can be asked before the COMMIT. But each
+serves by its last view for no longer than a lease. So the notes are read with the view, in one snapshot, and what they
+name is bumped before the view's deadline is published: by each process for itself, by a number that all derive alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from hashlib import blake2b
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+from guillotina.db.storages.pg import PostgresqlStorage
+
+from guillotina_groupcache import triggers
+from guillotina_groupcache.keys import record_keys
+from guillotina_groupcache.lines import connect
+
+logger = logging.getLogger("guillotina_groupcache")
+
+#: Seconds until the triggers are tried again while somebody uses the table: doubled each time, up to a bound.
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+#: Rows of notes whose keys are made before the event loop has its turn.
+ROWS_AT_ONCE: Final = 100
+
+_SHOW: Final = f"{triggers.EXIST} AS notes_exist, {triggers.FOUND} AS triggers, {{notes}} AS notes"
+
+
+class Note(msgspec.Struct, frozen=True):
+    """A row of `groupcache_outside_writes`."""
+
+    id: int
+    application: str  #: the writer's `application_name`
+    rows: int
+    #: The places that rows had or have: zoid, parent_id, id, of. None: everything may have changed.
+    places: list[tuple[str, str | None, str | None, str | None]] | None
+
+
+class OutsideWrites:
+    """The notes of one database, and its triggers."""
+
+    __slots__ = ("_cluster", "_database", "_known", "_mending", "_notes_exist", "_register", "_storage", "_unreadable")
+
+    def __init__(self, database: str, storage: PostgresqlStorage, register: Register) -> None:
+        """`register` gives the library the content of a note (`Node.outside_write`)."""
+        self._database = database
+        self._storage = storage
+        self._register = register
+        self._cluster = ""
+        self._known: frozenset[int] = frozenset()  # the notes that were registered and are still there
+        self._notes_exist = True  # or they are looked for when they are made
+        self._unreadable = False
+        self._mending: asyncio.Task[None] | None = None
+
+    @property
+    def mark(self) -> str:
+        """What the transactions of members say; empty as long as there is no cluster."""
+        return triggers.mark(self._cluster, self._database) if self._cluster else ""
+
+    def serve(self, cluster: str) -> None:
+        """From now on the members of this cluster hear of what is written."""
+        self._cluster = cluster
+
+    # --- a look
+
+    async def read(
+        self, fetch: Callable[[str], Awaitable[list[asyncpg.Record]]], statement: str, table: str
+    ) -> list[asyncpg.Record]:
+        """The rows of a statement that shows the notes as well, where it says `{outside}`.
+
+        `table` is the parameter that names the objects table. Where the notes have come or gone meanwhile the
+        statement is sent again: a view without notes that are there must not count.
+        """
+        while True:
+            with_notes = self._notes_exist and not self._unreadable
+            notes = triggers.NOTES if with_notes else "NULL::json"
+            shown = _SHOW.format(notes=notes, schema="{schema}", table="{table}")
+            shown = shown.format(schema=self._storage._db_schema, table=table)
+            try:
+                rows = await fetch(statement.replace("{outside}", shown))
+            except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
+                if not with_notes:
+                    raise
+                self._notes_exist = False
+                continue
+            except asyncpg.InsufficientPrivilegeError as error:
+                if not with_notes:
+                    raise
+                self._unreadable = True
+                self._warn(error)
+                continue
+            if with_notes or self._unreadable or not rows or not rows[0]["notes_exist"]:
+                return rows
+            self._notes_exist = True
+
+    async def registered(self, row: Any) -> list[int]:
+        """The ids of all notes that a row shows; the library knows what each stands for."""
+        notes = msgspec.json.decode(row["notes"], type=list[Note]) if row["notes"] else []
+        done = 0
+        for note in notes:
+            if note.id in self._known:
+                continue
+            self._register(
+                note.id, self._nonce(note), self._keys(note), note.places is None, note.rows, note.application
+            )
+            done += len(note.places or ())
+            if done >= ROWS_AT_ONCE:
+                done = 0
+                await asyncio.sleep(0)
+        self._known = frozenset(note.id for note in notes)
+        return [note.id for note in notes]
+
+    def _keys(self, note: Note) -> set[bytes]:
+        keys: set[bytes] = set()
+        for zoid, parent, id_, of in note.places or ():
+            place = {"zoid": zoid, "parent_id": parent, "id": id_, "of": of}
+            keys.update(record_keys(self._database, place, with_lists=True))
+        return keys
+
+    def _nonce(self, note: Note) -> int:
+        """What all processes of the cluster add to the versions for a note: even, and never 0."""
+        digest = blake2b(f"{self._cluster} {note.id}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") & ~1 or 2
+
+    # --- the triggers
+
+    def mend(self, row: Any) -> None:
+        """Make the triggers, in the background, where a row shows that they are not as they should be."""
+        if self._mending is not None or not self._cluster:
+            return
+        if row["notes_exist"] and triggers.are_expected(triggers.decode_found(row["triggers"]), self.mark):
+            return
+        self._mending = asyncio.ensure_future(self._mend())
+
+    async def _mend(self) -> None:
+        pause, waits = FIRST_PAUSE, False
+        while True:
+            try:
+                await self._install()
+            except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedFunctionError) as error:
+                self._warn(error)  # the latter by PostgreSQL 12 and older
+                return  # and once is enough: the task stays
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError) as error:
+                if not waits:
+                    waits = True
+                    logger.warning("groupcache: %s: triggers cannot be made yet: %r", self._database, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                break
+        self._mending = None
+        logger.info("groupcache: the database %s notes what is written from outside", self._database)
+
+    async def _install(self) -> None:
+        connection = await connect(self._storage)
+        try:
+            storage = self._storage
+            await triggers.install(connection, storage._db_schema, storage.objects_table_name, self.mark)
+        finally:
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError):
+                await connection.close(timeout=1)
+
+    def _warn(self, error: BaseException) -> None:
+        logger.warning(
+            "groupcache: what is written to the database %s from outside, as by psql, is seen when `ttl` is over: %s",
+            *(self._database, error),
+        )
+
+    def end(self) -> list[asyncio.Task[None]]:
+        """Make no triggers any more; the caller may wait for the tasks that are returned."""
+        if self._mending is None:
+            return []
+        self._mending.cancel()
+        return [self._mending]
+
+
+Register = Callable[[int, int, Iterable[bytes], bool, int, str], None]

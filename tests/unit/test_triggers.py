@@ -1,0 +1,295 @@
+"""The triggers on a real database: which writes are noted, as what, and that nobody who writes is held up (R14)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+from guillotina.const import TRASHED_ID
+from guillotina.db.storages.pg import PostgresqlStorage
+
+from guillotina_groupcache import triggers
+from guillotina_groupcache.triggers import MARK_SETTING, MAX_NOTES, MAX_ROWS, STAMP
+
+MARK = "1/2/public it's \\ a mark"
+TABLE = "public.objects"
+INSERT = "INSERT INTO objects (zoid, tid, state_size, part, resource, type, parent_id, id) VALUES "
+#: The same as a note shows it: zoid, parent_id, id, of.
+ROOT, FOLDER, ITEM = ["root", None, None, None], ["folder", "root", "f", None], ["item", "folder", "i", None]
+EVERYTHING = None
+
+
+async def make(connection: asyncpg.Connection) -> None:
+    """An objects table as Guillotina makes it, with a root, a folder, an item in it and the trash."""
+    await PostgresqlStorage()._create(connection)
+    await connection.execute("CREATE SEQUENCE tid_sequence START 100")
+    await connection.execute(
+        INSERT + "('root', 1, 0, 0, true, 'Root', NULL, NULL), ('folder', 1, 0, 0, true, 'Folder', 'root', 'f'),"
+        f" ('item', 1, 0, 0, true, 'Item', 'folder', 'i'), ('{TRASHED_ID}', 0, 0, 0, false, 'TRASH_REF', NULL, NULL)"
+    )
+
+
+@asynccontextmanager
+async def connected(dsn: str, **settings: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn, server_settings=settings)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+@pytest.fixture
+async def outsider(database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database whose triggers are there, and whose notes are read already."""
+    async with connected(database, application_name="psql") as connection:
+        await make(connection)
+        await triggers.install(connection, "public", TABLE, MARK)
+        await read(connection)
+        yield connection
+
+
+async def read(connection: asyncpg.Connection) -> list[dict[str, Any]]:
+    """The notes, in the order in which they were written, which are deleted by that."""
+    rows = await connection.fetch("DELETE FROM groupcache_outside_writes RETURNING *")
+    return [
+        {**row, "places": row["places"] and sorted(json.loads(row["places"]), key=str)}
+        for row in sorted(rows, key=lambda row: row["written"])
+    ]
+
+
+async def places(connection: asyncpg.Connection) -> list[Any]:
+    return [note["places"] for note in await read(connection)]
+
+
+async def in_transaction(connection: asyncpg.Connection, *statements: str, mark: str = MARK) -> None:
+    """What a member's transaction sends, with its mark."""
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL {MARK_SETTING} = {triggers.quoted(mark)}")
+        for statement in statements:
+            await connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "noted"),
+    [
+        (INSERT + "('new', 1, 0, 0, true, 'Item', 'root', 'n')", [["new", "root", "n", None]]),
+        ("UPDATE objects SET state = 'x', tid = 7 WHERE zoid = 'item'", [ITEM]),
+        ("UPDATE objects SET state = 'x' WHERE zoid = 'item'", [ITEM]),
+        ("UPDATE objects SET parent_id = 'root' WHERE zoid = 'item'", [ITEM, ["item", "root", "i", None]]),
+        ("UPDATE objects SET id = 'j' WHERE zoid = 'item'", [ITEM, ["item", "folder", "j", None]]),
+        ("UPDATE objects SET of = 'root' WHERE zoid = 'item'", [ITEM, ["item", "folder", "i", "root"]]),
+        ("UPDATE objects SET type = 'Other' WHERE zoid IN ('folder', 'item')", [FOLDER, ITEM]),
+        (f"UPDATE objects SET parent_id = '{TRASHED_ID}' WHERE zoid = 'item'", [ITEM, ["item", TRASHED_ID, "i", None]]),
+        ("DELETE FROM objects WHERE zoid = 'item'", [ITEM]),
+        ("SET session_replication_role = replica; DELETE FROM objects WHERE zoid = 'item'", [ITEM]),
+        ("TRUNCATE objects CASCADE", EVERYTHING),
+        (
+            INSERT + "('item', 9, 0, 0, true, 'Item', 'root', 'k')"
+            " ON CONFLICT (zoid) DO UPDATE SET tid = EXCLUDED.tid, parent_id = EXCLUDED.parent_id",
+            [ITEM, ["item", "root", "i", None]],
+        ),
+    ],
+)
+async def test_what_is_written_from_outside_is_noted(
+    outsider: asyncpg.Connection, statement: str, noted: list[list[str | None]] | None
+) -> None:
+    await outsider.execute(statement)
+    notes = await read(outsider)
+    assert [note["places"] for note in notes] == [noted and sorted(noted, key=str)]
+    assert notes[0]["application"] == "psql"
+
+
+async def test_what_a_deletion_takes_with_it_is_noted(outsider: asyncpg.Connection) -> None:
+    await outsider.execute("DELETE FROM objects WHERE zoid = 'folder'")
+    assert sorted(row for note in await places(outsider) for row in note) == [FOLDER, ITEM]
+
+
+async def test_a_copy_is_one_note(outsider: asyncpg.Connection) -> None:
+    columns = ["zoid", "tid", "state_size", "part", "resource", "type", "parent_id", "id"]
+    records = [(f"new{i}", 1, 0, 0, True, "Item", "root", str(i)) for i in range(10)]
+    await outsider.copy_records_to_table("objects", records=records, columns=columns)
+    (noted,) = await places(outsider)
+    assert noted == sorted([f"new{i}", "root", str(i), None] for i in range(10))
+
+
+async def test_what_changes_nothing_that_is_cached_is_not_noted(outsider: asyncpg.Connection) -> None:
+    for statement in (
+        "UPDATE objects SET json = '{}'",
+        "UPDATE objects SET state = 'x' WHERE false",
+        "DELETE FROM objects WHERE false",
+        INSERT + "('item', 9, 0, 0, true, 'Item', 'root', 'k') ON CONFLICT DO NOTHING",
+    ):
+        await outsider.execute(statement)
+    assert await places(outsider) == []
+    assert await outsider.fetchval("SELECT tid FROM objects WHERE zoid = 'item'") == 1, (
+        "a member's write is no conflict"
+    )
+
+
+async def test_what_a_member_stores_is_not_noted(outsider: asyncpg.Connection) -> None:
+    await in_transaction(
+        outsider,
+        STAMP + INSERT + "('new', 1, 0, 0, true, 'Item', 'root', 'n')",
+        STAMP + "UPDATE objects SET state = 'x', tid = 7 WHERE zoid = 'item'",
+        STAMP + f"UPDATE objects SET parent_id = '{TRASHED_ID}' WHERE zoid = 'folder'",
+        STAMP + "DELETE FROM objects WHERE zoid = 'folder'",
+    )
+    assert await places(outsider) == [], "nor what PostgreSQL deletes with it"
+
+
+@pytest.mark.parametrize("mark", [MARK, "another cluster db", ""])
+@pytest.mark.parametrize("stamp", ["", STAMP])
+async def test_the_mark_and_the_stamp_both_are_needed(outsider: asyncpg.Connection, mark: str, stamp: str) -> None:
+    await in_transaction(outsider, stamp + "UPDATE objects SET state = 'x' WHERE zoid = 'item'", mark=mark)
+    is_member = mark == MARK and bool(stamp)
+    assert await places(outsider) == ([] if is_member else [[ITEM]])
+    tid = await outsider.fetchval("SELECT tid FROM objects WHERE zoid = 'item'")
+    assert (tid == 1) == is_member, "what is not announced must not be undone by who has not seen it"
+    await outsider.execute(stamp + "UPDATE objects SET state = 'y' WHERE zoid = 'item'")
+    assert await places(outsider) == [[ITEM]], "the mark has ended with its transaction"
+
+
+async def test_what_a_trigger_of_the_application_writes_is_noted(outsider: asyncpg.Connection) -> None:
+    await outsider.execute(
+        "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " UPDATE objects SET state = 'touched' WHERE zoid = NEW.parent_id; RETURN NULL; END $$;"
+        "CREATE TRIGGER touch AFTER UPDATE ON objects FOR EACH ROW WHEN (NEW.zoid = 'item') EXECUTE FUNCTION touch()"
+    )
+    await in_transaction(outsider, STAMP + "UPDATE objects SET state = 'x', tid = 9 WHERE zoid = 'item'")
+    assert await places(outsider) == [[FOLDER]]
+
+
+async def test_an_update_that_leaves_the_tid_gets_the_next_one(outsider: asyncpg.Connection) -> None:
+    await outsider.execute("UPDATE objects SET state = 'x' WHERE zoid IN ('item', 'folder')")
+    tids = [row["tid"] for row in await outsider.fetch("SELECT tid FROM objects WHERE zoid IN ('item', 'folder')")]
+    assert sorted(tids) == [100, 101]
+    await outsider.execute("UPDATE objects SET state = 'y', tid = 7 WHERE zoid = 'item'")
+    assert await outsider.fetchval("SELECT tid FROM objects WHERE zoid = 'item'") == 7, "its writer knows better"
+
+
+async def test_beyond_a_bound_one_note_of_a_transaction_stands_for_everything(outsider: asyncpg.Connection) -> None:
+    many = INSERT + "('{0}' || {1}, 1, 0, 0, true, 'Item', 'root', '{0}' || {1})"
+    select = many.replace("VALUES (", "SELECT ").rstrip(")") + ") FROM generate_series(1, {2}) AS s"
+    async with outsider.transaction():
+        await outsider.execute(select.format("a", "s", MAX_ROWS).replace("|| s) FROM", "|| s FROM"))
+        for i in range(3):
+            await outsider.execute(many.format("b", i))
+    noted = await places(outsider)
+    assert [note and len(note) for note in noted] == [MAX_ROWS, EVERYTHING]
+    async with outsider.transaction():
+        await outsider.execute(many.format("c", 0))
+    assert await places(outsider) == [[["c0", "root", "c0", None]]], "of the next transaction"
+
+
+async def test_a_savepoint_takes_its_notes_back(outsider: asyncpg.Connection) -> None:
+    async with outsider.transaction():
+        with pytest.raises(ZeroDivisionError):
+            async with outsider.transaction():
+                await outsider.execute("TRUNCATE objects CASCADE")
+                raise ZeroDivisionError
+        await outsider.execute("UPDATE objects SET state = 'x' WHERE zoid = 'item'")
+    assert await places(outsider) == [[ITEM]]
+
+
+async def fill(connection: asyncpg.Connection) -> None:
+    """Fill the table of notes with old ones, to the bound and one more."""
+    await connection.execute(
+        "INSERT INTO groupcache_outside_writes (id, relation, written, application, rows, places)"
+        " SELECT s, 'objects'::regclass, now() - interval '1 hour', '', 1, '[]' FROM generate_series(0, $1::int) AS s",
+        MAX_NOTES,
+    )
+
+
+async def test_notes_that_nobody_reads_are_summed_up(outsider: asyncpg.Connection) -> None:
+    await fill(outsider)
+    for i in range(1000):  # one of 16 looks
+        await outsider.execute(f"UPDATE objects SET state = '{i}' WHERE zoid = 'item'")
+        if await outsider.fetchval("SELECT count(*) FROM groupcache_outside_writes") < MAX_NOTES:
+            break
+    noted = await places(outsider)
+    assert noted[-1] is EVERYTHING
+    assert all(note == [ITEM] for note in noted[:-1])
+
+
+async def test_writers_do_not_wait_for_each_other(outsider: asyncpg.Connection, database: str) -> None:
+    await fill(outsider)
+    async with connected(database, lock_timeout="10s") as other, outsider.transaction():
+        for i in range(200):
+            await outsider.execute(f"UPDATE objects SET state = '{i}' WHERE zoid = 'item'")
+        async with other.transaction():
+            for i in range(200):
+                await other.execute(f"UPDATE objects SET state = '{i}' WHERE zoid = 'folder'")
+
+
+async def test_a_writer_at_a_stricter_level_does_not_fail(outsider: asyncpg.Connection, database: str) -> None:
+    await fill(outsider)
+    async with connected(database) as other, other.transaction(isolation="serializable"):
+        for i in range(50):
+            await other.execute(INSERT + f"('a{i}', 1, 0, 0, true, 'Item', NULL, NULL)")
+        async with outsider.transaction(isolation="serializable"):
+            for i in range(50):
+                await outsider.execute(INSERT + f"('b{i}', 1, 0, 0, true, 'Item', NULL, NULL)")
+    assert len(await places(outsider)) == MAX_NOTES + 101
+
+
+async def test_a_missing_table_of_notes_fails_no_write(outsider: asyncpg.Connection) -> None:
+    await outsider.execute("DROP TABLE groupcache_outside_writes; DROP SEQUENCE tid_sequence")
+    assert await outsider.execute("UPDATE objects SET state = 'x' WHERE zoid = 'item'") == "UPDATE 1"
+    assert await outsider.execute("DELETE FROM objects WHERE zoid = 'item'") == "DELETE 1"
+
+
+async def test_a_user_without_rights_on_the_notes_may_write(outsider: asyncpg.Connection, database: str) -> None:
+    await outsider.execute(
+        "DROP ROLE IF EXISTS groupcache_stranger; CREATE ROLE groupcache_stranger;"
+        "GRANT ALL ON objects TO groupcache_stranger; SET ROLE groupcache_stranger"
+    )
+    try:
+        await outsider.execute("UPDATE objects SET state = 'x' WHERE zoid = 'item'")
+    finally:
+        await outsider.execute("RESET ROLE; DROP OWNED BY groupcache_stranger; DROP ROLE groupcache_stranger")
+    assert await places(outsider) == [[ITEM]]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DROP TRIGGER groupcache_update ON objects",
+        "ALTER TABLE objects DISABLE TRIGGER ALL; ALTER TABLE objects ENABLE TRIGGER ALL",
+        "ALTER TABLE objects DISABLE TRIGGER groupcache_tid",
+        "DROP TABLE groupcache_outside_writes",
+    ],
+)
+async def test_what_is_damaged_is_mended_and_everything_noted(outsider: asyncpg.Connection, damage: str) -> None:
+    await triggers.install(outsider, "public", TABLE, MARK)
+    assert await read(outsider) == [], "what is as it should be is left alone"
+    await outsider.execute(damage)
+    await triggers.install(outsider, "public", TABLE, MARK)
+    assert await places(outsider) == [EVERYTHING], "nobody knows what was written meanwhile"
+    found = await outsider.fetchval("SELECT " + triggers.FOUND.format(table="'objects'"))
+    assert triggers.are_expected(triggers.decode_found(found), MARK)
+    assert not triggers.are_expected(triggers.decode_found(found), "another cluster")
+
+
+async def test_two_that_install_at_once_do_it_once(database: str) -> None:
+    async with connected(database) as one, connected(database) as other:
+        await make(one)
+        results = await asyncio.gather(
+            *(triggers.install(each, "public", TABLE, MARK) for each in (one, other)), return_exceptions=True
+        )
+        assert [result for result in results if not isinstance(result, asyncpg.LockNotAvailableError)]
+        assert not [error for error in results if error and not isinstance(error, asyncpg.LockNotAvailableError)]
+        assert await places(one) == [EVERYTHING]
+
+
+async def test_what_was_installed_is_removed(outsider: asyncpg.Connection) -> None:
+    for statement in 2 * triggers.uninstall("public", TABLE):
+        await outsider.execute(statement)
+    left = "SELECT count(*) FROM pg_class WHERE relname LIKE 'groupcache%'"
+    assert await outsider.fetchval(left) == 0
+    assert await outsider.fetchval("SELECT count(*) FROM pg_proc WHERE proname LIKE 'groupcache%'") == 0
+    assert await outsider.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'groupcache%'") == 0
