@@ -11,7 +11,6 @@ import asyncpg
 from guillotina.exceptions import ConflictError, RestartCommit
 
 from guillotina_groupcache.lines import TIMEOUT
-from guillotina_groupcache.triggers import MARK_SETTING, quoted
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -46,17 +45,15 @@ class Answers(StandIn):
     asyncpg drops that answer.
     """
 
-    __slots__ = ("_mark", "_uses", "last", "lost")
+    __slots__ = ("_uses", "last", "lost")
 
     #: The last statement that was sent, and the answer; None: none has come.
     last: tuple[str, str | None]
     #: The event whose COMMIT was sent over the connection and not answered.
     lost: int | None
 
-    def __init__(self, connection: Any, mark: str) -> None:
-        """`mark` says that the members hear of what the transaction changes (R14); empty where they do not."""
+    def __init__(self, connection: Any) -> None:
         super().__init__(connection)
-        self._own("_mark", mark)
         self._own("_uses", connection._pool_release_ctr)  # as asyncpg's transaction does
         self._own("lost", None)
         self._keep("", None)
@@ -70,11 +67,7 @@ class Answers(StandIn):
 
     async def execute(self, statement: str) -> str:
         self._keep(statement, None)
-        sent = statement
-        if self._mark and statement.startswith("BEGIN"):
-            # In one round trip, and for this transaction: with the connection the mark would get to strangers.
-            sent = f"{statement} SET LOCAL {MARK_SETTING} = {quoted(self._mark)};"
-        answer: str = await self._other.execute(sent)
+        answer: str = await self._other.execute(statement)
         self._keep(statement, answer)
         return answer
 
@@ -160,7 +153,7 @@ async def announced_transaction(
     """
     # Whatever the server's own default: a snapshot that is older than a lock would miss what came between.
     transaction = connection.transaction(isolation="read_committed")
-    answers = transaction._connection = Answers(transaction._connection, utility.mark(database))
+    answers = transaction._connection = Answers(transaction._connection)
     await transaction.start()
     try:
         changes = Changes()

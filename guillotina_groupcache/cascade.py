@@ -38,20 +38,25 @@ WHERE (parent_id = ANY($1) OR of = ANY($1)) AND zoid <> ALL($2) ORDER BY zoid LI
 class Deletion:
     """A database transaction that deletes, or moves to the trash, and what it changes by that."""
 
-    __slots__ = ("_database", "_table", "changes", "connection")
+    __slots__ = ("_connection", "_database", "_mark", "_table", "changes")
 
-    def __init__(self, connection: asyncpg.Connection, database: str, table: str, changes: Changes) -> None:
-        self.connection = connection
+    def __init__(self, connection: asyncpg.Connection, database: str, table: str, mark: str, changes: Changes) -> None:
+        self._connection = connection
         self.changes = changes
         self._database = database
         self._table = table
+        self._mark = mark
 
     async def lock(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Lock the rows that a query of places gives, note by which keys they are found, and return them."""
-        rows: list[asyncpg.Record] = await self.connection.fetch(statement.format(table=self._table), *arguments)
+        rows: list[asyncpg.Record] = await self._connection.fetch(statement.format(table=self._table), *arguments)
         for row in rows:
             self.changes.keys.update(record_keys(self._database, row, with_lists=True))
         return rows
+
+    async def write(self, statement: str, *arguments: Any) -> None:
+        """Change rows that were locked."""
+        await self._connection.execute(self._mark + statement.format(table=self._table), *arguments)
 
     async def lock_tree(self, oids: Collection[str]) -> bool:
         """Lock rows and all below them; whether any of the rows themselves is there."""
@@ -74,7 +79,7 @@ async def deletion(utility: GroupcacheUtility, database: str, storage: Any) -> A
     try:
         async with announced_transaction(utility, database, connection) as changes:
             await connection.execute(_WRITE.format(table=storage.objects_table_name))
-            yield Deletion(connection, database, storage.objects_table_name, changes)
+            yield Deletion(connection, database, storage.objects_table_name, utility.mark_of(storage), changes)
     finally:
         # Which ends one that does not answer; to leave the pool's own block would wait for it without end.
         await storage.close(connection)

@@ -12,7 +12,6 @@ from guillotina_groupcache import keys, records
 from guillotina_groupcache.interfaces import RecordError
 from guillotina_groupcache.keys import Kind, object_keys, place_keys, record_keys, stored_oid
 from guillotina_groupcache.process import is_referee
-from guillotina_groupcache.triggers import STAMP
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -27,11 +26,16 @@ _PLACES: Final = "SELECT zoid, tid, parent_id, id, of FROM {table} WHERE zoid = 
 _LOCK: Final = " ORDER BY zoid FOR NO KEY UPDATE"
 #: Rows without place or state, as Guillotina inserts them for blobs of objects that have none yet
 #: (guillotina/db/storages/pg.py); those that were there are not returned.
-STUBS: Final = f"""{STAMP}
-INSERT INTO {{table}} (zoid, tid, state_size, part, resource, type)
+_STUBS: Final = """
+INSERT INTO {table} (zoid, tid, state_size, part, resource, type)
 SELECT zoid, -1, 0, 0, TRUE, 'stub' FROM unnest($1::text[]) AS zoid ORDER BY zoid
 ON CONFLICT DO NOTHING RETURNING zoid
 """
+
+
+def stubs(mark: str, table: str) -> str:
+    """The statement that inserts stubs of objects, whose ids are its parameter, and returns which had none."""
+    return mark + _STUBS.format(table=table)
 
 
 class Stored(NamedTuple):
@@ -144,7 +148,8 @@ class Writes:
             if inserts and (untold := [oid for oid in absent if versions[oid] is None]):
                 # This process serves nothing now, so no version will tell whether another one inserts such a row
                 # meanwhile. A row of one's own does: it waits for one that is there, and the others wait for it.
-                own = {row["zoid"] for row in await connection.fetch(STUBS.format(table=table), untold)}
+                insert = stubs(self._utility.mark_of(storage), table)
+                own = {row["zoid"] for row in await connection.fetch(insert, untold)}
                 rows += await connection.fetch(statement, [oid for oid in untold if oid not in own])
                 absent.difference_update(untold)
         self._places.update(dict.fromkeys(unknown))

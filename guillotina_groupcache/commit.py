@@ -18,11 +18,10 @@ from guillotina.exceptions import ConflictError
 
 from guillotina_groupcache import keys
 from guillotina_groupcache.announcing import Answers, StandIn, announced, announced_transaction
-from guillotina_groupcache.changes import STUBS, Stored, Writes
+from guillotina_groupcache.changes import Stored, Writes, stubs
 from guillotina_groupcache.keys import Kind, stored_oid
 from guillotina_groupcache.process import is_referee
 from guillotina_groupcache.strategy import GroupcacheStrategy
-from guillotina_groupcache.triggers import STAMP
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -56,7 +55,7 @@ class Announcer:
             self._begin = storage._db_transaction_factory
             storage._db_transaction_factory = self._db_transaction
             self._write_blob_chunk = storage.write_blob_chunk
-            storage._sql = Stamped(storage._sql)
+            storage._sql = Marked(storage, utility)
             storage.get_conflicts = self.get_conflicts
             storage.write_blob_chunk = self.write_blob_chunk
 
@@ -78,7 +77,7 @@ class Announcer:
 
     def _db_transaction(self, transaction: Any) -> Any:
         begun = self._begin(transaction)
-        begun._connection = Answers(begun._connection, self._utility.mark(_database(transaction)))
+        begun._connection = Answers(begun._connection)
         return begun
 
     async def store(self, oid: str, old_serial: Any, writer: Any, obj: Any, transaction: Any) -> Any:
@@ -127,7 +126,8 @@ class Announcer:
                 self._storage.acquire(transaction, "groupcache_stub") as connection,
                 announced_transaction(self._utility, _database(transaction), connection) as changes,
             ):
-                if await connection.fetch(STUBS.format(table=self._storage.objects_table_name), [stored_oid(oid)]):
+                insert = stubs(self._utility.mark_of(self._storage), self._storage.objects_table_name)
+                if await connection.fetch(insert, [stored_oid(oid)]):
                     changes.keys.add(keys.encode(_database(transaction), Kind.OBJECT, oid))
         return await self._write_blob_chunk(transaction, bid, oid, chunk_index, data)
 
@@ -170,26 +170,30 @@ class Announcer:
         return result
 
 
-class Stamped:
-    """Guillotina's statements, of which those that store and delete objects are known by a stamp (R14).
+class Marked:
+    """Guillotina's statements, of which those that store and delete objects say that they are announced (R14).
 
-    What the application sends over the same connection has none: nobody announces that.
+    What the application sends over the same connection does not: nobody announces that.
     """
 
-    __slots__ = ("_others", "_stamped")
+    __slots__ = ("_marked", "_statements", "_storage", "_utility")
 
-    def __init__(self, others: Any) -> None:
-        self._others = others
-        self._stamped: dict[tuple[str, str], str] = {}
+    def __init__(self, storage: Any, utility: GroupcacheUtility) -> None:
+        self._storage = storage
+        self._utility = utility
+        self._statements = storage._sql
+        self._marked: dict[tuple[str, str, str], str] = {}
 
     def get(self, name: str, table: str) -> str:
         """A statement by its name, for a table."""
         if name not in _STORING:
-            statement: str = self._others.get(name, table)
+            statement: str = self._statements.get(name, table)
             return statement
-        if (name, table) not in self._stamped:
-            self._stamped[name, table] = STAMP + self._others.get(name, table)
-        return self._stamped[name, table]
+        mark = self._utility.mark_of(self._storage)
+        marked = self._marked.get((mark, name, table))
+        if marked is None:
+            marked = self._marked[mark, name, table] = mark + self._statements.get(name, table)
+        return marked
 
 
 class Locked(StandIn):

@@ -69,9 +69,9 @@ class Members:
         """Every storage that was given, the table's first."""
         return [database.line.storage for database in self._databases]
 
-    def mark(self, database: str) -> str:
-        """What a transaction over a database says if the members hear of it; empty where they do not."""
-        return next((other.outside.mark for other in self._databases if other.id == database), "")
+    def mark_of(self, storage: Any) -> str:
+        """What announced statements on a storage's database begin with; empty where nobody hears of them."""
+        return next((database.outside.mark for database in self._databases if database.line.storage is storage), "")
 
     def database_of(self, storage: PostgresqlStorage) -> str | None:
         """The id under which a storage was given."""

@@ -61,7 +61,7 @@ class OutsideWrites:
 
     @property
     def mark(self) -> str:
-        """What the transactions of members say; empty as long as there is no cluster."""
+        """What the statements begin with that members announce; empty as long as there is no cluster."""
         return triggers.mark(self._cluster, self._database) if self._cluster else ""
 
     def serve(self, cluster: str) -> None:

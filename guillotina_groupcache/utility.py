@@ -371,9 +371,9 @@ class GroupcacheUtility:
         if self._node is not None:
             self._node.lost(event)
 
-    def mark(self, database: str) -> str:
-        """What a transaction over a database says with its BEGIN; empty where nobody hears of what it changes."""
-        return self._members.mark(database)
+    def mark_of(self, storage: Any) -> str:
+        """What announced statements on a storage's database begin with (R14); empty where nobody hears of them."""
+        return self._members.mark_of(storage)
 
     def version(self, key: bytes) -> int | None:
         """The version that a key has now; None while it is read from the database (`Node.version`)."""

@@ -22,7 +22,6 @@ from guillotina.db.storages import vacuum
 from guillotina_groupcache.cascade import Deletion, deletion
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
 from guillotina_groupcache.keys import place_keys, stored_oid
-from guillotina_groupcache.triggers import STAMP
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
@@ -38,12 +37,12 @@ LONGEST_PAUSE: Final = 10.0
 BATCH: Final = 20
 CHILDREN: Final = 100
 
-_DELETE: Final = STAMP + "DELETE FROM {table} WHERE zoid = ANY($1)"
+_DELETE: Final = "DELETE FROM {table} WHERE zoid = ANY($1)"
 _TRASHED: Final = f"SELECT zoid FROM {{table}} WHERE parent_id = '{TRASHED_ID}' ORDER BY zoid LIMIT {BATCH}"
 _CHILDREN: Final = f"""
 SELECT zoid, parent_id, id, of FROM {{table}} WHERE parent_id = ANY($1) ORDER BY zoid LIMIT {CHILDREN} FOR UPDATE
 """
-_TRASH: Final = f"{STAMP}UPDATE {{table}} SET parent_id = '{TRASHED_ID}' WHERE zoid = ANY($1)"
+_TRASH: Final = f"UPDATE {{table}} SET parent_id = '{TRASHED_ID}' WHERE zoid = ANY($1)"
 
 #: What may pass: no connection, a deadlock or a lock that is not had, a server that is short of something or about
 #: to go or come, an announcement that not everybody has acknowledged in time.
@@ -161,7 +160,7 @@ async def finish(storage: Any) -> None:
 async def delete_trees(work: Deletion, storage: Any, oids: list[str]) -> None:
     """Delete rows, and with them whatever lies below."""
     if await work.lock_tree(oids):
-        await work.connection.execute(_DELETE.format(table=storage.objects_table_name), oids)
+        await work.write(_DELETE, oids)
 
 
 @configure.adapter(for_=IPostgresStorage, provides=IVacuumProvider)
@@ -211,7 +210,7 @@ class Vacuum(vacuum.PGVacuum):
             children = await work.lock(_CHILDREN, parents)
             if children:
                 oids, names = [row["zoid"] for row in children], {row["id"] for row in children}
-                await work.connection.execute(_TRASH.format(table=self._storage.objects_table_name), oids)
+                await work.write(_TRASH, oids)
                 work.changes.keys.update(place_keys(database, None, TRASHED_ID, names, with_lists=True))
             return len(children)
 

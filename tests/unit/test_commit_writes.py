@@ -167,7 +167,7 @@ async def test_a_connection_that_is_somebody_elses_is_left_alone(app: App) -> No
     """Its ROLLBACK would be that of their transaction."""
     event = await app.utility.announce(DATABASE, [])
     async with app.database.storage.pool.acquire() as connection:
-        answers = Answers(connection._con, "")
+        answers = Answers(connection._con)
         answers.lose(event)
         await answers.execute("COMMIT")
     async with answers.transaction():  # by whoever has got it from the pool

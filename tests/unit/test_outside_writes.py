@@ -181,7 +181,7 @@ async def test_without_the_right_to_make_triggers_everything_is_as_it_was(
 async def test_notes_that_may_not_be_read_do_not_end_the_views(
     outsider: asyncpg.Connection, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await triggers.install(outsider, "public", "public.objects", "somebody else's")
+    await triggers.install(outsider, "public", "public.objects", triggers.mark("somebody", "else"))
     await outsider.execute(
         "DROP ROLE IF EXISTS groupcache_reader; CREATE ROLE groupcache_reader;"
         "GRANT ALL ON SCHEMA public TO groupcache_reader"

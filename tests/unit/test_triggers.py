@@ -14,9 +14,9 @@ from guillotina.const import TRASHED_ID
 from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache import triggers
-from guillotina_groupcache.triggers import MARK_SETTING, MAX_NOTES, MAX_ROWS, STAMP
+from guillotina_groupcache.triggers import MAX_NOTES, MAX_ROWS
 
-MARK = "1/2/public it's \\ a mark"
+MARK = triggers.mark("1/2/public", "it's \\ an id")
 TABLE = "public.objects"
 INSERT = "INSERT INTO objects (zoid, tid, state_size, part, resource, type, parent_id, id) VALUES "
 #: The same as a note shows it: zoid, parent_id, id, of.
@@ -64,14 +64,6 @@ async def read(connection: asyncpg.Connection) -> list[dict[str, Any]]:
 
 async def places(connection: asyncpg.Connection) -> list[Any]:
     return [note["places"] for note in await read(connection)]
-
-
-async def in_transaction(connection: asyncpg.Connection, *statements: str, mark: str = MARK) -> None:
-    """What a member's transaction sends, with its mark."""
-    async with connection.transaction():
-        await connection.execute(f"SET LOCAL {MARK_SETTING} = {triggers.quoted(mark)}")
-        for statement in statements:
-            await connection.execute(statement)
 
 
 @pytest.mark.parametrize(
@@ -132,26 +124,25 @@ async def test_what_changes_nothing_that_is_cached_is_not_noted(outsider: asyncp
 
 
 async def test_what_a_member_stores_is_not_noted(outsider: asyncpg.Connection) -> None:
-    await in_transaction(
-        outsider,
-        STAMP + INSERT + "('new', 1, 0, 0, true, 'Item', 'root', 'n')",
-        STAMP + "UPDATE objects SET state = 'x', tid = 7 WHERE zoid = 'item'",
-        STAMP + f"UPDATE objects SET parent_id = '{TRASHED_ID}' WHERE zoid = 'folder'",
-        STAMP + "DELETE FROM objects WHERE zoid = 'folder'",
-    )
+    for statement in (
+        INSERT + "('new', 1, 0, 0, true, 'Item', 'root', 'n')",
+        "UPDATE objects SET state = 'x', tid = 7 WHERE zoid = 'item'",
+        f"UPDATE objects SET parent_id = '{TRASHED_ID}' WHERE zoid = 'folder'",
+        "DELETE FROM objects WHERE zoid = 'folder'",
+    ):
+        await outsider.execute(MARK + statement)
     assert await places(outsider) == [], "nor what PostgreSQL deletes with it"
 
 
-@pytest.mark.parametrize("mark", [MARK, "another cluster db", ""])
-@pytest.mark.parametrize("stamp", ["", STAMP])
-async def test_the_mark_and_the_stamp_both_are_needed(outsider: asyncpg.Connection, mark: str, stamp: str) -> None:
-    await in_transaction(outsider, stamp + "UPDATE objects SET state = 'x' WHERE zoid = 'item'", mark=mark)
-    is_member = mark == MARK and bool(stamp)
+@pytest.mark.parametrize("mark", [MARK, triggers.mark("another cluster", "db"), "", " " + MARK, MARK.strip()])
+async def test_without_the_mark_a_statement_is_noted(outsider: asyncpg.Connection, mark: str) -> None:
+    async with outsider.transaction():
+        await outsider.execute(MARK + "UPDATE objects SET state = 'x', tid = 7 WHERE zoid = 'folder'")
+        await outsider.execute(mark + "UPDATE objects SET state = $1 WHERE zoid = 'item'", b"prepared")
+    is_member = mark == MARK
     assert await places(outsider) == ([] if is_member else [[ITEM]])
     tid = await outsider.fetchval("SELECT tid FROM objects WHERE zoid = 'item'")
     assert (tid == 1) == is_member, "what is not announced must not be undone by who has not seen it"
-    await outsider.execute(stamp + "UPDATE objects SET state = 'y' WHERE zoid = 'item'")
-    assert await places(outsider) == [[ITEM]], "the mark has ended with its transaction"
 
 
 async def test_what_a_trigger_of_the_application_writes_is_noted(outsider: asyncpg.Connection) -> None:
@@ -160,7 +151,7 @@ async def test_what_a_trigger_of_the_application_writes_is_noted(outsider: async
         " UPDATE objects SET state = 'touched' WHERE zoid = NEW.parent_id; RETURN NULL; END $$;"
         "CREATE TRIGGER touch AFTER UPDATE ON objects FOR EACH ROW WHEN (NEW.zoid = 'item') EXECUTE FUNCTION touch()"
     )
-    await in_transaction(outsider, STAMP + "UPDATE objects SET state = 'x', tid = 9 WHERE zoid = 'item'")
+    await outsider.execute(MARK + "UPDATE objects SET state = 'x', tid = 9 WHERE zoid = 'item'")
     assert await places(outsider) == [[FOLDER]]
 
 
