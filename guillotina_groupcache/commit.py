@@ -149,8 +149,11 @@ class Announcer:
             named, all_named = strategy.take_named()
             changed, everything = changed | named, everything or all_named
         answers = _answers(transaction)
+        known = isinstance(strategy, GroupcacheStrategy) and strategy.has_sent(writes.statements)
+        if not known and answers is not None:
+            noted, all_noted = await self._noted(transaction)
+            changed, everything = changed | noted, everything or all_noted
         async with announced(self._utility, _database(transaction), changed, everything, answers) as event:
-            known = isinstance(strategy, GroupcacheStrategy) and strategy.has_sent(writes.statements)
             result = await self._commit(locked)
             if answers is not None and answers.last[1] != "COMMIT":
                 logger.warning(_ROLLED_BACK, transaction._tid, answers.last[1])
@@ -160,6 +163,12 @@ class Announcer:
                 strategy.count_pushed(len(pushes))
         self._foreign.pop(transaction, None)
         return result
+
+    async def _noted(self, transaction: Any) -> tuple[set[bytes], bool]:
+        try:
+            return await self._utility.take_notes(self._storage, transaction._db_conn)
+        except asyncpg.InFailedSQLTransactionError:
+            return set(), False  # COMMIT will be a ROLLBACK
 
     async def abort(self, transaction: Any) -> Any:
         answers = _answers(transaction)

@@ -20,7 +20,7 @@ from guillotina_groupcache.databases import Change, Database, Databases
 from guillotina_groupcache.interfaces import ConfigurationError
 from guillotina_groupcache.lines import TIMEOUT
 from guillotina_groupcache.losses import Known
-from guillotina_groupcache.outside_writes import Register
+from guillotina_groupcache.outside_writes import OutsideWrites, Register
 from guillotina_groupcache.triggers import FORGET
 
 logger = logging.getLogger("guillotina_groupcache")
@@ -69,9 +69,14 @@ class Members:
         """Every storage that was given, the table's first."""
         return [database.line.storage for database in self._databases]
 
+    def outside_writes_of(self, storage: Any) -> OutsideWrites | None:
+        """What is written to a storage's database from outside; None where it is not served."""
+        return next((database.outside for database in self._databases if database.line.storage is storage), None)
+
     def mark_of(self, storage: Any) -> str:
         """What announced statements on a storage's database begin with; empty where nobody hears of them."""
-        return next((database.outside.mark for database in self._databases if database.line.storage is storage), "")
+        outside = self.outside_writes_of(storage)
+        return "" if outside is None else outside.mark
 
     def database_of(self, storage: PostgresqlStorage) -> str | None:
         """The id under which a storage was given."""

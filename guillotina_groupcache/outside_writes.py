@@ -117,6 +117,27 @@ class OutsideWrites:
         self._known = frozenset(note.id for note in notes)
         return [note.id for note in notes]
 
+    async def take(self, connection: asyncpg.Connection) -> tuple[set[bytes], bool]:
+        """Take the notes of a member's own transaction back, to announce what they name: its keys, or everything.
+
+        They are there where the application has sent raw SQL. What cannot be taken back is read with the next view.
+        """
+        table = self._storage.objects_table_name
+        if not await connection.fetchval(triggers.HAS_NOTED, table):
+            return set(), False
+        await connection.execute("SAVEPOINT groupcache")
+        try:
+            rows = await connection.fetch(triggers.TAKE.format(schema=self._storage._db_schema), table)
+        except asyncpg.PostgresError as error:
+            logger.debug("groupcache: notes stay where they are: %r", error)
+            await connection.execute("ROLLBACK TO SAVEPOINT groupcache")
+            return set(), False
+        notes = [
+            Note(row["id"], row["application"], row["rows"], row["places"] and msgspec.json.decode(row["places"]))
+            for row in rows
+        ]
+        return set().union(*map(self._keys, notes)), any(note.places is None for note in notes)
+
     def _keys(self, note: Note) -> set[bytes]:
         keys: set[bytes] = set()
         for zoid, parent, id_, of in note.places or ():

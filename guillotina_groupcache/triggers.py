@@ -42,6 +42,14 @@ NOTES: Final = """
 (SELECT json_agg(json_build_object('id', id, 'application', application, 'rows', rows, 'places', places))
  FROM {schema}.groupcache_outside_writes WHERE relation = to_regclass({table}))
 """
+#: Whether the transaction at hand has noted anything, which no error can come from.
+HAS_NOTED: Final = "SELECT current_setting('guillotina_groupcache.noted_' || to_regclass($1::text)::oid, true) <> ''"
+#: Its notes, taken back.
+TAKE: Final = """
+DELETE FROM {schema}.groupcache_outside_writes
+WHERE relation = to_regclass($1::text) AND xact = pg_current_xact_id()::text::bigint
+RETURNING id, application, rows, places
+"""
 FORGET: Final = "DELETE FROM {schema}.groupcache_outside_writes WHERE id = ANY($1)"
 
 _SHOW: Final = f"SELECT {EXIST} AS notes_exist, {FOUND.format(table='$1::text')} AS found"
@@ -53,6 +61,7 @@ _CREATE: Final = """
 CREATE TABLE IF NOT EXISTS {schema}.groupcache_outside_writes (
     id BIGINT PRIMARY KEY,
     relation OID NOT NULL,
+    xact BIGINT NOT NULL,
     written TIMESTAMPTZ NOT NULL,
     application TEXT NOT NULL,
     rows BIGINT NOT NULL,
@@ -61,10 +70,11 @@ CREATE TABLE IF NOT EXISTS {schema}.groupcache_outside_writes (
 """
 #: Ids are random (of 59 bits): a sequence would go back with a restore, and a note that was read before be overlooked.
 _INSERT: Final = """
-    INSERT INTO {schema}.groupcache_outside_writes (id, relation, written, application, rows, places)
+    INSERT INTO {schema}.groupcache_outside_writes (id, relation, xact, written, application, rows, places)
     VALUES (
         ('x' || translate(left(gen_random_uuid()::text, 18), '-', ''))::bit(64)::bigint & x'7fffffffffffffff'::bigint,
-        %s, clock_timestamp(), left(current_setting('application_name'), 64), %s, %s)
+        %s, pg_current_xact_id()::text::bigint, clock_timestamp(), left(current_setting('application_name'), 64),
+        %s, %s)
 """
 _NOTE: Final = (
     """

@@ -375,6 +375,11 @@ class GroupcacheUtility:
         """What announced statements on a storage's database begin with (R14); empty where nobody hears of them."""
         return self._members.mark_of(storage)
 
+    async def take_notes(self, storage: Any, connection: Any) -> tuple[set[bytes], bool]:
+        """What raw SQL in a member's own transaction has changed, to be announced with it (`OutsideWrites.take`)."""
+        outside = self._members.outside_writes_of(storage)
+        return (set(), False) if outside is None else await outside.take(connection)
+
     def version(self, key: bytes) -> int | None:
         """The version that a key has now; None while it is read from the database (`Node.version`)."""
         return None if self._node is None else self._node.version(key)

@@ -190,8 +190,9 @@ async def test_a_savepoint_takes_its_notes_back(outsider: asyncpg.Connection) ->
 async def fill(connection: asyncpg.Connection) -> None:
     """Fill the table of notes with old ones, to the bound and one more."""
     await connection.execute(
-        "INSERT INTO groupcache_outside_writes (id, relation, written, application, rows, places)"
-        " SELECT s, 'objects'::regclass, now() - interval '1 hour', '', 1, '[]' FROM generate_series(0, $1::int) AS s",
+        "INSERT INTO groupcache_outside_writes (id, relation, xact, written, application, rows, places)"
+        " SELECT s, 'objects'::regclass, 0, now() - interval '1 hour', '', 1, '[]'"
+        " FROM generate_series(0, $1::int) AS s",
         MAX_NOTES,
     )
 
