@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from guillotina import configure
 from guillotina.component import get_utility
 from guillotina.interfaces import IContainer
+from guillotina.response import HTTPPreconditionFailed
 
 from guillotina_groupcache.interfaces import IGroupcacheUtility
+from guillotina_groupcache.process import is_enabled
+
+_OFF: Final = "the cache of this process is switched off (groupcache.enabled)"
 
 
 @configure.service(
@@ -22,6 +26,8 @@ from guillotina_groupcache.interfaces import IGroupcacheUtility
 )
 async def cache_stats(context: Any, request: Any) -> Any:
     """The counters that docs/operating.rst explains."""
+    if not is_enabled():
+        return {"enabled": False, "because": _OFF}
     cluster = str(request.query.get("cluster", "")).lower() in ("true", "1", "yes", "on")
     return await get_utility(IGroupcacheUtility).get_stats(cluster)
 
@@ -32,9 +38,14 @@ async def cache_stats(context: Any, request: Any) -> Any:
     method="POST",
     permission="guillotina.CacheManage",
     summary="Rename everything in the whole cluster's cache",
-    responses={"200": {"description": "Nothing that was cached before is served any more"}},
+    responses={
+        "200": {"description": "Nothing that was cached before is served any more"},
+        "412": {"description": "The cache of this process is switched off"},
+    },
 )
 async def cache_clear(context: Any, request: Any) -> Any:
     """One event over all buckets, however much is cached."""
+    if not is_enabled():
+        raise HTTPPreconditionFailed(content={"reason": f"{_OFF}: nothing was renamed, ask another process"})
     await get_utility(IGroupcacheUtility).clear()
     return {"success": True}

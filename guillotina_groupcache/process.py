@@ -35,6 +35,11 @@ class Role(enum.Enum):
     UNCACHED = "uncached"  #: others may write to its databases, and there is no way to hear of it
 
 
+def is_enabled() -> bool:
+    """Whether this process is to have the cache (`section.is_enabled`). Raises `ConfigurationError`."""
+    return section.is_enabled(app_settings.get("groupcache"), os.environ)
+
+
 def process_settings() -> Settings:
     """The `groupcache` section as it holds for this process: a command beside the server does not listen.
 

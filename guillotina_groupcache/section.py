@@ -20,6 +20,8 @@ from guillotina_groupcache.settings import NOWHERE, Secret, Settings, Tls
 
 #: The environment variable that holds the secret. It goes before the file, as the environment always does.
 SECRET_VARIABLE: Final = "GUILLOTINA_GROUPCACHE_SECRET"
+#: The environment variable that switches the cache of a process off or on. It goes before the file too.
+ENABLED_VARIABLE: Final = "GUILLOTINA_GROUPCACHE_ENABLED"
 
 #: Characters. Who can connect to a peer learns the public key that is derived from the secret, and can then
 #: try out secrets as fast as a computer can, so a word of everyday length is none.
@@ -45,9 +47,13 @@ _T = TypeVar("_T")
 def parse(section: Mapping[str, Any] | None, environ: Mapping[str, str]) -> Settings:
     """The settings of a `groupcache` section (None: there is none) in an environment (`os.environ`).
 
-    A key without a value (`size:` in YAML) has its default. Raises `ConfigurationError`.
+    A key without a value (`size:` in YAML) has its default. Raises `ConfigurationError`, but not for the rest of a
+    section that is switched off.
     """
-    values = _known("groupcache", section, list(_PARSERS))
+    if not is_enabled(section, environ):
+        return Settings(enabled=False)
+    values = _known("groupcache", section, ["enabled", *_PARSERS])
+    values.pop("enabled", None)
     if secret := environ.get(SECRET_VARIABLE):
         values["secret"] = secret
     settings = Settings(
@@ -62,11 +68,26 @@ def parse(section: Mapping[str, Any] | None, environ: Mapping[str, str]) -> Sett
     return settings
 
 
+def is_enabled(section: object, environ: Mapping[str, str]) -> bool:
+    """Whether a process is to have this cache at all: the off switch.
+
+    It is looked at before everything else, and works beside a section that cannot be used: whoever switches the cache
+    off in an emergency must not have to mend it first. Raises `ConfigurationError` where the switch itself is unclear.
+    """
+    if value := environ.get(ENABLED_VARIABLE):
+        return _boolean(ENABLED_VARIABLE, value)
+    value = section.get("enabled") if isinstance(section, Mapping) else None
+    return True if value is None else _boolean("groupcache.enabled", value)
+
+
 def _error(key: str, value: object, problem: str) -> ConfigurationError:
-    shown = repr(value)
-    if len(shown) > 120:
-        shown = f"{shown[:119]}…"
-    return ConfigurationError(f"groupcache.{key}: {shown} {problem}")
+    return ConfigurationError(f"groupcache.{key}: {shown(value)} {problem}")
+
+
+def shown(value: object) -> str:
+    """A value of the settings as an error shows it: on one line, and not too long."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:119]}…"
 
 
 def _known(name: str, section: object, keys: list[str]) -> dict[str, Any]:
@@ -169,10 +190,14 @@ def _ttl(value: object) -> float:
 
 
 def _push(value: object) -> bool:
+    return _boolean("groupcache.push", value)
+
+
+def _boolean(name: str, value: object) -> bool:
     # `str` makes one case of the booleans, the numbers 0 and 1, and the strings of the environment.
     text = str(value).strip().lower()
     if text not in _TRUE + _FALSE:
-        raise _error("push", value, "is not a boolean: give true or false")
+        raise ConfigurationError(f"{name}: {shown(value)} is not a boolean: give true or false")
     return text in _TRUE
 
 

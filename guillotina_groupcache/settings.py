@@ -56,6 +56,7 @@ class Settings:
     size: int = 256 * 10**6  #: bytes of memory, main and hot copies together, of this process
     ttl: float = 3600.0  #: seconds for which a value is served at most; 0: no limit
     push: bool = True  #: whether what was written is given to its owner at once
+    enabled: bool = True  #: False: this process caches and announces nothing, and everything else here is as by default
     explicit: bool = False  #: whether the section gives `listen` or `peers`: then it means a cluster, or none
     server: Listen | None = None  #: for a command: where the server that it runs beside listens, as in `listen`
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import weakref
 from typing import Any, NoReturn
 
@@ -10,18 +12,22 @@ from guillotina.component import get_global_components, get_utility, provide_uti
 from guillotina.db.interfaces import IStorageCreatedEvent
 from guillotina.interfaces import (
     IApplicationCleanupEvent,
+    IApplicationConfiguredEvent,
     IApplicationInitializedEvent,
     IDatabaseInitializedEvent,
 )
 
-from guillotina_groupcache import commit, vacuum
+from guillotina_groupcache import commit, refusals, vacuum
 from guillotina_groupcache.interfaces import (
     ConfigurationError,
     GroupcacheError,
     IGroupcacheUtility,
     LibraryError,
 )
+from guillotina_groupcache.process import is_enabled
 from guillotina_groupcache.utility import GroupcacheUtility
+
+logger = logging.getLogger("guillotina_groupcache")
 
 #: Storages whose tables were made in this run: a database of the same name may have been there before.
 _created: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -33,7 +39,25 @@ def current_or_new(settings: Any = None) -> GroupcacheUtility:
 
 
 def _is_strategy() -> bool:
-    return bool(app_settings["cache"]["strategy"] == "groupcache")
+    return bool(app_settings["cache"]["strategy"] == refusals.STRATEGY)
+
+
+@configure.subscriber(for_=IApplicationConfiguredEvent)
+async def application_configured(event: Any) -> None:
+    """Refuse what cannot be right, or switch this process' cache off: no database has been opened yet (R15).
+
+    What is switched off caches nothing at all, whatever other strategy the settings name: another one would hear no
+    more of the cluster's writes than ours.
+    """
+    try:
+        if is_enabled():
+            refusals.check(app_settings, os.environ)
+            return
+    except ConfigurationError as error:
+        _refuse(error)
+    section = app_settings.get("cache")
+    app_settings["cache"] = {**(section if isinstance(section, dict) else {}), "strategy": "dummy"}
+    logger.warning("groupcache: switched off: this process reads from the database, caches and announces nothing")
 
 
 @configure.subscriber(for_=IStorageCreatedEvent)

@@ -13,6 +13,8 @@ from guillotina.component import query_utility
 
 from guillotina_groupcache import status
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
+from guillotina_groupcache.process import is_enabled
+from guillotina_groupcache.section import ENABLED_VARIABLE
 
 #: Seconds until those who are alive are connected, or count as out of reach.
 PATIENCE: Final = 5.0
@@ -40,6 +42,8 @@ class StatusCommand(Command):
 
     async def run(self, arguments: argparse.Namespace, settings: Any, app: Any) -> None:
         """Ask, print, and keep the exit status."""
+        if not is_enabled():
+            raise GroupcacheError(f"the cache is switched off here: {ENABLED_VARIABLE}=true shows the others'")
         utility = query_utility(IGroupcacheUtility)
         stats = utility.local_stats() if utility is not None else {}
         if not stats or utility.is_alone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,20 @@ def title_everywhere(cluster: Cluster, path: str, wanted: str) -> None:
 def json_everywhere(cluster: Cluster, path: str, wanted: Any) -> None:
     """Every node must answer with this JSON."""
     everywhere(cluster, lambda node: json_of(node, path), wanted)
+
+
+def ends(node: Node) -> str:
+    """The line with which a node tells why it does not start: its last, and no traceback."""
+    node.start()
+    assert node.process is not None
+    assert node.process.wait(60) != 0, node.log()
+    assert "Uvicorn running" not in node.log()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", node.port)) != 0
+    assert "Traceback" not in node.log(), node.log()
+    ours, _, message = node.log().splitlines()[-1].partition(": ")
+    assert ours == "guillotina_groupcache", node.log()
+    return message
 
 
 def ask(node: Node, path: str) -> HTTPConnection:

@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 
 from demo.cluster import Cluster, Node, free_port, wait_for
-from tests.cluster.steps import database_transaction, new, title, title_everywhere
+from tests.cluster.steps import database_transaction, ends, new, title, title_everywhere
 from tests.postgres import PostgresServer
 
 SECRET = "the secret of these tests"
@@ -39,20 +39,6 @@ def node(dsn: str, tmp_path: Path) -> Iterator[Callable[..., Node]]:
     yield make
     for one in nodes:
         one.kill()
-
-
-def ends(node: Node) -> str:
-    """The line with which a node tells why it does not start: its last, and no traceback."""
-    node.start()
-    assert node.process is not None
-    assert node.process.wait(60) != 0, node.log()
-    assert "Uvicorn running" not in node.log()
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", node.port)) != 0
-    assert "Traceback" not in node.log(), node.log()
-    ours, _, message = node.log().splitlines()[-1].partition(": ")
-    assert ours == "guillotina_groupcache", node.log()
-    return message
 
 
 def shared(writer: Node, reader: Node, id_: str) -> None:

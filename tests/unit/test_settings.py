@@ -10,7 +10,7 @@ import pytest
 
 from guillotina_groupcache.addresses import Address, Advertised
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
-from guillotina_groupcache.section import SECRET_VARIABLE, parse
+from guillotina_groupcache.section import ENABLED_VARIABLE, SECRET_VARIABLE, is_enabled, parse
 from guillotina_groupcache.settings import NOWHERE, Secret, Settings, Tls
 
 SECRET = "correct horse battery staple"
@@ -567,7 +567,7 @@ def test_listening_to_other_hosts_needs_a_secret(listen: str) -> None:
 
 
 def test_unknown_keys() -> None:
-    allowed = "known are listen, advertise, peers, secret, tls, size, ttl, push"
+    allowed = "known are enabled, listen, advertise, peers, secret, tls, size, ttl, push"
     assert error({"sise": 1}) == f"groupcache: 'sise' is not a known key (did you mean size?): {allowed}"
     assert error({"driver": None}) == f"groupcache: 'driver' is not a known key: {allowed}"
     assert error({5: 1}) == f"groupcache: 5 is not a known key: {allowed}"
@@ -576,5 +576,37 @@ def test_unknown_keys() -> None:
 @pytest.mark.parametrize("section", [SECRET, [SECRET], True])
 def test_what_is_not_a_section_is_not_shown(section: Any) -> None:
     kind = type(section).__name__
-    allowed = "give a mapping of listen, advertise, peers, secret, tls, size, ttl, push"
+    allowed = "give a mapping of enabled, listen, advertise, peers, secret, tls, size, ttl, push"
     assert error(section) == f"groupcache: a {kind} is not a section: {allowed}"
+
+
+# The off switch
+
+
+@pytest.mark.parametrize("value", [False, "false", " No ", "off", 0, "0"])
+def test_switched_off(value: Any) -> None:
+    assert not is_enabled({"enabled": value}, {})
+    assert settings(enabled=value) == Settings(enabled=False)
+    assert parse(None, {ENABLED_VARIABLE: str(value)}) == Settings(enabled=False)
+
+
+@pytest.mark.parametrize("value", [True, "true", "Yes", " on", 1, "1"])
+def test_switched_on(value: Any) -> None:
+    assert settings(enabled=value) == settings(enabled=None) == Settings()
+
+
+def test_the_environment_goes_before_the_file() -> None:
+    assert not is_enabled({"enabled": True}, {ENABLED_VARIABLE: "false"})
+    assert settings({ENABLED_VARIABLE: "true"}, enabled=False, size="1MB") == Settings(size=10**6)
+    assert not is_enabled({"enabled": False}, {ENABLED_VARIABLE: ""}), "an empty variable says nothing"
+
+
+@pytest.mark.parametrize("section", [{"size": "many"}, {"peer": []}, ["listen"], "none", {"secret": "short"}])
+def test_what_is_switched_off_need_not_be_right(section: Any) -> None:
+    assert parse(section, {ENABLED_VARIABLE: "false"}) == Settings(enabled=False)
+    error(section)
+
+
+def test_an_unclear_switch() -> None:
+    assert error({"enabled": "maybe"}) == "groupcache.enabled: 'maybe' is not a boolean: give true or false"
+    assert error({}, {ENABLED_VARIABLE: "2"}) == f"{ENABLED_VARIABLE}: '2' is not a boolean: give true or false"

@@ -1,0 +1,127 @@
+"""The off switch: a process without the cache beside a cluster that has it, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from demo.client import CONTAINER
+from demo.cluster import Cluster, Node
+from guillotina_groupcache.section import ENABLED_VARIABLE
+from tests.cluster.steps import database_transaction, json_of, new, title, title_everywhere
+
+SAYS = "groupcache: switched off: this process reads from the database, caches and announces nothing"
+#: In the middle of the log of a process that serves nothing of the cache, none of these has been said.
+OF_THE_CACHE = ("a peer at", "a client", "in standing", "a cache of this process alone")
+
+
+@pytest.fixture(scope="module")
+def off(cluster: Cluster) -> Iterator[Node]:
+    """A process that is switched off, beside the cluster, with a section that could not be used."""
+    node = Node("off", cluster.dsn, cluster.folder, {"enabled": "false", "size": "many"})
+    try:
+        node.start()
+        node.wait_ready(in_standing=False)
+        yield node
+    finally:
+        node.kill()
+
+
+def rows(cluster: Cluster) -> int:
+    """How many rows the members table has."""
+    with database_transaction(cluster) as cursor:
+        cursor.execute("SELECT count(*) FROM groupcache_members")
+        (count,) = cursor.fetchone()
+        return int(count)
+
+
+def test_it_says_so_once_and_is_no_member(cluster: Cluster, off: Node) -> None:
+    assert off.log().count("switched off") == 1 and SAYS in off.log()
+    assert not [text for text in OF_THE_CACHE if text in off.log()]
+    assert rows(cluster) == len(cluster.nodes)
+    assert off.process is not None
+    mapped = Path(f"/proc/{off.process.pid}/maps").read_text()
+    assert "libgroupcache.so" not in mapped, "the library is loaded"
+
+
+def test_it_reads_what_is_in_the_database(cluster: Cluster, off: Node) -> None:
+    item = new(cluster[0], "read-by-off", "0")
+    for i in range(1, 4):
+        assert title(off, item) == str(i - 1)
+        assert cluster[i % 3].http.patch(item, {"title": str(i)}).status == 204
+        assert title(off, item) == str(i)
+
+
+def test_it_writes_and_deletes(cluster: Cluster, off: Node) -> None:
+    folder = new(off, "made-by-off", "folder", "Folder")
+    item = new(off, "item", "0", parent=folder)
+    assert off.http.patch(item, {"title": "1"}).status == 204
+    assert title(off, item) == "1"
+    title_everywhere(cluster, item, "1")
+    assert off.http.delete(folder).status == 200
+    assert off.http.get(item).status == 404
+
+
+def test_its_api_says_so(off: Node) -> None:
+    for query in ("", "?cluster=true"):
+        assert json_of(off, f"{CONTAINER}/@cache-stats{query}") == {
+            "enabled": False,
+            "because": "the cache of this process is switched off (groupcache.enabled)",
+        }
+    cleared = off.http.post(f"{CONTAINER}/@cache-clear")
+    assert cleared.status == 412 and "nothing was renamed" in cleared.json()["reason"]
+
+
+def test_the_status_command_says_so(cluster: Cluster, off: Node) -> None:
+    done = off.run_command("groupcache-status")
+    assert done.returncode == 2
+    assert done.stdout.decode().splitlines()[-1] == (
+        f"groupcache-status: GroupcacheError: the cache is switched off here: {ENABLED_VARIABLE}=true shows the others'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "overrides"),
+    [
+        ({}, {}),
+        ({"peers": []}, {"cache": {"strategy": "basic"}}),
+        ({}, {"cache": "basic"}),
+        ({}, {"applications": ["guillotina", "guillotina_groupcache", "guillotina.contrib.cache"]}),
+    ],
+    ids=["nothing", "alone", "a cache that is no section", "another cache"],
+)
+def test_the_environment_switches_it_off(cluster: Cluster, section: Any, overrides: Any) -> None:
+    """Also where everything else is wrong, and then too it reads from the database."""
+    node = Node("by-environment", cluster.dsn, cluster.folder, section, overrides, {ENABLED_VARIABLE: "off"})
+    try:
+        node.start()
+        node.wait_ready(in_standing=False)
+        assert SAYS in node.log()
+        item = f"{CONTAINER}/seen-by-all"
+        if cluster[0].http.get(item).status == 404:
+            new(cluster[0], "seen-by-all", "0")
+        for changed in ("1", "2"):
+            title(node, item)
+            assert cluster[0].http.patch(item, {"title": changed}).status == 204
+            assert title(node, item) == changed
+    finally:
+        node.kill()
+
+
+def test_it_makes_no_tables(database: str, tmp_path: Path) -> None:
+    node = Node("first", database, tmp_path, {"enabled": False})
+    try:
+        node.start()
+        node.wait_ready(in_standing=False)
+        with psycopg2.connect(database) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'groupcache%'")
+            assert cursor.fetchall() == []
+            cursor.execute("SELECT count(*) FROM objects")
+            assert cursor.fetchall() != [(0,)]
+        connection.close()
+    finally:
+        node.kill()
