@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache.lines import Line
+from guillotina_groupcache.lines import Line, connect
 from guillotina_groupcache.losses import FLUSHED, IDENTITY, OBJECTS, Known, Look, Watch, identity_of
 from guillotina_groupcache.outside_writes import OutsideWrites, Register
+from guillotina_groupcache.served import REFRESH_EVERY, Served, cluster_of
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -35,13 +37,19 @@ _LOOK: Final = (
 class Database:
     """A database that this process serves, and the one connection to it that is not of the pool."""
 
-    __slots__ = ("_away", "_found", "_has_ended", "_lock", "_next", "_task", "id", "line", "outside", "watch", "word")
+    __slots__ = (
+        *("_away", "_claimed", "_found", "_has_ended", "_lock", "_next", "_task"),
+        *("id", "line", "outside", "served", "watch", "word"),
+    )
 
     def __init__(self, id_: str, storage: PostgresqlStorage, register: Register) -> None:
         self.id = id_
         self.outside = OutsideWrites(id_, storage, register)
         self.line = Line(storage)
         self.watch = Watch()
+        #: The claim to its objects table, which goes before everything that is served of it (R15).
+        self.served = Served(id_, storage)
+        self._claimed = 0.0  # when the claim was renewed last
         #: The place of its deadline in the library's table; None: it has none yet.
         self.word: int | None = None
         self._lock = asyncio.Lock()
@@ -59,11 +67,16 @@ class Database:
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement when those before it have ended, and return its rows."""
+        async with self._line_to_itself():
+            return await self.line.fetch(statement, *arguments)
+
+    @asynccontextmanager
+    async def _line_to_itself(self) -> AsyncIterator[None]:
         async with self._lock:
             if self._has_ended:
                 raise LookupError(f"the database {self.id!r} is not served any more")
             try:
-                return await self.line.fetch(statement, *arguments)
+                yield
             except asyncpg.PostgresError:
                 raise
             except BaseException:
@@ -71,15 +84,48 @@ class Database:
                 self.line.disconnect()
                 raise
 
+    # --- the claim
+
+    async def claim(self, cluster: str) -> str:
+        """Claim the objects table for a cluster, or "" for the one whose members table lies here, which is returned.
+
+        It takes a connection for this alone: looks do not wait for it. Raises as `Served.claim` does, and what a
+        database raises that does not answer.
+        """
+        connection = await connect(self.line.storage)
+        try:
+            cluster = cluster or await cluster_of(connection, self.line.storage._db_schema)
+            await self.served.claim(connection, cluster)
+        finally:
+            connection.terminate()
+        return cluster
+
+    @property
+    def is_claim_due(self) -> bool:
+        """Whether it is time to renew the claim."""
+        return self.word is not None and time.monotonic() >= self._claimed + REFRESH_EVERY
+
+    async def keep_claim(self, cluster: str) -> None:
+        """Renew the claim when it is time, over the connection for looks. Raises what the database raises."""
+        if not self.is_claim_due:
+            return
+        now = time.monotonic()
+        async with self._line_to_itself():
+            was_lost = self.served.is_lost
+            held = await self.served.refresh(await self.line.connection(), cluster)
+        self._claimed = now
+        # Whoever has served it meanwhile has told nobody here of its commits.
+        self.watch.was_elsewhere |= was_lost and held
+
     # --- looks
 
-    def look(self, asked: int, known: Known | None) -> asyncio.Task[None] | None:
+    def look(self, asked: int, known: Known | None, cluster: str) -> asyncio.Task[None] | None:
         """Begin to look at the database, unless that is under way; the look, if a view should wait for it."""
         now = time.monotonic()
         if (self._task is not None and not self._task.done()) or (self._away and now < self._next):
             return None
         self._next = now + RETRY_EVERY
-        self._task = asyncio.ensure_future(self._look(asked, known))
+        self._task = asyncio.ensure_future(self._look(asked, known, cluster))
         return None if self._away else self._task
 
     def take(self) -> Look | None:
@@ -87,9 +133,9 @@ class Database:
         found, self._found = self._found, None
         return found
 
-    async def _look(self, asked: int, known: Known | None) -> None:
+    async def _look(self, asked: int, known: Known | None, cluster: str) -> None:
         try:
-            (row,) = await asyncio.wait_for(self.read(lambda sql: self.fetch(sql, self.table), _LOOK, 1), LOOK_TIMEOUT)
+            (row,) = await asyncio.wait_for(self._look_and_keep(cluster), LOOK_TIMEOUT)
         except Exception as error:
             in_recovery = isinstance(error, asyncpg.ObjectNotInPrerequisiteStateError)
             away = "is in recovery" if in_recovery else "does not answer"
@@ -105,6 +151,10 @@ class Database:
             self._away = ""
             logger.info("groupcache: the database %s answers again", self.id)
 
+    async def _look_and_keep(self, cluster: str) -> list[asyncpg.Record]:
+        await self.keep_claim(cluster)
+        return await self.read(lambda sql: self.fetch(sql, self.table), _LOOK, 1)
+
     def found(self, asked: int, known: Known | None, row: Any) -> Look:
         """A look, from a row that shows the database."""
         if self.line.reconnected:
@@ -116,7 +166,7 @@ class Database:
     ) -> list[asyncpg.Record]:
         """`OutsideWrites.read`, where the table is named by a parameter; the triggers are mended if they need it."""
         rows = await self.outside.read(fetch, statement, f"${parameter}::text")
-        if rows and rows[0]["objects"]:  # the table itself is there
+        if rows and rows[0]["objects"] and not self.served.is_lost:  # the table itself is there, and is ours
             self.outside.mend(rows[0])
         return rows
 
@@ -142,13 +192,14 @@ class Change(NamedTuple):
 class Databases:
     """The databases of this process, and what the cluster's row said of them when it was read last."""
 
-    __slots__ = ("_by_id", "_cluster", "_known", "_others", "_register")
+    __slots__ = ("_by_id", "_known", "_others", "_register", "cluster")
 
     def __init__(self, register: Register) -> None:
         self._register = register
-        self._cluster = ""
         self._by_id: dict[str, Database] = {}
         self._known: dict[str, Known] = {}
+        #: Where the members table lies (`join`).
+        self.cluster = ""
         self._others: dict[str, int] = {}  # words of databases that are no PostgreSQL
 
     def __iter__(self) -> Iterator[Database]:
@@ -164,11 +215,11 @@ class Databases:
     def add(self, id_: str, storage: PostgresqlStorage) -> None:
         """Look at a database from now on."""
         database = self._by_id[id_] = Database(id_, storage, self._register)
-        database.outside.serve(self._cluster)
+        database.outside.serve(self.cluster)
 
     def join(self, cluster: str) -> None:
-        """Belong to a cluster, which hears of what is written to the databases from outside."""
-        self._cluster = cluster
+        """Belong to a cluster: for it the databases are claimed, and it hears of what is written from outside."""
+        self.cluster = cluster
         for database in self:
             database.outside.serve(cluster)
 
@@ -198,7 +249,11 @@ class Databases:
 
     def look(self, asked: int, table: Database) -> list[asyncio.Task[None]]:
         """Begin to look at every database but the table's; the looks that the view should wait for."""
-        begun = [database.look(asked, self._known.get(database.id)) for database in self if database is not table]
+        begun = [
+            database.look(asked, self._known.get(database.id), self.cluster)
+            for database in self
+            if database is not table
+        ]
         return [look for look in begun if look is not None]
 
     def know(self, identities: Mapping[str, Any]) -> None:
@@ -228,7 +283,7 @@ class Databases:
         reached: list[dict[str, Any]] = [{"word": word, "asked": asked} for word in self._others.values()]
         for database, look in found.items():
             known = self._known.get(database.id)
-            if known is None or known.identity != look.identity:
+            if known is None or known.identity != look.identity or database.served.is_lost:
                 continue
             database.watch.saw(look, known.losses)
             written = await database.outside.registered(look.row)

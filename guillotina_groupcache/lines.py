@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -9,6 +10,8 @@ from guillotina.db.storages.pg import PostgresqlStorage
 
 #: Seconds that a connection attempt may take before it counts as failed.
 TIMEOUT: Final = 3.0
+#: What `pg_stat_activity` and the server's log call such a connection, whatever the pool's are called.
+APPLICATION: Final = "guillotina_groupcache"
 
 
 class Line:
@@ -43,6 +46,12 @@ class Line:
 
 async def connect(storage: PostgresqlStorage) -> asyncpg.Connection:
     """A connection to a storage's database that is not of its pool, with the pool's options for one."""
-    allowed = ("ssl", "server_settings", "statement_cache_size", "max_cached_statement_lifetime")
-    options = {name: value for name, value in storage._connection_options.items() if name in allowed}
-    return await asyncpg.connect(dsn=storage._dsn, timeout=TIMEOUT, **options)
+    return await connect_to(storage._dsn, storage._connection_options)
+
+
+async def connect_to(dsn: str | None, options: Mapping[str, Any]) -> asyncpg.Connection:
+    """The same by the URL of a database and the options of a pool. The server lists it under the add-on's name."""
+    allowed = ("ssl", "statement_cache_size", "max_cached_statement_lifetime")
+    taken = {name: value for name, value in options.items() if name in allowed}
+    server = {**(options.get("server_settings") or {}), "application_name": APPLICATION}
+    return await asyncpg.connect(dsn=dsn, timeout=TIMEOUT, server_settings=server, **taken)

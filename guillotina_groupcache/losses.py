@@ -52,13 +52,15 @@ def identity_of(server: str, objects: int) -> str:
 class Watch:
     """What this process has seen of one database."""
 
-    __slots__ = ("_flushed", "identity", "losses", "reconnected")
+    __slots__ = ("_flushed", "identity", "losses", "reconnected", "was_elsewhere")
 
     def __init__(self) -> None:
         #: As it was last seen; empty: it never was.
         self.identity = ""
         #: Whether the connection was made anew since: a server that crashes ends them all, and may keep its identity.
         self.reconnected = False
+        #: Whether another cluster has served it since (R15): its commits were announced to nobody here.
+        self.was_elsewhere = False
         #: As the cluster's row counted them when the database was looked at last; None: it never was.
         self.losses: int | None = None
         self._flushed = 0
@@ -66,6 +68,7 @@ class Watch:
     def saw(self, look: Look, losses: int) -> None:
         """Take a look that the cluster's row agrees with, which has counted so many losses."""
         self.identity, self._flushed, self.reconnected = look.identity, look.flushed, False
+        self.was_elsewhere = False
         self.losses = losses
 
     def judge(self, look: Look, known: Known | None) -> Known | None:
@@ -83,4 +86,4 @@ class Watch:
     def _was_put_back(self, look: Look) -> bool:
         """Whether a server that keeps its identity may have lost commits since it was seen last."""
         crashed = bool(self.identity) and self.reconnected and look.identity.count("/") > 1
-        return look.flushed < self._flushed or crashed
+        return look.flushed < self._flushed or crashed or self.was_elsewhere

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
@@ -21,6 +21,7 @@ from guillotina_groupcache.interfaces import ConfigurationError
 from guillotina_groupcache.lines import TIMEOUT
 from guillotina_groupcache.losses import Known
 from guillotina_groupcache.outside_writes import OutsideWrites, Register
+from guillotina_groupcache.served import cluster_of
 from guillotina_groupcache.triggers import FORGET
 
 logger = logging.getLogger("guillotina_groupcache")
@@ -108,12 +109,25 @@ class Members:
             connection = await self._table.line.connection()
             if not await connection.fetchval(self._prepared(sql.EXIST)):
                 await sql.make_when_free(connection, schema, 0 if new else 1)
-            self._databases.join(await connection.fetchval(sql.CLUSTER, schema))
+            self._databases.join(await cluster_of(connection, schema))
         except asyncpg.InsufficientPrivilegeError as error:
             raise ConfigurationError(
                 f"groupcache.peers: the members table {schema}.groupcache_members cannot be made: {error}:"
                 f" give the database user the right to create tables in the schema {schema!r}"
             ) from None
+
+    async def claim(self, database: str) -> None:
+        """Claim a database that was added: the first one, which is to hold the table, or one that is served by now.
+
+        Raises `ConfigurationError` where others serve it, for another cluster or under another id (R15), and for the
+        first one what the database raises. Another one that does not answer is claimed by a look, later.
+        """
+        databases = self._databases
+        if not databases.cluster:
+            databases.join(await databases.get(database).claim(""))
+            return
+        with suppress(OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await databases.get(database).claim(databases.cluster)
 
     async def _make(self) -> None:
         assert self._table is not None
@@ -227,6 +241,7 @@ class Members:
         """The rows, and which databases have answered since which view, and are those that the rows know."""
         table = self._table
         assert table is not None
+        await self._keep_claim(table)
         looks = self._databases.look(asked, table)
         rows = await self._rows()
         if looks:
@@ -236,6 +251,15 @@ class Members:
             await self._know(changes)
             rows = await self._rows()
         return rows, await self._databases.reached(found, asked)
+
+    async def _keep_claim(self, table: Database) -> None:
+        """Renew the claim of the table's database. Another server may stand behind its name by now: a cluster's too."""
+        if not table.is_claim_due:
+            return
+        cluster = await cluster_of(await table.line.connection(), table.line.storage._db_schema)
+        if cluster != self._databases.cluster:
+            self._databases.join(cluster)
+        await table.keep_claim(cluster)
 
     async def _rows(self) -> list[asyncpg.Record]:
         assert self._table is not None

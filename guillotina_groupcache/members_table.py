@@ -127,11 +127,6 @@ SEEN: Final = "UPDATE {schema}.groupcache_members SET seen = now() WHERE incarna
 APPLIED: Final = """
 UPDATE {schema}.groupcache_members SET applied = $2 WHERE incarnation = $1 AND state = 'in'
 """
-#: The place of the members table: processes that have the same one hear of each other.
-CLUSTER: Final = """
-SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid || '/' || $1
-FROM pg_database WHERE datname = current_database()
-"""
 #: Who has written to the objects table and has not ended; a prepared transaction counts too.
 OPEN: Final = """
 SELECT DISTINCT virtualtransaction FROM pg_locks

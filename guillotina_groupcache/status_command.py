@@ -36,6 +36,8 @@ class StatusCommand(Command):
     def run_command(self, settings: Any = None, loop: Any = None) -> None:
         try:
             super().run_command(settings, loop)  # type: ignore[no-untyped-call]
+        except SystemExit as refusal:
+            print(refusal, file=sys.stderr)
         except Exception as error:
             print(f"groupcache-status: {type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(self.status)

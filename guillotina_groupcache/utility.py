@@ -13,6 +13,7 @@ import msgspec
 from zope.interface import implementer
 
 from guillotina_groupcache import keys, metrics, records, settings
+from guillotina_groupcache.alone import Alone
 from guillotina_groupcache.decoded import DecodedRecords, Place
 from guillotina_groupcache.interfaces import (
     ConfigurationError,
@@ -76,6 +77,7 @@ class GroupcacheUtility:
         self._loader = Loader()
         self._shared = SharedLoads(self._loader.load_one)
         self._members = Members(self._answer, self._register)
+        self._alone = Alone(self._loader.remove)
         self._requests = Requests()
         self._announcements = Requests()  # by event
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,9 +103,13 @@ class GroupcacheUtility:
                 logger.warning("groupcache: the database %s is not cached: %s", database.id, why)
                 return False
             word = None if self._node is None else _word(self._node, database.id)
+            if self._role is Role.ALONE and is_referee(database.storage):
+                await self._alone.claim(database.id, database.storage)
             self._loader.add(database)
             if is_referee(database.storage):
                 self._members.add(database.id, database.storage)
+                if self._role is Role.MEMBER:
+                    await self._members.claim(database.id)
             if word is not None:
                 self._members.serve(database.id, word)
             elif self._role is Role.ALONE or is_referee(database.storage):
@@ -160,6 +166,7 @@ class GroupcacheUtility:
     async def finalize(self, app: Any = None) -> None:
         node, self._node, self._ended = self._node, None, True
         if node is None or self._loop is None:
+            await self._alone.stop()
             return
         metrics.unregister(self.local_stats)
         self.decoded.clear()
@@ -180,6 +187,7 @@ class GroupcacheUtility:
         self._announcements.end()
         with ThreadPoolExecutor(1) as executor:  # the loop's own would leave its thread behind
             await self._loop.run_in_executor(executor, node.close)
+        await self._alone.stop()
 
     async def _leave(self, node: Node) -> None:
         node.leave()

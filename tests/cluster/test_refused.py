@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
-from demo.cluster import Node
+from demo.cluster import Node, wait_for
+from guillotina_groupcache.served import PROOF
 from tests.cluster.steps import ends
+from tests.postgres import PostgresServer
 
 CONTRIB = "guillotina.contrib.cache"
 OURS = "guillotina_groupcache"
@@ -66,3 +70,137 @@ def test_another_cache(
     node: Callable[..., Node], overrides: dict[str, Any], environ: dict[str, str], message: str
 ) -> None:
     assert ends(node(environ=environ, **overrides)).startswith(message)
+
+
+# --- two clusters, two ids, a process alone
+
+
+def postgresql(dsn: str, **settings: Any) -> dict[str, Any]:
+    """A database of Guillotina's settings."""
+    return {"storage": "postgresql", "dsn": dsn, "name": "db", "pool_size": 4, **settings}
+
+
+@pytest.fixture
+def far(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of a second database."""
+    name = f"groupcache_{os.getpid()}_far"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def living(node: Callable[..., Node], database: str, far: str) -> Node:
+    """A node that serves `db` and `far`."""
+    one = node(databases={"db": postgresql(database), "far": postgresql(far)})
+    one.start()
+    one.wait_ready()
+    return one
+
+
+def tables(dsn: str) -> set[str]:
+    """Our tables in a database, with their schemas."""
+    connection = psycopg2.connect(dsn, connect_timeout=10)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT oid::regclass::text FROM pg_class WHERE relname LIKE 'groupcache%' AND relkind = 'r'"
+            )
+            return {name for (name,) in cursor.fetchall()}
+    finally:
+        connection.close()
+
+
+def test_beside_a_living_cluster(node: Callable[..., Node], living: Node, database: str, far: str) -> None:
+    """Each of these hears nothing of the others' writes."""
+    found = "living processes serve its objects table public.objects"
+    here, there = postgresql(database), postgresql(far)
+    before = tables(database), tables(far)
+    elsewhere = f"{found} with the members table in the schema 'public' of the database {database.rpartition('/')[2]!r}"
+    another_id = f"{found} under the id 'db': give one id to one table, the same in every process"
+    alone = "groupcache.peers: [] is for the only process that uses a database, but of"
+    for message, node_ in [
+        (f"databases: 'main': {another_id}", node(databases={"main": here, "far": there})),
+        (f"databases: 'again': {another_id}", node(databases={"db": here, "again": postgresql(database)})),
+        (f"databases: 'far': {elsewhere}", node(databases={"far": there, "db": here})),
+        (f"databases: 'far': {elsewhere}", node(databases={"far": there})),
+        (f"{alone} 'db': {found}, as a cluster: take peers out", node(groupcache={"peers": []})),
+        (f"{alone} 'b': {found}, as a cluster", node(groupcache={"peers": []}, databases={"b": here})),
+    ]:
+        assert ends(node_).startswith(message)
+    assert (tables(database), tables(far)) == before, "one that was refused has made tables"
+    assert living.says_in_standing() and "past the cache" not in living.log()
+
+
+def test_one_table_under_two_ids_of_one_process(node: Callable[..., Node], database: str) -> None:
+    twice = {"a": postgresql(database), "b": postgresql(database, db_schema="Public")}
+    for groupcache in (None, {"peers": []}):
+        message = ends(node(databases=twice, groupcache=groupcache))
+        assert message == (
+            "databases: 'b': living processes serve its objects table Public.objects under the id 'a': give one id to"
+            " one table, the same in every process"
+        )
+
+
+def test_a_members_table_in_another_schema(node: Callable[..., Node], living: Node, far: str, database: str) -> None:
+    """The first database, and with it the members table, lies in a schema of its own; the second one is served."""
+    mine = postgresql(database, db_schema="mine")
+    message = ends(node(databases={"mine": mine, "db": postgresql(database), "far": postgresql(far)}))
+    assert message.startswith("databases: 'db': living processes serve its objects table public.objects with the")
+
+
+def test_a_process_alone_is_noticed_too(node: Callable[..., Node], database: str) -> None:
+    alone = node(groupcache={"peers": []})
+    alone.start()
+    alone.wait_ready(in_standing=False)
+    message = ends(node())
+    assert message == (
+        "databases: 'db': living processes serve its objects table public.objects alone, by groupcache: {peers: []}:"
+        " take that out of their configuration, or stop them"
+    )
+    assert "alone too: take peers out" in ends(node(groupcache={"peers": []}))
+    script = alone.config_file.with_name("nothing.py")
+    script.write_text("async def run(container):\n    pass\n")
+    beside = alone.run_command("run", "--script", str(script))
+    assert beside.returncode == 1 and b"alone too: take peers out" in beside.stdout
+    assert tables(database) == {"groupcache_served"}
+    alone.stop()
+    again = node(groupcache={"peers": []})
+    again.start()
+    again.wait_ready(in_standing=False)
+    assert "waits to see" not in again.log(), "one that ended in order is waited for"
+
+
+def test_what_was_killed_is_followed_by_others(node: Callable[..., Node], far: str, database: str) -> None:
+    """In another order: a claim that was left behind keeps nobody from starting."""
+    here, there = postgresql(database), postgresql(far)
+    first = node(databases={"db": here, "far": there})
+    first.start()
+    first.wait_ready()
+    first.kill()
+    second = node(databases={"far": there, "db": here})
+    second.start()
+    second.wait_ready()
+    assert second.log().count("waits to see whether it still is") == 2
+
+
+def test_one_that_stood_still_for_long(node: Callable[..., Node], living: Node, database: str, far: str) -> None:
+    """Others have taken its tables: when it goes on it serves nothing of them, and says why; at their end it does."""
+    item = "/db/c/item"
+    assert living.http.post("/db", {"@type": "Container", "id": "c"}).status == 200
+    assert living.http.post("/db/c", {"@type": "Item", "id": "item", "title": "before"}).status == 201
+    assert living.http.get(item).json()["title"] == "before"
+    living.pause()
+    other = node(databases={"far": postgresql(far), "db": postgresql(database)})
+    other.start()
+    other.wait_ready()
+    assert other.http.patch(item, {"title": "after"}).status == 204
+    living.resume()
+    wait_for(lambda: "is read past the cache: databases: 'db': living processes" in living.log(), "it to notice")
+    for title in ("one", "two", "three"):
+        assert other.http.patch(item, {"title": title}).status == 204
+        assert living.http.get(item).json()["title"] == title
+        assert other.http.get(item).json()["title"] == title
+    other.stop()
+    wait_for(lambda: "the database db is this cluster's again" in living.log(), "it to go on", 10 * PROOF)
+    assert living.http.patch(item, {"title": "at last"}).status == 204
+    assert living.http.get(item).json()["title"] == "at last"

@@ -82,10 +82,13 @@ def test_a_process_that_does_not_serve_says_why(cluster: Cluster) -> None:
     assert status(cluster[0])[0] == RIGHT
 
 
-def test_without_a_cluster_there_is_nothing_to_ask(cluster: Cluster) -> None:
-    alone = Node("alone", cluster.dsn, cluster.folder, {"peers": []})
+def test_without_a_cluster_there_is_nothing_to_ask(cluster: Cluster, database: str) -> None:
+    alone = Node("alone", database, cluster.folder, {"peers": []})
     code, output = status(alone)
     assert code == UNKNOWN and "there is no cluster to ask" in output, output
+    beside = Node("beside", cluster.dsn, cluster.folder, {"peers": []})
+    code, output = status(beside)
+    assert code == UNKNOWN and output.splitlines()[-1].startswith("guillotina_groupcache: groupcache.peers: [] is for")
     nowhere = Node("nowhere", "postgresql://postgres:postgres@127.0.0.1:1/none", cluster.folder, {})
     code, output = status(nowhere)
     assert code == UNKNOWN and "groupcache-status: " in output, output

@@ -1,0 +1,233 @@
+"""R15: an objects table is served by one cluster, under one database id. The claim to it, in the database itself.
+
+Two clusters over one table, or two ids for it, hear nothing of each other's writes. The members table cannot tell: that
+it is another one is just what is wrong. So each objects table has a row beside it that says who serves it.
+
+The tension: a row that stays behind must not keep anybody from starting, and a living cluster must not lose its table.
+So a claim counts for as long as its time advances while another one looks at it, by the looker's own clock; nobody
+compares the clocks of two machines. The numbers guard R2: a process serves for a lease (3 s) after a view that began
+at most `REFRESH_EVERY` after it last saw its claim, which somebody had renewed less than `RENEW_AFTER` before; these
+are less than `PROOF`, so a process that loses a claim serves nothing by it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import asyncpg
+from guillotina.db.storages.pg import PostgresqlStorage
+
+from guillotina_groupcache.interfaces import ConfigurationError
+
+logger = logging.getLogger("guillotina_groupcache")
+
+#: Seconds between two looks at one's own claim, and after which one that was not renewed is.
+REFRESH_EVERY: Final = 3.0
+RENEW_AFTER: Final = 2.0
+#: Seconds for which a claim must stand still until another cluster may take it: more than two signs of life.
+PROOF: Final = 8.5
+#: Seconds between two looks at somebody's claim at the start.
+_PAUSE: Final = 0.25
+#: How the cluster of a process begins that is alone, `peers: []`: there is no members table.
+_ALONE: Final = "alone/"
+
+#: The same for all processes of a cluster, whatever they call it: where its members table lies.
+CLUSTER: Final = """
+SELECT (SELECT system_identifier FROM pg_control_system()) || '/'
+    || (SELECT oid FROM pg_database WHERE datname = current_database()) || '/'
+    || (SELECT nspname FROM pg_namespace WHERE oid = to_regnamespace($1))
+"""
+_CREATE: Final = """
+CREATE TABLE IF NOT EXISTS {schema}.groupcache_served (
+    relation OID PRIMARY KEY,
+    cluster TEXT NOT NULL,
+    database TEXT NOT NULL,
+    seen TIMESTAMPTZ NOT NULL DEFAULT now()
+)
+"""
+_EXISTS: Final = "SELECT to_regclass('{schema}.groupcache_served') IS NOT NULL"
+#: Says who holds the claim, as it was before, and renews one's own. Nothing is lost with a sign of life: it need not
+#: wait for the disk.
+_LOOK: Final = f"""
+WITH renewed AS (
+    UPDATE {{schema}}.groupcache_served SET seen = clock_timestamp()
+    WHERE relation = to_regclass($1)::oid AND cluster = $2 AND database = $3
+    AND seen NOT BETWEEN clock_timestamp() - interval '{RENEW_AFTER} s' AND clock_timestamp()
+)
+SELECT t.relation, s.cluster, s.database, s.seen, set_config('synchronous_commit', 'off', true)
+FROM (SELECT to_regclass($1)::oid AS relation) t LEFT JOIN {{schema}}.groupcache_served s USING (relation)
+"""
+#: Somebody may have claimed it since; an update that changes nothing gives that row.
+_INSERT: Final = """
+INSERT INTO {schema}.groupcache_served AS s (relation, cluster, database) VALUES (to_regclass($1)::oid, $2, $3)
+ON CONFLICT (relation) DO UPDATE SET relation = s.relation RETURNING s.cluster, s.database, s.seen
+"""
+_TAKE: Final = """
+UPDATE {schema}.groupcache_served SET cluster = $2, database = $3, seen = clock_timestamp()
+WHERE relation = to_regclass($1)::oid AND cluster = $4 AND database = $5 AND seen = $6 RETURNING 1
+"""
+_RELEASE: Final = """
+DELETE FROM {schema}.groupcache_served WHERE relation = to_regclass($1)::oid AND cluster = $2 AND database = $3
+"""
+_DATABASE_NAME: Final = """
+SELECT datname FROM pg_database WHERE oid::text = $2 AND (SELECT system_identifier::text FROM pg_control_system()) = $1
+"""
+
+
+class Holder(NamedTuple):
+    """Whose claim to an objects table is in the database."""
+
+    cluster: str
+    database: str  #: the id under which it is served
+    seen: datetime  #: when it was renewed, by the database's clock
+
+
+async def cluster_of(connection: asyncpg.Connection, schema: str) -> str:
+    """The cluster whose members table lies in a schema (as the configuration spells it) of a connection's database."""
+    cluster: str = await connection.fetchval(CLUSTER, schema)
+    return cluster
+
+
+def cluster_alone(number: int) -> str:
+    """The cluster of a process that is alone, by a number that no other one has."""
+    return f"{_ALONE}{number:016x}"
+
+
+class Served:
+    """The claim of this process' cluster to the objects table of one database."""
+
+    __slots__ = ("_id", "_is_without", "_rival", "_schema", "_since", "_table", "is_lost")
+
+    def __init__(self, database: str, storage: PostgresqlStorage) -> None:
+        """`database` is the id under which the storage is served."""
+        self._id = database
+        self._schema: str = storage._db_schema
+        self._table: str = storage.objects_table_name
+        self._rival: Holder | None = None
+        self._since = 0.0  # when that one's claim was first seen as it is
+        #: Whether another one has taken the table: the database must not be served.
+        self.is_lost = False
+        self._is_without = False  # the right to make the table of claims, or to use it
+
+    async def claim(self, connection: asyncpg.Connection, cluster: str) -> None:
+        """Claim the table before it is served; it takes up to `PROOF` seconds where a claim was left behind.
+
+        Raises `ConfigurationError` where living processes serve it for another cluster or under another id, and what
+        the database raises.
+        """
+        first: Holder | None = None
+        while not await self._is_held(connection, cluster):
+            assert self._rival is not None
+            if first is None:
+                first = self._rival
+                logger.info("groupcache: %s was served as %r: waits to see whether it still is", self._table, first[1])
+            elif first[:2] != self._rival[:2]:
+                first = self._rival
+            elif first != self._rival:
+                raise ConfigurationError(await self._refusal(connection, cluster, self._rival))
+            await asyncio.sleep(_PAUSE)
+
+    async def refresh(self, connection: asyncpg.Connection, cluster: str) -> bool:
+        """Renew the claim, at least every `REFRESH_EVERY` seconds; False while another one holds it, which is logged.
+
+        One that was lost is taken back when it has stood still for `PROOF` seconds. Raises what the database raises.
+        """
+        held = await self._is_held(connection, cluster)
+        if not held and not self.is_lost:
+            assert self._rival is not None
+            logger.warning(
+                "groupcache: the database %s is read past the cache: %s",
+                *(self._id, await self._refusal(connection, cluster, self._rival)),
+            )
+        elif held and self.is_lost:
+            logger.info("groupcache: the database %s is this cluster's again", self._id)
+        self.is_lost = not held
+        return held
+
+    async def release(self, connection: asyncpg.Connection, cluster: str) -> None:
+        """Give the claim up, so that the next one need not wait. Raises what the database raises."""
+        if not self._is_without:
+            await connection.execute(self._prepared(_RELEASE), self._table, cluster, self._id)
+
+    def _prepared(self, statement: str) -> str:
+        return statement.format(schema=self._schema)
+
+    async def _is_held(self, connection: asyncpg.Connection, cluster: str) -> bool:
+        if self._is_without:
+            return True
+        try:
+            try:
+                return await self._look(connection, cluster)
+            except asyncpg.UndefinedTableError:
+                await self._make(connection)
+                return await self._look(connection, cluster)
+        except asyncpg.ReadOnlySQLTransactionError:
+            return True  # a standby, which is not served for another reason, or a user who only reads: nothing tells
+        except asyncpg.InsufficientPrivilegeError as error:
+            self._is_without = True
+            logger.warning(
+                "groupcache: %s.groupcache_served cannot be used (%s): another cluster over the database %s, or another"
+                " id for it, would not be noticed",
+                *(self._schema, error, self._id),
+            )
+            return True
+
+    async def _make(self, connection: asyncpg.Connection) -> None:
+        for attempt in (1, 2, 3):
+            try:
+                if not await connection.fetchval(self._prepared(_EXISTS)):
+                    await connection.execute(self._prepared(_CREATE))
+                return
+            except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
+                # Another process makes it at the same moment.
+                if attempt == 3:
+                    raise
+
+    async def _look(self, connection: asyncpg.Connection, cluster: str) -> bool:
+        mine = (self._table, cluster, self._id)
+        row = await connection.fetchrow(self._prepared(_LOOK), *mine)
+        if row["relation"] is None:
+            return True  # there is no objects table, which is R13's to notice
+        if row["cluster"] is None:
+            row = await connection.fetchrow(self._prepared(_INSERT), *mine)
+        holder = Holder(row["cluster"], row["database"], row["seen"])
+        if holder[:2] == (cluster, self._id):
+            self._rival = None
+            return True
+        now = time.monotonic()
+        if holder != self._rival:
+            self._rival, self._since = holder, now
+        elif now >= self._since + PROOF and await connection.fetch(self._prepared(_TAKE), *mine, *holder):
+            self._rival = None
+            return True
+        return False
+
+    async def _refusal(self, connection: asyncpg.Connection, cluster: str, holder: Holder) -> str:
+        """Why the table cannot be served, in one line."""
+        found = f"living processes serve its objects table {self._table}"
+        if holder.cluster == cluster:
+            return (
+                f"databases: {self._id!r}: {found} under the id {holder.database!r}: give one id to one table, the"
+                " same in every process"
+            )
+        if cluster.startswith(_ALONE):
+            by = "alone too" if holder.cluster.startswith(_ALONE) else "as a cluster"
+            return (
+                f"groupcache.peers: [] is for the only process that uses a database, but of {self._id!r}: {found},"
+                f" {by}: take peers out of every configuration"
+            )
+        if holder.cluster.startswith(_ALONE):
+            return (
+                f"databases: {self._id!r}: {found} alone, by groupcache: {{peers: []}}: take that out of their"
+                " configuration, or stop them"
+            )
+        server, number, schema = holder.cluster.split("/", 2)
+        name = await connection.fetchval(_DATABASE_NAME, server, number) or "one on another server"
+        return (
+            f"databases: {self._id!r}: {found} with the members table in the schema {schema!r} of the database"
+            f" {name!r}: give the same databases in the same order, with the same db_schema, in every process"
+        )

@@ -1,0 +1,206 @@
+"""R15 on a real database: who may serve an objects table, what a claim costs that was left behind, who loses one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import asyncpg
+import pytest
+
+from guillotina_groupcache import served
+from guillotina_groupcache.interfaces import ConfigurationError
+from guillotina_groupcache.served import Served, cluster_alone, cluster_of
+from tests.unit.life_database import connected
+from tests.unit.life_members import storage_of
+
+OBJECTS = "CREATE TABLE objects (zoid TEXT PRIMARY KEY)"
+OTHERS = "SELECT cluster, database FROM groupcache_served"
+
+
+@pytest.fixture
+async def connection(database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database with an objects table."""
+    async with connected(database) as connection:
+        await connection.execute(OBJECTS)
+        yield connection
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim that stands still is taken sooner, though not before a living one is renewed."""
+    monkeypatch.setattr(served, "PROOF", 1.5 * served.RENEW_AFTER)
+
+
+def claim_of(database: str, schema: str = "public") -> Served:
+    storage = storage_of("nowhere")
+    storage._db_schema, storage.objects_table_name = schema, f"{schema}.objects"
+    return Served(database, storage)
+
+
+@asynccontextmanager
+async def living(dsn: str, cluster: str, is_killed: bool = False) -> AsyncIterator[Served]:
+    """Somebody who serves the table and renews the claim all the time, over a connection of its own."""
+    async with connected(dsn) as connection:
+        claim = claim_of("db")
+        await claim.claim(connection, cluster)
+
+        async def renew() -> None:
+            while True:
+                await claim.refresh(connection, cluster)
+                await asyncio.sleep(0.05)
+
+        task = asyncio.ensure_future(renew())
+        try:
+            yield claim
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            if not is_killed:
+                await claim.release(connection, cluster)
+
+
+@contextmanager
+def refused() -> Iterator[list[str]]:
+    """The block is refused; the message is in the list afterwards."""
+    messages: list[str] = []
+    with pytest.raises(ConfigurationError) as caught:
+        yield messages
+    messages.append(str(caught.value))
+    assert "\n" not in messages[0]
+
+
+async def test_one_cluster_serves_it_under_one_id(connection: asyncpg.Connection, database: str) -> None:
+    cluster = await cluster_of(connection, "public")
+    assert cluster == await cluster_of(connection, "PUBLIC"), "as PostgreSQL reads a name without quotes"
+    begun = time.monotonic()
+    async with living(database, cluster):
+        await claim_of("db").claim(connection, cluster)
+        await claim_of("db", "Public").claim(connection, cluster)
+        assert time.monotonic() < begun + served.PROOF, "one's own cluster is not waited for"
+        assert await connection.fetch(OTHERS) == [(cluster, "db")]
+        with refused() as message:
+            await claim_of("other", "PUBLIC").claim(connection, cluster)
+    assert message[0].startswith(
+        "databases: 'other': living processes serve its objects table PUBLIC.objects under the id 'db': give one id"
+    )
+
+
+async def test_a_cluster_with_its_members_table_elsewhere(connection: asyncpg.Connection, database: str) -> None:
+    await connection.execute("CREATE SCHEMA elsewhere")
+    (here, there), name = [await cluster_of(connection, schema) for schema in ("public", "elsewhere")], database
+    assert here != there
+    async with living(database, here):
+        with refused() as message:
+            await claim_of("db").claim(connection, there)
+        assert f"the members table in the schema 'public' of the database {name.rpartition('/')[2]!r}: " in message[0]
+        assert message[0].startswith("databases: 'db': ") and "in the same order" in message[0]
+    async with living(database, "7/5/public"):
+        with refused() as message:
+            await claim_of("db").claim(connection, here)
+        assert "of the database 'one on another server'" in message[0]
+
+
+async def test_a_process_that_is_alone(connection: asyncpg.Connection, database: str) -> None:
+    cluster, one, two = await cluster_of(connection, "public"), cluster_alone(1), cluster_alone(2)
+    async with living(database, cluster):
+        with refused() as message:
+            await claim_of("db").claim(connection, one)
+    assert message[0].startswith("groupcache.peers: [] is for the only process that uses a database, but of 'db': ")
+    assert "as a cluster: take peers out" in message[0]
+    async with living(database, one):
+        with refused() as message:
+            await claim_of("db").claim(connection, cluster)
+        assert "alone, by groupcache: {peers: []}: take that out of their configuration" in message[0]
+        with refused() as message:
+            await claim_of("db").claim(connection, two)
+        assert "alone too: take peers out" in message[0]
+    assert await connection.fetch(OTHERS) == []
+    await claim_of("db").claim(connection, two)
+
+
+async def test_a_claim_that_was_left_behind(_quick: None, connection: asyncpg.Connection) -> None:
+    begun = time.monotonic()
+    await claim_of("db").claim(connection, "5/5/dead")
+    await claim_of("other").claim(connection, "5/6/alive")
+    assert time.monotonic() >= begun + served.PROOF
+    assert await connection.fetch(OTHERS) == [("5/6/alive", "other")]
+
+
+async def test_only_one_takes_what_was_left_behind(_quick: None, connection: asyncpg.Connection, database: str) -> None:
+    await claim_of("db").claim(connection, "5/5/dead")
+
+    async def come(cluster: str) -> None:
+        async with living(database, cluster):
+            await asyncio.sleep(3 * served.PROOF)
+
+    ended = await asyncio.gather(*(come(f"5/{i}/public") for i in range(4)), return_exceptions=True)
+    assert [type(error) for error in ended if error] == [ConfigurationError] * 3, ended
+
+
+async def test_one_that_has_lost_its_claim(
+    _quick: None, connection: asyncpg.Connection, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not serve for as long as the other one lives, and takes the table back after that."""
+    stopped = claim_of("db")
+    await stopped.claim(connection, "5/5/public")
+    async with living(database, "5/6/public", is_killed=True):
+        until = time.monotonic() + 2 * served.PROOF
+        while time.monotonic() < until:
+            assert not await stopped.refresh(connection, "5/5/public")
+            await asyncio.sleep(0.05)
+        assert stopped.is_lost
+    (said,) = [record.getMessage() for record in caplog.records if "past the cache" in record.getMessage()]
+    assert said.startswith("groupcache: the database db is read past the cache: databases: 'db': living processes")
+    while not await stopped.refresh(connection, "5/5/public"):
+        await asyncio.sleep(0.05)
+    assert not stopped.is_lost and await connection.fetch(OTHERS) == [("5/5/public", "db")]
+
+
+@pytest.mark.parametrize("seen", ["now() - interval '1 day'", "now() + interval '1 day'"])
+async def test_the_claim_is_renewed_whatever_the_clock_did(connection: asyncpg.Connection, seen: str) -> None:
+    claim = claim_of("db")
+    await claim.claim(connection, "5/5/public")
+    await connection.execute(f"UPDATE groupcache_served SET seen = {seen}")
+    assert await claim.refresh(connection, "5/5/public")
+    now = "SELECT seen BETWEEN now() - interval '1 minute' AND clock_timestamp() FROM groupcache_served"
+    assert await connection.fetchval(now)
+    before = await connection.fetchval("SELECT seen FROM groupcache_served")
+    assert await claim.refresh(connection, "5/5/public")
+    assert await connection.fetchval("SELECT seen FROM groupcache_served") == before, "one renews it for all"
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM groupcache_served", "DROP TABLE groupcache_served"])
+async def test_what_was_removed_is_claimed_again(connection: asyncpg.Connection, statement: str) -> None:
+    claim = claim_of("db")
+    await claim.claim(connection, "5/5/public")
+    await connection.execute(statement)
+    assert await claim.refresh(connection, "5/5/public")
+    assert await connection.fetch(OTHERS) == [("5/5/public", "db")]
+
+
+async def test_another_table_of_the_name_is_claimed_too(connection: asyncpg.Connection) -> None:
+    claim = claim_of("db")
+    await claim.claim(connection, "5/5/public")
+    await connection.execute("DROP TABLE objects")
+    assert await claim.refresh(connection, "5/5/public"), "that there is none is for R13 to notice"
+    await connection.execute(OBJECTS)
+    assert await claim.refresh(connection, "5/5/public")
+    assert await connection.fetchval("SELECT count(*) FROM groupcache_served") == 2
+
+
+async def test_without_the_right_to_make_the_table(
+    connection: asyncpg.Connection, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await connection.execute("CREATE ROLE groupcache_nobody; SET ROLE groupcache_nobody")
+    try:
+        claim = claim_of("db")
+        await claim.claim(connection, "5/5/public")
+        assert await claim.refresh(connection, "5/5/public")
+        await claim.release(connection, "5/5/public")
+    finally:
+        await connection.execute("RESET ROLE; DROP ROLE groupcache_nobody")
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("groupcache: public.groupcache_served cannot be used (permission denied for schema public)")
