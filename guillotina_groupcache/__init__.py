@@ -11,7 +11,10 @@ from guillotina import configure
 
 app_settings: dict[str, Any] = {
     "cache": {"strategy": "groupcache"},
-    "commands": {"groupcache-status": "guillotina_groupcache.status_command.StatusCommand"},
+    "commands": {
+        "groupcache-status": "guillotina_groupcache.status_command.StatusCommand",
+        "groupcache-uninstall": "guillotina_groupcache.uninstall_command.UninstallCommand",
+    },
     "load_utilities": {
         "guillotina_groupcache": {
             "provides": "guillotina_groupcache.interfaces.IGroupcacheUtility",

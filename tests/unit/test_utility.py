@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from guillotina.db.storages.dummy import DummyStorage
 
 from demo.cluster import free_port
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
 from guillotina_groupcache.members import Members
 from guillotina_groupcache.native import MAX_DATABASES, Source
 from guillotina_groupcache.utility import GroupcacheUtility
+from tests.postgres import PostgresServer
 from tests.postgres_embedded import EmbeddedPostgres
 from tests.unit.life_app import TIMEOUT, App, add, object_key, running, set_title, title
 from tests.unit.life_database import blocked, connected, locked
@@ -28,7 +30,7 @@ LATE_THREADS = 4
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_start_stop_and_start_again(database: str, loop: str) -> None:
+def test_start_stop_and_start_again(database: str, postgres: PostgresServer, loop: str) -> None:
     """Neither a descriptor nor a thread nor a task is left, as a process alone and as a peer, told where or not."""
     output = run_script(
         """
@@ -52,20 +54,22 @@ def test_start_stop_and_start_again(database: str, loop: str) -> None:
             names = os.listdir("/proc/self/fd")
             return len(names), len(os.listdir("/proc/self/task"))
 
-        dsn, loop = sys.argv[1:]
+        dsn, own, loop = sys.argv[1:]
         new_loop = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[loop]
         counts = []
         for number in range(5):
             loop = new_loop()
             peer = {"listen": f"127.0.0.1:{free_port()}"}
             for i, groupcache in enumerate(({"peers": []}, None, peer)):
-                loop.run_until_complete(cycle(dsn, 3 * number + i, groupcache))
+                # A process alone waits for the end of a cluster that has just been there.
+                loop.run_until_complete(cycle(dsn if i else own, 3 * number + i, groupcache))
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
             counts.append(left())
         print(json.dumps(counts))
         """,
         database,
+        postgres.create_database(f"groupcache_{os.getpid()}_own_{loop}"),
         loop,
     )
     counts = json.loads(output.splitlines()[-1])
@@ -99,9 +103,9 @@ async def test_before_the_start_and_after_the_end(database: str) -> None:
 async def test_a_process_caches_so_many_databases_and_no_more(database: str) -> None:
     async with running(database, {"peers": []}) as app:
         for number in range(1, MAX_DATABASES):
-            assert await app.utility.add_database(SimpleNamespace(id=f"db{number}", storage=app.database.storage))
+            assert await app.utility.add_database(SimpleNamespace(id=f"db{number}", storage=DummyStorage()))
         with pytest.raises(ConfigurationError, match="'more' is one too many") as caught:
-            await app.utility.add_database(SimpleNamespace(id="more", storage=app.database.storage))
+            await app.utility.add_database(SimpleNamespace(id="more", storage=DummyStorage()))
         assert "\n" not in str(caught.value)
 
 
