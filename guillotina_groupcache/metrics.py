@@ -64,6 +64,10 @@ class _Collector:
         yield _labelled(CounterMetricFamily, "hits", "Values by where they came from.", "source", stats["hits"])
         events = {kind: stats["events"][kind] for kind in _EVENTS}
         yield _labelled(CounterMetricFamily, "events", "Events by what became of them.", "result", events)
+        outside = stats["outside_writes"]
+        notes = {"everything": outside["everything"], "named": outside["applied"] - outside["everything"]}
+        text = "Notes of writes that nobody announced, by what they made the process rename."
+        yield _labelled(CounterMetricFamily, "outside_writes", text, "kind", notes)
         for name, text in (("bytes", "Bytes kept."), ("items", "Values kept.")):
             kept = {store: stats[store][name] for store in ("main", "hot", "decoded")}
             yield _labelled(GaugeMetricFamily, name, text, "store", kept)

@@ -10,12 +10,15 @@ LONG_DOUBT: Final = 10.0
 #: The share of keys that are read past the cache, of at least so many, that is worth a word.
 MANY_BYPASSES: Final = 0.2
 MANY_GETS: Final = 1000
+#: Writes from outside that have renamed everything, at least so many and one a minute, that are worth a word.
+MANY_EVERYTHING: Final = 10
 
 _HITS: Final = ("decoded", "own", "hot", "peer")
 _COLUMNS: Final = (
     *("address", "host", "state", "serves", "for", "gets", "hits"),
     *("loads", "MB", "doubt", "faults", "versions"),
 )
+_OUTSIDE_COLUMNS: Final = ("application", "notes", "rows", "last")
 
 Stats = Mapping[str, Any]
 
@@ -28,7 +31,7 @@ def report(stats: Stats) -> dict[str, Any]:
     answers = {peer["incarnation"]: peer for peer in stats.get("peers", ()) if "incarnation" in peer}
     errors = {peer.get("address"): peer["error"] for peer in stats.get("peers", ()) if "error" in peer}
     members = [_member(row, answers.get(row["incarnation"]), errors.get(row["address"])) for row in stats["members"]]
-    return {"members": members, "wrong": list(_wrong(members))}
+    return {"members": members, "outside_writes": _outside_writes(members), "wrong": list(_wrong(members))}
 
 
 def _member(row: Stats, answer: Stats | None, error: str | None) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def _member(row: Stats, answer: Stats | None, error: str | None) -> dict[str, An
     if answer is not None:
         for name in ("in_standing", "since", "because", "uptime", "epoch", "versions", "gets", "hits", "local_loads"):
             member[name] = answer.get(name)
-        for name in ("bypasses", "buckets_in_doubt", "longest_doubt", "databases_away"):
+        for name in ("bypasses", "buckets_in_doubt", "longest_doubt", "databases_away", "outside_writes"):
             member[name] = answer.get(name)
         member["bytes"] = sum((answer.get(store) or {}).get("bytes", 0) for store in ("main", "hot", "decoded"))
         member["faults"] = (answer.get("network") or {}).get("faults") or {}
@@ -47,6 +50,22 @@ def _member(row: Stats, answer: Stats | None, error: str | None) -> dict[str, An
             _name(other) for other in answer.get("members", ()) if other["state"] == "in" and not other["connected"]
         ]
     return member
+
+
+def _outside_writes(members: Sequence[Stats]) -> list[dict[str, Any]]:
+    """What writes without announcing it, the last one first.
+
+    Each member counts each note once, from its own start on: so the one that has counted most of an application
+    knows best.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for member in members:
+        for row in (member.get("outside_writes") or {}).get("by_application", ()):
+            known = found.setdefault(row["application"], dict(row))
+            for name in ("notes", "rows"):
+                known[name] = max(known[name], row[name])
+            known["last"] = min(known["last"], row["last"])
+    return sorted(found.values(), key=lambda row: row["last"])
 
 
 def _name(member: Stats) -> str:
@@ -88,15 +107,29 @@ def _wrong_with(member: Stats) -> Iterable[str]:
     gets, bypasses = member["gets"] or 0, member["bypasses"] or 0
     if gets >= MANY_GETS and bypasses > MANY_BYPASSES * gets:
         yield f"{name} has read {bypasses / gets:.0%} of the keys past the cache"
+    everything = (member["outside_writes"] or {}).get("everything", 0)
+    if everything >= max(MANY_EVERYTHING, (member["uptime"] or 0) / 60):
+        yield f"{name} has renamed everything for {everything} writes from outside: see who writes so much at once"
 
 
 def table(shown: Stats) -> str:
     """A report for people."""
-    rows = [_COLUMNS, *(_row(member) for member in shown["members"])]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = _aligned([_COLUMNS, *(_row(member) for member in shown["members"])])
+    if shown["outside_writes"]:
+        rows = [_outside_row(row) for row in shown["outside_writes"]]
+        lines += ["", "What has written past the cache, without announcing it:", *_aligned([_OUTSIDE_COLUMNS, *rows])]
     wrong = [f"- {sentence}" for sentence in shown["wrong"]]
     return "\n".join([*lines, "", *(["What is wrong:", *wrong] if wrong else ["Nothing is wrong."])])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _outside_row(row: Stats) -> tuple[str, ...]:
+    name, rows = row["application"] or "(without a name)", row["rows"]
+    return name, str(row["notes"]), str(rows) if rows else "?", f"{_seconds(row['last'])} ago"
 
 
 def _row(member: Stats) -> tuple[str, ...]:

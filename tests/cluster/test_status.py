@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from demo.cluster import Cluster, Node, wait_for
-from tests.cluster.steps import database_transaction, new, title_everywhere
+from tests.cluster.steps import database_transaction, new, title_everywhere, uid
 
 RIGHT, WRONG, UNKNOWN = 0, 1, 2
 
@@ -80,6 +80,36 @@ def test_a_process_that_does_not_serve_says_why(cluster: Cluster) -> None:
         wait_for(lambda node=node: "it was put out (the operator)" in node.log(), "it to notice")
     cluster.wait_whole()
     assert status(cluster[0])[0] == RIGHT
+
+
+def test_who_writes_past_the_cache_is_named(cluster: Cluster) -> None:
+    item = new(cluster[0], "past-the-cache", "before")
+    written = "UPDATE objects SET state = state || ' ' WHERE zoid = %s"
+    with database_transaction(cluster) as cursor:
+        cursor.execute("SET LOCAL application_name = 'a script at night'")
+        cursor.execute(written, (uid(cluster[0], item),))
+
+    def rows() -> list[dict[str, Any]]:
+        return [row for row in as_json(cluster[0])[1]["outside_writes"] if row["application"] == "a script at night"]
+
+    (row,) = wait_for(rows, "the script to be named")
+    assert (row["notes"], row["rows"]) == (1, 1)
+    code, output = status(cluster[1])
+    assert code == RIGHT and "a script at night" in output, output
+
+
+def test_our_own_connections_have_a_name(cluster: Cluster) -> None:
+    """Whatever the pool's are called; there is one a process, and now and then another one for a moment."""
+
+    def named() -> bool:
+        with database_transaction(cluster) as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'guillotina_groupcache'"
+            )
+            return bool(cursor.fetchone() == (len(cluster.nodes),))
+
+    wait_for(named, "one connection a process to have the name")
 
 
 def test_without_a_cluster_there_is_nothing_to_ask(cluster: Cluster, database: str) -> None:

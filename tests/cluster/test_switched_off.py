@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 from demo.client import CONTAINER
-from demo.cluster import Cluster, Node
+from demo.cluster import Cluster, Node, wait_for
 from guillotina_groupcache.section import ENABLED_VARIABLE
 from tests.cluster.steps import database_transaction, json_of, new, title, title_everywhere
 
@@ -54,6 +54,24 @@ def test_it_reads_what_is_in_the_database(cluster: Cluster, off: Node) -> None:
         assert title(off, item) == str(i - 1)
         assert cluster[i % 3].http.patch(item, {"title": str(i)}).status == 204
         assert title(off, item) == str(i)
+
+
+def test_the_cluster_sees_what_it_writes(cluster: Cluster, off: Node) -> None:
+    """As a write from outside: nobody has announced it."""
+    item = new(cluster[0], "written-by-off", "0")
+    for i in range(1, 4):
+        title_everywhere(cluster, item, str(i - 1))
+        assert off.http.patch(item, {"title": str(i)}).status == 204
+        for node in cluster.nodes:
+            wait_for(lambda node=node, i=i: title(node, item) == str(i), f"{node.name} to read {i}")
+        assert cluster[i % 3].http.patch(item, {"title": f"{i}'"}).status == 204, "a conflict for nothing"
+        assert title(off, item) == f"{i}'"
+        assert off.http.patch(item, {"title": str(i)}).status == 204
+        for node in cluster.nodes:
+            wait_for(lambda node=node, i=i: title(node, item) == str(i), f"{node.name} to read {i} again")
+    assert off.http.delete(item).status == 200
+    for node in cluster.nodes:
+        wait_for(lambda node=node: node.http.get(item).status == 404, f"{node.name} to miss it")
 
 
 def test_it_writes_and_deletes(cluster: Cluster, off: Node) -> None:

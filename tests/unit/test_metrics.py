@@ -7,7 +7,8 @@ from guillotina.transactions import transaction
 from prometheus_client import REGISTRY, generate_latest
 
 from guillotina_groupcache import keys
-from tests.unit.life_app import App, add, object_key, running, set_title, title
+from tests.unit.life_app import App, add, object_key, running, set_title, title, until
+from tests.unit.life_database import connected
 
 OURS = "guillotina_cache_groupcache_"
 
@@ -75,6 +76,17 @@ async def test_a_database_that_does_not_answer_is_named(database: str) -> None:
         assert app.utility.local_stats()["databases_away"] == ["far"]
         assert exposed()['database_away{database="far"}'] == 1
         assert exposed()["in_standing"] == 1
+
+
+async def test_writes_from_outside_are_counted_by_kind(database: str) -> None:
+    async with running(database) as app, connected(database) as connection:
+        oid = await add(app, "c", "Container")
+        kinds = [f'outside_writes_total{{kind="{kind}"}}' for kind in ("named", "everything")]
+        await until(lambda: exposed()[kinds[1]] > 0, "the note that the triggers were made")
+        named, everything = (exposed()[kind] for kind in kinds)
+        await connection.execute("UPDATE objects SET state = state || ' ' WHERE zoid = $1", oid)
+        await until(lambda: exposed()[kinds[0]] == named + 1, "a note that names a row")
+        assert exposed()[kinds[1]] == everything
 
 
 async def test_who_does_not_serve_says_why(database: str) -> None:
