@@ -15,6 +15,7 @@ import pytest
 
 from guillotina_groupcache import databases
 from tests.postgres_embedded import EmbeddedPostgres
+from tests.unit.life_database import connected
 from tests.unit.life_members import (
     FIRST,
     SECOND,
@@ -217,3 +218,27 @@ async def test_a_server_in_recovery_is_not_reached(
         await execute(far, "SELECT pg_promote()")
         await one.is_reached(1)
         assert await one.states() == {1: "out"}, "it has a timeline of its own now"
+
+
+async def test_a_database_that_another_cluster_has_taken(
+    database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not reached until it is this cluster's again, and then it may have lost commits: nobody here knows them."""
+    monkeypatch.setattr(databases, "REFRESH_EVERY", 0.0)
+    async with connected(database) as connection:
+        await connection.execute("CREATE TABLE objects (zoid TEXT PRIMARY KEY)")
+        async with process(1, {FIRST: storage_of(database)}) as one:
+            assert await one.reached() == {0: 0}
+            losses = "SELECT (identities->'db'->>1)::int FROM groupcache_cluster"
+            assert await connection.fetchval(losses) == 0
+            ours = await connection.fetchval("SELECT cluster FROM groupcache_served")
+            for _ in range(3):
+                await connection.execute("UPDATE groupcache_served SET cluster = 'somebody/5/s', seen = now()")
+                assert await one.reached() == {}
+            assert await connection.fetchval(losses) == 0
+            assert [record.getMessage().count("is read past the cache") for record in caplog.records].count(1) == 1
+            await connection.execute("UPDATE groupcache_served SET cluster = $1", ours)
+            assert await one.reached() == {0: 0}
+            assert await connection.fetchval(losses) == 1
+            assert await one.states() == {1: "out"}
+            assert await one.reached() == {0: 0} and await connection.fetchval(losses) == 1, "it counts once"
