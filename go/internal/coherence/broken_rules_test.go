@@ -84,6 +84,8 @@ func (s *sim) breakMessage(p, from *process, message *Message) *Message {
 		bare := *message.State
 		bare.Open = nil
 		return &Message{Kind: Copy, Attempt: message.Attempt, State: &bare}
+	case (s.off == offListed || s.off == offHeld) && message.Kind == Copy:
+		return s.copyHolds(p, message)
 	case s.off == offTable && message.Kind == Copy:
 		bare := *message.State
 		bare.Buckets = nil
@@ -140,6 +142,9 @@ func (s *sim) reading(p *process, asked Time, rows []Row, err error) {
 		return
 	}
 	m.Reading(s.clock(p), asked, rows, err)
+	if s.off >= offEverybody && err == nil {
+		s.breakNotes(p, rows)
+	}
 	if s.off == offOrder && err == nil && s.chance(250) {
 		s.after(s.between(0, simLease/2), p, func() {
 			m.Reading(s.clock(p), m.asked, rows, nil)

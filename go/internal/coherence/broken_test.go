@@ -56,6 +56,17 @@ const (
 	offOwn
 	offKept
 	offSnapshot
+	// Those of writes from outside (R14).
+	offNoted
+	offListed
+	offHeld
+	offTouched
+	offTogether
+	offReplaced
+	offEverybody
+	offReset
+	offJoiner
+	offBehind
 )
 
 var rules = []struct {
@@ -101,6 +112,16 @@ var rules = []struct {
 	{offOwn, "own", "a key is tested against its own database's deadline (R2)", twoServers},
 	{offSnapshot, "snapshot", "rows and what the second server is are read at one instant (R13)", manyAtTwoServers},
 	{offKept, "kept", "what a second server is is kept in the cluster (R13)", twoServers},
+	{offNoted, "noted", "a note is applied before the deadline of its look is published (R14)", outsideOften},
+	{offListed, "listed", "a joiner applies what it has seen and its copy does not hold (R14)", outsideOften},
+	{offHeld, "held", "what was applied before the copy says nothing of the copy (R14)", outsideCut},
+	{offTouched, "touched", "what was written from outside meanwhile is not pushed (R8)", outsideLate},
+	{offTogether, "together", "a note is committed with the rows (R14)", outsideOften},
+	{offReplaced, "replaced", "in the place of other notes comes one over everything (R14)", outsideCut},
+	{offEverybody, "everybody", "a note is deleted when everybody has applied it (R14)", outsideOften},
+	{offReset, "reset", "a row that is written as joining forgets what was applied (R14)", outsideSlow},
+	{offJoiner, "joiner", "who has no copy has not applied a note (R14)", outsideJoins},
+	{offBehind, "behind", "a note is kept for a lease after somebody was put out (R14)", outsideLooks},
 }
 
 func TestEveryRuleIsNeeded(t *testing.T) {
@@ -231,7 +252,7 @@ func (o *options) joinsFast() {
 
 // only leaves these faults, each so often.
 func (o *options) only(weights map[fault]int) {
-	o.deletes, o.tidies, o.known = 0, 0, 0
+	o.deletes, o.tidies, o.outs, o.known, o.outsideEvery = 0, 0, 0, 0, 0
 	for kind := range o.weights {
 		o.weights[kind] = weights[fault(kind)]
 	}

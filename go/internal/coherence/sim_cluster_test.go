@@ -13,6 +13,7 @@ const (
 	// The rest is to a lease what it is in the package node and in members.py.
 	simSilence  = 1700 * time.Millisecond // until a session ends over which nothing comes
 	simTimeout  = time.Second             // of a statement about the members table
+	simPatience = 100 * time.Millisecond  // that a view waits for looks
 	simDialling = 350 * time.Millisecond
 	simSeen     = time.Second             // between two signs of life in the members table
 	simUnheard  = 3300 * time.Millisecond // without one, until a process counts as silent
@@ -99,6 +100,7 @@ func (s *sim) schedule() error {
 		s.after(begin, nil, func() { s.start(l) })
 	}
 	s.after(s.between(0, 2*time.Second), nil, s.nextFault)
+	s.after(s.between(0, 2*time.Second), nil, s.nextOutside)
 	s.run(s.length)
 	if s.violation == nil {
 		s.heal()
@@ -141,8 +143,13 @@ func (s *sim) rest() {
 	}
 }
 
-// whole tells what is missing: everyone in standing, nothing in doubt, all tables equal.
+// whole tells what is missing: everyone in standing, nothing in doubt, all tables equal, no note left.
 func (s *sim) whole() error {
+	for d := range s.databases {
+		if n := len(s.notesOf(d)); n > 0 {
+			return fmt.Errorf("%d notes are left in database %d", n, d)
+		}
+	}
 	var first *process
 	for _, l := range s.places {
 		p := l.process

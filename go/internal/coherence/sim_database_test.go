@@ -20,9 +20,10 @@ type database struct {
 	counted       int      // rows that ought to be there
 	counting      uint64   // drawn anew when that is lowered to what is there
 	changes       []change // of rows and their count, for who loses the last ones
-	expected      int      // the identity that the members table was read under last
-	expectedApart int      // that of the second server which the members table knows; 0: none yet
-	apartBefore   int      // what it knew before
+	notes         []*outsideNote
+	expected      int // the identity that the members table was read under last
+	expectedApart int // that of the second server which the members table knows; 0: none yet
+	apartBefore   int // what it knew before
 	apartChanged  time.Duration
 }
 
@@ -56,6 +57,7 @@ type question struct {
 	session  int         // that it is asked in
 	limit    time.Duration
 	answered bool
+	patience time.Duration // until when the second stage waits for a look
 }
 
 // ask has the database execute something for a process, which asks one thing at a time. What
@@ -81,11 +83,18 @@ func (s *sim) askNext(p *process) {
 }
 
 func (s *sim) execute(q *question, stage int) {
+	if stage > 0 && q.process.looking && !q.process.away && s.now < q.patience {
+		s.after(time.Millisecond, nil, func() { s.execute(q, stage) })
+		return
+	}
 	if s.session != q.session || s.down > s.now {
 		s.answerAt(s.now+s.delay(), q, errDatabase)
 		return
 	}
 	q.stages[stage]()
+	if stage == 0 {
+		q.patience = s.now + simPatience
+	}
 	if stage+1 < len(q.stages) {
 		s.after(s.delay(), nil, func() { s.execute(q, stage+1) })
 		return
@@ -230,6 +239,7 @@ func (s *sim) failOver(at *server) {
 		at.identity++
 		at.since = s.now
 		s.loseCommits(at, known)
+		s.loseNotes(at, known)
 		if at == &s.server {
 			s.loseRows(known)
 		}
@@ -250,7 +260,7 @@ func (s *sim) loseCommits(at *server, known time.Duration) {
 		if i < len(history)-1 {
 			s.Lost++
 			s.tell("key %d is %d again", key, history[i].value)
-			s.history[key] = append(history, committed{s.now, history[i].value})
+			s.history[key] = append(history, committed{at: s.now, value: history[i].value})
 		}
 	}
 }

@@ -8,6 +8,7 @@ type look struct {
 	asked    Time // when the view was asked for with which it began
 	known    int  // what the members table had said before
 	identity int
+	notes    []*OutsideWrite
 }
 
 // lookApart looks at the second server, unless that is under way.
@@ -17,8 +18,8 @@ func (s *sim) lookApart(p *process, asked Time) {
 	}
 	p.looking = true
 	l := &look{asked: asked, known: p.known}
-	s.askServer(p, &s.second, func() { l.identity = s.second.identity }, func(err error) {
-		p.looking = false
+	s.askServer(p, &s.second, func() { l.identity, l.notes = s.second.identity, s.notesOf(1) }, func(err error) {
+		p.looking, p.away = false, err != nil
 		if err == nil {
 			p.found = l
 		}
@@ -31,11 +32,23 @@ func (s *sim) askReading(p *process) {
 	var found *look
 	var lacks, known int
 	var counting uint64
+	var notes [2][]*OutsideWrite
 	view := func() {
 		rows = s.readRows(p)
 		lacks, counting = s.counted-len(rows), s.counting
+		for d := range s.databases {
+			if s.serverOf(d) == &s.server {
+				notes[d] = s.notesOf(d)
+			}
+		}
 	}
-	stages := []func(){func() { view(); known = s.expectedApart }}
+	stages := []func(){func() {
+		view()
+		known = s.expectedApart
+		if s.apart && s.chance(s.outs) {
+			s.after(s.delay(), nil, func() { s.markOut(p, Action{To: p.id, Text: "while it looks"}) })
+		}
+	}}
 	if s.off == offSnapshot {
 		stages = append(stages, func() { known = s.expectedApart })
 	}
@@ -60,19 +73,21 @@ func (s *sim) askReading(p *process) {
 		}
 		if err == nil {
 			s.missing(p, asked, lacks, counting)
-			s.reached(p, asked, found)
+			s.reached(p, asked, found, notes)
 		}
 		s.reading(p, asked, rows, err)
 	}, stages...)
 }
 
-// reached tells a machine which databases have answered.
-func (s *sim) reached(p *process, asked Time, found *look) {
+// reached tells a machine which databases have answered, and what was written to them from outside.
+func (s *sim) reached(p *process, asked Time, found *look, notes [2][]*OutsideWrite) {
 	for d := range s.databases {
 		switch {
 		case s.serverOf(d) == &s.server:
+			s.outsideWrites(p, d, asked, notes[d])
 			p.m.Reached(d, asked)
 		case found != nil:
+			s.outsideWrites(p, d, min(asked, found.asked), found.notes)
 			p.m.Reached(d, min(asked, found.asked))
 		}
 	}

@@ -70,6 +70,10 @@ func (s *sim) send(p, q *process, message *Message) {
 	}
 	there := x.side(q)
 	at := max(s.arrival(p.place.number, q.place.number), x.last[there]+1)
+	if message.Kind == Copy && s.copies > 0 {
+		at += s.between(0, s.copies)
+		s.copyLeaves(p)
+	}
 	x.last[there] = at
 	deliver := func() {
 		if x.up[there] {

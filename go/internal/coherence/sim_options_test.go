@@ -20,11 +20,15 @@ type options struct {
 	length    time.Duration // with faults
 	loadAfter time.Duration // readers and writers go on so long without
 	tail      time.Duration // the longest delay of a message
+	copies    time.Duration // by how much longer a copy, which is large, may take
 	codec     bool          // messages go through their bytes
 
 	acks    time.Duration // until one that does not acknowledge is marked out
 	orphans time.Duration // until the database is asked about an event
 	naps    int           // in a thousand reads that take their time the process is stopped
+
+	outsideEvery time.Duration // the longest pause between two writes from outside; 0: there are none
+	mostNotes    int           // of a database, until old ones are replaced
 
 	writes int // in a thousand turns of a process
 	every  int // in a thousand events are over all buckets
@@ -35,6 +39,7 @@ type options struct {
 	lasting    time.Duration    // the longest fault; 0: any
 	weights    [faultKinds]int  // how often each
 	deletes    int              // in a thousand starts somebody deletes rows of the members table meanwhile
+	outs       int              // in a thousand views of two servers the process is put out in between
 	tidies     int              // in a thousand ends somebody deletes the row at once
 	strike     int              // mean number of points of a process between two strikes; 0: none
 	restart    [2]time.Duration // of a process that has died
@@ -65,6 +70,10 @@ func (s *sim) draw() options {
 		strike:     []int{0, 2000, 6000}[s.below(3)],
 		restart:    [2]time.Duration{50 * ms, []time.Duration{100 * ms, 3000 * ms}[s.below(2)]},
 	}
+	o.outsideEvery = []time.Duration{0, 100 * ms, 700 * ms, 3000 * ms}[s.below(4)]
+	o.copies = []time.Duration{0, 0, 800 * ms}[s.below(3)]
+	o.outs = []int{0, 0, 30}[s.below(3)]
+	o.mostNotes = []int{3, 1000}[s.below(2)]
 	o.deletes, o.tidies = []int{0, 0, 100}[s.below(3)], []int{0, 0, 300}[s.below(3)]
 	if s.below(4) == 0 {
 		o.loadAfter = s.between(0, 3*time.Second)

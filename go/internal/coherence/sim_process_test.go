@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -26,6 +27,7 @@ type process struct {
 	writes    []*transaction
 	questions []*question
 	looking   bool // at the second server
+	away      bool // that has not answered the last look
 	found     *look
 	known     int // what the members table said of the second server when it was read last
 }
@@ -134,6 +136,9 @@ func (s *sim) does(p *process, a Action) {
 	case Members:
 		s.members(p)
 	case Note:
+		if strings.HasPrefix(a.Text, "its versions differ") {
+			s.Differed++
+		}
 		s.tell("%v: %s", p, a.Text)
 	default:
 		s.askReferee(p, a)

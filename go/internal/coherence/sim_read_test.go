@@ -20,24 +20,25 @@ type flight struct {
 
 // committed is the value of a key from some time on.
 type committed struct {
-	at    time.Duration
-	value int
+	at      time.Duration
+	value   int
+	outside bool // nobody has announced it
 }
 
-// check looks whether the database held a value at some instant since the begin of a read.
+// check looks whether the database held a value at some instant since the begin of a read, or, but
+// for what was written from outside, would have.
 func (s *sim) check(p *process, key, value int, begun time.Duration) {
-	until := s.now
-	for _, c := range slices.Backward(s.history[key]) {
-		if until < begun {
+	history := s.history[key]
+	for i, c := range slices.Backward(history) {
+		if superseded(history[i+1:], begun) {
 			break
 		}
 		if c.value == value {
 			return
 		}
-		until = c.at
 	}
 	s.stale = true
-	s.wrong("%v read key %d as %d, begun at %v: %v", p, key, value, begun, s.history[key])
+	s.wrong("%v read key %d as %d, begun at %v: %v", p, key, value, begun, history)
 }
 
 func (s *sim) bucket(key int) uint32 { return uint32(key % s.buckets) }

@@ -38,6 +38,10 @@ func (s *sim) askReferee(p *process, a Action) {
 		s.ask(p, nil, func() { s.markOut(p, a) })
 	case WriteOff:
 		s.ask(p, nil, func() { s.writeOff(p, a) })
+	case AcknowledgeOutside:
+		s.ask(p, nil, func() { s.acknowledgeOutside(p, a) })
+	case ForgetOutside:
+		s.forgetOutside(p, a)
 	case Remove:
 		s.ask(p, nil, func() { s.removeRows(1, func(r *memberRow) bool { return r.Incarnation == p.id }) })
 	case Elect:
@@ -162,6 +166,9 @@ func (s *sim) post(p *process) {
 		s.rows = append(s.rows, r)
 	}
 	s.setState(r, Joining, "")
+	if s.off != offReset {
+		r.Applied = nil
+	}
 	r.seen = s.now
 	if isNew {
 		s.counted++

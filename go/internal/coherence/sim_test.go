@@ -31,7 +31,8 @@ var (
 type tally struct {
 	Reads, Hits, Loads, Bypasses     int
 	Announced, Commits, Pushes, Lost int
-	Starts, Messages                 int
+	Outside, Collapsed, Forgotten    int
+	Starts, Messages, Differed       int
 	Strikes, Naps, Deletions         int
 	Faults                           [faultKinds]int
 	Healed, Waited                   time.Duration // the longest, when all was whole
@@ -46,6 +47,10 @@ func (t *tally) add(o *tally) {
 	t.Commits += o.Commits
 	t.Pushes += o.Pushes
 	t.Lost += o.Lost
+	t.Outside += o.Outside
+	t.Collapsed += o.Collapsed
+	t.Forgotten += o.Forgotten
+	t.Differed += o.Differed
 	t.Starts += o.Starts
 	t.Messages += o.Messages
 	t.Strikes += o.Strikes
@@ -65,11 +70,13 @@ func (t *tally) String() string {
 	return fmt.Sprintf(`
 	reads %d: hits %d, loads %d, bypasses %d
 	transactions %d: committed %d, values pushed %d
-	starts %d, messages %d
+	written from outside %d: notes deleted %d, notes over everything in the place of others %d
+	starts %d, messages %d, joins because of other versions %d
 	faults: %s
 	at steps of processes %d, in the middle of reads %d; rows deleted %d; keys that lost commits %d
 	when all was whole: a commit waited for at most %v, all were in standing after at most %v`,
-		t.Reads, t.Hits, t.Loads, t.Bypasses, t.Announced, t.Commits, t.Pushes, t.Starts, t.Messages,
+		t.Reads, t.Hits, t.Loads, t.Bypasses, t.Announced, t.Commits, t.Pushes, t.Outside, t.Forgotten, t.Collapsed,
+		t.Starts, t.Messages, t.Differed,
 		strings.Join(faults, ", "), t.Strikes, t.Naps, t.Deletions, t.Lost, t.Waited, t.Healed)
 }
 
@@ -104,7 +111,7 @@ func TestRandomSchedules(t *testing.T) {
 		return failed < 10
 	})
 	t.Logf("%d schedules in %v: %v", done, time.Since(begun).Round(time.Second), &total)
-	if done >= 100 && (total.Hits == 0 || total.Commits == 0 || total.Pushes == 0 || total.Loads == 0) {
+	if done >= 100 && (total.Hits == 0 || total.Commits == 0 || total.Pushes == 0 || total.Loads == 0 || total.Forgotten == 0) {
 		t.Error("the schedules show nothing")
 	}
 }

@@ -156,7 +156,7 @@ func (s *sim) takeEffect(tx *transaction) {
 		s.Commits++
 		for _, key := range tx.keys {
 			s.value++
-			s.history[key] = append(s.history[key], committed{s.now, s.value})
+			s.history[key] = append(s.history[key], committed{at: s.now, value: s.value})
 			tx.values = append(tx.values, s.value)
 			if s.story != nil {
 				s.tell("%d of %v is committed: key %d is %d", tx.id.Sequence, tx.writer, key, s.value)
