@@ -48,7 +48,7 @@ class EmbeddedPostgres(PostgresServer):
             start_new_session=True,  # a Ctrl-C in the terminal is for its owner
         )
         try:
-            self._identity = _unprivileged_identity()
+            self._identity = unprivileged_identity()
             if self._identity:
                 os.chown(self._directory, self._identity["user"], self._identity["group"])
             self._programs = self._reachable_programs()
@@ -135,7 +135,7 @@ def _wheel_package() -> Path:
     return Path(spec.origin).parent
 
 
-def _unprivileged_identity() -> dict[str, Any]:
+def unprivileged_identity() -> dict[str, Any]:
     """Return whom `subprocess` shall run the server as: PostgreSQL refuses to run as root."""
     if os.geteuid():
         return {}
