@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,10 +17,10 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def running_cluster(postgres: PostgresServer, **overrides: Any) -> Iterator[Cluster]:
-    """Three nodes over an empty database, with the add-on for the tests and with `overrides`."""
+def running_cluster(postgres: PostgresServer, addons: Sequence[str] = (), **overrides: Any) -> Iterator[Cluster]:
+    """Three nodes over an empty database, with the add-on for the tests, more `addons` and with `overrides`."""
     name = f"groupcache_{os.getpid()}_cluster_{next(_numbers)}"
-    overrides["applications"] = ["guillotina", "guillotina_groupcache", "tests.cluster.addon"]
+    overrides["applications"] = ["guillotina", "guillotina_groupcache", "tests.cluster.addon", *addons]
     try:
         with Cluster(postgres.create_database(name), overrides=overrides) as cluster:
             yield cluster

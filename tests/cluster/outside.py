@@ -17,6 +17,7 @@ from tests.cluster.steps import (
     database_transaction,
     everywhere,
     forget_storage_calls,
+    is_in_database,
     json_of,
     new,
     storage_calls,
@@ -116,6 +117,11 @@ def notes(cluster: Cluster) -> int:
 def wait_noted_by_all(cluster: Cluster) -> None:
     """Wait until no note is left: every process has applied them all."""
     wait_for(lambda: notes(cluster) == 0, "the notes to be deleted")
+
+
+def wait_deleted(cluster: Cluster, oid: str) -> None:
+    """Wait until a vacuum has deleted an object."""
+    wait_for(lambda: not is_in_database(cluster, oid), f"{oid} to be deleted")
 
 
 # --- changes

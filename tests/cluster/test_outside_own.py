@@ -1,0 +1,110 @@
+"""An add-on's own SQL, in a member's transaction or through its pool: also a write from outside (R14)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from demo.cluster import Cluster
+from tests.cluster import outside
+from tests.cluster.conftest import running_cluster
+from tests.cluster.outside import Change, copied
+from tests.cluster.steps import at_once, everywhere, new, title, title_everywhere, uid, wait_settled
+from tests.postgres import PostgresServer
+
+#: Services that send a statement in the transaction that Guillotina commits.
+INSIDE = ("alone", "before", "after", "in-hook", "in-savepoint", "beside-error", "prepared")
+#: Services whose statement is committed by itself.
+BESIDE = ("without-transaction", "through-pool", "through-pool-in-transaction")
+#: Requests at once, more than a node's pool has connections.
+REQUESTS = 12
+
+
+@pytest.fixture(scope="module")
+def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
+    with running_cluster(postgres, ["tests.cluster.outside_addon"]) as cluster:
+        yield cluster
+
+
+def items(cluster: Cluster, name: str) -> tuple[str, str, str, str]:
+    """The path of an item that Guillotina may write, path and uid of one for SQL, and uid of one that this becomes."""
+    folder = new(cluster[0], name, type_="Folder")
+    own, item, twin = (new(cluster[0], id_, "before", parent=folder) for id_ in ("own", "item", "twin"))
+    assert cluster[0].http.patch(twin, {"title": "after"}).status == 204
+    wait_settled(cluster)
+    for _ in range(3):
+        for path in (own, item):
+            title_everywhere(cluster, path, "before")
+    return own, item, uid(cluster[0], item), uid(cluster[0], twin)
+
+
+def written_over_every_connection(cluster: Cluster, node: int, path: str) -> None:
+    """Whatever a member's transaction leaves at a connection is at all of the node's pool."""
+    calls = [partial(cluster[node].http.patch, path, {"description": str(i)}) for i in range(REQUESTS)]
+    assert {answer.status for answer in at_once(calls)} <= {204, 409}
+
+
+@pytest.mark.parametrize("where", INSIDE)
+@pytest.mark.parametrize("what", ["update", "deletion", "own"])
+def test_in_a_transaction_of_a_member(cluster: Cluster, where: str, what: str) -> None:
+    """It is committed with what Guillotina writes, so everybody reads it right after the answer, as that (R3)."""
+    own, item, oid, twin = items(cluster, f"{where}-{what}")
+    statement = copied(oid, twin)
+    if what == "deletion":
+        statement = f"DELETE FROM objects WHERE zoid = '{oid}'"
+    elif what == "own":
+        # The very row that Guillotina writes too, which it would give to the owners as it has written it.
+        statement = copied(uid(cluster[0], own), twin)
+    answer = cluster[1].http.post(f"{own}/@sql-{where}", {"statement": statement})
+    assert answer.status == 200, answer
+    if what == "update":
+        title_everywhere(cluster, item, "after")
+    elif what == "deletion":
+        everywhere(cluster, lambda node: node.http.get(item).status, 404)
+    # What was sent first is what Guillotina writes over in the end.
+    last = "after" if what == "own" and where not in ("before", "in-hook") else "written"
+    expected = "after" if where == "alone" and what == "own" else "before" if where == "alone" else last
+    title_everywhere(cluster, own, expected)
+
+
+@pytest.mark.parametrize("where", BESIDE)
+def test_beside_a_transaction_of_a_member(cluster: Cluster, where: str) -> None:
+    """It is committed by itself, and noted like anybody's."""
+    own, item, oid, twin = items(cluster, where)
+    written_over_every_connection(cluster, 1, own)
+    for node in cluster.nodes:
+        assert node.http.get(own).status == 200
+    answer = cluster[1].http.post(f"{own}/@sql-{where}", {"statement": copied(oid, twin)})
+    assert answer.status == 200, answer
+    change = Change(str, lambda node: title(node, item), "before", "after")
+    outside.seconds_until_read(cluster.nodes, change)
+    outside.wait_noted_by_all(cluster)
+    title_everywhere(cluster, item, "after")
+
+
+def test_a_savepoint_that_is_rolled_back(cluster: Cluster) -> None:
+    own, item, oid, twin = items(cluster, "given-up")
+    answer = cluster[1].http.post(f"{own}/@sql-given-up", {"statement": copied(oid, twin)})
+    assert answer.status == 200, answer
+    title_everywhere(cluster, own, "written")
+    title_everywhere(cluster, item, "before")
+
+
+def test_what_guillotina_writes_is_no_write_from_outside(cluster: Cluster) -> None:
+    """A member's own transactions carry the mark: create, change, move, delete with the vacuum, blobs' stubs."""
+    outside.wait_noted_by_all(cluster)
+    before = [node.http.stats()["outside_writes"] for node in cluster.nodes]
+    folder = new(cluster[0], "members", type_="Folder")
+    for number, node in enumerate(cluster.nodes):
+        item = new(node, f"{number}", "before", parent=folder)
+        assert node.http.patch(item, {"title": "after"}).status == 204
+        assert node.http.post(f"{item}/@annotation/note", 1).status == 200
+        assert node.http.post(f"{item}/@move", {"new_id": f"moved-{number}"}).status == 200
+    oid = uid(cluster[0], folder)
+    assert cluster[1].http.delete(folder).status == 200
+    outside.wait_deleted(cluster, oid)
+    wait_settled(cluster)
+    assert outside.notes(cluster) == 0
+    assert [node.http.stats()["outside_writes"] for node in cluster.nodes] == before
