@@ -1,0 +1,145 @@
+"""The notes of writes from outside: one a statement, gone when all have applied them, and bounded with nobody there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
+
+from demo.cluster import Cluster, Node, wait_for
+from tests.cluster import outside
+from tests.cluster.conftest import running_cluster
+from tests.cluster.outside import CHANGES, copied, notes, psql
+from tests.cluster.steps import everywhere, new, title_everywhere, uid
+from tests.postgres import PostgresServer
+
+#: Statements that are sent while no process is there, and the notes that they may leave.
+STATEMENTS, MOST_NOTES = 3000, 1500
+
+
+@pytest.fixture(scope="module")
+def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
+    with running_cluster(postgres) as cluster:
+        yield cluster
+
+
+def counted(node: Node) -> dict[str, Any]:
+    counters: dict[str, Any] = node.http.stats()["outside_writes"]
+    return counters
+
+
+def by_application(node: Node, name: str) -> dict[str, Any]:
+    (found,) = [row for row in counted(node)["by_application"] if row["application"] == name] or [{}]
+    return found
+
+
+def member(cursor: Any, node: Node) -> str:
+    """The state of the node's row in the members table; empty without one."""
+    cursor.execute("SELECT state FROM groupcache_members WHERE address = %s", (node.address,))
+    row = cursor.fetchone()
+    return "" if row is None else str(row[0])
+
+
+def test_a_statement_is_one_note(cluster: Cluster) -> None:
+    """It tells who it was, whatever the number of rows, and goes when all have applied it."""
+    outside.wait_noted_by_all(cluster)
+    folder = new(cluster[0], "counted", type_="Folder")
+    change = CHANGES["bulk"](cluster, folder)
+    before = [counted(node) for node in cluster.nodes]
+    # Nobody reads a note before it is committed.
+    statement = f"UPDATE objects SET part = part + 1, tid = tid + 1000000 WHERE parent_id = '{uid(cluster[0], folder)}'"
+    psql(cluster.dsn, statement, application="a migration")
+    for node, old in zip(cluster.nodes, before, strict=True):
+        wait_for(lambda node=node, old=old: counted(node)["applied"] == old["applied"] + 1, f"{node.name} to apply it")
+        assert counted(node)["rows"] == old["rows"] + 2
+        assert counted(node)["everything"] == old["everything"]
+        seen = by_application(node, "a migration")
+        assert (seen["notes"], seen["rows"]) == (1, 2)
+    change.write(cluster.dsn)
+    outside.seconds_until_read(cluster.nodes, change)
+    outside.wait_noted_by_all(cluster)
+    for node, old in zip(cluster.nodes, before, strict=True):
+        assert counted(node)["applied"] == old["applied"] + 2
+        assert counted(node)["rows"] == old["rows"] + 2 + outside.BULK
+
+
+def test_very_many_rows_are_everything(cluster: Cluster) -> None:
+    """Who wrote them does not wait for the names of all."""
+    folder = new(cluster[0], "very-many", type_="Folder")
+    assert cluster[0].http.post(f"{folder}/@fill/1100").status == 200
+    item = new(cluster[0], "hot", "hot")
+    title_everywhere(cluster, item, "hot")
+    before = [counted(node) for node in cluster.nodes]
+    psql(cluster.dsn, f"DELETE FROM objects WHERE parent_id = '{uid(cluster[0], folder)}'")
+    for node, old in zip(cluster.nodes, before, strict=True):
+        wait_for(lambda node=node, old=old: counted(node)["applied"] > old["applied"], f"{node.name} to apply it")
+        assert counted(node)["everything"] == old["everything"] + 1
+        assert counted(node)["rows"] == old["rows"] + 1100
+    everywhere(cluster, lambda node: node.http.get(f"{folder}/@ids").json(), [])
+    title_everywhere(cluster, item, "hot")
+    outside.wait_noted_by_all(cluster)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["continued", "killed"])
+def test_a_note_stays_as_long_as_one_that_is_in_has_not_applied_it(cluster: Cluster, ends: bool) -> None:
+    victim = cluster[2]
+    change = CHANGES["state_alone"](cluster, new(cluster[0], f"stays-{ends}", type_="Folder"))
+    outside.is_hot(cluster, [change])
+    outside.wait_noted_by_all(cluster)
+    victim.pause()
+    try:
+        change.write(cluster.dsn)
+        outside.seconds_until_read(cluster.nodes[:2], change)
+        if ends:
+            victim.kill()
+        with closing(psycopg2.connect(cluster.dsn)) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+
+            def is_deleted() -> bool:
+                # In this order: a row that is out stays so until the process goes on.
+                cursor.execute("SELECT count(*) FROM groupcache_outside_writes")
+                left, state = cursor.fetchone()[0], member(cursor, victim)
+                assert left or state in ("out", ""), "the note went before all had applied it"
+                return not left
+
+            wait_for(is_deleted, "the note to be deleted")
+    finally:
+        victim.resume()
+        if ends:
+            victim.kill()
+            victim.start()
+            victim.wait_ready()
+    cluster.wait_whole()
+    everywhere(cluster, change.read, change.after)
+
+
+def test_what_is_written_while_nobody_is_there(cluster: Cluster) -> None:
+    """Notes that nobody reads are summed up; who starts then reads what is there, and deletes them."""
+    folder = new(cluster[0], "nobody", type_="Folder")
+    item, twin = (new(cluster[0], id_, id_, parent=folder) for id_ in ("item", "twin"))
+    oid, other = uid(cluster[0], item), uid(cluster[0], twin)
+    title_everywhere(cluster, item, "item")
+    for node in cluster.nodes:
+        node.stop()
+    with closing(psycopg2.connect(cluster.dsn)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        # What makes notes old is the time since they were written.
+        for part in range(3):
+            for _ in range(STATEMENTS // 3):
+                cursor.execute("UPDATE objects SET tid = tid + 1 WHERE zoid = %s", (oid,))
+            cursor.execute("UPDATE groupcache_outside_writes SET written = written - interval '1 hour'")
+            assert notes(cluster) > 0, part
+        cursor.execute(copied(oid, other))
+    assert notes(cluster) <= MOST_NOTES
+    for batch in cluster.nodes[:1], cluster.nodes[1:]:
+        for node in batch:
+            node.start()
+        for node in batch:
+            node.wait_ready()
+    cluster.wait_whole()
+    title_everywhere(cluster, item, "twin")
+    outside.wait_noted_by_all(cluster)
+    title_everywhere(cluster, item, "twin")
