@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from demo.cluster import Cluster, Node
@@ -41,16 +43,20 @@ def test_a_member_has_not_seen_it_yet(cluster: Cluster, node: int) -> None:
     with database_transaction(cluster) as cursor:
         cursor.execute("LOCK TABLE groupcache_members")
         psql(cluster.dsn, statement)
-        status = cluster[node].http.patch(item, {"description": "member"}).status
+        status = cluster[node].http.patch(f"{item}/@blob", {"size": 1}).status
     # Who has no view bypasses after a lease: then it has read the new state.
-    assert status in (204, 409)
+    assert status in (200, 409)
     all_read(cluster, item, "outside")
-    description = json_of(cluster[node], item)["description"]
-    assert description == ("member" if status == 204 else None)
-    assert cluster[node].http.patch(item, {"description": "seen"}).status == 204
+    if status == 200:
+        assert json_of(cluster[node], f"{item}/@blob") == digest(1)
+    assert cluster[node].http.patch(f"{item}/@blob", {"size": 2}).status == 200
     for other in cluster.nodes:
-        found = json_of(other, item)
-        assert (found["title"], found["description"]) == ("outside", "seen")
+        assert (title(other, item), json_of(other, f"{item}/@blob")) == ("outside", digest(2))
+
+
+def digest(size: int) -> str:
+    """What `@blob` answers of so many copies of every byte."""
+    return hashlib.sha256(bytes(range(256)) * size).hexdigest()
 
 
 def test_a_member_that_has_read_before_and_writes_after(cluster: Cluster) -> None:

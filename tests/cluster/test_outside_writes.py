@@ -25,10 +25,11 @@ def taken(request: pytest.FixtureRequest) -> Iterator[dict[str, list[float]]]:
     """Seconds from the end of a write until the last node has read it, by what else was under way."""
     taken: dict[str, list[float]] = {}
     yield taken
-    reporter: Any = request.config.pluginmanager.getplugin("terminalreporter")
-    for when, seconds in taken.items():
-        middle, most = statistics.median(seconds), max(seconds)
-        reporter.write_line(f"\nwrites from outside, {when}: read after {middle:.2f} s, the median, and {most:.2f} s")
+    capture: Any = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        for when, seconds in taken.items():
+            middle, most = statistics.median(seconds), max(seconds)
+            print(f"\nwrites from outside, {when}: all nodes read them after {middle:.2f} s, at most {most:.2f} s")
 
 
 @pytest.fixture(scope="module")
