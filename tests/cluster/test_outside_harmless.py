@@ -1,0 +1,191 @@
+"""Whoever writes from outside neither fails nor waits for notes: not for each other, nor where there is no table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ, ISOLATION_LEVEL_SERIALIZABLE
+
+from demo.cluster import Cluster, wait_for
+from tests.cluster import outside
+from tests.cluster.outside import Change, copied, psql
+from tests.cluster.steps import database_transaction, is_any_waiting, new, title, title_everywhere, uid, wait_settled
+
+WRITERS = 4
+#: What a writer waits for another one before it fails, where none has to wait.
+PATIENCE = "5s"
+LEVELS = {"read-committed": None, "repeatable": ISOLATION_LEVEL_REPEATABLE_READ, "serial": ISOLATION_LEVEL_SERIALIZABLE}
+
+#: A statement that waits for a lock, for `is_any_waiting`.
+WAITS = "wait_event_type = 'Lock'"
+
+
+class Item:
+    """An item that all nodes have in memory, and what changes it."""
+
+    def __init__(self, cluster: Cluster, folder: str, name: str) -> None:
+        self.path = new(cluster[0], name, "before", parent=folder)
+        twin = new(cluster[0], f"{name}-twin", "after", parent=folder)
+        self.oid, self.twin = uid(cluster[0], self.path), uid(cluster[0], twin)
+        self.statement = copied(self.oid, self.twin)
+        # Another one beside it, with everything that the row needs: so the table is not read for it.
+        columns = "tid, state_size, part, resource, parent_id, type, state"
+        values = psql(
+            cluster.dsn,
+            "SELECT format('%L, %L, %L, %L, %L, %L, %L, %L, %L', left(zoid, -32) || md5(zoid), id || '-new',"
+            f" {columns}) FROM objects WHERE zoid = '{self.oid}'",
+        )
+        self.insertion = f"INSERT INTO objects (zoid, id, {columns}) VALUES ({values.strip()})"
+        for _ in range(2):
+            title_everywhere(cluster, self.path, "before")
+
+    def is_read(self, cluster: Cluster, wanted: str = "after") -> None:
+        """Wait until every node has read it."""
+        outside.seconds_until_read(cluster.nodes, Change(str, lambda node: title(node, self.path), "", wanted))
+
+
+@pytest.fixture
+def item(cluster: Cluster, request: pytest.FixtureRequest) -> Callable[[], Item]:
+    """Makes items below a folder of the test."""
+    folder = new(cluster[0], request.node.name.replace("[", "-").replace("]", ""), type_="Folder")
+    made: list[Item] = []
+
+    def make() -> Item:
+        made.append(Item(cluster, folder, f"item-{len(made)}"))
+        return made[-1]
+
+    return make
+
+
+@pytest.fixture
+def writers(cluster: Cluster) -> Iterator[list[Any]]:
+    """Connections that do not wait for each other's locks."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(closing(psycopg2.connect(cluster.dsn))) for _ in range(WRITERS)]
+        for connection in connections:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET lock_timeout = '{PATIENCE}'")
+            connection.autocommit = False
+        yield connections
+
+
+def execute(connection: Any, statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_long_transactions_do_not_wait_for_each_other(
+    cluster: Cluster, item: Callable[[], Item], writers: list[Any], level: str
+) -> None:
+    """Nor do members, and every one is read when it has ended."""
+    items = [item() for _ in writers]
+    wait_settled(cluster)
+    for writer, own in zip(writers, items, strict=True):
+        writer.set_session(isolation_level=LEVELS[level])
+        # It reads nothing, so that serializable ones could fail only by the notes.
+        execute(writer, own.insertion)
+    others = item()
+    assert cluster[0].http.patch(others.path, {"title": "member"}).status == 204
+    title_everywhere(cluster, others.path, "member")
+    for writer in writers:
+        writer.commit()
+    for own in items:
+        later = Change(str, lambda node, own=own: node.http.get(f"{own.path}-new").status, 404, 200)  # type: ignore[misc]
+        outside.seconds_until_read(cluster.nodes, later)
+
+
+def test_a_note_that_somebody_has_locked(cluster: Cluster, item: Callable[[], Item], writers: list[Any]) -> None:
+    """Members that read the notes wait for nobody either."""
+    first, second = item(), item()
+    with closing(psycopg2.connect(cluster.dsn)) as holder:
+        with database_transaction(cluster) as cursor:
+            # No view can delete a note that is not committed.
+            cursor.execute("LOCK TABLE groupcache_members")
+            psql(cluster.dsn, first.statement)
+            execute(holder, "SELECT 1 FROM groupcache_outside_writes FOR UPDATE")
+        first.is_read(cluster)
+        execute(writers[0], second.statement)
+        writers[0].commit()
+        second.is_read(cluster)
+        holder.commit()
+    outside.wait_noted_by_all(cluster)
+
+
+def test_a_user_who_may_write_nothing_but_the_objects(cluster: Cluster, item: Callable[[], Item]) -> None:
+    changed = item()
+    with database_transaction(cluster) as cursor:
+        cursor.execute("SELECT current_user, to_regrole('groupcache_writer') IS NULL")
+        owner, is_new = cursor.fetchone()
+        if is_new:
+            cursor.execute("CREATE ROLE groupcache_writer")
+        cursor.execute("GRANT SELECT, UPDATE ON objects TO groupcache_writer")
+        cursor.execute(f'GRANT groupcache_writer TO "{owner}"')
+    psql(cluster.dsn, f"SET ROLE groupcache_writer; {changed.statement}")
+    changed.is_read(cluster)
+
+
+def test_a_search_path_of_the_writers_own(cluster: Cluster, item: Callable[[], Item]) -> None:
+    """Functions and tables of the same names, in a schema or a temporary one, are not taken for the real ones."""
+    changed = item()
+    psql(
+        cluster.dsn,
+        f"""CREATE SCHEMA evil;
+        CREATE FUNCTION evil.left(text, int) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'evil'; END$$;
+        CREATE TEMP TABLE groupcache_outside_writes (id bigint);
+        CREATE TEMP TABLE new_rows (zoid text);
+        SET search_path = evil, pg_temp, public, pg_catalog;
+        {changed.statement}""",
+    )
+    changed.is_read(cluster)
+    psql(cluster.dsn, "DROP SCHEMA evil CASCADE")
+
+
+def test_there_is_no_table_of_notes(cluster: Cluster, item: Callable[[], Item]) -> None:
+    """It is made again, and what was written meanwhile is read then."""
+    before, meanwhile, after = item(), item(), item()
+    psql(cluster.dsn, before.statement)
+    psql(cluster.dsn, f"DROP TABLE groupcache_outside_writes; {meanwhile.statement}")
+    for changed in (before, meanwhile):
+        changed.is_read(cluster)
+    wait_for(lambda: is_there(cluster), "the table to be made again")
+    psql(cluster.dsn, after.statement)
+    after.is_read(cluster)
+    cluster.wait_whole()
+
+
+def is_there(cluster: Cluster) -> bool:
+    with database_transaction(cluster) as cursor:
+        cursor.execute("SELECT to_regclass('groupcache_outside_writes') IS NOT NULL")
+        return bool(cursor.fetchone()[0])
+
+
+def test_a_table_of_notes_that_is_dropped_between_two_writers(
+    cluster: Cluster, item: Callable[[], Item], writers: list[Any]
+) -> None:
+    """The second one has seen the table, and waits behind who drops it: it must not fail for it."""
+    first, second = item(), item()
+    dropping, *_ = writers[1:]
+    execute(dropping, "SET lock_timeout = 0")
+    execute(writers[0], first.statement)
+    with ThreadPoolExecutor(2) as threads:
+        drop = threads.submit(execute, dropping, "DROP TABLE groupcache_outside_writes")
+        wait_for(lambda: is_any_waiting(cluster, f"{WAITS} AND query LIKE 'DROP%'"), "the drop to wait")
+        write = threads.submit(psql, cluster.dsn, second.statement)
+        wait_for(
+            lambda: write.done() or is_any_waiting(cluster, f"{WAITS} AND query LIKE 'UPDATE%'"), "a writer to wait"
+        )
+        writers[0].commit()
+        drop.result()
+        dropping.commit()
+        write.result()
+    for changed in (first, second):
+        changed.is_read(cluster)
+    wait_for(lambda: is_there(cluster), "the table to be made again")
+    cluster.wait_whole()
