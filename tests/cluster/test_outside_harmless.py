@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -13,7 +14,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ, ISOLATION_LEVEL
 
 from demo.cluster import Cluster, wait_for
 from tests.cluster import outside
-from tests.cluster.outside import Change, copied, psql
+from tests.cluster.outside import LEASE, Change, copied, psql
 from tests.cluster.steps import database_transaction, is_any_waiting, new, title, title_everywhere, uid, wait_settled
 
 WRITERS = 4
@@ -62,6 +63,15 @@ def item(cluster: Cluster, request: pytest.FixtureRequest) -> Callable[[], Item]
     return make
 
 
+@pytest.fixture(autouse=True)
+def all_serve(cluster: Cluster) -> Iterator[None]:
+    """Nobody bypasses meanwhile: who does reads right whatever happens to the notes."""
+    before = [node.log().count("not in standing") for node in cluster.nodes]
+    yield
+    cluster.wait_whole()
+    assert [node.log().count("not in standing") for node in cluster.nodes] == before
+
+
 @pytest.fixture
 def writers(cluster: Cluster) -> Iterator[list[Any]]:
     """Connections that do not wait for each other's locks."""
@@ -104,6 +114,7 @@ def test_long_transactions_do_not_wait_for_each_other(
 def test_a_note_that_somebody_has_locked(cluster: Cluster, item: Callable[[], Item], writers: list[Any]) -> None:
     """Members that read the notes wait for nobody either."""
     first, second = item(), item()
+    outside.wait_noted_by_all(cluster)
     with closing(psycopg2.connect(cluster.dsn)) as holder:
         with database_transaction(cluster) as cursor:
             # No view can delete a note that is not committed.
@@ -114,6 +125,12 @@ def test_a_note_that_somebody_has_locked(cluster: Cluster, item: Callable[[], It
         execute(writers[0], second.statement)
         writers[0].commit()
         second.is_read(cluster)
+        # It can be deleted only when it is let go, and who deletes must not wait for that.
+        wait_for(lambda: outside.notes(cluster) == 1, "the other note to be deleted")
+        time.sleep(LEASE)
+        third = item()
+        psql(cluster.dsn, third.statement)
+        third.is_read(cluster)
         holder.commit()
     outside.wait_noted_by_all(cluster)
 
@@ -157,7 +174,6 @@ def test_there_is_no_table_of_notes(cluster: Cluster, item: Callable[[], Item]) 
     wait_for(lambda: is_there(cluster), "the table to be made again")
     psql(cluster.dsn, after.statement)
     after.is_read(cluster)
-    cluster.wait_whole()
 
 
 def is_there(cluster: Cluster) -> bool:
@@ -188,4 +204,3 @@ def test_a_table_of_notes_that_is_dropped_between_two_writers(
     for changed in (first, second):
         changed.is_read(cluster)
     wait_for(lambda: is_there(cluster), "the table to be made again")
-    cluster.wait_whole()
