@@ -50,7 +50,11 @@ DELETE FROM {schema}.groupcache_outside_writes
 WHERE relation = to_regclass($1::text) AND xact = pg_current_xact_id()::text::bigint
 RETURNING id, application, rows, places
 """
-FORGET: Final = "DELETE FROM {schema}.groupcache_outside_writes WHERE id = ANY($1)"
+#: A note that somebody has locked is deleted later: a view must not wait for it.
+FORGET: Final = """
+DELETE FROM {schema}.groupcache_outside_writes WHERE id IN (
+    SELECT id FROM {schema}.groupcache_outside_writes WHERE id = ANY($1) FOR UPDATE SKIP LOCKED)
+"""
 
 _SHOW: Final = f"SELECT {EXIST} AS notes_exist, {FOUND.format(table='$1::text')} AS found"
 #: Notes of tables that are not there any more.
@@ -115,26 +119,32 @@ BEGIN
             (SELECT zoid, parent_id, id, of FROM {changed_to})
         ) AS places_of_both;
     END IF;
-    -- With nobody to read them the notes are summed up now and then. At a stricter level that could fail.
-    IF random() < 0.0625 AND current_setting('transaction_isolation') = 'read committed' AND (
-        SELECT count(*) > {max_notes} FROM (
-            SELECT FROM {schema}.groupcache_outside_writes WHERE relation = TG_RELID LIMIT {max_notes} + 1) AS notes)
-    THEN
-        WITH old AS (
-            SELECT id FROM {schema}.groupcache_outside_writes
-            WHERE relation = TG_RELID AND written < clock_timestamp() - interval '{old} seconds' FOR UPDATE SKIP LOCKED)
-        DELETE FROM {schema}.groupcache_outside_writes WHERE id IN (SELECT id FROM old);
-        IF FOUND THEN
-            noted := -1;
+    BEGIN
+        -- With nobody to read them the notes are summed up now and then. At a stricter level that could fail.
+        IF random() < 0.0625 AND current_setting('transaction_isolation') = 'read committed' AND (
+            SELECT count(*) > {max_notes} FROM (
+                SELECT FROM {schema}.groupcache_outside_writes WHERE relation = TG_RELID LIMIT {max_notes} + 1
+            ) AS notes)
+        THEN
+            WITH old AS (
+                SELECT id FROM {schema}.groupcache_outside_writes
+                WHERE relation = TG_RELID AND written < clock_timestamp() - interval '{old} seconds'
+                FOR UPDATE SKIP LOCKED)
+            DELETE FROM {schema}.groupcache_outside_writes WHERE id IN (SELECT id FROM old);
+            IF FOUND THEN
+                noted := -1;
+            END IF;
         END IF;
-    END IF;
-    IF noted < 0 THEN
-        changed_places := NULL;
-    END IF;
-    PERFORM set_config(setting, noted::text, true);
+        IF noted < 0 THEN
+            changed_places := NULL;
+        END IF;
+        PERFORM set_config(setting, noted::text, true);
 """
     + _INSERT % ("TG_RELID", "changed", "changed_places")
     + """;
+    EXCEPTION WHEN undefined_table THEN
+        -- Somebody has dropped it just now. Who makes it again notes that everything may have changed.
+    END;
     RETURN NULL;
 END $body$
 """
