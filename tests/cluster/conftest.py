@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,16 +13,28 @@ import pytest
 from demo.cluster import Cluster
 from tests.postgres import PostgresServer
 
+#: Connections of a node's pool where it has settings of its own, as many as it has without.
+POOL_SIZE = 8
+
 _numbers = itertools.count(1)
 
 
 @contextmanager
-def running_cluster(postgres: PostgresServer, addons: Sequence[str] = (), **overrides: Any) -> Iterator[Cluster]:
-    """Three nodes over an empty database, with the add-on for the tests, more `addons` and with `overrides`."""
+def running_cluster(
+    postgres: PostgresServer, addons: Sequence[str] = (), database: Mapping[str, Any] | None = None, **overrides: Any
+) -> Iterator[Cluster]:
+    """Three nodes over an empty database, with the add-on for the tests, more `addons` and with `overrides`.
+
+    `database` is added to the settings of their database.
+    """
     name = f"groupcache_{os.getpid()}_cluster_{next(_numbers)}"
     overrides["applications"] = ["guillotina", "guillotina_groupcache", "tests.cluster.addon", *addons]
+    dsn = postgres.create_database(name)
+    if database is not None:
+        settings = {"storage": "postgresql", "dsn": dsn, "name": "db", "pool_size": POOL_SIZE}
+        overrides["databases"] = {"db": {**settings, **database}}
     try:
-        with Cluster(postgres.create_database(name), overrides=overrides) as cluster:
+        with Cluster(dsn, overrides=overrides) as cluster:
             yield cluster
     finally:
         postgres.drop_database(name)

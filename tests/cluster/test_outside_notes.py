@@ -10,9 +10,10 @@ import psycopg2
 import pytest
 
 from demo.cluster import Cluster, Node, wait_for
-from tests.cluster import outside
+from tests.cluster import outside, outside_changes
 from tests.cluster.conftest import running_cluster
-from tests.cluster.outside import CHANGES, copied, notes, psql
+from tests.cluster.outside import copied, notes, psql
+from tests.cluster.outside_changes import CHANGES
 from tests.cluster.steps import everywhere, new, title_everywhere, uid
 from tests.postgres import PostgresServer
 
@@ -63,7 +64,7 @@ def test_a_statement_is_one_note(cluster: Cluster) -> None:
     outside.wait_noted_by_all(cluster)
     for node, old in zip(cluster.nodes, before, strict=True):
         assert counted(node)["applied"] == old["applied"] + 2
-        assert counted(node)["rows"] == old["rows"] + 2 + outside.BULK
+        assert counted(node)["rows"] == old["rows"] + 2 + outside_changes.BULK
 
 
 def test_very_many_rows_are_everything(cluster: Cluster) -> None:

@@ -16,7 +16,8 @@ import pytest
 from demo.cluster import Cluster, wait_for
 from tests.cluster import outside
 from tests.cluster.life_load import under_load
-from tests.cluster.outside import CHANGES, LEASE, Change
+from tests.cluster.outside import LEASE, Change
+from tests.cluster.outside_changes import CHANGES
 from tests.cluster.steps import database_transaction, everywhere, new
 
 

@@ -1,0 +1,73 @@
+"""Rows that are restored under a running cluster, in all ways of pg_restore, into a table that was emptied (R14)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.cluster import Cluster, Node, wait_for
+from tests.cluster import outside, outside_changes
+from tests.cluster.conftest import running_cluster
+from tests.cluster.outside import Change, program, psql
+from tests.cluster.steps import json_of, new, title_everywhere
+from tests.postgres import PostgresServer
+
+ITEMS = 10
+#: How pg_restore is called, and the server's settings for it.
+WAYS = {
+    "plainly": ((), ""),
+    # As tools set it that keep triggers from firing.
+    "as-a-replica": ((), "-c session_replication_role=replica"),
+    # No trigger fires, and later they fire no more for replicas: the nodes see that.
+    "without-triggers": (("--disable-triggers",), ""),
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
+    with running_cluster(postgres) as cluster:
+        yield cluster
+
+
+def titles(node: Node, folder: str) -> tuple[dict[str, str], list[str]]:
+    """What a listing and what reads one by one give."""
+    listed = json_of(node, f"{folder}/@titles")
+    return listed, [json_of(node, f"{folder}/{id_}")["title"] for id_ in listed]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_restored_rows(cluster: Cluster, tmp_path: Path, way: str) -> None:
+    folder = new(cluster[0], way, type_="Folder")
+    items = [new(cluster[0], f"{i}", "dumped", parent=folder) for i in range(ITEMS)]
+    dump = str(tmp_path / "dump")
+    program("pg_dump", "--data-only", "--table=objects", "--format=custom", f"--file={dump}", cluster.dsn)
+    later = new(cluster[0], "later", "not dumped", parent=folder)
+    for i, item in enumerate(items):
+        assert cluster[i % 3].http.patch(item, {"title": "changed"}).status == 204
+    for _ in range(3):
+        for path, text in ((later, "not dumped"), *((item, "changed") for item in items)):
+            title_everywhere(cluster, path, text)
+
+    psql(cluster.dsn, "TRUNCATE objects CASCADE")
+    gone = Change(str, lambda node: [node.http.get(path).status // 100 for path in items], [], [4] * ITEMS)
+    outside.seconds_until_read(cluster.nodes, gone)
+    options, settings = WAYS[way]
+    program("pg_restore", "--data-only", *options, f"--dbname={cluster.dsn}", dump, PGOPTIONS=settings)
+    wanted = {f"{i}": "dumped" for i in range(ITEMS)}
+    restored = Change(str, lambda node: titles(node, folder), None, (wanted, ["dumped"] * ITEMS))
+    outside.seconds_until_read(cluster.nodes, restored)
+    assert all(node.http.get(later).status == 404 for node in cluster.nodes)
+
+    # Members write what was restored, and the triggers are as they were, or are again.
+    assert cluster[1].http.patch(items[0], {"title": "a member's"}).status == 204
+    title_everywhere(cluster, items[0], "a member's")
+    change = outside_changes.CHANGES["as_a_replica"](cluster, new(cluster[0], "after", type_="Folder", parent=folder))
+    wait_for(lambda: set(outside.triggers(cluster).values()) == {"A"}, "the triggers to fire for replicas too")
+    outside.wait_noted_by_all(cluster)
+    outside.is_hot(cluster, [change])
+    change.write(cluster.dsn)
+    outside.seconds_until_read(cluster.nodes, change)
+    outside.wait_noted_by_all(cluster)
+    cluster.wait_whole()
