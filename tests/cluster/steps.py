@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import socket
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,8 @@ from demo.client import CONTAINER, PASSWORD, REQUEST_TIMEOUT, USER
 from demo.cluster import Cluster, Node, wait_for
 
 T = TypeVar("T")
+
+_roles = itertools.count(1)
 
 
 def new(node: Node, id_: str, title: str = "", type_: str = "Item", parent: str = CONTAINER) -> str:
@@ -140,6 +144,21 @@ def database_transaction(cluster: Cluster) -> Iterator[Any]:
             yield cursor
     finally:
         connection.close()
+
+
+@contextmanager
+def database_role(cluster: Cluster) -> Iterator[str]:
+    """A user of the database server who may log in, with its name as password, and has no rights yet."""
+    role = f"groupcache_role_{os.getpid()}_{next(_roles)}"
+    with database_transaction(cluster) as cursor:
+        cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'")
+        cursor.execute(f"GRANT {role} TO CURRENT_USER")
+    try:
+        yield role
+    finally:
+        with database_transaction(cluster) as cursor:
+            cursor.execute(f"DROP OWNED BY {role}")
+            cursor.execute(f"DROP ROLE {role}")
 
 
 def is_any_waiting(cluster: Cluster, condition: str) -> bool:

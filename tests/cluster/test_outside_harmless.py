@@ -15,7 +15,16 @@ from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ, ISOLATION_LEVEL
 from demo.cluster import Cluster, wait_for
 from tests.cluster import outside
 from tests.cluster.outside import LEASE, Change, copied, psql
-from tests.cluster.steps import database_transaction, is_any_waiting, new, title, title_everywhere, uid, wait_settled
+from tests.cluster.steps import (
+    database_role,
+    database_transaction,
+    is_any_waiting,
+    new,
+    title,
+    title_everywhere,
+    uid,
+    wait_settled,
+)
 
 WRITERS = 4
 #: What a writer waits for another one before it fails, where none has to wait.
@@ -137,15 +146,10 @@ def test_a_note_that_somebody_has_locked(cluster: Cluster, item: Callable[[], It
 
 def test_a_user_who_may_write_nothing_but_the_objects(cluster: Cluster, item: Callable[[], Item]) -> None:
     changed = item()
-    with database_transaction(cluster) as cursor:
-        cursor.execute("SELECT current_user, to_regrole('groupcache_writer') IS NULL")
-        owner, is_new = cursor.fetchone()
-        if is_new:
-            cursor.execute("CREATE ROLE groupcache_writer")
-        cursor.execute("GRANT SELECT, UPDATE ON objects TO groupcache_writer")
-        cursor.execute(f'GRANT groupcache_writer TO "{owner}"')
-    psql(cluster.dsn, f"SET ROLE groupcache_writer; {changed.statement}")
-    changed.is_read(cluster)
+    with database_role(cluster) as role:
+        psql(cluster.dsn, f"GRANT SELECT, UPDATE ON objects TO {role}")
+        psql(cluster.dsn, f"SET ROLE {role}; {changed.statement}")
+        changed.is_read(cluster)
 
 
 def test_a_search_path_of_the_writers_own(cluster: Cluster, item: Callable[[], Item]) -> None:
