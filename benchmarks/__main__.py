@@ -26,6 +26,7 @@ QUESTIONS: Final = (
     "commit",
     "busy_peer",
     "failures",
+    "outside",
     "capacity",
     "store",
     "http_load",
