@@ -3,6 +3,8 @@ package coherence
 import (
 	"math"
 	"slices"
+	"sync"
+	"testing"
 	"time"
 )
 
@@ -24,17 +26,28 @@ func (s *sim) outsideWrites(p *process, database int, asked Time, writes []*Outs
 			d.contended = contended[b]
 		}
 		m.allSeen = seen
+	case offNonce:
+		other := make([]*OutsideWrite, len(writes))
+		for i, w := range writes {
+			another := *w
+			another.Nonce = m.even()
+			other[i] = &another
+		}
+		m.OutsideWrites(database, asked, other)
 	default:
 		m.OutsideWrites(database, asked, writes)
 	}
 }
 
-// copyHolds is a copy that seems to hold what the process has listed, or has applied before.
+// copyHolds is a copy that seems to hold what the process has listed, or has applied before, or nothing.
 func (s *sim) copyHolds(p *process, message *Message) *Message {
 	state := *message.State
 	state.Applied = slices.Clone(state.Applied)
 	if s.off == offHeld {
 		state.Applied = append(state.Applied, p.m.packApplied()...)
+	}
+	if s.off == offHolds {
+		state.Applied = nil
 	}
 	for _, list := range p.m.lists {
 		for _, w := range list.writes {
@@ -44,14 +57,6 @@ func (s *sim) copyHolds(p *process, message *Message) *Message {
 		}
 	}
 	return &Message{Kind: Copy, Attempt: message.Attempt, State: &state}
-}
-
-// copyLeaves has a process reach the second server as soon as it has sent a copy: so it reads notes
-// that the copy lacks while that is on its way.
-func (s *sim) copyLeaves(p *process) {
-	if s.off == offReset {
-		s.blocked[p.place.number][s.second.place], s.blocked[s.second.place][p.place.number] = 0, 0
-	}
 }
 
 // breakNotes is for the view that a machine was just given.
@@ -93,6 +98,68 @@ func (s *sim) breakNotes(p *process, rows []Row) {
 	}
 }
 
+func TestSchedulesOfWritesFromOutside(t *testing.T) {
+	for _, rule := range rules {
+		if rule.off < offNoted {
+			continue
+		}
+		var total tally
+		var mu sync.Mutex
+		inParallel(max(10, *simRuns/20), func(i int) bool {
+			seed := *simSeed + uint64(i)
+			s := newSim(seed, nothing, rule.bias)
+			err := s.schedule()
+			mu.Lock()
+			defer mu.Unlock()
+			total.add(&s.tally)
+			if err != nil {
+				t.Errorf("%s, seed %d: %v", rule.name, seed, err)
+			}
+			return err == nil
+		})
+		if total.Outside == 0 || total.Forgotten == 0 || total.Hits == 0 {
+			t.Errorf("%s: the schedules show nothing: %v", rule.name, &total)
+		}
+	}
+}
+
+// Without faults all who have applied the same notes have the same versions, so nobody joins anew
+// because of them.
+func TestNotesKeepVersionsEqual(t *testing.T) {
+	differed := func(off rule) (n int) {
+		var mu sync.Mutex
+		inParallel(100, func(i int) bool {
+			s := newSim(uint64(i), off, quiet)
+			err := s.schedule()
+			mu.Lock()
+			defer mu.Unlock()
+			if n += s.Differed; err != nil {
+				t.Error(err)
+			}
+			return true
+		})
+		return n
+	}
+	if n := differed(nothing); n > 0 {
+		t.Errorf("%d times the versions of two differed", n)
+	}
+	for off, says := range map[rule]string{
+		offNonce: "the nonce of a note is the same at every process",
+		offHolds: "a copy tells which notes it holds",
+	} {
+		if differed(off) == 0 {
+			t.Errorf("%s: switched off, and no versions ever differed", says)
+		}
+	}
+}
+
+// quiet has no faults.
+func quiet(o *options) {
+	o.only(nil)
+	o.strike, o.naps, o.waits, o.fails, o.strange, o.tail = 0, 0, 0, 0, false, 50*time.Millisecond
+	o.writes, o.outsideEvery, o.mostNotes = 10, 700*time.Millisecond, 1000
+}
+
 // Schedules in which much is written from outside.
 
 func outsideOften(o *options) {
@@ -110,7 +177,8 @@ func outsideCut(o *options) {
 	o.only(map[fault]int{cutDatabase: 6, putOut: 4})
 	o.joinsFast()
 	outsideApart(o)
-	o.lasting, o.length, o.writes, o.mostNotes = 6*time.Second, 10*time.Second, 10, 3
+	o.lasting, o.length, o.writes, o.mostNotes = 6*time.Second, 10*time.Second, 0, 2
+	o.outsideEvery, o.faultEvery = 2*time.Second, 2*time.Second
 }
 
 // outsideJoins has copies that are on their way for long.
@@ -129,15 +197,16 @@ func outsideSlow(o *options) {
 	o.joinsFast()
 	outsideApart(o)
 	o.size, o.writes, o.lasting, o.length, o.copies = 3, 0, 4*time.Second, 12*time.Second, 1700*time.Millisecond
-	o.mostNotes, o.outsideEvery, o.faultEvery = 1000, 500*time.Millisecond, 900*time.Millisecond
+	o.mostNotes, o.outsideEvery, o.faultEvery, o.eager = 1000, 500*time.Millisecond, 2500*time.Millisecond, true
 }
 
-// outsideLooks has somebody put out while it looks at the second server.
+// outsideLooks has somebody that was stopped put out while it looks at the second server.
 func outsideLooks(o *options) {
-	o.only(map[fault]int{cutDatabase: 4})
+	o.only(map[fault]int{stop: 4})
 	o.joinsFast()
 	outsideApart(o)
-	o.outs, o.size, o.writes, o.faultEvery, o.mostNotes = 100, 3, 0, 2*time.Second, 1000
+	o.outs, o.size, o.writes, o.mostNotes = 100, 3, 0, 1000
+	o.lasting, o.length, o.faultEvery, o.eager = 3*time.Second, 12*time.Second, 3*time.Second, true
 }
 
 // outsideApart has the second database on a server of its own.

@@ -84,7 +84,7 @@ func (s *sim) breakMessage(p, from *process, message *Message) *Message {
 		bare := *message.State
 		bare.Open = nil
 		return &Message{Kind: Copy, Attempt: message.Attempt, State: &bare}
-	case (s.off == offListed || s.off == offHeld) && message.Kind == Copy:
+	case (s.off == offListed || s.off == offHeld || s.off == offHolds) && message.Kind == Copy:
 		return s.copyHolds(p, message)
 	case s.off == offTable && message.Kind == Copy:
 		bare := *message.State

@@ -67,6 +67,8 @@ const (
 	offReset
 	offJoiner
 	offBehind
+	offNonce
+	offHolds
 )
 
 var rules = []struct {
@@ -252,7 +254,7 @@ func (o *options) joinsFast() {
 
 // only leaves these faults, each so often.
 func (o *options) only(weights map[fault]int) {
-	o.deletes, o.tidies, o.outs, o.known, o.outsideEvery = 0, 0, 0, 0, 0
+	o.deletes, o.tidies, o.outs, o.copies, o.known, o.outsideEvery = 0, 0, 0, 0, 0, 0
 	for kind := range o.weights {
 		o.weights[kind] = weights[fault(kind)]
 	}

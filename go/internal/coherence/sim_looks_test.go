@@ -45,8 +45,11 @@ func (s *sim) askReading(p *process) {
 	stages := []func(){func() {
 		view()
 		known = s.expectedApart
-		if s.apart && s.chance(s.outs) {
-			s.after(s.delay(), nil, func() { s.markOut(p, Action{To: p.id, Text: "while it looks"}) })
+		if s.apart && s.faults && s.chance(s.outs) {
+			s.after(s.delay(), nil, func() {
+				s.markOut(p, Action{To: p.id, Text: "while it looks"})
+				s.seeAtOnce(p)
+			})
 		}
 	}}
 	if s.off == offSnapshot {
@@ -77,6 +80,18 @@ func (s *sim) askReading(p *process) {
 		}
 		s.reading(p, asked, rows, err)
 	}, stages...)
+}
+
+// seeAtOnce has the others take a view.
+func (s *sim) seeAtOnce(p *process) {
+	for _, l := range s.places {
+		if q := l.process; s.eager && q != nil && q != p {
+			s.after(0, q, func() {
+				q.m.read()
+				s.act(q)
+			})
+		}
+	}
 }
 
 // reached tells a machine which databases have answered, and what was written to them from outside.

@@ -72,7 +72,9 @@ func (s *sim) send(p, q *process, message *Message) {
 	at := max(s.arrival(p.place.number, q.place.number), x.last[there]+1)
 	if message.Kind == Copy && s.copies > 0 {
 		at += s.between(0, s.copies)
-		s.copyLeaves(p)
+		if s.eager {
+			s.blocked[p.place.number][s.second.place], s.blocked[s.second.place][p.place.number] = 0, 0
+		}
 	}
 	x.last[there] = at
 	deliver := func() {

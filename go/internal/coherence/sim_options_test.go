@@ -40,6 +40,7 @@ type options struct {
 	weights    [faultKinds]int  // how often each
 	deletes    int              // in a thousand starts somebody deletes rows of the members table meanwhile
 	outs       int              // in a thousand views of two servers the process is put out in between
+	eager      bool             // and the others see that at once; who has sent a copy reaches the second server at once
 	tidies     int              // in a thousand ends somebody deletes the row at once
 	strike     int              // mean number of points of a process between two strikes; 0: none
 	restart    [2]time.Duration // of a process that has died
