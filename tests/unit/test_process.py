@@ -167,7 +167,7 @@ async def test_nothing_is_written_before_there_is_a_referee(configure: Configure
     await utility.finalize()
 
 
-async def test_a_start_that_is_given_up(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_start_that_is_given_up(configure: Configure, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library may be about to listen: it is closed again."""
     listen = f"127.0.0.1:{free_port()}"
     configure({"db": PG}, groupcache={"listen": listen})
@@ -181,7 +181,8 @@ async def test_a_start_that_is_given_up(configure: Configure, monkeypatch: pytes
 
     monkeypatch.setattr(utility_module, "Node", opened)
     utility = GroupcacheUtility()
-    starting = asyncio.ensure_future(utility.add_database(Database("db", postgresql())))
+    storage = PostgresqlStorage(dsn=database, name="pg")
+    starting = asyncio.ensure_future(utility.add_database(Database("db", storage)))
     await asyncio.get_running_loop().run_in_executor(None, listens.wait, TIMEOUT)
     starting.cancel()
     await asyncio.sleep(0)
