@@ -160,10 +160,19 @@ func quiet(o *options) {
 	o.writes, o.outsideEvery, o.mostNotes = 10, 700*time.Millisecond, 1000
 }
 
+// nothingNamed is a message of notes that name nothing.
+func nothingNamed(message *Message) *Message {
+	bare := &Message{Kind: Outside}
+	for _, e := range message.Entries {
+		bare.Entries = append(bare.Entries, Entry{Event: Event{ID: e.Event.ID, Nonce: e.Event.Nonce}})
+	}
+	return bare
+}
+
 // Schedules in which much is written from outside.
 
 func outsideOften(o *options) {
-	o.outsideEvery, o.every, o.writes = 100*time.Millisecond, 0, min(o.writes, 30)
+	o.outsideEvery, o.partial, o.every, o.writes = 100*time.Millisecond, 0, 0, min(o.writes, 30)
 }
 
 // outsideLate has processes that get the answer to COMMIT late.
@@ -213,4 +222,11 @@ func outsideLooks(o *options) {
 func outsideApart(o *options) {
 	outsideOften(o)
 	o.databases, o.apart, o.keys, o.buckets = 2, true, 6, 6
+}
+
+// outsidePartly has processes that serve the second database later than others.
+func outsidePartly(o *options) {
+	outsideOften(o)
+	o.databases, o.apart, o.partial, o.mostNotes = 2, false, 500, 1000
+	o.outsideEvery, o.writes, o.length = 700*time.Millisecond, 0, 12*time.Second
 }

@@ -86,6 +86,8 @@ func (s *sim) breakMessage(p, from *process, message *Message) *Message {
 		return &Message{Kind: Copy, Attempt: message.Attempt, State: &bare}
 	case (s.off == offListed || s.off == offHeld || s.off == offHolds) && message.Kind == Copy:
 		return s.copyHolds(p, message)
+	case s.off == offTold && message.Kind == Outside:
+		return nothingNamed(message)
 	case s.off == offTable && message.Kind == Copy:
 		bare := *message.State
 		bare.Buckets = nil

@@ -67,6 +67,7 @@ const (
 	offReset
 	offJoiner
 	offBehind
+	offTold
 	offNonce
 	offHolds
 )
@@ -124,6 +125,7 @@ var rules = []struct {
 	{offReset, "reset", "a row that is written as joining forgets what was applied (R14)", outsideSlow},
 	{offJoiner, "joiner", "who has no copy has not applied a note (R14)", outsideJoins},
 	{offBehind, "behind", "a note is kept for a lease after somebody was put out (R14)", outsideLooks},
+	{offTold, "told", "who does not look at a database applies the notes that it is told of (R14)", outsidePartly},
 }
 
 func TestEveryRuleIsNeeded(t *testing.T) {

@@ -88,7 +88,7 @@ func Decode(b []byte, buckets uint32) (*Message, error) {
 	if d.flag() {
 		m.State = d.snapshot()
 	}
-	if m.Kind < Events || m.Kind > Alive || d.bad || len(d.b) > 0 {
+	if m.Kind < Events || m.Kind > Outside || d.bad || len(d.b) > 0 {
 		return nil, ErrMalformed
 	}
 	return m, nil

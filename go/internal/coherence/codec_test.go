@@ -63,7 +63,7 @@ func TestWhatNoMachineSendsIsRefused(t *testing.T) {
 			t.Errorf("%s was taken", what)
 		}
 	}
-	if _, err := Decode((&Message{Kind: Alive + 1}).Append(nil), 8); err == nil {
+	if _, err := Decode((&Message{Kind: Outside + 1}).Append(nil), 8); err == nil {
 		t.Error("an unknown kind was taken")
 	}
 }

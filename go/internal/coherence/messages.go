@@ -24,6 +24,9 @@ const (
 	// Probe asks whether messages go both ways; Alive is the answer.
 	Probe
 	Alive
+	// Outside carries notes of databases that the receiver may not look at (R14): the id is
+	// the sequence of an event without a writer.
+	Outside
 )
 
 // Message is what one machine says to another.
@@ -97,6 +100,8 @@ func (m *Machine) Receive(now Time, from Incarnation, message *Message) {
 		m.gone(now, from, saidBye)
 	case Probe:
 		m.send(from, &Message{Kind: Alive, Attempt: message.Attempt})
+	case Outside:
+		m.toldOutside(now, message)
 	case Alive:
 		p.answered = max(p.answered, message.Attempt)
 		m.advance(now)

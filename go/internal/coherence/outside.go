@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 )
 
 // R14: rows that a transaction changes which announces nothing, as that of psql does, are noted in
@@ -21,7 +22,8 @@ import (
 //   - A row says so only of the table that its process has now: writing the row as joining forgets
 //     what was applied, and it is written only while the row is in.
 //   - A joiner applies to its copy what it has seen itself and the copy does not hold.
-//   - All rows that are not out have to say so, in one view.
+//   - All rows that are not out have to say so, in one view. Not every process serves every database;
+//     who does not look at one is told of its notes by one that does.
 //   - Who is out, or has no row, has been so for a lease: it may have read the members table before
 //     that, and the notes after they were deleted, and serve by both.
 
@@ -44,8 +46,11 @@ const outsideMemory = 4
 // outside is what is known of notes.
 type outside struct {
 	lists []noteList // by database
-	// applied is which notes the table holds, and when the last look was asked for that has listed them.
-	applied map[OutsideID]Time
+	// applied is which notes the table holds, and when the last look was asked for that has listed
+	// them, or another process told of them.
+	applied     map[OutsideID]Time
+	toldNotes   map[OutsideID]Time // those that another process told of, and when it did last
+	firstListed map[OutsideID]Time // when a view first showed those that are listed
 }
 
 // noteList is which notes there were when a database was looked at last.
@@ -100,9 +105,23 @@ func (m *Machine) bump(w *OutsideWrite) {
 	}
 }
 
+// toldOutside takes notes of databases that this process may not look at.
+func (m *Machine) toldOutside(now Time, message *Message) {
+	if !m.hasState() {
+		return // its copy may lack them, and it is told again as long as its row does
+	}
+	for _, e := range message.Entries {
+		w := OutsideWrite{OutsideID(e.Event.ID.Sequence), e.Event.Nonce, e.Event.All, e.Event.Buckets}
+		if _, known := m.applied[w.ID]; !known {
+			m.bump(&w)
+		}
+		m.applied[w.ID], m.toldNotes[w.ID] = now, now
+	}
+}
+
 // takeApplied is for a copy, which holds these notes.
 func (m *Machine) takeApplied(now Time, ids []OutsideID) {
-	m.applied = make(map[OutsideID]Time, len(ids))
+	m.applied, m.toldNotes = make(map[OutsideID]Time, len(ids)), make(map[OutsideID]Time)
 	for _, id := range ids {
 		m.applied[id] = now
 	}
@@ -114,20 +133,14 @@ func (m *Machine) packApplied() []OutsideID { return slices.Sorted(maps.Keys(m.a
 // watchOutside is for the view that was just taken: it says which notes are applied here, and has
 // those deleted that everybody has applied.
 func (m *Machine) watchOutside(now Time, rows []Row) {
-	listed := make(map[OutsideID]bool)
-	for i := range m.lists {
-		for _, w := range m.lists[i].writes {
-			listed[w.ID] = true
-		}
-	}
-	maps.DeleteFunc(m.applied, func(id OutsideID, seen Time) bool {
-		return !listed[id] && now >= seen.Add(outsideMemory*m.cfg.Lease)
-	})
+	m.forgetOld(now)
 	if m.phase == standing && m.listed && m.state == In {
-		m.acknowledge(rows, slices.Sorted(maps.Keys(listed)))
-		if m.isLeast(rows) {
-			m.markOutDeaf(rows, listed)
-			m.forgetNotes(now, rows)
+		m.acknowledge(rows)
+		m.forgetNotes(now, rows)
+		for _, row := range rows {
+			if row.State != Out && row.Incarnation != m.cfg.Incarnation {
+				m.reachDeaf(now, rows, row)
+			}
 		}
 	}
 	for i := range m.lists {
@@ -135,38 +148,82 @@ func (m *Machine) watchOutside(now Time, rows []Row) {
 	}
 }
 
+// forgetOld forgets what no look has listed, and nobody has told of, for a while.
+func (m *Machine) forgetOld(now Time) {
+	listed := make(map[OutsideID]Time)
+	for i := range m.lists {
+		for _, w := range m.lists[i].writes {
+			listed[w.ID] = now
+			if since, known := m.firstListed[w.ID]; known {
+				listed[w.ID] = since
+			}
+		}
+	}
+	m.firstListed = listed
+	old := func(_ OutsideID, seen Time) bool { return now >= seen.Add(outsideMemory*m.cfg.Lease) }
+	maps.DeleteFunc(m.toldNotes, old)
+	maps.DeleteFunc(m.applied, func(id OutsideID, seen Time) bool {
+		_, isListed := listed[id]
+		return !isListed && old(id, seen)
+	})
+}
+
 // acknowledge has the own row say which notes are applied here of those that there are. A process
-// that has its copy has applied all that it has listed.
-func (m *Machine) acknowledge(rows []Row, listed []OutsideID) {
+// that has its copy has applied all that it has listed, or was told of.
+func (m *Machine) acknowledge(rows []Row) {
+	ids := slices.AppendSeq(slices.Collect(maps.Keys(m.firstListed)), maps.Keys(m.toldNotes))
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
 	for _, row := range rows {
-		if row.Incarnation == m.cfg.Incarnation && !slices.Equal(slices.Sorted(slices.Values(row.Applied)), listed) {
-			m.act(Action{Kind: AcknowledgeOutside, Outside: listed})
+		if row.Incarnation == m.cfg.Incarnation && !slices.Equal(slices.Sorted(slices.Values(row.Applied)), ids) {
+			m.act(Action{Kind: AcknowledgeOutside, Outside: ids})
 		}
 	}
 }
 
-// isLeast tells whether this process has the least incarnation of those that are in: one is enough
-// to delete notes.
+// acts tells whether this process does what has to be done about a note after it has been listed
+// for some leases. One process is enough: the one with the least incarnation of those that are in.
+// It may not look at this database; then all do that look at it, two leases later.
+func (m *Machine) acts(now Time, rows []Row, id OutsideID, leases time.Duration) bool {
+	if !m.isLeast(rows) {
+		leases += 2
+	}
+	return now >= m.firstListed[id].Add(leases*m.cfg.Lease)
+}
+
 func (m *Machine) isLeast(rows []Row) bool {
 	return !slices.ContainsFunc(rows, func(row Row) bool {
 		return row.State == In && row.Incarnation < m.cfg.Incarnation
 	})
 }
 
-// markOutDeaf marks out who gives no sign of life and has not applied every note: they would be kept
-// for as long as it stays in the table.
-func (m *Machine) markOutDeaf(rows []Row, listed map[OutsideID]bool) {
-	for _, row := range rows {
-		if row.State == Out || !row.Silent || row.Incarnation == m.cfg.Incarnation {
-			continue
+// reachDeaf is for a member whose row does not say that all notes are applied. It may not look at
+// their database, and is told of them; one that gives no sign of life is marked out, as they would
+// be kept for as long as it stays in the table.
+func (m *Machine) reachDeaf(now Time, rows []Row, row Row) {
+	has := make(map[OutsideID]bool, len(row.Applied))
+	for _, id := range row.Applied {
+		has[id] = true
+	}
+	wait := time.Duration(1) // it may be about to say so
+	if row.Silent {
+		wait = 0
+	}
+	var lacking []Entry
+	for i := range m.lists {
+		for _, w := range m.lists[i].writes {
+			if !has[w.ID] && m.acts(now, rows, w.ID, wait) {
+				event := Event{ID: EventID{Sequence: uint64(w.ID)}, Nonce: w.Nonce, All: w.All, Buckets: w.Buckets}
+				lacking = append(lacking, Entry{Event: event})
+			}
 		}
-		lacking := maps.Clone(listed)
-		for _, id := range row.Applied {
-			delete(lacking, id)
-		}
-		if len(lacking) > 0 {
-			m.act(Action{Kind: MarkOut, To: row.Incarnation, Text: "it does not read what was written from outside", Silent: true})
-		}
+	}
+	if len(lacking) > 0 && row.Silent {
+		m.act(Action{Kind: MarkOut, To: row.Incarnation, Text: "it does not read what was written from outside", Silent: true})
+		return
+	}
+	for part := range slices.Chunk(lacking, entriesInMessage) {
+		m.send(row.Incarnation, &Message{Kind: Outside, Entries: part})
 	}
 }
 
@@ -190,7 +247,7 @@ func (m *Machine) forgetNotes(now Time, rows []Row) {
 	for database := range m.lists {
 		var ids []OutsideID
 		for _, w := range m.lists[database].writes {
-			if m.lists[database].isNew && held[w.ID] == holders {
+			if m.lists[database].isNew && held[w.ID] == holders && m.acts(now, rows, w.ID, 0) {
 				ids = append(ids, w.ID)
 			}
 		}

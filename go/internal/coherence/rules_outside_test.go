@@ -290,6 +290,81 @@ func TestWhoIsSilentAndReadsNoNotesIsMarkedOut(t *testing.T) {
 	}
 }
 
+func TestWhoDoesNotLookAtADatabaseIsToldOfItsNotes(t *testing.T) {
+	b := newOutside(t)
+	notes := []*OutsideWrite{named(1, 1), all(2)}
+	b.do(func() { b.m.Linked(b.now, later) })
+	told := func() (messages []*Message) {
+		for _, a := range b.took(Send) {
+			if a.Message.Kind == Outside {
+				messages = append(messages, a.Message)
+			}
+		}
+		return messages
+	}
+	b.shows(notes, mine(In, 1, 2), theirs(In))
+	if len(told()) > 0 {
+		t.Error("tells one that may be about to look")
+	}
+	for end := b.now.Add(b.m.cfg.Lease); b.now < end; b.wait(time.Second) {
+		b.shows(notes, mine(In, 1, 2), theirs(In))
+		told()
+	}
+	b.shows(notes, mine(In, 1, 2), theirs(In, 1))
+	messages := told()
+	if len(messages) != 1 || len(messages[0].Entries) != 1 {
+		t.Fatalf("tells %v", messages)
+	}
+	b.shows(notes, mine(In, 1, 2), theirs(Out))
+	if len(told()) > 0 {
+		t.Error("tells one that is out")
+	}
+	other := newOutside(t)
+	before, _ := other.version(3)
+	other.do(func() { other.m.Receive(other.now, later, messages[0]) })
+	other.do(func() { other.m.Receive(other.now, later, messages[0]) })
+	if got, _ := other.version(3); got-before != all(2).Nonce {
+		t.Errorf("adds %d", got)
+	}
+	other.shows(nil, mine(In), theirs(In))
+	other.wantIDs("one that was told", AcknowledgeOutside, []OutsideID{2})
+	other.shows(notes, mine(In, 2), theirs(In))
+	other.wantIDs("and looks now", AcknowledgeOutside, []OutsideID{1, 2})
+	if got, _ := other.version(3); got-before != all(2).Nonce {
+		t.Errorf("applies again what it was told of: %d", got)
+	}
+	for end := other.now.Add((outsideMemory + 1) * other.m.cfg.Lease); other.now < end; other.wait(time.Second) {
+		other.shows(nil, mine(In, 2), theirs(In))
+	}
+	other.took(AcknowledgeOutside)
+	other.shows(nil, mine(In, 2), theirs(In))
+	other.wantIDs("long after", AcknowledgeOutside, []OutsideID{})
+}
+
+func TestAJoinerTakesNoNotesFromOthers(t *testing.T) {
+	b := newOutside(t)
+	b.do(func() { b.m.startOver(b.now) })
+	b.do(func() {
+		entry := Entry{Event: Event{ID: EventID{Sequence: 1}, Nonce: 2, All: true}}
+		b.m.Receive(b.now, later, &Message{Kind: Outside, Entries: []Entry{entry}})
+	})
+	if len(b.m.applied) > 0 {
+		t.Error("its copy may lack them")
+	}
+}
+
+func TestWhoIsNotTheLeastActsLater(t *testing.T) {
+	b := newOutside(t)
+	notes := []*OutsideWrite{named(1, 1)}
+	rows := []Row{mine(In, 1), {Incarnation: 1, State: In, Applied: []OutsideID{1}}}
+	for end := b.now.Add(2 * b.m.cfg.Lease); b.now < end; b.wait(time.Second) {
+		b.shows(notes, rows...)
+		b.wantIDs("the other one deletes it", ForgetOutside)
+	}
+	b.shows(notes, rows...)
+	b.wantIDs("the other one does not look at this database", ForgetOutside, []OutsideID{1})
+}
+
 func TestAnAppliedNoteIsRememberedForAWhile(t *testing.T) {
 	b := newOutside(t)
 	notes := []*OutsideWrite{named(1, 1)}

@@ -13,7 +13,7 @@ type look struct {
 
 // lookApart looks at the second server, unless that is under way.
 func (s *sim) lookApart(p *process, asked Time) {
-	if p.looking {
+	if p.looking || s.now < p.second {
 		return
 	}
 	p.looking = true
@@ -98,6 +98,7 @@ func (s *sim) seeAtOnce(p *process) {
 func (s *sim) reached(p *process, asked Time, found *look, notes [2][]*OutsideWrite) {
 	for d := range s.databases {
 		switch {
+		case d == 1 && s.now < p.second:
 		case s.serverOf(d) == &s.server:
 			s.outsideWrites(p, d, asked, notes[d])
 			p.m.Reached(d, asked)

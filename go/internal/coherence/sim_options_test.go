@@ -27,6 +27,7 @@ type options struct {
 	orphans time.Duration // until the database is asked about an event
 	naps    int           // in a thousand reads that take their time the process is stopped
 
+	partial      int           // in a thousand processes serve the second database later, or never
 	outsideEvery time.Duration // the longest pause between two writes from outside; 0: there are none
 	mostNotes    int           // of a database, until old ones are replaced
 
@@ -72,6 +73,7 @@ func (s *sim) draw() options {
 		restart:    [2]time.Duration{50 * ms, []time.Duration{100 * ms, 3000 * ms}[s.below(2)]},
 	}
 	o.outsideEvery = []time.Duration{0, 100 * ms, 700 * ms, 3000 * ms}[s.below(4)]
+	o.partial = []int{0, 0, 300}[s.below(3)]
 	o.copies = []time.Duration{0, 0, 800 * ms}[s.below(3)]
 	o.outs = []int{0, 0, 30}[s.below(3)]
 	o.mostNotes = []int{3, 1000}[s.below(2)]

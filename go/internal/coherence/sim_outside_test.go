@@ -48,6 +48,7 @@ func (s *sim) writeOutside() {
 			note.Buckets = append(note.Buckets, b)
 		}
 	}
+	slices.Sort(note.Buckets)
 	s.collapse(database)
 	s.insertNote(database, note)
 	if s.off == offTogether {

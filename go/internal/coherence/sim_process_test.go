@@ -29,7 +29,8 @@ type process struct {
 	looking   bool // at the second server
 	away      bool // that has not answered the last look
 	found     *look
-	known     int // what the members table said of the second server when it was read last
+	known     int           // what the members table said of the second server when it was read last
+	second    time.Duration // from when on it serves the second database
 }
 
 func (p *process) String() string {
@@ -59,6 +60,9 @@ func (s *sim) start(l *place) {
 	}
 	for p.id == 0 || s.byID[p.id] != nil {
 		p.id = Incarnation(1 + s.below(1000))
+	}
+	if s.chance(s.partial) {
+		p.second = s.now + s.between(0, 2*s.length)
 	}
 	l.process = p
 	s.processes = append(s.processes, p)
@@ -172,7 +176,7 @@ func (s *sim) receive(p, from *process, message *Message) {
 }
 
 func (m *Message) describe() string {
-	kind := [...]string{"", "events", "ack", "ask", "word", "copy request", "copy", "compare", "level", "bye", "probe", "alive"}[m.Kind]
+	kind := [...]string{"", "events", "ack", "ask", "word", "copy request", "copy", "compare", "level", "bye", "probe", "alive", "outside"}[m.Kind]
 	text := fmt.Sprintf("%s %d/%d", kind, m.Sequence, m.Attempt)
 	for _, e := range m.Entries {
 		text += fmt.Sprintf(" %d:%d.%d", e.Number, e.Event.ID.Writer, e.Event.ID.Sequence)
