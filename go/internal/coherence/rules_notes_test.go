@@ -1,0 +1,192 @@
+package coherence
+
+import (
+	"testing"
+	"time"
+)
+
+// How notes of writes from outside are acknowledged and deleted (R14).
+
+func TestTheRowSaysWhichNotesAreApplied(t *testing.T) {
+	b := newOutside(t)
+	notes := []*OutsideWrite{named(2, 2), named(1, 1)}
+	b.shows(notes, mine(In))
+	b.wantIDs("once per view", AcknowledgeOutside, []OutsideID{1, 2})
+	b.shows(notes, mine(In, 2))
+	b.wantIDs("again, until a view shows it", AcknowledgeOutside, []OutsideID{1, 2})
+	b.shows(notes, mine(In, 2, 1))
+	b.wantIDs("a view shows it", AcknowledgeOutside)
+	b.shows(notes[:1], mine(In, 1, 2))
+	b.wantIDs("one was deleted", AcknowledgeOutside, []OutsideID{2})
+	b.shows(nil, mine(In, 2))
+	b.wantIDs("all were deleted", AcknowledgeOutside, []OutsideID{})
+	b.shows(notes, mine(Out))
+	b.wantIDs("it is out", AcknowledgeOutside)
+}
+
+func TestANoteIsDeletedWhenEverybodyHasAppliedIt(t *testing.T) {
+	b := newOutside(t)
+	notes := []*OutsideWrite{named(1, 1), named(2, 2)}
+	silent := theirs(In, 1, 2)
+	silent.Silent = true
+	for _, c := range []struct {
+		what string
+		rows []Row
+		want [][]OutsideID
+	}{
+		{"the own row does not say so", []Row{mine(In), theirs(In, 1, 2)}, nil},
+		{"another one's does not", []Row{mine(In, 1, 2), theirs(In)}, nil},
+		{"one note is applied by both", []Row{mine(In, 1, 2), theirs(In, 2, 5, 5)}, [][]OutsideID{{2}}},
+		{"a joiner has applied nothing", []Row{mine(In, 1, 2), theirs(Joining)}, nil},
+		{"nor has one that is elected", []Row{mine(In, 1, 2), theirs(Boot)}, nil},
+		{"all are", []Row{mine(In, 1, 2), theirs(In, 2, 1)}, [][]OutsideID{{1, 2}}},
+		{"one that is silent has applied it too", []Row{mine(In, 1, 2), silent}, [][]OutsideID{{1, 2}}},
+		{"another one is less", []Row{mine(In, 1, 2), {Incarnation: 1, State: In, Applied: []OutsideID{1, 2}}}, nil},
+	} {
+		b.shows(notes, c.rows...)
+		b.wantIDs(c.what, ForgetOutside, c.want...)
+	}
+	b = newOutside(t)
+	b.shows(notes, mine(In, 1, 2), theirs(In, 1, 2))
+	for _, a := range b.took(ForgetOutside) {
+		if a.Number != 0 {
+			t.Errorf("in database %d", a.Number)
+		}
+	}
+	b.read(In)
+	b.wantIDs("no look has come with this view", ForgetOutside)
+}
+
+func TestANoteIsKeptForALeaseAfterSomebodyWasPutOut(t *testing.T) {
+	for what, rows := range map[string][]Row{"out": {mine(In, 1), theirs(Out)}, "its row is gone": {mine(In, 1)}} {
+		b := newOutside(t)
+		notes := []*OutsideWrite{named(1, 1)}
+		b.shows(notes, mine(In), theirs(In))
+		b.took(ForgetOutside)
+		for begin := b.now; ; {
+			b.shows(notes, rows...)
+			deleted := len(b.took(ForgetOutside)) > 0
+			if over := b.now >= begin.Add(b.m.outlastLease()); deleted != over {
+				t.Errorf("%s: deleted %v after %v", what, deleted, time.Duration(b.now-begin))
+			} else if over {
+				break
+			}
+			b.wait(100 * time.Millisecond)
+		}
+	}
+	b := newOutside(t)
+	b.shows([]*OutsideWrite{named(1, 1)}, mine(In), theirs(In))
+	b.do(func() { b.m.Gone(b.now, later) })
+	b.shows([]*OutsideWrite{named(1, 1)}, mine(In, 1), theirs(Out))
+	b.wantIDs("it is proved to have ended", ForgetOutside, []OutsideID{1})
+}
+
+func TestANoteIsKeptForALeaseWhereRowsAreMissing(t *testing.T) {
+	b := newOutside(t)
+	notes := []*OutsideWrite{named(1, 1)}
+	b.do(func() { b.m.Missing(b.now, b.now, 1, 7) })
+	b.shows(notes, mine(In, 1))
+	b.wantIDs("a row is missing", ForgetOutside)
+	for end := b.now.Add(b.m.outlastLease()); b.now < end; b.wait(time.Second) {
+		b.do(func() { b.m.Missing(b.now, b.now, 1, 7) })
+		b.shows(notes, mine(In, 1))
+		b.wantIDs("a row is missing", ForgetOutside)
+	}
+	b.shows(notes, mine(In, 1))
+	b.wantIDs("for a lease", ForgetOutside, []OutsideID{1})
+}
+
+func TestWhoIsSilentAndReadsNoNotesIsMarkedOut(t *testing.T) {
+	b := newOutside(t)
+	notes := []*OutsideWrite{named(1, 1)}
+	deaf := theirs(In)
+	b.shows(notes, mine(In, 1), deaf)
+	if len(b.took(MarkOut)) != 0 {
+		t.Error("marks out one that gives signs of life")
+	}
+	deaf.Silent = true
+	b.shows(notes, mine(In, 1), deaf)
+	if got := b.took(MarkOut); len(got) != 1 || got[0].To != later || !got[0].Silent {
+		t.Errorf("does not mark it out, or even if it is heard of: %v", got)
+	}
+	deaf.Applied = []OutsideID{1}
+	b.shows(notes, mine(In, 1), deaf)
+	if len(b.took(MarkOut)) != 0 {
+		t.Error("marks out one that has applied all")
+	}
+}
+
+func TestWhoDoesNotLookAtADatabaseIsToldOfItsNotes(t *testing.T) {
+	b := newOutside(t)
+	notes := []*OutsideWrite{named(1, 1), all(2)}
+	b.do(func() { b.m.Linked(b.now, later) })
+	told := func() (messages []*Message) {
+		for _, a := range b.took(Send) {
+			if a.Message.Kind == Outside {
+				messages = append(messages, a.Message)
+			}
+		}
+		return messages
+	}
+	b.shows(notes, mine(In, 1, 2), theirs(In))
+	if len(told()) > 0 {
+		t.Error("tells one that may be about to look")
+	}
+	for end := b.now.Add(b.m.cfg.Lease); b.now < end; b.wait(time.Second) {
+		b.shows(notes, mine(In, 1, 2), theirs(In))
+		told()
+	}
+	b.shows(notes, mine(In, 1, 2), theirs(In, 1))
+	messages := told()
+	if len(messages) != 1 || len(messages[0].Entries) != 1 {
+		t.Fatalf("tells %v", messages)
+	}
+	b.shows(notes, mine(In, 1, 2), theirs(Out))
+	if len(told()) > 0 {
+		t.Error("tells one that is out")
+	}
+	other := newOutside(t)
+	before, _ := other.version(3)
+	other.do(func() { other.m.Receive(other.now, later, messages[0]) })
+	other.do(func() { other.m.Receive(other.now, later, messages[0]) })
+	if got, _ := other.version(3); got-before != all(2).Nonce {
+		t.Errorf("adds %d", got)
+	}
+	other.shows(nil, mine(In), theirs(In))
+	other.wantIDs("one that was told", AcknowledgeOutside, []OutsideID{2})
+	other.shows(notes, mine(In, 2), theirs(In))
+	other.wantIDs("and looks now", AcknowledgeOutside, []OutsideID{1, 2})
+	if got, _ := other.version(3); got-before != all(2).Nonce {
+		t.Errorf("applies again what it was told of: %d", got)
+	}
+	for end := other.now.Add((outsideMemory + 1) * other.m.cfg.Lease); other.now < end; other.wait(time.Second) {
+		other.shows(nil, mine(In, 2), theirs(In))
+	}
+	other.took(AcknowledgeOutside)
+	other.shows(nil, mine(In, 2), theirs(In))
+	other.wantIDs("long after", AcknowledgeOutside, []OutsideID{})
+}
+
+func TestAJoinerTakesNoNotesFromOthers(t *testing.T) {
+	b := newOutside(t)
+	b.do(func() { b.m.startOver(b.now) })
+	b.do(func() {
+		entry := Entry{Event: Event{ID: EventID{Sequence: 1}, Nonce: 2, All: true}}
+		b.m.Receive(b.now, later, &Message{Kind: Outside, Entries: []Entry{entry}})
+	})
+	if len(b.m.applied) > 0 {
+		t.Error("its copy may lack them")
+	}
+}
+
+func TestWhoIsNotTheLeastActsLater(t *testing.T) {
+	b := newOutside(t)
+	notes := []*OutsideWrite{named(1, 1)}
+	rows := []Row{mine(In, 1), {Incarnation: 1, State: In, Applied: []OutsideID{1}}}
+	for end := b.now.Add(2 * b.m.cfg.Lease); b.now < end; b.wait(time.Second) {
+		b.shows(notes, rows...)
+		b.wantIDs("the other one deletes it", ForgetOutside)
+	}
+	b.shows(notes, rows...)
+	b.wantIDs("the other one does not look at this database", ForgetOutside, []OutsideID{1})
+}
