@@ -10,6 +10,7 @@ import psycopg2
 import pytest
 
 from demo.cluster import Cluster, Node, wait_for
+from guillotina_groupcache.triggers import FEW_ROWS, MAX_NOTES, MAX_PLACES
 from tests.cluster import outside, outside_changes
 from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import copied, notes, psql
@@ -19,6 +20,9 @@ from tests.postgres import PostgresServer
 
 #: Statements that are sent while no process is there, and the notes that they may leave.
 STATEMENTS, MOST_NOTES = 3000, 1500
+#: The same for statements that change many rows each, and the rows that all notes may name.
+LARGE_STATEMENTS, ROWS = 25, 900
+MOST_ROWS = MAX_PLACES + MAX_NOTES * FEW_ROWS
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +127,15 @@ def test_what_is_written_while_nobody_is_there(cluster: Cluster) -> None:
     item, twin = (new(cluster[0], id_, id_, parent=folder) for id_ in ("item", "twin"))
     oid, other = uid(cluster[0], item), uid(cluster[0], twin)
     title_everywhere(cluster, item, "item")
+    many = new(cluster[0], "many", type_="Folder", parent=folder)
+    assert cluster[0].http.post(f"{many}/@fill/{ROWS}").status == 200
+    parent = uid(cluster[0], many)
     for node in cluster.nodes:
         node.stop()
     with closing(psycopg2.connect(cluster.dsn)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
+        for _ in range(LARGE_STATEMENTS):
+            cursor.execute("UPDATE objects SET tid = tid + 1 WHERE parent_id = %s", (parent,))
         # What makes notes old is the time since they were written.
         for part in range(3):
             for _ in range(STATEMENTS // 3):
@@ -134,6 +143,8 @@ def test_what_is_written_while_nobody_is_there(cluster: Cluster) -> None:
             cursor.execute("UPDATE groupcache_outside_writes SET written = written - interval '1 hour'")
             assert notes(cluster) > 0, part
         cursor.execute(copied(oid, other))
+        cursor.execute("SELECT coalesce(sum(jsonb_array_length(places)), 0) FROM groupcache_outside_writes")
+        assert cursor.fetchone()[0] <= MOST_ROWS < LARGE_STATEMENTS * ROWS
     assert notes(cluster) <= MOST_NOTES
     for batch in cluster.nodes[:1], cluster.nodes[1:]:
         for node in batch:
