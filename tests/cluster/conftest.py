@@ -21,18 +21,22 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def running_cluster(
-    postgres: PostgresServer, addons: Sequence[str] = (), database: Mapping[str, Any] | None = None, **overrides: Any
+    postgres: PostgresServer,
+    addons: Sequence[str] = (),
+    database: Mapping[str, Any] | None = None,
+    more_databases: Mapping[str, Any] | None = None,
+    **overrides: Any,
 ) -> Iterator[Cluster]:
     """Three nodes over an empty database, with the add-on for the tests, more `addons` and with `overrides`.
 
-    `database` is added to the settings of their database.
+    `database` is added to the settings of their database, and `more_databases` are beside it.
     """
     name = f"groupcache_{os.getpid()}_cluster_{next(_numbers)}"
     overrides["applications"] = ["guillotina", "guillotina_groupcache", "tests.cluster.addon", *addons]
     dsn = postgres.create_database(name)
-    if database is not None:
+    if database is not None or more_databases is not None:
         settings = {"storage": "postgresql", "dsn": dsn, "name": "db", "pool_size": POOL_SIZE}
-        overrides["databases"] = {"db": {**settings, **database}}
+        overrides["databases"] = {"db": {**settings, **(database or {})}, **(more_databases or {})}
     try:
         with Cluster(dsn, overrides=overrides) as cluster:
             yield cluster

@@ -16,7 +16,7 @@ Maker = Callable[[Cluster, str], Change]
 #: All columns of an object but the one that names it.
 _COLUMNS: Final = "tid, state_size, part, resource, of, otid, parent_id, id, type, json, state"
 #: A value that no object has yet.
-_NEXT_TID: Final = "nextval('public.tid_sequence')"
+_NEXT_TID: Final = "nextval('tid_sequence')"
 
 
 def _twins(cluster: Cluster, folder: str) -> tuple[str, str, str]:

@@ -1,0 +1,76 @@
+"""Writes from outside to a second database, whose objects lie in a schema of their own: it has notes of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from demo.cluster import Cluster, wait_for
+from tests.cluster import outside
+from tests.cluster.conftest import running_cluster
+from tests.cluster.outside import Change, psql
+from tests.cluster.outside_changes import CHANGES
+from tests.cluster.steps import everywhere, new
+from tests.postgres import PostgresServer
+
+SCHEMA = "elsewhere"
+FAR = "/far/c"
+
+
+@pytest.fixture(scope="module")
+def far(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of the second database."""
+    name = f"groupcache_{os.getpid()}_far"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def cluster(postgres: PostgresServer, far: str) -> Iterator[Cluster]:
+    settings = {"storage": "postgresql", "dsn": far, "name": "far", "pool_size": 8, "db_schema": SCHEMA}
+    with running_cluster(postgres, more_databases={"far": settings}) as cluster:
+        assert cluster[0].http.post("/far", {"@type": "Container", "id": "c"}).status == 200
+        yield cluster
+
+
+def made(cluster: Cluster, far: str, name: str, when: str) -> Change:
+    """A change of the second database. Its statements name no schema."""
+    change = CHANGES[name](cluster, new(cluster[0], f"{name}-{when}", type_="Folder", parent=FAR))
+    wanted = f"{far}?options=-csearch_path%3D{SCHEMA},public"
+    return Change(lambda _: change.write(wanted), change.read, change.before, change.after)
+
+
+#: The one that asks for records by their uid does so in the first database.
+NAMES = [name for name in CHANGES if name != "cascade"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_read_it(cluster: Cluster, far: str, name: str) -> None:
+    change = made(cluster, far, name, "quiet")
+    outside.is_hot(cluster, [change])
+    change.write("")
+    outside.seconds_until_read(cluster.nodes, change)
+
+
+def test_with_one_process_stopped(cluster: Cluster, far: str) -> None:
+    changes = [made(cluster, far, name, "stopped") for name in NAMES]
+    here = CHANGES["state_alone"](cluster, new(cluster[0], "here", type_="Folder"))
+    outside.is_hot(cluster, [*changes, here])
+    victim = cluster[2]
+    victim.pause()
+    try:
+        for change in (*changes, here):
+            change.write(cluster.dsn)
+        for change in (*changes, here):
+            outside.seconds_until_read(cluster.nodes[:2], change)
+    finally:
+        victim.resume()
+    for change in (*changes, here):
+        outside.seconds_until_read(cluster.nodes, change)
+    cluster.wait_whole()
+    left = f"SELECT count(*) FROM {SCHEMA}.groupcache_outside_writes"
+    wait_for(lambda: psql(far, left).strip() == "0", "the notes of the second database to be deleted")
+    for change in (*changes, here):
+        everywhere(cluster, change.read, change.after)
