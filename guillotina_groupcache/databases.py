@@ -212,10 +212,11 @@ class Databases:
             raise LookupError(f"the database {id_!r} is not served by this process")
         return database
 
-    def add(self, id_: str, storage: PostgresqlStorage) -> None:
-        """Look at a database from now on."""
+    def add(self, id_: str, storage: PostgresqlStorage) -> Database:
+        """Look at a database from now on; it is returned."""
         database = self._by_id[id_] = Database(id_, storage, self._register)
         database.outside.serve(self.cluster)
+        return database
 
     def join(self, cluster: str) -> None:
         """Belong to a cluster: for it the databases are claimed, and it hears of what is written from outside."""

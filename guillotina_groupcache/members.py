@@ -83,9 +83,12 @@ class Members:
         """The id under which a storage was given."""
         return next((database.id for database in self._databases if database.line.storage is storage), None)
 
-    def add(self, database: str, storage: PostgresqlStorage) -> None:
-        """Know a database's storage: the first one holds the table, each answers for its own transactions."""
-        self._databases.add(database, storage)
+    def add(self, database: str, storage: PostgresqlStorage) -> OutsideWrites:
+        """Know a database's storage: the first one holds the table, each answers for its own transactions.
+
+        What is written to it from outside is returned.
+        """
+        return self._databases.add(database, storage).outside
 
     def serve(self, database: str, word: int) -> None:
         """From now on views name a database, whose deadline has this place, when it has answered."""

@@ -100,6 +100,14 @@ class OutsideWrites:
                 return rows
             self._notes_exist = True
 
+    async def take_all(self, connection: asyncpg.Connection) -> None:
+        """Read all notes, give them to the library, and delete them: nobody else needs them."""
+        table = self._storage.objects_table_name
+        (row,) = await self.read(lambda statement: connection.fetch(statement, table), "SELECT {outside}", "$1::text")
+        self.mend(row)
+        if ids := await self.registered(row):
+            await connection.execute(triggers.FORGET.format(schema=self._storage._db_schema), ids)
+
     async def registered(self, row: Any) -> list[int]:
         """The ids of all notes that a row shows; the library knows what each stands for."""
         notes = msgspec.json.decode(row["notes"], type=list[Note]) if row["notes"] else []

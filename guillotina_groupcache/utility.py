@@ -107,7 +107,9 @@ class GroupcacheUtility:
                 await self._alone.claim(database.id, database.storage)
             self._loader.add(database)
             if is_referee(database.storage):
-                self._members.add(database.id, database.storage)
+                outside = self._members.add(database.id, database.storage)
+                if self._role is Role.ALONE:
+                    self._alone.watch(database.id, outside)
                 if self._role is Role.MEMBER:
                     await self._members.claim(database.id)
             if word is not None:
@@ -245,6 +247,9 @@ class GroupcacheUtility:
     ) -> None:
         if self._node is not None:
             self._node.outside_write(note, nonce, changed, everything, rows, application)
+            if self._role is Role.ALONE:
+                # It takes no views with which the library would apply it.
+                self._node.settle(self._node.announce("", changed, everything))
 
     # --- reads
 

@@ -19,12 +19,14 @@ TOUCH = "UPDATE objects SET state = (SELECT state FROM objects WHERE zoid = $2) 
 COUNT = "SELECT count(*) FROM groupcache_outside_writes"
 
 
-@pytest.fixture
-async def app(database: str) -> AsyncIterator[App]:
-    async with running(database) as app, connected(database) as connection:
+@pytest.fixture(params=[None, {"peers": []}], ids=["member", "alone"])
+async def app(database: str, request: pytest.FixtureRequest) -> AsyncIterator[App]:
+    """A member of a cluster, or a process that is alone."""
+    async with running(database, request.param) as app, connected(database) as connection:
         # The triggers are there, and what was written before is no news any more.
         installed = "SELECT count(*) = 5 FROM pg_trigger WHERE tgname LIKE 'groupcache%' AND tgenabled = 'A'"
-        await eventually(lambda: connection.fetchval(f"SELECT ({installed}) AND ({COUNT}) = 0"))
+        await eventually(lambda: connection.fetchval(installed))
+        await eventually(lambda: connection.fetchval(f"SELECT ({COUNT}) = 0"))
         yield app
 
 
