@@ -63,6 +63,10 @@ func TestWhatNoMachineSendsIsRefused(t *testing.T) {
 			t.Errorf("%s was taken", what)
 		}
 	}
+	notes := &Message{Kind: Compare, State: &Snapshot{Applied: []OutsideID{2, 1}}}
+	if _, err := Decode(notes.Append(nil), 8); err == nil {
+		t.Error("notes that are not in order were taken")
+	}
 	if _, err := Decode((&Message{Kind: Outside + 1}).Append(nil), 8); err == nil {
 		t.Error("an unknown kind was taken")
 	}

@@ -24,8 +24,28 @@ func TestTheRowSaysWhichNotesAreApplied(t *testing.T) {
 	b.wantIDs("it is out", AcknowledgeOutside)
 }
 
-func TestANoteIsDeletedWhenEverybodyHasAppliedIt(t *testing.T) {
+func TestWhoHasNoCopySaysNothingOfNotes(t *testing.T) {
+	notes := []*OutsideWrite{named(1, 1)}
 	b := newOutside(t)
+	b.m.phase = posting // as where its versions differ from another one's: its row says in still
+	b.shows(notes, mine(In))
+	b.wantIDs("it joins again", AcknowledgeOutside)
+	b.m.phase = entering
+	b.shows(notes, mine(In))
+	b.wantIDs("it may not be let in", AcknowledgeOutside)
+	b.do(func() { b.m.Entered(b.now, true, nil) })
+	early := b.now - 1
+	b.wait(time.Second)
+	b.do(func() {
+		b.m.asked = early
+		b.m.Reading(b.now, early, []Row{mine(Joining)}, nil)
+	})
+	b.wantIDs("the view is from before it was let in", AcknowledgeOutside)
+	b.shows(notes, mine(In))
+	b.wantIDs("it is in", AcknowledgeOutside, []OutsideID{1})
+}
+
+func TestANoteIsDeletedWhenEverybodyHasAppliedIt(t *testing.T) {
 	notes := []*OutsideWrite{named(1, 1), named(2, 2)}
 	silent := theirs(In, 1, 2)
 	silent.Silent = true
@@ -39,21 +59,24 @@ func TestANoteIsDeletedWhenEverybodyHasAppliedIt(t *testing.T) {
 		{"one note is applied by both", []Row{mine(In, 1, 2), theirs(In, 2, 5, 5)}, [][]OutsideID{{2}}},
 		{"a joiner has applied nothing", []Row{mine(In, 1, 2), theirs(Joining)}, nil},
 		{"nor has one that is elected", []Row{mine(In, 1, 2), theirs(Boot)}, nil},
+		{"another one says twice what the own row does not", []Row{mine(In), theirs(In, 1, 1)}, nil},
 		{"all are", []Row{mine(In, 1, 2), theirs(In, 2, 1)}, [][]OutsideID{{1, 2}}},
 		{"one that is silent has applied it too", []Row{mine(In, 1, 2), silent}, [][]OutsideID{{1, 2}}},
 		{"another one is less", []Row{mine(In, 1, 2), {Incarnation: 1, State: In, Applied: []OutsideID{1, 2}}}, nil},
 	} {
+		b := newOutside(t)
 		b.shows(notes, c.rows...)
 		b.wantIDs(c.what, ForgetOutside, c.want...)
 	}
-	b = newOutside(t)
+	b := newOutside(t)
+	b.do(func() { b.m.OutsideWrites(1, b.now, nil) })
 	b.shows(notes, mine(In, 1, 2), theirs(In, 1, 2))
 	for _, a := range b.took(ForgetOutside) {
 		if a.Number != 0 {
 			t.Errorf("in database %d", a.Number)
 		}
 	}
-	b.read(In)
+	b.do(func() { b.m.Reading(b.now, b.now, []Row{mine(In, 1, 2), theirs(In, 1, 2)}, nil) })
 	b.wantIDs("no look has come with this view", ForgetOutside)
 }
 
@@ -108,6 +131,12 @@ func TestWhoIsSilentAndReadsNoNotesIsMarkedOut(t *testing.T) {
 	b.shows(notes, mine(In, 1), deaf)
 	if got := b.took(MarkOut); len(got) != 1 || got[0].To != later || !got[0].Silent {
 		t.Errorf("does not mark it out, or even if it is heard of: %v", got)
+	}
+	out := theirs(Out)
+	out.Silent = true
+	b.shows(notes, mine(In, 1), out)
+	if len(b.took(MarkOut)) != 0 {
+		t.Error("marks out one that is out")
 	}
 	deaf.Applied = []OutsideID{1}
 	b.shows(notes, mine(In, 1), deaf)
@@ -189,4 +218,30 @@ func TestWhoIsNotTheLeastActsLater(t *testing.T) {
 	}
 	b.shows(notes, rows...)
 	b.wantIDs("the other one does not look at this database", ForgetOutside, []OutsideID{1})
+}
+
+func TestWhatARowSaysOfNotesChangesNoMembers(t *testing.T) {
+	b := newOutside(t)
+	b.shows(nil, mine(In), theirs(In))
+	b.took(Members)
+	b.shows(nil, mine(In), theirs(In, 1))
+	if len(b.took(Members)) != 0 {
+		t.Error("the members have changed")
+	}
+	for what, change := range map[string]func(*Row){
+		"address": func(r *Row) { r.Address = "elsewhere" },
+		"host":    func(r *Row) { r.Host = "host" },
+		"state":   func(r *Row) { r.State = Boot },
+		"reason":  func(r *Row) { r.Reason = "why" },
+		"silence": func(r *Row) { r.Silent = true },
+	} {
+		row := theirs(In)
+		change(&row)
+		b.shows(nil, mine(In), theirs(In))
+		b.took(Members)
+		b.shows(nil, mine(In), row)
+		if len(b.took(Members)) == 0 {
+			t.Errorf("nobody is told of the %s", what)
+		}
+	}
 }
