@@ -193,7 +193,7 @@ func longOut(o *options) {
 func slowReadings(o *options) {
 	o.only(map[fault]int{cutDatabase: 3, putOut: 6})
 	o.joinsFast()
-	o.size, o.lasting = 3, 4*time.Second
+	o.size, o.lasting, o.length = 3, 2*time.Second, 12*time.Second
 }
 
 // lateAnswers has processes start that get the answer to COMMIT late.
