@@ -31,6 +31,8 @@ logger = logging.getLogger("guillotina_groupcache")
 
 #: Storages whose tables were made in this run: a database of the same name may have been there before.
 _created: weakref.WeakSet[Any] = weakref.WeakSet()
+#: Utilities whose start is over: what cannot be served after it ends nobody.
+_started: weakref.WeakSet[GroupcacheUtility] = weakref.WeakSet()
 
 
 def current_or_new(settings: Any = None) -> GroupcacheUtility:
@@ -70,14 +72,18 @@ async def storage_created(event: Any) -> None:
 async def database_initialized(event: Any) -> None:
     """Begin with the first database, before anything can be written to it, and serve it.
 
-    An error here ends the start-up: the process does not run half.
+    An error here ends the start-up: the process does not run half. A database that comes later, and cannot be served,
+    is read past the cache, and what is written to it is an outside write (R14): the others go on.
     """
     if not _is_strategy():
         return
+    utility = query_utility(IGroupcacheUtility)
     try:
         await _serve(event.database)
     except (ConfigurationError, LibraryError) as error:
-        _refuse(error)
+        if utility not in _started:
+            _refuse(error)
+        logger.warning("groupcache: the database %s is not cached: %s", event.database.id, error)
 
 
 def _refuse(error: GroupcacheError) -> NoReturn:
@@ -96,6 +102,9 @@ async def _serve(database: Any) -> None:
         if not await utility.add_database(database, database.storage in _created):
             return
     except BaseException:
+        if utility in _started:
+            utility.remove_database(database.id)
+            raise
         # A later start in this process begins with a new one.
         get_global_components().unregisterUtility(utility, provided=IGroupcacheUtility)
         await utility.finalize()
@@ -141,5 +150,6 @@ async def application_initialized(event: Any) -> None:
         utility = get_utility(IGroupcacheUtility)
         await utility.initialize()
         utility.check_members_table()
+        _started.add(utility)
     except ConfigurationError as error:
         _refuse(error)

@@ -84,6 +84,7 @@ async def test_writes_from_outside_are_counted_by_kind(database: str) -> None:
         kinds = [f'outside_writes_total{{kind="{kind}"}}' for kind in ("named", "everything")]
         await until(lambda: exposed()[kinds[1]] > 0, "the note that the triggers were made")
         named, everything = (exposed()[kind] for kind in kinds)
+        assert named + everything == app.utility.local_stats()["outside_writes"]["applied"]
         await connection.execute("UPDATE objects SET state = state || ' ' WHERE zoid = $1", oid)
         await until(lambda: exposed()[kinds[0]] == named + 1, "a note that names a row")
         assert exposed()[kinds[1]] == everything

@@ -15,6 +15,8 @@ from guillotina.content import create_content_in_container
 from guillotina.db.storages.cockroach import CockroachStorage
 from guillotina.db.storages.dummy import DummyStorage
 from guillotina.db.storages.pg import PostgresqlStorage
+from guillotina.event import notify
+from guillotina.events import DatabaseInitializedEvent
 from guillotina.factory import make_app
 from guillotina.factory.content import Database
 from guillotina.interfaces import IApplication
@@ -27,7 +29,7 @@ from guillotina_groupcache.native import Node
 from guillotina_groupcache.process import Role, node_config, role_of
 from guillotina_groupcache.section import parse
 from guillotina_groupcache.utility import GroupcacheUtility
-from tests.unit.life_app import TIMEOUT, until
+from tests.unit.life_app import TIMEOUT, add, running, set_title, title, until
 from tests.unit.life_node import opened as opened_node
 
 SECRET = "the secret of these tests"
@@ -240,3 +242,18 @@ async def test_the_referee_need_not_come_first(database: str) -> None:
     finally:
         await server.shutdown()
         globalregistry.reset()  # type: ignore[no-untyped-call]
+
+
+async def test_a_database_that_comes_later_and_cannot_be_served(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is read past the cache; the databases that are served are not harmed."""
+    async with running(database) as app:
+        again = Database("again", app.database.storage)
+        await notify(DatabaseInitializedEvent(again))
+        assert "the database again is not cached: databases: 'again': living processes serve its objects" in caplog.text
+        assert not app.utility.serves("again") and app.utility.serves("db")
+        oid = await add(app, "c", "Container")
+        await set_title(app, oid, "as before")
+        assert await title(app, oid) == "as before"
+        assert app.utility.local_stats()["in_standing"] and app.utility.local_stats()["databases_away"] == ["again"]

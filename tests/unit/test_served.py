@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from guillotina_groupcache import served
 from guillotina_groupcache.interfaces import ConfigurationError
 from guillotina_groupcache.served import Served, cluster_alone, cluster_of
-from tests.unit.life_database import connected
+from tests.unit.life_database import TIMEOUT, connected
 from tests.unit.life_members import storage_of
 
 OBJECTS = "CREATE TABLE objects (zoid TEXT PRIMARY KEY)"
@@ -62,14 +62,13 @@ async def living(dsn: str, cluster: str, is_killed: bool = False) -> AsyncIterat
                 await claim.release(connection, cluster)
 
 
-@contextmanager
-def refused() -> Iterator[list[str]]:
-    """The block is refused; the message is in the list afterwards."""
-    messages: list[str] = []
+async def refused(connection: asyncpg.Connection, cluster: str, database: str = "db", schema: str = "public") -> str:
+    """The line with which a claim is refused."""
     with pytest.raises(ConfigurationError) as caught:
-        yield messages
-    messages.append(str(caught.value))
-    assert "\n" not in messages[0]
+        await asyncio.wait_for(claim_of(database, schema).claim(connection, cluster), TIMEOUT)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 async def test_one_cluster_serves_it_under_one_id(connection: asyncpg.Connection, database: str) -> None:
@@ -81,9 +80,8 @@ async def test_one_cluster_serves_it_under_one_id(connection: asyncpg.Connection
         await claim_of("db", "Public").claim(connection, cluster)
         assert time.monotonic() < begun + served.PROOF, "one's own cluster is not waited for"
         assert await connection.fetch(OTHERS) == [(cluster, "db")]
-        with refused() as message:
-            await claim_of("other", "PUBLIC").claim(connection, cluster)
-    assert message[0].startswith(
+        message = await refused(connection, cluster, "other", "PUBLIC")
+    assert message.startswith(
         "databases: 'other': living processes serve its objects table PUBLIC.objects under the id 'db': give one id"
     )
 
@@ -93,30 +91,23 @@ async def test_a_cluster_with_its_members_table_elsewhere(connection: asyncpg.Co
     (here, there), name = [await cluster_of(connection, schema) for schema in ("public", "elsewhere")], database
     assert here != there
     async with living(database, here):
-        with refused() as message:
-            await claim_of("db").claim(connection, there)
-        assert f"the members table in the schema 'public' of the database {name.rpartition('/')[2]!r}: " in message[0]
-        assert message[0].startswith("databases: 'db': ") and "in the same order" in message[0]
+        message = await refused(connection, there)
+        assert f"the members table in the schema 'public' of the database {name.rpartition('/')[2]!r}: " in message
+        assert message.startswith("databases: 'db': ") and "in the same order" in message
     async with living(database, "7/5/public"):
-        with refused() as message:
-            await claim_of("db").claim(connection, here)
-        assert "of the database 'one on another server'" in message[0]
+        assert "of the database 'one on another server'" in await refused(connection, here)
 
 
 async def test_a_process_that_is_alone(connection: asyncpg.Connection, database: str) -> None:
     cluster, one, two = await cluster_of(connection, "public"), cluster_alone(1), cluster_alone(2)
     async with living(database, cluster):
-        with refused() as message:
-            await claim_of("db").claim(connection, one)
-    assert message[0].startswith("groupcache.peers: [] is for the only process that uses a database, but of 'db': ")
-    assert "as a cluster: take peers out" in message[0]
+        message = await refused(connection, one)
+    assert message.startswith("groupcache.peers: [] is for the only process that uses a database, but of 'db': ")
+    assert "as a cluster: take peers out" in message
     async with living(database, one):
-        with refused() as message:
-            await claim_of("db").claim(connection, cluster)
-        assert "alone, by groupcache: {peers: []}: take that out of their configuration" in message[0]
-        with refused() as message:
-            await claim_of("db").claim(connection, two)
-        assert "alone too: take peers out" in message[0]
+        message = await refused(connection, cluster)
+        assert "alone, by groupcache: {peers: []}: take that out of their configuration" in message
+        assert "alone too: take peers out" in await refused(connection, two)
     assert await connection.fetch(OTHERS) == []
     await claim_of("db").claim(connection, two)
 
