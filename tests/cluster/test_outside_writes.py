@@ -15,7 +15,7 @@ import pytest
 
 from demo.cluster import Cluster, wait_for
 from tests.cluster import outside
-from tests.cluster.life_load import under_load
+from tests.cluster.life_load import Load, under_load
 from tests.cluster.outside import LEASE, Change
 from tests.cluster.outside_changes import CHANGES
 from tests.cluster.steps import database_transaction, everywhere, new
@@ -53,19 +53,25 @@ def test_all_read_it(cluster: Cluster, name: str, taken: dict[str, list[float]],
     written.append(change)
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_all_read_it_under_load(
-    cluster: Cluster, name: str, taken: dict[str, list[float]], written: list[Change]
-) -> None:
-    """What members write meanwhile is never stale and never conflicts."""
-    change = made(cluster, name, "load")
-    with under_load(cluster.nodes, new(cluster[0], f"load-{name}", type_="Folder")) as load:
+class TestUnderLoad:
+    """Members read and write meanwhile, never what is stale, and without a conflict."""
+
+    @pytest.fixture(scope="class")
+    def load(self, cluster: Cluster) -> Iterator[Load]:
+        with under_load(cluster.nodes, new(cluster[0], "load", type_="Folder")) as load:
+            yield load
+
+    @pytest.mark.parametrize("name", CHANGES)
+    def test_all_read_it(
+        self, cluster: Cluster, name: str, load: Load, taken: dict[str, list[float]], written: list[Change]
+    ) -> None:
+        change = made(cluster, name, "load")
         outside.is_hot(cluster, [change], alone=False)
         change.write(cluster.dsn)
         seconds = outside.seconds_until_read(cluster.nodes, change)
         taken.setdefault("under load", []).append(seconds)
         load.wait_on()
-    written.append(change)
+        written.append(change)
 
 
 def test_nothing_comes_back(cluster: Cluster, written: list[Change]) -> None:

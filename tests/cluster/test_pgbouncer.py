@@ -12,7 +12,7 @@ import pytest
 from demo.cluster import Cluster
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster
-from tests.cluster.life_load import under_load
+from tests.cluster.life_load import Load, under_load
 from tests.cluster.outside import Change, copied
 from tests.cluster.outside_changes import CHANGES
 from tests.cluster.steps import everywhere, new, title, title_everywhere, uid
@@ -35,6 +35,13 @@ def cluster(bouncer: PgBouncer) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(scope="module", autouse=True)
+def load(cluster: Cluster) -> Iterator[Load]:
+    """Members write over the same connections all the time."""
+    with under_load(cluster.nodes, new(cluster[0], "load", type_="Folder")) as load:
+        yield load
+
+
 @pytest.fixture(scope="module")
 def written(cluster: Cluster) -> list[Change]:
     """Changes that every node has read."""
@@ -42,14 +49,12 @@ def written(cluster: Cluster) -> list[Change]:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_all_read_what_comes_through_it(cluster: Cluster, name: str, written: list[Change]) -> None:
-    """Members write over the same connections all the time."""
+def test_all_read_what_comes_through_it(cluster: Cluster, name: str, load: Load, written: list[Change]) -> None:
     change = CHANGES[name](cluster, new(cluster[0], name, type_="Folder"))
-    with under_load(cluster.nodes, new(cluster[0], f"load-{name}", type_="Folder")) as load:
-        outside.is_hot(cluster, [change], alone=False)
-        change.write(cluster.dsn)
-        outside.seconds_until_read(cluster.nodes, change)
-        load.wait_on()
+    outside.is_hot(cluster, [change], alone=False)
+    change.write(cluster.dsn)
+    outside.seconds_until_read(cluster.nodes, change)
+    load.wait_on()
     written.append(change)
 
 
@@ -60,10 +65,9 @@ def test_sql_of_an_add_on(cluster: Cluster, where: str) -> None:
     for _ in range(3):
         title_everywhere(cluster, item, "item")
     statement = copied(uid(cluster[0], item), uid(cluster[0], twin))
-    with under_load(cluster.nodes, new(cluster[0], "load", type_="Folder", parent=folder)):
-        answer = cluster[1].http.post(f"{own}/@sql-{where}", {"statement": statement})
-        assert answer.status == 200, answer
-        outside.seconds_until_read(cluster.nodes, Change(str, lambda node: title(node, item), "item", "twin"))
+    answer = cluster[1].http.post(f"{own}/@sql-{where}", {"statement": statement})
+    assert answer.status == 200, answer
+    outside.seconds_until_read(cluster.nodes, Change(str, lambda node: title(node, item), "item", "twin"))
 
 
 def test_nothing_comes_back(cluster: Cluster, written: list[Change]) -> None:
