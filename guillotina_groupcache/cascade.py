@@ -80,6 +80,10 @@ async def deletion(utility: GroupcacheUtility, database: str, storage: Any) -> A
         async with announced_transaction(utility, database, connection) as changes:
             await connection.execute(_WRITE.format(table=storage.objects_table_name))
             yield Deletion(connection, database, storage.objects_table_name, utility.mark_of(storage), changes)
+            # What triggers have written, the application's too, is noted, but by what is locked it may not be known.
+            noted, everything = await utility.take_notes(storage, connection)
+            changes.keys |= noted
+            changes.everything |= everything
     finally:
         # Which ends one that does not answer; to leave the pool's own block would wait for it without end.
         await storage.close(connection)

@@ -287,7 +287,8 @@ class Databases:
             if known is None or known.identity != look.identity or database.served.is_lost:
                 continue
             database.watch.saw(look, known.losses)
-            written = await database.outside.registered(look.row)
             if database.word is not None and self._by_id.get(database.id) is database:
+                # What is not told the library forgets in a while.
+                written = await database.outside.registered(look.row)
                 reached.append({"word": database.word, "asked": look.asked, "outside": written})
         return reached

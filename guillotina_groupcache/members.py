@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -188,11 +188,14 @@ class Members:
             finally:
                 self._questions.task_done()
             if elsewhere := answer.pop("elsewhere", None):
-                task = asyncio.ensure_future(self._complete(question, answer, elsewhere))
-                self._elsewhere.add(task)
-                task.add_done_callback(self._elsewhere.discard)
+                self._beside(self._complete(question, answer, elsewhere))
             else:
                 self._answer(question, answer)
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._elsewhere.add(task)
+        task.add_done_callback(self._elsewhere.discard)
 
     async def _complete(self, question: int, answer: Answer, elsewhere: list[Database]) -> None:
         """Answer with what other databases say too. The questions behind do not wait for it: a server may be dead."""
@@ -336,10 +339,18 @@ class Members:
 
     async def _forget_outside(self, fields: Answer) -> Answer:
         database = self._databases.of_word(fields["word"])
-        line = database.line
-        fetch = line.fetch if database is self._table else database.fetch
-        await fetch(FORGET.format(schema=line.storage._db_schema), fields["outside"])
+        statement = FORGET.format(schema=database.line.storage._db_schema)
+        if database is self._table:
+            await database.line.fetch(statement, fields["outside"])
+        else:
+            # The questions behind do not wait for it: its server may be dead.
+            self._beside(self._forget_elsewhere(database, statement, fields["outside"]))
         return {}
+
+    async def _forget_elsewhere(self, database: Database, statement: str, notes: list[int]) -> None:
+        # What fails is asked for again with the next view.
+        with suppress(asyncio.TimeoutError, LookupError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await asyncio.wait_for(database.fetch(statement, notes), TIMEOUT)
 
     async def _write_off(self, fields: Answer) -> Answer:
         await self._statement(sql.WRITE_OFF, fields["missing"], fields["counting"])

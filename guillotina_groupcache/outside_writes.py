@@ -29,8 +29,14 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 #: Rows of notes whose keys are made before the event loop has its turn.
 ROWS_AT_ONCE: Final = 100
+#: How often a statement is sent again where notes have come or gone, or were summed up.
+_ATTEMPTS: Final = 5
 
-_SHOW: Final = f"{triggers.EXIST} AS notes_exist, {triggers.FOUND} AS triggers, {{notes}} AS notes"
+#: The notes are in the first row alone, however many there are.
+_SHOW: Final = (
+    f"{triggers.EXIST} AS notes_exist, {triggers.FOUND} AS triggers, {triggers.FILE} AS file,"
+    " CASE WHEN row_number() OVER () = 1 THEN {notes} END AS notes"
+)
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -46,7 +52,17 @@ class Note(msgspec.Struct, frozen=True):
 class OutsideWrites:
     """The notes of one database, and its triggers."""
 
-    __slots__ = ("_cluster", "_database", "_known", "_mending", "_notes_exist", "_register", "_storage", "_unreadable")
+    __slots__ = (
+        "_cluster",
+        "_database",
+        "_file",
+        "_known",
+        "_mending",
+        "_notes_exist",
+        "_register",
+        "_storage",
+        "_unreadable",
+    )
 
     def __init__(self, database: str, storage: PostgresqlStorage, register: Register) -> None:
         """`register` gives the library the content of a note (`Node.outside_write`)."""
@@ -58,6 +74,7 @@ class OutsideWrites:
         self._notes_exist = True  # or they are looked for when they are made
         self._unreadable = False
         self._mending: asyncio.Task[None] | None = None
+        self._file = 0  # that the table lay in when it was looked at last
 
     @property
     def mark(self) -> str:
@@ -78,7 +95,7 @@ class OutsideWrites:
         `table` is the parameter that names the objects table. Where the notes have come or gone meanwhile the
         statement is sent again: a view without notes that are there must not count.
         """
-        while True:
+        for _ in range(_ATTEMPTS):
             with_notes = self._notes_exist and not self._unreadable
             notes = triggers.NOTES if with_notes else "NULL::json"
             shown = _SHOW.format(notes=notes, schema="{schema}", table="{table}")
@@ -96,9 +113,42 @@ class OutsideWrites:
                 self._unreadable = True
                 self._warn(error)
                 continue
-            if with_notes or self._unreadable or not rows or not rows[0]["notes_exist"]:
+            if not with_notes and not self._unreadable and rows and rows[0]["notes_exist"]:
+                self._notes_exist = True
+            elif not with_notes or not rows or not await self._was_summed_up(rows[0]):
                 return rows
-            self._notes_exist = True
+        raise asyncpg.InterfaceError(f"the notes of {self._database} come and go too fast, or somebody has locked them")
+
+    async def _was_summed_up(self, row: Any) -> bool:
+        """Whether a note that stands for everything was written, as the notes that a row shows do not suffice.
+
+        They do not where DDL has rewritten the rows since the last look, or where they are too many to be shown.
+        """
+        before, file = self._file, row["file"]
+        notes = msgspec.json.decode(row["notes"], type=list[msgspec.Raw]) if row["notes"] else []
+        if len(notes) > triggers.MAX_READ:
+            why, statement, arguments = "there are too many notes to read", triggers.SUM_UP, []
+        elif before not in (0, file):
+            note = int.from_bytes(blake2b(f"{self._cluster} {file}".encode(), digest_size=8).digest(), "big") >> 1
+            why, statement, arguments = "its rows were rewritten", triggers.NOTE_EVERYTHING, [note]
+        else:
+            self._file = file
+            return False
+        connection = await connect(self._storage)
+        try:
+            statement = statement.format(schema=self._storage._db_schema)
+            await connection.execute(statement, self._storage.objects_table_name, *arguments)
+        except asyncpg.InsufficientPrivilegeError as error:
+            if len(notes) > triggers.MAX_READ:
+                raise
+            self._warn(error)
+            self._file = file
+            return False
+        finally:
+            connection.terminate()
+        self._file = file
+        logger.info("groupcache: everything cached of the database %s is bumped: %s", self._database, why)
+        return True
 
     async def take_all(self, connection: asyncpg.Connection) -> None:
         """Read all notes, give them to the library, and delete them: nobody else needs them."""

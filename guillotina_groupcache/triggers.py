@@ -19,6 +19,7 @@ from typing import Final
 
 import asyncpg
 import msgspec
+from guillotina.const import TRASHED_ID
 
 #: Raised with every change of the functions or triggers: the newest one stays.
 VERSION: Final = 1
@@ -29,6 +30,14 @@ MAX_PLACES: Final = 10_000
 FEW_ROWS: Final = 10
 #: Notes of one table beyond which each stands for everything, and a writer sums up: it deletes the old ones.
 MAX_NOTES: Final = 1024
+#: Notes beyond which a process sums up, before it reads them: a view must not be late for them.
+MAX_READ: Final = 4 * MAX_NOTES
+#: Bytes of the table of notes beyond which each stands for everything, and is not read by who writes the next one: it
+#: may be full of notes that are deleted, and cannot be vacuumed as somebody holds an old snapshot.
+MAX_SIZE: Final = 2**20
+#: A note of a transaction counts for so many rows at least. Each is a subtransaction, of which the server has room for
+#: 64 in each transaction; beyond, it slows down all others.
+MIN_ROWS: Final = 20
 #: Seconds after which a note is old: every process that serves has read it by then, or reads that everything changed.
 OLD: Final = 10
 #: For how long the objects table is waited for, and makes its writers wait.
@@ -38,12 +47,21 @@ EXIST: Final = "to_regclass('{schema}.groupcache_outside_writes') IS NOT NULL"
 #: The triggers that are there, with their state and arguments (`expected`). The table is named by a parameter.
 FOUND: Final = r"""
 (SELECT json_object_agg(tgname, tgenabled::text || ' ' || encode(tgargs, 'escape')) FROM pg_trigger
- WHERE tgrelid = to_regclass({table}) AND tgname LIKE 'groupcache\_%' AND NOT tgisinternal)
+ WHERE tgrelid = to_regclass({table}) AND tgname LIKE '%groupcache\_%' AND NOT tgisinternal)
 """
-#: The notes of an objects table, which is named by a parameter.
-NOTES: Final = """
-(SELECT json_agg(json_build_object('id', id, 'application', application, 'rows', rows, 'places', places))
- FROM {schema}.groupcache_outside_writes WHERE relation = to_regclass({table}))
+#: The notes of an objects table, which is named by a parameter; no more than one too many.
+NOTES: Final = f"""
+(SELECT json_agg(json_build_object('id', id, 'application', application, 'rows', rows, 'places', places)) FROM (
+    SELECT * FROM {{schema}}.groupcache_outside_writes WHERE relation = to_regclass({{table}}) LIMIT {MAX_READ + 1}
+) AS notes)
+"""
+#: Which file the table lies in: DDL that rewrites its rows gives it another one, and fires no trigger.
+FILE: Final = "coalesce(pg_relation_filenode(to_regclass({table})), 0)::bigint"
+#: A note that all processes that miss the same thing write under the same id.
+NOTE_EVERYTHING: Final = """
+INSERT INTO {schema}.groupcache_outside_writes (id, relation, xact, written, application, rows, places)
+VALUES ($2::bigint, to_regclass($1::text), 0, clock_timestamp(), current_setting('application_name'), 0, NULL)
+ON CONFLICT DO NOTHING
 """
 #: Whether the transaction at hand has noted anything, which no error can come from.
 HAS_NOTED: Final = "SELECT current_setting('guillotina_groupcache.noted_' || to_regclass($1::text)::oid, true) <> ''"
@@ -97,7 +115,6 @@ BEGIN
     IF noted < 0 OR to_regclass('{schema}.groupcache_outside_writes') IS NULL THEN
         RETURN NULL;
     END IF;
-    -- A row has a new tid if anything has changed that is cached: an index in its `json` is none.
     IF TG_OP = 'INSERT' THEN
         SELECT count(*) INTO changed FROM new_rows;
     ELSIF TG_OP = 'DELETE' THEN
@@ -108,69 +125,95 @@ BEGIN
     IF changed = 0 AND TG_OP <> 'TRUNCATE' THEN
         RETURN NULL;
     END IF;
-    noted := noted + changed;
-    BEGIN
-        -- A view shows all notes, and must not be late for it. At a stricter level to read them could fail the writer.
-        IF TG_OP = 'TRUNCATE' OR noted > {max_rows} THEN
-            noted := -1;
-        ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
-            noted := CASE WHEN changed > {few_rows} THEN -1 ELSE noted END;
-        ELSIF EXISTS (
-            SELECT FROM {schema}.groupcache_outside_writes WHERE relation = TG_RELID OFFSET {max_notes})
-        THEN
-            noted := -1;
-            -- With nobody to read them the notes are summed up now and then.
-            IF random() < 0.0625 THEN
-                WITH old AS (
-                    SELECT id FROM {schema}.groupcache_outside_writes
-                    WHERE relation = TG_RELID AND written < clock_timestamp() - interval '{old} seconds'
-                    FOR UPDATE SKIP LOCKED)
-                DELETE FROM {schema}.groupcache_outside_writes WHERE id IN (SELECT id FROM old);
-            END IF;
-        ELSIF changed > {few_rows} AND (
-            SELECT sum(rows) + changed > {max_places} FROM {schema}.groupcache_outside_writes
-            WHERE relation = TG_RELID AND places IS NOT NULL)
-        THEN
+    noted := noted + greatest(changed, {min_rows});
+    -- A view shows all notes, and must not be late for it. At a stricter level to read them could fail the writer.
+    IF TG_OP = 'TRUNCATE' OR noted > {max_rows} THEN
+        noted := -1;
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        IF changed > {few_rows} OR pg_relation_size('{schema}.groupcache_outside_writes') > {max_size} THEN
             noted := -1;
         END IF;
-        IF noted < 0 THEN
-            changed_places := NULL;
-        ELSIF TG_OP = 'INSERT' THEN
-            SELECT jsonb_agg(jsonb_build_array(zoid, parent_id, id, of)) INTO changed_places FROM new_rows;
-        ELSIF TG_OP = 'DELETE' THEN
-            SELECT jsonb_agg(jsonb_build_array(zoid, parent_id, id, of)) INTO changed_places FROM old_rows;
-        ELSE
-            SELECT jsonb_agg(jsonb_build_array(zoid, parent_id, id, of)) INTO changed_places FROM (
-                (SELECT zoid, parent_id, id, of FROM {changed_from})
-                UNION
-                (SELECT zoid, parent_id, id, of FROM {changed_to})
-            ) AS places_of_both;
+    ELSIF pg_relation_size('{schema}.groupcache_outside_writes') > {max_size} OR EXISTS (
+        SELECT FROM {schema}.groupcache_outside_writes WHERE relation = TG_RELID OFFSET {max_notes})
+    THEN
+        noted := -1;
+        -- With nobody to read them the notes are summed up now and then.
+        IF random() < 0.0625 THEN
+            WITH old AS (
+                SELECT id FROM {schema}.groupcache_outside_writes
+                WHERE relation = TG_RELID AND written < clock_timestamp() - interval '{old} seconds'
+                FOR UPDATE SKIP LOCKED)
+            DELETE FROM {schema}.groupcache_outside_writes WHERE id IN (SELECT id FROM old);
         END IF;
-        PERFORM set_config(setting, noted::text, true);
+    ELSIF changed > {few_rows} AND (
+        SELECT sum(rows) + changed > {max_places} FROM {schema}.groupcache_outside_writes
+        WHERE relation = TG_RELID AND places IS NOT NULL)
+    THEN
+        noted := -1;
+    END IF;
+    IF noted < 0 THEN
+        changed_places := NULL;
+    ELSIF TG_OP = 'INSERT' THEN
+        SELECT jsonb_agg(jsonb_build_array(zoid, parent_id, id, of)) INTO changed_places FROM new_rows;
+    ELSIF TG_OP = 'DELETE' THEN
+        SELECT jsonb_agg(jsonb_build_array(zoid, parent_id, id, of)) INTO changed_places FROM old_rows;
+    ELSE
+        SELECT jsonb_agg(jsonb_build_array(zoid, parent_id, id, of)) INTO changed_places FROM (
+            (SELECT zoid, parent_id, id, of FROM {changed_from})
+            UNION
+            (SELECT zoid, parent_id, id, of FROM {changed_to})
+        ) AS places_of_both;
+    END IF;
+    PERFORM set_config(setting, noted::text, true);
 """
     + _INSERT % ("TG_RELID", "changed", "changed_places")
     + """;
-    EXCEPTION WHEN undefined_table THEN
-        -- Somebody has dropped it just now. Who makes it again notes that everything may have changed.
-    END;
+    RETURN NULL;
+EXCEPTION WHEN undefined_table OR undefined_column OR insufficient_privilege THEN
+    -- Somebody has dropped the table just now, or taken the owner's rights away. Who mends it notes everything.
+    RAISE WARNING 'guillotina_groupcache: what was written is not noted: %', SQLERRM;
     RETURN NULL;
 END $body$
 """
 )
+#: All notes, replaced by one that stands for everything.
+SUM_UP: Final = (
+    """
+WITH gone AS (
+    DELETE FROM {schema}.groupcache_outside_writes WHERE id IN (
+        SELECT id FROM {schema}.groupcache_outside_writes WHERE relation = to_regclass($1::text) FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+)"""
+    + _INSERT % ("to_regclass($1::text)", "(SELECT count(*) FROM gone)", "NULL")
+)
+#: Rows that are not in the other table as they are, in what is cached; an index in their `json` is not. That `tid` has
+#: changed mostly tells, and spares to compare states.
 _DIFFERENCE: Final = """(
-    SELECT zoid, tid, parent_id, id, of FROM {} EXCEPT SELECT zoid, tid, parent_id, id, of FROM {}) AS {}"""
+    SELECT a.zoid, a.parent_id, a.id, a.of FROM {} AS a LEFT JOIN {} AS b ON b.zoid = a.zoid
+    WHERE b.zoid IS NULL OR (a.tid, a.parent_id, a.id, a.of) IS DISTINCT FROM (b.tid, b.parent_id, b.id, b.of)
+    OR (a.type, a.resource, a.state_size, a.state) IS DISTINCT FROM (b.type, b.resource, b.state_size, b.state)
+) AS {}"""
 #: A member's UPDATE demands the tid with which the object was read: it must not undo what it has never seen.
 _RENEW_TID: Final = """
 CREATE OR REPLACE FUNCTION {schema}.groupcache_renew_tid() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    IF OLD.tid IS NOT DISTINCT FROM NEW.tid
-        AND (OLD.zoid, OLD.parent_id, OLD.of, OLD.id, OLD.type, OLD.resource, OLD.state_size, OLD.state)
+    -- What a member puts into the trash keeps its tid. To look at the statement for every row would copy it each time.
+    IF NEW.parent_id = '{trash}' AND left(current_query(), length(TG_ARGV[1])) = TG_ARGV[1] THEN
+        RETURN NEW;
+    END IF;
+    IF (OLD.zoid, OLD.parent_id, OLD.of, OLD.id, OLD.type, OLD.resource, OLD.state_size, OLD.state)
         IS DISTINCT FROM (NEW.zoid, NEW.parent_id, NEW.of, NEW.id, NEW.type, NEW.resource, NEW.state_size, NEW.state)
         AND to_regclass('{schema}.tid_sequence') IS NOT NULL
     THEN
-        NEW.tid := nextval('{schema}.tid_sequence');
+        -- After a restore of the rows alone the sequence may just give what the row has.
+        LOOP
+            NEW.tid := nextval('{schema}.tid_sequence');
+            EXIT WHEN NEW.tid <> OLD.tid;
+        END LOOP;
     END IF;
+    RETURN NEW;
+EXCEPTION WHEN undefined_table OR insufficient_privilege THEN
     RETURN NEW;
 END $body$
 """
@@ -179,14 +222,21 @@ _FILLED: Final = {
     "max_notes": MAX_NOTES,
     "max_places": MAX_PLACES,
     "few_rows": FEW_ROWS,
+    "max_size": MAX_SIZE,
+    "min_rows": MIN_ROWS,
     "old": OLD,
+    "trash": TRASHED_ID,
     "changed_from": _DIFFERENCE.format("old_rows", "new_rows", "changed_from"),
     "changed_to": _DIFFERENCE.format("new_rows", "old_rows", "changed_to"),
 }
-#: A trigger of the application may write more than the statement that fired it, so it is as if that had no mark: it is
-#: looked for at another place. What a deletion takes with it is deleted by PostgreSQL's own triggers, and known (R11).
-_OUTSIDE: Final = "(substr(current_query(), 1 + pg_trigger_depth(), {length}) <> '{mark}')"
-_OUTSIDE_AT_ALL: Final = "(left(current_query(), {length}) <> '{mark}')"
+#: What triggers write, the application's or PostgreSQL's own, which delete what lies below, is as if the statement that
+#: fired them had no mark: it is looked for at another place. A background worker may have no statement at all.
+_OUTSIDE: Final = "(substr(current_query(), 1 + pg_trigger_depth(), {length}) IS DISTINCT FROM '{mark}')"
+#: The functions run with their owner's rights, so only who installs may make triggers of them: a trigger on a table of
+#: somebody else's could have them read what that one calls `new_rows`.
+_REVOKE: Final = """
+REVOKE ALL ON FUNCTION {schema}.groupcache_note_outside_write(), {schema}.groupcache_renew_tid() FROM PUBLIC
+"""
 
 
 def mark(cluster: str, database: str) -> str:
@@ -211,7 +261,6 @@ def _is_expected(found: str, mark: str) -> bool:
 def _triggers(schema: str, table: str, mark: str | None) -> dict[str, str]:
     """The statements that create the triggers, by name; without a mark they fire for everyone."""
     outside = "true" if mark is None else _OUTSIDE.format(mark=mark, length=len(mark))
-    deletes = "true" if mark is None else _OUTSIDE_AT_ALL.format(mark=mark, length=len(mark))
     arguments = f"'{VERSION}', '{mark or ''}'"
     note = f"EXECUTE FUNCTION {schema}.groupcache_note_outside_write({arguments})"
     old, new = "OLD TABLE AS old_rows", "NEW TABLE AS new_rows"
@@ -219,17 +268,18 @@ def _triggers(schema: str, table: str, mark: str | None) -> dict[str, str]:
         "groupcache_insert": f"AFTER INSERT ON {table} REFERENCING {new} FOR EACH STATEMENT WHEN ({outside}) {note}",
         "groupcache_update": f"AFTER UPDATE ON {table} REFERENCING {old} {new} FOR EACH STATEMENT"
         f" WHEN ({outside}) {note}",
-        "groupcache_delete": f"AFTER DELETE ON {table} REFERENCING {old} FOR EACH STATEMENT WHEN ({deletes}) {note}",
+        "groupcache_delete": f"AFTER DELETE ON {table} REFERENCING {old} FOR EACH STATEMENT WHEN ({outside}) {note}",
         "groupcache_truncate": f"AFTER TRUNCATE ON {table} FOR EACH STATEMENT {note}",
-        "groupcache_tid": f"BEFORE UPDATE ON {table} FOR EACH ROW"
-        f" WHEN ({outside}) EXECUTE FUNCTION {schema}.groupcache_renew_tid({arguments})",
+        # The last one by its name, so that it sees what triggers of the application have made of a row.
+        "zz_groupcache_tid": f"BEFORE UPDATE ON {table} FOR EACH ROW"
+        f" WHEN (OLD.tid IS NOT DISTINCT FROM NEW.tid) EXECUTE FUNCTION {schema}.groupcache_renew_tid({arguments})",
     }
     return {name: f"CREATE TRIGGER {name} {statement}" for name, statement in statements.items()}
 
 
 def creation(schema: str, table: str, mark: str | None) -> list[str]:
     """The statements that create the table of notes, the functions and the triggers."""
-    statements = [statement.format(schema=schema, **_FILLED) for statement in (_CREATE, _NOTE, _RENEW_TID)]
+    statements = [statement.format(schema=schema, **_FILLED) for statement in (_CREATE, _NOTE, _RENEW_TID, _REVOKE)]
     for name, statement in _triggers(schema, table, mark).items():
         # Else it does not fire where `session_replication_role` is `replica`, as for a restore.
         statements += [statement, f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}"]
@@ -240,8 +290,9 @@ def uninstall(schema: str, table: str) -> list[str]:
     """The statements that remove the triggers, the functions and the notes."""
     return [
         *(f"DROP TRIGGER IF EXISTS {name} ON {table}" for name in _triggers("", "", "")),
-        f"DROP FUNCTION IF EXISTS {schema}.groupcache_note_outside_write()",
-        f"DROP FUNCTION IF EXISTS {schema}.groupcache_renew_tid()",
+        # With the triggers of a table that had this name before.
+        f"DROP FUNCTION IF EXISTS {schema}.groupcache_note_outside_write() CASCADE",
+        f"DROP FUNCTION IF EXISTS {schema}.groupcache_renew_tid() CASCADE",
         f"DROP TABLE IF EXISTS {schema}.groupcache_outside_writes",
     ]
 

@@ -206,3 +206,32 @@ async def test_notes_that_have_gone_come_again(outsider: asyncpg.Connection, dat
             await outsider.execute(INSERT + f"('new{before}', 1, 0, 0, true, 'Item', 'root', 'n{before}')")
             await one.shown()
             assert keys.encode("db", Kind.OBJECT, f"new{before}") in one.changed[-1][0]
+
+
+@pytest.mark.parametrize(
+    "statement", ["ALTER TABLE objects ALTER COLUMN state TYPE bytea USING ''::bytea", "VACUUM FULL objects"]
+)
+async def test_rows_that_are_rewritten_are_everything(
+    outsider: asyncpg.Connection, database: str, statement: str
+) -> None:
+    async with process(1, database) as one, process(2, database) as other:
+        await one.until_shown(lambda shown: len(shown) == 1)
+        await other.until_shown(lambda shown: len(shown) == 1)
+        await outsider.execute(statement)
+        shown = await one.shown()
+        assert len(shown) == 2 and one.changed[-1] == (set(), True), "with the first view after it"
+        assert await other.shown() == shown, "all write the same note"
+        await one.ask(op="forget_outside", word=0, outside=shown)
+        assert await one.shown() == [] == await other.shown(), "once"
+
+
+async def test_too_many_notes_are_summed_up_before_they_are_read(outsider: asyncpg.Connection, database: str) -> None:
+    await triggers.install(outsider, "public", "public.objects", triggers.mark("nobody", "db"))
+    await outsider.execute(
+        "INSERT INTO groupcache_outside_writes (id, relation, xact, written, application, rows, places)"
+        " SELECT s, 'objects'::regclass, 0, now(), '', 1, '[]' FROM generate_series(1, $1::int) AS s",
+        triggers.MAX_READ + 1,
+    )
+    async with process(1, database) as one:
+        (shown,) = await one.shown()
+        assert one.changed == [(set(), True)] and shown > triggers.MAX_READ

@@ -66,7 +66,7 @@ func New(cfg Config, table *Table, now Time) *Machine {
 		links:   make(map[Incarnation]struct{}),
 		heard:   make(map[Incarnation]uint64),
 	}
-	m.applied, m.toldNotes = make(map[OutsideID]Time), make(map[OutsideID]Time)
+	m.applied, m.toldNotes = make(map[OutsideID]Time), make(map[OutsideID]toldNote)
 	m.events = newEvents()
 	if cfg.Alone {
 		m.table.reset(m.even(), nil)

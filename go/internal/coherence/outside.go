@@ -49,8 +49,14 @@ type outside struct {
 	// applied is which notes the table holds, and when the last look was asked for that has listed
 	// them, or another process told of them.
 	applied     map[OutsideID]Time
-	toldNotes   map[OutsideID]Time // those that another process told of, and when it did last
+	toldNotes   map[OutsideID]toldNote
 	firstListed map[OutsideID]Time // when a view first showed those that are listed
+}
+
+// toldNote is a note that another process told of, and when it did last.
+type toldNote struct {
+	write *OutsideWrite
+	at    Time
 }
 
 // noteList is which notes there were when a database was looked at last.
@@ -78,16 +84,24 @@ func (m *Machine) applyLists() {
 	for i := range m.lists {
 		m.applyList(&m.lists[i])
 	}
+	for _, told := range m.toldNotes {
+		m.applyNote(told.write, told.at)
+	}
 }
 
 func (m *Machine) applyList(list *noteList) {
 	for _, w := range list.writes {
-		seen, known := m.applied[w.ID]
-		if !known {
-			m.bump(w)
-		}
-		m.applied[w.ID] = max(seen, list.asked)
+		m.applyNote(w, list.asked)
 	}
+}
+
+// applyNote applies a note that was seen at some time, unless it is applied already.
+func (m *Machine) applyNote(w *OutsideWrite, at Time) {
+	seen, known := m.applied[w.ID]
+	if !known {
+		m.bump(w)
+	}
+	m.applied[w.ID] = max(seen, at)
 }
 
 // bump applies a note. What it touches may have been written after an event that is open was
@@ -105,23 +119,22 @@ func (m *Machine) bump(w *OutsideWrite) {
 	}
 }
 
-// toldOutside takes notes of databases that this process may not look at.
+// toldOutside takes notes of databases that this process may not look at. They are kept for a copy
+// that is taken later as well: its row may seem to say that they are applied, where the database
+// has executed late what was said of the versions before.
 func (m *Machine) toldOutside(now Time, message *Message) {
-	if !m.hasState() {
-		return // its copy may lack them, and it is told again as long as its row does
-	}
 	for _, e := range message.Entries {
-		w := OutsideWrite{OutsideID(e.Event.ID.Sequence), e.Event.Nonce, e.Event.All, e.Event.Buckets}
-		if _, known := m.applied[w.ID]; !known {
-			m.bump(&w)
+		w := &OutsideWrite{OutsideID(e.Event.ID.Sequence), e.Event.Nonce, e.Event.All, e.Event.Buckets}
+		m.toldNotes[w.ID] = toldNote{w, now}
+		if m.hasState() {
+			m.applyNote(w, now)
 		}
-		m.applied[w.ID], m.toldNotes[w.ID] = now, now
 	}
 }
 
 // takeApplied is for a copy, which holds these notes.
 func (m *Machine) takeApplied(now Time, ids []OutsideID) {
-	m.applied, m.toldNotes = make(map[OutsideID]Time, len(ids)), make(map[OutsideID]Time)
+	m.applied = make(map[OutsideID]Time, len(ids))
 	for _, id := range ids {
 		m.applied[id] = now
 	}
@@ -136,6 +149,8 @@ func (m *Machine) watchOutside(now Time, rows []Row) {
 	m.forgetOld(now)
 	if m.phase == standing && m.listed && m.state == In {
 		m.acknowledge(rows)
+	}
+	if m.phase == standing && m.listed && m.state == In && len(m.firstListed) > 0 {
 		m.forgetNotes(now, rows)
 		for _, row := range rows {
 			if row.State != Out && row.Incarnation != m.cfg.Incarnation {
@@ -161,7 +176,7 @@ func (m *Machine) forgetOld(now Time) {
 	}
 	m.firstListed = listed
 	old := func(_ OutsideID, seen Time) bool { return now >= seen.Add(outsideMemory*m.cfg.Lease) }
-	maps.DeleteFunc(m.toldNotes, old)
+	maps.DeleteFunc(m.toldNotes, func(id OutsideID, told toldNote) bool { return old(id, told.at) })
 	maps.DeleteFunc(m.applied, func(id OutsideID, seen Time) bool {
 		_, isListed := listed[id]
 		return !isListed && old(id, seen)

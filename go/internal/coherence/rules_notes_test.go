@@ -196,15 +196,24 @@ func TestWhoDoesNotLookAtADatabaseIsToldOfItsNotes(t *testing.T) {
 	other.wantIDs("long after", AcknowledgeOutside, []OutsideID{})
 }
 
-func TestAJoinerTakesNoNotesFromOthers(t *testing.T) {
-	b := newOutside(t)
-	b.do(func() { b.m.startOver(b.now) })
-	b.do(func() {
-		entry := Entry{Event: Event{ID: EventID{Sequence: 1}, Nonce: 2, All: true}}
-		b.m.Receive(b.now, later, &Message{Kind: Outside, Entries: []Entry{entry}})
-	})
-	if len(b.m.applied) > 0 {
-		t.Error("its copy may lack them")
+func TestAJoinerAppliesWhatItWasToldToItsCopy(t *testing.T) {
+	for what, c := range map[string]struct {
+		holds []OutsideID
+		want  uint64
+	}{"the copy lacks it": {nil, 100 + 2}, "the copy holds it": {[]OutsideID{1}, 100}} {
+		b := newOutside(t)
+		b.do(func() { b.m.startOver(b.now) })
+		b.do(func() {
+			entry := Entry{Event: Event{ID: EventID{Sequence: 1}, Nonce: 2, All: true}}
+			b.m.Receive(b.now, later, &Message{Kind: Outside, Entries: []Entry{entry}})
+		})
+		if len(b.m.applied) > 0 {
+			t.Errorf("%s: it has no versions yet", what)
+		}
+		b.do(func() { b.m.enter(b.now, &Snapshot{Epoch: 100, Applied: c.holds}) })
+		if got, _ := b.version(0); got != c.want {
+			t.Errorf("%s: version %d, want %d", what, got, c.want)
+		}
 	}
 }
 
