@@ -66,6 +66,14 @@ class Process:
                 raise TimeoutError(f"no view in {TIMEOUT:.0f} s: {answer['error']}")
         return answer
 
+    async def until_nothing_is_open(self, database: str) -> None:
+        """Ask which transactions are open until there is none: one that makes the triggers may be."""
+        deadline = time.monotonic() + TIMEOUT
+        while (answer := await self.ask(op="open_transactions", database=database)) != {"open": []}:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"open after {TIMEOUT:.0f} s: {answer}")
+            await asyncio.sleep(0.05)
+
     async def states(self) -> dict[int, str]:
         """The states in a view."""
         return {row["incarnation"]: row["state"] for row in (await self.view())["rows"]}
