@@ -18,9 +18,6 @@ from guillotina_groupcache.served import REFRESH_EVERY, Served, cluster_alone
 
 #: Seconds between two looks at what was written from outside: as between the views of a member.
 LOOK_EVERY: Final = 0.75
-#: The cluster in the marks of all such processes, of which only one serves a database at a time: to make the triggers
-#: for each of them anew would lock the objects table at every start.
-_MARKED: Final = "alone"
 #: What a database raises that does not answer.
 _AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
 
@@ -63,7 +60,8 @@ class Alone:
 
     def watch(self, database: str, outside: OutsideWrites) -> None:
         """Read what is written to a claimed database from outside, from now on."""
-        outside.serve(_MARKED)
+        # A mark of its own: one that stood still may have lost its claim, and write with the mark that it had.
+        outside.serve(self._cluster)
         self._held[database].outside = outside
 
     async def _run(self) -> None:

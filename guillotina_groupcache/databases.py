@@ -65,6 +65,11 @@ class Database:
         name: str = self.line.storage.objects_table_name
         return name
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is this cluster's, and what is written to it is noted, so that it may be served."""
+        return not (self.served.is_lost or self.outside.is_blind)
+
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement when those before it have ended, and return its rows."""
         async with self._line_to_itself():
@@ -166,7 +171,7 @@ class Database:
     ) -> list[asyncpg.Record]:
         """`OutsideWrites.read`, where the table is named by a parameter; the triggers are mended if they need it."""
         rows = await self.outside.read(fetch, statement, f"${parameter}::text")
-        if rows and rows[0]["objects"] and not self.served.is_lost:  # the table itself is there, and is ours
+        if rows and rows[0]["objects"] and self.served.is_held:  # the table itself is there, and this cluster's
             self.outside.mend(rows[0])
         return rows
 
@@ -284,7 +289,7 @@ class Databases:
         reached: list[dict[str, Any]] = [{"word": word, "asked": asked} for word in self._others.values()]
         for database, look in found.items():
             known = self._known.get(database.id)
-            if known is None or known.identity != look.identity or database.served.is_lost:
+            if known is None or known.identity != look.identity or not database.is_whole:
                 continue
             database.watch.saw(look, known.losses)
             if database.word is not None and self._by_id.get(database.id) is database:

@@ -26,7 +26,7 @@ logger = logging.getLogger("guillotina_groupcache")
 
 #: Seconds until the triggers are tried again while somebody uses the table: doubled each time, up to a bound.
 FIRST_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 30.0
+LONGEST_PAUSE: Final = 5.0
 #: Rows of notes whose keys are made before the event loop has its turn.
 ROWS_AT_ONCE: Final = 100
 #: How often a statement is sent again where notes have come or gone, or were summed up.
@@ -53,15 +53,8 @@ class OutsideWrites:
     """The notes of one database, and its triggers."""
 
     __slots__ = (
-        "_cluster",
-        "_database",
-        "_file",
-        "_known",
-        "_mending",
-        "_notes_exist",
-        "_register",
-        "_storage",
-        "_unreadable",
+        *("_cluster", "_database", "_file", "_known", "_mending", "_notes_exist", "_register", "_storage"),
+        *("_unreadable", "_were_right", "is_blind"),
     )
 
     def __init__(self, database: str, storage: PostgresqlStorage, register: Register) -> None:
@@ -74,6 +67,9 @@ class OutsideWrites:
         self._notes_exist = True  # or they are looked for when they are made
         self._unreadable = False
         self._mending: asyncio.Task[None] | None = None
+        self._were_right = False  # the triggers, in any look
+        #: Whether the triggers were right and are not: what is written is not noted, so nothing may be served.
+        self.is_blind = False
         self._file = 0  # that the table lay in when it was looked at last
 
     @property
@@ -212,11 +208,17 @@ class OutsideWrites:
 
     def mend(self, row: Any) -> None:
         """Make the triggers, in the background, where a row shows that they are not as they should be."""
-        if self._mending is not None or not self._cluster:
+        if not self._cluster:
             return
-        if row["notes_exist"] and triggers.are_expected(triggers.decode_found(row["triggers"]), self.mark):
-            return
-        self._mending = asyncio.ensure_future(self._mend())
+        right = row["notes_exist"] and triggers.are_expected(triggers.decode_found(row["triggers"]), self.mark)
+        self._were_right = self._were_right or right
+        may = self._mending is None or not self._mending.done()  # else the right to make them is missing
+        blind = self._were_right and not right and may
+        if blind and not self.is_blind:
+            logger.warning("groupcache: the database %s is read past the cache: %s", self._database, _WRONG)
+        self.is_blind = blind
+        if not right and self._mending is None:
+            self._mending = asyncio.ensure_future(self._mend())
 
     async def _mend(self) -> None:
         pause, waits = FIRST_PAUSE, False
@@ -259,5 +261,7 @@ class OutsideWrites:
         self._mending.cancel()
         return [self._mending]
 
+
+_WRONG: Final = "somebody has changed the triggers that note what is written from outside"
 
 Register = Callable[[int, int, Iterable[bytes], bool, int, str], None]

@@ -100,7 +100,7 @@ def cluster_alone(number: int) -> str:
 class Served:
     """The claim of this process' cluster to the objects table of one database."""
 
-    __slots__ = ("_id", "_is_without", "_rival", "_schema", "_since", "_table", "is_lost")
+    __slots__ = ("_id", "_is_without", "_rival", "_schema", "_since", "_table", "is_held", "is_lost")
 
     def __init__(self, database: str, storage: PostgresqlStorage) -> None:
         """`database` is the id under which the storage is served."""
@@ -109,6 +109,8 @@ class Served:
         self._table: str = storage.objects_table_name
         self._rival: Holder | None = None
         self._since = 0.0  # when that one's claim was first seen as it is
+        #: Whether this cluster serves the table, as far as is known.
+        self.is_held = False
         #: Whether another one has taken the table: the database must not be served.
         self.is_lost = False
         self._is_without = False  # the right to make the table of claims, or to use it
@@ -130,6 +132,7 @@ class Served:
             elif first != self._rival:
                 raise ConfigurationError(await self._refusal(connection, cluster, self._rival))
             await asyncio.sleep(_PAUSE)
+        self.is_held = True
 
     async def refresh(self, connection: asyncpg.Connection, cluster: str) -> bool:
         """Renew the claim, at least every `REFRESH_EVERY` seconds; False while another one holds it, which is logged.
@@ -145,7 +148,7 @@ class Served:
             )
         elif held and self.is_lost:
             logger.info("groupcache: the database %s is this cluster's again", self._id)
-        self.is_lost = not held
+        self.is_held, self.is_lost = held, not held
         return held
 
     async def release(self, connection: asyncpg.Connection, cluster: str) -> None:

@@ -38,7 +38,7 @@ FROM {{schema}}.groupcache_served WHERE seen > now() - interval '{SILENT_AFTER} 
 """
 _MADE: Final = r"""
 SELECT 'trigger ' || tgname || ' on ' || tgrelid::regclass FROM pg_trigger
-WHERE tgrelid IN (SELECT to_regclass(name) FROM unnest($2::text[]) name) AND tgname LIKE 'groupcache\_%'
+WHERE tgrelid IN (SELECT to_regclass(name) FROM unnest($2::text[]) name) AND tgname LIKE '%groupcache\_%'
 UNION ALL
 SELECT 'function ' || oid::regprocedure FROM pg_proc
 WHERE pronamespace = to_regnamespace($1) AND proname LIKE 'groupcache\_%'

@@ -107,7 +107,8 @@ def triggers(cluster: Cluster) -> dict[str, str]:
     """The triggers of the objects table that write notes, and when they fire: `pg_trigger.tgenabled`."""
     with database_transaction(cluster) as cursor:
         cursor.execute(
-            "SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'objects'::regclass AND tgname LIKE 'groupcache%'"
+            "SELECT tgname, tgenabled FROM pg_trigger"
+            " WHERE tgrelid = 'objects'::regclass AND tgname LIKE '%groupcache%'"
         )
         return dict(cursor.fetchall())
 

@@ -62,7 +62,7 @@ def ours(dsn: str) -> set[str]:
         dsn,
         r"SELECT relname::text FROM pg_class WHERE relname LIKE 'groupcache\_%' AND relkind <> 'i'"
         r" UNION SELECT proname FROM pg_proc WHERE proname LIKE 'groupcache\_%'"
-        r" UNION SELECT tgname FROM pg_trigger WHERE tgname LIKE 'groupcache\_%'",
+        r" UNION SELECT tgname FROM pg_trigger WHERE tgname LIKE '%groupcache\_%'",
     )
     return {name for (name,) in found}
 

@@ -24,10 +24,8 @@ class Process(life_members.Process):
     """A process of a cluster over one database, or over two."""
 
     async def shown(self, word: int = 0) -> list[int]:
-        """The ids of the notes that go to the library with a view."""
-        (reached,) = [found for found in (await self.view())["reached"] if found["word"] == word]
-        ids: list[int] = reached["outside"]
-        return ids
+        """The ids of the notes that go to the library with a view; none where the database is not served by it."""
+        return [id_ for found in (await self.view())["reached"] if found["word"] == word for id_ in found["outside"]]
 
     async def until_shown(self, condition: Callable[[list[int]], bool], word: int = 0) -> list[int]:
         """What a view shows when a condition holds. Raises `TimeoutError`."""
@@ -235,3 +233,23 @@ async def test_too_many_notes_are_summed_up_before_they_are_read(outsider: async
     async with process(1, database) as one:
         (shown,) = await one.shown()
         assert one.changed == [(set(), True)] and shown > triggers.MAX_READ
+
+
+async def test_nothing_is_served_while_triggers_that_were_right_are_not(
+    outsider: asyncpg.Connection, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "guillotina_groupcache")
+    async with process(1, database) as one, connected(database) as writer:
+        await one.until_shown(lambda shown: len(shown) == 1)
+        assert await one.reached() == {0: 0}
+        async with writer.transaction():
+            await writer.execute("ALTER TABLE objects DISABLE TRIGGER USER")
+            await writer.execute("ALTER TABLE objects ENABLE TRIGGER USER")
+        async with writer.transaction():
+            await writer.execute(CHANGE)  # so the triggers cannot be made
+            for _ in range(3):
+                assert await one.reached() == {}
+        await one.until(lambda reached: reached == {0: 0}, "the triggers to be right again")
+        assert one.changed[-1] == (set(), True)
+    logged = [record.getMessage() for record in caplog.records if record.name == "guillotina_groupcache"]
+    assert len([line for line in logged if "somebody has changed the triggers" in line]) == 1

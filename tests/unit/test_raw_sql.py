@@ -24,7 +24,7 @@ async def app(database: str, request: pytest.FixtureRequest) -> AsyncIterator[Ap
     """A member of a cluster, or a process that is alone."""
     async with running(database, request.param) as app, connected(database) as connection:
         # The triggers are there, and what was written before is no news any more.
-        installed = "SELECT count(*) = 5 FROM pg_trigger WHERE tgname LIKE 'groupcache%' AND tgenabled = 'A'"
+        installed = "SELECT count(*) = 5 FROM pg_trigger WHERE tgname LIKE '%groupcache%' AND tgenabled = 'A'"
         await eventually(lambda: connection.fetchval(installed))
         await eventually(lambda: connection.fetchval(f"SELECT ({COUNT}) = 0"))
         yield app

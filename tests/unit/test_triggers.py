@@ -391,7 +391,7 @@ async def test_what_was_installed_is_removed(outsider: asyncpg.Connection) -> No
     left = "SELECT count(*) FROM pg_class WHERE relname LIKE 'groupcache%'"
     assert await outsider.fetchval(left) == 0
     assert await outsider.fetchval("SELECT count(*) FROM pg_proc WHERE proname LIKE 'groupcache%'") == 0
-    assert await outsider.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'groupcache%'") == 0
+    assert await outsider.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%groupcache%'") == 0
 
 
 async def test_to_look_at_the_statement_for_each_row_would_take_too_long(outsider: asyncpg.Connection) -> None:
