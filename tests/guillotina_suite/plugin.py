@@ -1,7 +1,8 @@
 """The pytest plugin of Guillotina's suite: services, application, what is left out, and the count.
 
 A run of the whole suite fails when fewer tests passed than `EXPECTED_PASSED`, or when fewer of them ran with
-the strategy than `EXPECTED_CACHED`: a suite that was skipped, or that ran without the cache, proves nothing.
+the strategy than `EXPECTED_CACHED`: a suite that was skipped, or that ran without the cache, proves nothing. So it does
+when fewer statements were judged than `EXPECTED_JUDGED` (`tests.oracle_judge`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import pytest_docker_fixtures
 from guillotina import app_settings, testing
 
 from tests.guillotina_suite.services import PostgresImage, RedisImage
+from tests.oracle_fixtures import WATCH, _judged, oracle  # noqa: F401
+from tests.oracle_judge import APPLICATION as ORACLE
 
 APPLICATION = "guillotina_groupcache"
 STRATEGY = "groupcache"
 OTHER_CACHE = "guillotina.contrib.cache"
 EXPECTED_PASSED = 575
 EXPECTED_CACHED = 400
+EXPECTED_JUDGED = 3000
 # Optional parts of Guillotina that store no objects of their own, with requirements of their own (Pillow, a
 # memcached server, the MCP SDK, an SMTP client), and the other database.
 LEFT_OUT = ("image", "memcached", "mcp", "mailer", "test_cockroach.py")
@@ -79,14 +83,16 @@ class _Application:
 
     def add(self, settings: dict[str, Any]) -> None:
         if self._wanted:
-            settings["applications"].append(APPLICATION)
+            settings["applications"] += [APPLICATION, ORACLE]
 
 
 class _Count:
     """Counts what passed, and what ran with the strategy, and judges it at the end of a whole run."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._cached_expected = 0 if config.getoption("--without-cache") else EXPECTED_CACHED
+        without = config.getoption("--without-cache")
+        self._cached_expected, self._judged_expected = (0, 0) if without else (EXPECTED_CACHED, EXPECTED_JUDGED)
+        self._config = config
         self._whole_run = not any(config.getoption(name) for name in ("keyword", "markexpr", "collectonly"))
         self._passed = 0
         self._cached = 0
@@ -107,8 +113,17 @@ class _Count:
         judgement = "TOO FEW: " if self._whole_run and self._too_few() else ""
         terminalreporter.write_line(
             f"{judgement}{self._passed} passed ({EXPECTED_PASSED} expected), "
-            f"{self._cached} ran with the strategy {STRATEGY} (at least {self._cached_expected} expected)"
+            f"{self._cached} ran with the strategy {STRATEGY} (at least {self._cached_expected} expected), "
+            f"{self._judged()} statements were judged (at least {self._judged_expected} expected)"
         )
 
+    def _judged(self) -> int:
+        watch = self._config.stash.get(WATCH, None)
+        return 0 if watch is None else watch.judge.judged
+
     def _too_few(self) -> bool:
-        return self._passed < EXPECTED_PASSED or self._cached < self._cached_expected
+        return (
+            self._passed < EXPECTED_PASSED
+            or self._cached < self._cached_expected
+            or self._judged() < self._judged_expected
+        )

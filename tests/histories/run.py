@@ -55,6 +55,8 @@ async def made_site(size: int, keys: int, folder: Path, tell: Callable[[str], No
         await asyncio.to_thread(site.__enter__)
         try:
             yield site
+            faults = await asyncio.to_thread(site.judged)
+            assert not faults, "\n".join(faults)
         finally:
             await asyncio.to_thread(site.close)
     finally:
@@ -84,6 +86,8 @@ async def run(seconds: float, size: int, seed: int, folder: Path, tell: Callable
                     await watching
             await _wait("nothing in doubt, equal versions", site.wait_settled, result, tell)
             await _look_at_end(site, history, result)
+            result.violations += await asyncio.to_thread(site.judged)
+            result.rows["statements judged"] = str(site.judge.judged)
     _judge(result, history, nemesis, supervisor, checker)
     (folder / "verdict.txt").write_text(f"{result}\n")
     return result

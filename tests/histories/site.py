@@ -19,6 +19,7 @@ from demo.client import CONTAINER, HttpClient, NodeError, Response
 from demo.cluster import Node, wait_for
 from tests.histories import keeper
 from tests.histories.network import Host, Network
+from tests.oracle_judge import APPLICATION, Judge
 
 SECRET = "only-for-histories-in-tests"
 FOLDER = f"{CONTAINER}/items"
@@ -46,9 +47,10 @@ class _HostClient(HttpClient):
 class SiteNode(Node):
     """A node on a host."""
 
-    def __init__(self, host: Host, database: str, folder: Path) -> None:
+    def __init__(self, host: Host, database: str, folder: Path, judge: Judge) -> None:
         section = {"secret": SECRET, **host.groupcache}
-        super().__init__(f"node{host.number}", host.dsn(database), folder, section)
+        applications = {"applications": ["guillotina", "guillotina_groupcache", APPLICATION]}
+        super().__init__(f"node{host.number}", host.dsn(database), folder, section, applications, judge.environ)
         self.host = host
         self.number = host.number
         self.http = _HostClient(host, self.port)
@@ -68,6 +70,7 @@ class Site:
         self.network = network
         self.keys = [f"item{number}" for number in range(keys)]
         self._folder = folder
+        self.judge = Judge(folder / "announced")
         self.nodes: list[SiteNode] = []
         # Nodes have no keeper of their own, as the database server has.
         self._keeper = subprocess.Popen(
@@ -78,7 +81,7 @@ class Site:
         try:
             with self.network.database_entered():
                 self.network.postgres.create_database(DATABASE_NAME)
-            self.nodes = [SiteNode(host, DATABASE_NAME, self._folder) for host in self.network.hosts]
+            self.nodes = [SiteNode(host, DATABASE_NAME, self._folder, self.judge) for host in self.network.hosts]
             # One after the other: Guillotina makes its tables, and two that do so at once fail.
             for node in self.nodes:
                 self.start_until_ready(node)
@@ -163,6 +166,12 @@ class Site:
             cursor.execute(statement, arguments)
             return list(cursor.fetchall())
 
+    def judged(self) -> list[str]:
+        """What was committed, and was not announced, since this was asked last; it must not be nothing at all."""
+        with self._connection() as connection:
+            faults = self.judge.judge(connection)
+        return faults if self.judge.judged else ["nothing was judged"]
+
     @contextmanager
     def objects_locked(self) -> Iterator[None]:
         """Nobody reads an object from the database meanwhile: who wants to waits."""
@@ -172,11 +181,15 @@ class Site:
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
+        with self._connection() as connection, connection, connection.cursor() as cursor:
+            yield cursor
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
         with self.network.database_entered():
             connection = psycopg2.connect(self.network.postgres.dsn(DATABASE_NAME), connect_timeout=10)
         try:
-            with connection, connection.cursor() as cursor:
-                yield cursor
+            yield connection
         finally:
             connection.close()
 
