@@ -4,7 +4,7 @@
 PYTHON ?= python3
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZ_RUNS ?= 50000
-SIM_RUNS ?= 50000
+SIM_RUNS ?= 20000
 ORACLE_EXAMPLES ?= 1000
 
 VENV := .venv
@@ -89,10 +89,12 @@ test-histories: $(LIBRARY)  ## one fault of each kind for real processes, and th
 	cd tests/histories/checker && test -z "$$(gofmt -l .)" && go vet ./... && $(BIN)/staticcheck ./... && go test ./...
 	$(PYTEST) tests/histories
 
-soak: $(LIBRARY)  ## the same for SOAK_SECONDS (600), a partition of a minute, ORACLE_EXAMPLES, 200,000 schedules
+soak: $(LIBRARY)  ## the same for SOAK_SECONDS (600), and what takes long: 200,000 schedules, each rule switched off once
 	$(MAKE) simulate SIM_RUNS=200000
 	$(BIN)/python -m tests.histories
 	PARTITION_SECONDS=60 $(PYTEST) tests/histories/test_partition.py
+	$(PYTEST) --soak -m soak tests/cluster
+	cd go && go test ./internal/coherence -run TestEveryRuleIsNeeded -timeout 30m
 	ORACLE_EXAMPLES=$(ORACLE_EXAMPLES) $(PYTEST) tests/unit/test_event_oracle.py
 
 test-guillotina: $(LIBRARY)  ## Guillotina's own suite with this cache

@@ -284,7 +284,7 @@ class Members:
     async def _give_sign_of_life(self, incarnation: int) -> None:
         assert self._table is not None
         connection = await self._table.line.connection()
-        async with connection.transaction():
+        async with connection.transaction(isolation="read_committed"):
             # Nothing is lost with it, unlike with the states: it need not wait for the disk.
             await connection.execute("SET LOCAL synchronous_commit TO off")
             await self._statement(sql.SEEN, incarnation)

@@ -104,7 +104,8 @@ _INSERT: Final = """
 _NOTE: Final = (
     """
 CREATE OR REPLACE FUNCTION {schema}.groupcache_note_outside_write() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+-- The plan for a statement of one row is kept for those of many, and must not be a nested loop.
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $body$
 DECLARE
     -- How many rows this transaction has noted; -1: everything. A rollback to a savepoint takes both back.
     setting CONSTANT text := 'guillotina_groupcache.noted_' || TG_RELID;
@@ -258,10 +259,10 @@ def _is_expected(found: str, mark: str) -> bool:
     return enabled == "A" and made_for == mark and version.isdigit() and int(version) >= VERSION
 
 
-def _triggers(schema: str, table: str, mark: str | None) -> dict[str, str]:
-    """The statements that create the triggers, by name; without a mark they fire for everyone."""
-    outside = "true" if mark is None else _OUTSIDE.format(mark=mark, length=len(mark))
-    arguments = f"'{VERSION}', '{mark or ''}'"
+def _triggers(schema: str, table: str, mark: str) -> dict[str, str]:
+    """The statements that create the triggers, by name."""
+    outside = _OUTSIDE.format(mark=mark, length=len(mark))
+    arguments = f"'{VERSION}', '{mark}'"
     note = f"EXECUTE FUNCTION {schema}.groupcache_note_outside_write({arguments})"
     old, new = "OLD TABLE AS old_rows", "NEW TABLE AS new_rows"
     statements = {
@@ -277,7 +278,7 @@ def _triggers(schema: str, table: str, mark: str | None) -> dict[str, str]:
     return {name: f"CREATE TRIGGER {name} {statement}" for name, statement in statements.items()}
 
 
-def creation(schema: str, table: str, mark: str | None) -> list[str]:
+def creation(schema: str, table: str, mark: str) -> list[str]:
     """The statements that create the table of notes, the functions and the triggers."""
     statements = [statement.format(schema=schema, **_FILLED) for statement in (_CREATE, _NOTE, _RENEW_TID, _REVOKE)]
     for name, statement in _triggers(schema, table, mark).items():

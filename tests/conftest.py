@@ -16,6 +16,7 @@ _numbers = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="also what takes long: `make soak`")
     parser.addoption("--eager", action="store_true", help="tasks begin at once, as with asyncio.eager_task_factory")
 
 
@@ -24,6 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
         if sys.version_info < (3, 12):
             raise pytest.UsageError("--eager: asyncio.eager_task_factory comes with Python 3.12")
         asyncio.set_event_loop_policy(_EagerPolicy())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--soak"):
+        left_out = [item for item in items if item.get_closest_marker("soak")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 class _EagerPolicy(asyncio.DefaultEventLoopPolicy):

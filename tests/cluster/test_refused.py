@@ -162,7 +162,7 @@ def test_a_process_alone_is_noticed_too(node: Callable[..., Node], database: str
     script.write_text("async def run(container):\n    pass\n")
     beside = alone.run_command("run", "--script", str(script))
     assert beside.returncode == 1 and b"alone too: take peers out" in beside.stdout
-    assert tables(database) == {"groupcache_served"}
+    wait_for(lambda: tables(database) == {"groupcache_served", "groupcache_outside_writes"}, "its tables")
     alone.stop()
     again = node(groupcache={"peers": []})
     again.start()
@@ -170,6 +170,7 @@ def test_a_process_alone_is_noticed_too(node: Callable[..., Node], database: str
     assert "waits to see" not in again.log(), "one that ended in order is waited for"
 
 
+@pytest.mark.soak
 def test_what_was_killed_is_followed_by_others(node: Callable[..., Node], far: str, database: str) -> None:
     """In another order: a claim that was left behind keeps nobody from starting."""
     here, there = postgresql(database), postgresql(far)
@@ -183,6 +184,7 @@ def test_what_was_killed_is_followed_by_others(node: Callable[..., Node], far: s
     assert second.log().count("waits to see whether it still is") == 2
 
 
+@pytest.mark.soak
 def test_one_that_stood_still_for_long(node: Callable[..., Node], living: Node, database: str, far: str) -> None:
     """Others have taken its tables: when it goes on it serves nothing of them, and says why; at their end it does."""
     item = "/db/c/item"

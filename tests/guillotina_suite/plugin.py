@@ -15,6 +15,7 @@ import pytest
 import pytest_docker_fixtures
 from guillotina import app_settings, testing
 
+from guillotina_groupcache.section import ENABLED_VARIABLE
 from tests.guillotina_suite.services import PostgresImage, RedisImage
 from tests.oracle_fixtures import WATCH, _judged, oracle  # noqa: F401
 from tests.oracle_judge import APPLICATION as ORACLE
@@ -28,6 +29,9 @@ EXPECTED_JUDGED = 3000
 # Optional parts of Guillotina that store no objects of their own, with requirements of their own (Pillow, a
 # memcached server, the MCP SDK, an SMTP client), and the other database.
 LEFT_OUT = ("image", "memcached", "mcp", "mailer", "test_cockroach.py")
+# Their commands give another id, "guillotina", to the database that the application of the same test serves as "db":
+# that is refused, as it should be (R15). They run with the cache switched off, which is for such a case.
+ANOTHER_ID = ("test_run_command_with_container", "test_run_vacuum_with_container", "test_run_migration")
 # They want more of Redis than the one of `services` has: INFO, and to break connections when it stops.
 NEED_A_REAL_REDIS = ("test_redis_ops", "test_pubsub_recovers_after_restarting_redis")
 
@@ -80,6 +84,7 @@ class _Application:
     @pytest.hookimpl(tryfirst=True)  # before the fixtures of the test ask for settings
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self._wanted = not _brings_its_own_cache(item)
+        os.environ[ENABLED_VARIABLE] = str(item.name not in ANOTHER_ID)
 
     def add(self, settings: dict[str, Any]) -> None:
         if self._wanted:

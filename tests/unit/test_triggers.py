@@ -425,3 +425,14 @@ async def test_notes_at_a_stricter_level_have_a_bound(outsider: asyncpg.Connecti
     async with outsider.transaction(isolation="repeatable_read"):
         await outsider.execute("UPDATE objects SET state = 'x' WHERE zoid = 'item'")
     assert await outsider.fetchval("SELECT places IS NULL FROM groupcache_outside_writes WHERE relation <> 0")
+
+
+async def test_a_plan_for_few_rows_is_not_kept_for_many(outsider: asyncpg.Connection) -> None:
+    await outsider.execute(
+        "INSERT INTO objects (zoid, tid, state_size, part, resource, type)"
+        " SELECT 'many' || s, 1, 0, 0, true, 'Item' FROM generate_series(1, 40000) AS s"
+    )
+    for i in range(8):  # after five the plan is kept
+        await outsider.execute(f"UPDATE objects SET state = '{i}' WHERE zoid = 'item'")
+    await outsider.execute("DELETE FROM groupcache_outside_writes; SET statement_timeout = '60s'")
+    assert await outsider.execute("UPDATE objects SET state = 'x' WHERE zoid LIKE 'many%'") == "UPDATE 40000"
