@@ -341,7 +341,8 @@ class Members:
         database = self._databases.of_word(fields["word"])
         statement = FORGET.format(schema=database.line.storage._db_schema)
         if database is self._table:
-            await database.line.fetch(statement, fields["outside"])
+            async with self._transaction():
+                await database.line.fetch(statement, fields["outside"])
         else:
             # The questions behind do not wait for it: its server may be dead.
             self._beside(self._forget_elsewhere(database, statement, fields["outside"]))

@@ -124,11 +124,11 @@ class OutsideWrites:
         notes = msgspec.json.decode(row["notes"], type=list[msgspec.Raw]) if row["notes"] else []
         if len(notes) > triggers.MAX_READ:
             why, statement, arguments = "there are too many notes to read", triggers.SUM_UP, []
-        elif before not in (0, file):
+        elif file and before not in (0, file):
             note = int.from_bytes(blake2b(f"{self._cluster} {file}".encode(), digest_size=8).digest(), "big") >> 1
             why, statement, arguments = "its rows were rewritten", triggers.NOTE_EVERYTHING, [note]
         else:
-            self._file = file
+            self._file = file or before  # without a file the table has no name for the moment
             return False
         connection = await connect(self._storage)
         try:

@@ -191,6 +191,11 @@ class Served:
                     raise
 
     async def _look(self, connection: asyncpg.Connection, cluster: str) -> bool:
+        # Whatever the server's own default is: a stricter level would fail for what another process renews.
+        async with connection.transaction(isolation="read_committed"):
+            return await self._look_in_transaction(connection, cluster)
+
+    async def _look_in_transaction(self, connection: asyncpg.Connection, cluster: str) -> bool:
         mine = (self._table, cluster, self._id)
         row = await connection.fetchrow(self._prepared(_LOOK), *mine)
         if row["relation"] is None:

@@ -171,7 +171,7 @@ BEGIN
     + """;
     RETURN NULL;
 EXCEPTION WHEN undefined_table OR undefined_column OR insufficient_privilege THEN
-    -- Somebody has dropped the table just now, or taken the owner's rights away. Who mends it notes everything.
+    -- Somebody has dropped the table just now, or taken the owner's rights away: the writer must not fail for that.
     RAISE WARNING 'guillotina_groupcache: what was written is not noted: %', SQLERRM;
     RETURN NULL;
 END $body$

@@ -253,3 +253,12 @@ async def test_nothing_is_served_while_triggers_that_were_right_are_not(
         assert one.changed[-1] == (set(), True)
     logged = [record.getMessage() for record in caplog.records if record.name == "guillotina_groupcache"]
     assert len([line for line in logged if "somebody has changed the triggers" in line]) == 1
+
+
+async def test_a_table_that_has_no_name_for_a_moment_ends_no_view(outsider: asyncpg.Connection, database: str) -> None:
+    async with process(1, database) as one:
+        await one.until_shown(lambda shown: len(shown) == 1)
+        await outsider.execute("ALTER TABLE objects RENAME TO away")
+        assert "error" not in await one.ask(op="read", asked=0)
+        await outsider.execute("ALTER TABLE away RENAME TO objects")
+        assert len(await one.until_shown(lambda shown: len(shown) == 1)) == 1, "and nothing is noted for it"
