@@ -20,9 +20,9 @@ from guillotina_groupcache.databases import Change, Database, Databases
 from guillotina_groupcache.interfaces import ConfigurationError
 from guillotina_groupcache.lines import TIMEOUT
 from guillotina_groupcache.losses import Known
+from guillotina_groupcache.notes_table import FORGET
 from guillotina_groupcache.outside_writes import OutsideWrites, Register
 from guillotina_groupcache.served import cluster_of
-from guillotina_groupcache.triggers import FORGET
 
 logger = logging.getLogger("guillotina_groupcache")
 

@@ -18,7 +18,7 @@ import asyncpg
 import msgspec
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache import triggers
+from guillotina_groupcache import notes_table, triggers
 from guillotina_groupcache.keys import record_keys
 from guillotina_groupcache.lines import connect
 
@@ -34,7 +34,7 @@ _ATTEMPTS: Final = 5
 
 #: The notes are in the first row alone, however many there are.
 _SHOW: Final = (
-    f"{triggers.EXIST} AS notes_exist, {triggers.FOUND} AS triggers, {triggers.FILE} AS file,"
+    f"{notes_table.EXIST} AS notes_exist, {triggers.FOUND} AS triggers, {triggers.FILE} AS file,"
     " CASE WHEN row_number() OVER () = 1 THEN {notes} END AS notes"
 )
 
@@ -93,7 +93,7 @@ class OutsideWrites:
         """
         for _ in range(_ATTEMPTS):
             with_notes = self._notes_exist and not self._unreadable
-            notes = triggers.NOTES if with_notes else "NULL::json"
+            notes = notes_table.NOTES if with_notes else "NULL::json"
             shown = _SHOW.format(notes=notes, schema="{schema}", table="{table}")
             shown = shown.format(schema=self._storage._db_schema, table=table)
             try:
@@ -122,11 +122,11 @@ class OutsideWrites:
         """
         before, file = self._file, row["file"]
         notes = msgspec.json.decode(row["notes"], type=list[msgspec.Raw]) if row["notes"] else []
-        if len(notes) > triggers.MAX_READ:
-            why, statement, arguments = "there are too many notes to read", triggers.SUM_UP, []
+        if len(notes) > notes_table.MAX_READ:
+            why, statement, arguments = "there are too many notes to read", notes_table.SUM_UP, []
         elif file and before not in (0, file):
             note = int.from_bytes(blake2b(f"{self._cluster} {file}".encode(), digest_size=8).digest(), "big") >> 1
-            why, statement, arguments = "its rows were rewritten", triggers.NOTE_EVERYTHING, [note]
+            why, statement, arguments = "its rows were rewritten", notes_table.NOTE_EVERYTHING, [note]
         else:
             self._file = file or before  # without a file the table has no name for the moment
             return False
@@ -135,7 +135,7 @@ class OutsideWrites:
             statement = statement.format(schema=self._storage._db_schema)
             await connection.execute(statement, self._storage.objects_table_name, *arguments)
         except asyncpg.InsufficientPrivilegeError as error:
-            if len(notes) > triggers.MAX_READ:
+            if len(notes) > notes_table.MAX_READ:
                 raise
             self._warn(error)
             self._file = file
@@ -152,7 +152,7 @@ class OutsideWrites:
         (row,) = await self.read(lambda statement: connection.fetch(statement, table), "SELECT {outside}", "$1::text")
         self.mend(row)
         if ids := await self.registered(row):
-            await connection.execute(triggers.FORGET.format(schema=self._storage._db_schema), ids)
+            await connection.execute(notes_table.FORGET.format(schema=self._storage._db_schema), ids)
 
     async def registered(self, row: Any) -> list[int]:
         """The ids of all notes that a row shows; the library knows what each stands for."""
@@ -181,7 +181,7 @@ class OutsideWrites:
             return set(), False
         await connection.execute("SAVEPOINT groupcache")
         try:
-            rows = await connection.fetch(triggers.TAKE.format(schema=self._storage._db_schema), table)
+            rows = await connection.fetch(notes_table.TAKE.format(schema=self._storage._db_schema), table)
         except asyncpg.PostgresError as error:
             logger.debug("groupcache: notes stay where they are: %r", error)
             await connection.execute("ROLLBACK TO SAVEPOINT groupcache")

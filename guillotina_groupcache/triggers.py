@@ -21,6 +21,8 @@ import asyncpg
 import msgspec
 from guillotina.const import TRASHED_ID
 
+from guillotina_groupcache.notes_table import CLEAN, CREATE, EXIST, INSERT, MAX_NOTES
+
 #: Raised with every change of the functions or triggers: the newest one stays.
 VERSION: Final = 1
 #: Rows that the notes of one transaction name one by one; beyond, one note stands for everything.
@@ -28,10 +30,6 @@ MAX_ROWS: Final = 1000
 #: Rows that the notes of one table name together, those of few rows aside; beyond, a note stands for everything.
 MAX_PLACES: Final = 10_000
 FEW_ROWS: Final = 10
-#: Notes of one table beyond which each stands for everything, and a writer sums up: it deletes the old ones.
-MAX_NOTES: Final = 1024
-#: Notes beyond which a process sums up, before it reads them: a view must not be late for them.
-MAX_READ: Final = 4 * MAX_NOTES
 #: Bytes of the table of notes beyond which each stands for everything, and is not read by who writes the next one: it
 #: may be full of notes that are deleted, and cannot be vacuumed as somebody holds an old snapshot.
 MAX_SIZE: Final = 2**20
@@ -43,64 +41,17 @@ OLD: Final = 10
 #: For how long the objects table is waited for, and makes its writers wait.
 LOCK_TIMEOUT: Final = "100ms"
 
-EXIST: Final = "to_regclass('{schema}.groupcache_outside_writes') IS NOT NULL"
 #: The triggers that are there, with their state and arguments (`expected`). The table is named by a parameter.
 FOUND: Final = r"""
 (SELECT json_object_agg(tgname, tgenabled::text || ' ' || encode(tgargs, 'escape')) FROM pg_trigger
  WHERE tgrelid = to_regclass({table}) AND tgname LIKE '%groupcache\_%' AND NOT tgisinternal)
 """
-#: The notes of an objects table, which is named by a parameter; no more than one too many.
-NOTES: Final = f"""
-(SELECT json_agg(json_build_object('id', id, 'application', application, 'rows', rows, 'places', places)) FROM (
-    SELECT * FROM {{schema}}.groupcache_outside_writes WHERE relation = to_regclass({{table}}) LIMIT {MAX_READ + 1}
-) AS notes)
-"""
 #: Which file the table lies in: DDL that rewrites its rows gives it another one, and fires no trigger.
 FILE: Final = "coalesce(pg_relation_filenode(to_regclass({table})), 0)::bigint"
-#: A note that all processes that miss the same thing write under the same id.
-NOTE_EVERYTHING: Final = """
-INSERT INTO {schema}.groupcache_outside_writes (id, relation, xact, written, application, rows, places)
-VALUES ($2::bigint, to_regclass($1::text), 0, clock_timestamp(), current_setting('application_name'), 0, NULL)
-ON CONFLICT DO NOTHING
-"""
 #: Whether the transaction at hand has noted anything, which no error can come from.
 HAS_NOTED: Final = "SELECT current_setting('guillotina_groupcache.noted_' || to_regclass($1::text)::oid, true) <> ''"
-#: Its notes, taken back.
-TAKE: Final = """
-DELETE FROM {schema}.groupcache_outside_writes
-WHERE relation = to_regclass($1::text) AND xact = pg_current_xact_id()::text::bigint
-RETURNING id, application, rows, places
-"""
-#: A note that somebody has locked is deleted later: a view must not wait for it.
-FORGET: Final = """
-DELETE FROM {schema}.groupcache_outside_writes WHERE id IN (
-    SELECT id FROM {schema}.groupcache_outside_writes WHERE id = ANY($1) FOR UPDATE SKIP LOCKED)
-"""
-
 _SHOW: Final = f"SELECT {EXIST} AS notes_exist, {FOUND.format(table='$1::text')} AS found"
-#: Notes of tables that are not there any more.
-_CLEAN: Final = "DELETE FROM {schema}.groupcache_outside_writes WHERE relation NOT IN (SELECT oid FROM pg_class)"
 _LOCK: Final = "LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"
-#: `places` are distinct rows of zoid, parent_id, id, of; NULL stands for everything.
-_CREATE: Final = """
-CREATE TABLE IF NOT EXISTS {schema}.groupcache_outside_writes (
-    id BIGINT PRIMARY KEY,
-    relation OID NOT NULL,
-    xact BIGINT NOT NULL,
-    written TIMESTAMPTZ NOT NULL,
-    application TEXT NOT NULL,
-    rows BIGINT NOT NULL,
-    places JSONB
-)
-"""
-#: Ids are random (of 59 bits): a sequence would go back with a restore, and a note that was read before be overlooked.
-_INSERT: Final = """
-    INSERT INTO {schema}.groupcache_outside_writes (id, relation, xact, written, application, rows, places)
-    VALUES (
-        ('x' || translate(left(gen_random_uuid()::text, 18), '-', ''))::bit(64)::bigint & x'7fffffffffffffff'::bigint,
-        %s, pg_current_xact_id()::text::bigint, clock_timestamp(), left(current_setting('application_name'), 64),
-        %s, %s)
-"""
 _NOTE: Final = (
     """
 CREATE OR REPLACE FUNCTION {schema}.groupcache_note_outside_write() RETURNS trigger
@@ -167,7 +118,7 @@ BEGIN
     END IF;
     PERFORM set_config(setting, noted::text, true);
 """
-    + _INSERT % ("TG_RELID", "changed", "changed_places")
+    + INSERT % ("TG_RELID", "changed", "changed_places")
     + """;
     RETURN NULL;
 EXCEPTION WHEN undefined_table OR undefined_column OR insufficient_privilege THEN
@@ -176,16 +127,6 @@ EXCEPTION WHEN undefined_table OR undefined_column OR insufficient_privilege THE
     RETURN NULL;
 END $body$
 """
-)
-#: All notes, replaced by one that stands for everything.
-SUM_UP: Final = (
-    """
-WITH gone AS (
-    DELETE FROM {schema}.groupcache_outside_writes WHERE id IN (
-        SELECT id FROM {schema}.groupcache_outside_writes WHERE relation = to_regclass($1::text) FOR UPDATE SKIP LOCKED)
-    RETURNING 1
-)"""
-    + _INSERT % ("to_regclass($1::text)", "(SELECT count(*) FROM gone)", "NULL")
 )
 #: Rows that are not in the other table as they are, in what is cached; an index in their `json` is not. That `tid` has
 #: changed mostly tells, and spares to compare states.
@@ -280,7 +221,7 @@ def _triggers(schema: str, table: str, mark: str) -> dict[str, str]:
 
 def creation(schema: str, table: str, mark: str) -> list[str]:
     """The statements that create the table of notes, the functions and the triggers."""
-    statements = [statement.format(schema=schema, **_FILLED) for statement in (_CREATE, _NOTE, _RENEW_TID, _REVOKE)]
+    statements = [statement.format(schema=schema, **_FILLED) for statement in (CREATE, _NOTE, _RENEW_TID, _REVOKE)]
     for name, statement in _triggers(schema, table, mark).items():
         # Else it does not fire where `session_replication_role` is `replica`, as for a restore.
         statements += [statement, f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}"]
@@ -315,8 +256,8 @@ async def install(connection: asyncpg.Connection, schema: str, table: str, mark:
             await connection.execute(f"DROP TRIGGER {name} ON {table}")
         for statement in creation(schema, table, mark):
             await connection.execute(statement)
-        await connection.execute(_CLEAN.format(schema=schema))
-        await connection.execute((_INSERT % ("$1::text::regclass", "0", "NULL")).format(schema=schema), table)
+        await connection.execute(CLEAN.format(schema=schema))
+        await connection.execute((INSERT % ("$1::text::regclass", "0", "NULL")).format(schema=schema), table)
 
 
 def decode_found(found: str | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from guillotina_groupcache import keys, triggers
+from guillotina_groupcache import keys, notes_table, triggers
 from guillotina_groupcache.keys import Kind
 from tests.unit import life_members
 from tests.unit.test_triggers import INSERT, make
@@ -228,11 +228,11 @@ async def test_too_many_notes_are_summed_up_before_they_are_read(outsider: async
     await outsider.execute(
         "INSERT INTO groupcache_outside_writes (id, relation, xact, written, application, rows, places)"
         " SELECT s, 'objects'::regclass, 0, now(), '', 1, '[]' FROM generate_series(1, $1::int) AS s",
-        triggers.MAX_READ + 1,
+        notes_table.MAX_READ + 1,
     )
     async with process(1, database) as one:
         (shown,) = await one.shown()
-        assert one.changed == [(set(), True)] and shown > triggers.MAX_READ
+        assert one.changed == [(set(), True)] and shown > notes_table.MAX_READ
 
 
 async def test_nothing_is_served_while_triggers_that_were_right_are_not(

@@ -14,7 +14,8 @@ from guillotina.const import TRASHED_ID
 from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache import triggers
-from guillotina_groupcache.triggers import FEW_ROWS, MAX_NOTES, MAX_PLACES, MAX_ROWS
+from guillotina_groupcache.notes_table import MAX_NOTES
+from guillotina_groupcache.triggers import FEW_ROWS, MAX_PLACES, MAX_ROWS
 
 MARK = triggers.mark("1/2/public", "it's \\ an id")
 TABLE = "public.objects"
