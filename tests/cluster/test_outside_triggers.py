@@ -16,7 +16,16 @@ from tests.cluster import outside
 from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import psql
 from tests.cluster.outside_changes import CHANGES
-from tests.cluster.steps import database_role, everywhere, new, title, title_everywhere, uid
+from tests.cluster.steps import (
+    database_role,
+    everywhere,
+    forget_storage_calls,
+    new,
+    storage_calls,
+    title,
+    title_everywhere,
+    uid,
+)
 from tests.postgres import PostgresServer
 
 #: How long a writer waits before it fails: far longer than the nodes may wait for the table.
@@ -110,6 +119,31 @@ def test_what_is_missing_is_made_again(cluster: Cluster, statement: str, request
     outside.is_hot(cluster, [later])
     later.write(cluster.dsn)
     outside.seconds_until_read(cluster.nodes, later)
+
+
+def test_they_are_enabled_again_as_they_were(cluster: Cluster) -> None:
+    """What was written while they were disabled is read, and stays, though nobody had to make them again."""
+    folder = new(cluster[0], "as-they-were", type_="Folder")
+    change = CHANGES["as_a_replica"](cluster, folder)
+    outside.wait_noted_by_all(cluster)
+    outside.is_hot(cluster, [change])
+    names = list(outside.triggers(cluster))
+    psql(cluster.dsn, "ALTER TABLE objects DISABLE TRIGGER USER")
+    change.write(cluster.dsn)
+    with closing(psycopg2.connect(cluster.dsn)) as holder, holder.cursor() as cursor:
+        # No node comes in between: it would have to wait for this transaction.
+        cursor.execute("LOCK TABLE objects IN SHARE ROW EXCLUSIVE MODE")
+        cursor.execute("; ".join(f"ALTER TABLE objects ENABLE ALWAYS TRIGGER {name}" for name in names))
+        holder.commit()
+
+    def is_cached() -> bool:
+        forget_storage_calls(cluster)
+        for node in cluster.nodes:
+            change.read(node)
+        return not storage_calls(cluster)
+
+    wait_for(is_cached, "all to serve from the cache")
+    everywhere(cluster, change.read, change.after)
 
 
 def test_a_user_who_may_make_none(cluster: Cluster) -> None:
