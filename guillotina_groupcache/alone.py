@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -12,9 +13,13 @@ from typing import Final
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
+from guillotina_groupcache.databases import LOOK_TIMEOUT
 from guillotina_groupcache.lines import TIMEOUT, Line
 from guillotina_groupcache.outside_writes import OutsideWrites
+from guillotina_groupcache.process import LEASE
 from guillotina_groupcache.served import REFRESH_EVERY, Served, cluster_alone
+
+logger = logging.getLogger("guillotina_groupcache")
 
 #: Seconds between two looks at what was written from outside: as between the views of a member.
 LOOK_EVERY: Final = 0.75
@@ -25,9 +30,11 @@ _AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.
 class _Held:
     """A database that this process has claimed."""
 
-    __slots__ = ("line", "outside", "refreshed", "served")
+    __slots__ = ("line", "looked", "outside", "refreshed", "served", "task")
 
     def __init__(self, served: Served, line: Line) -> None:
+        self.looked = time.monotonic()  # when a look that has succeeded began
+        self.task: asyncio.Task[None] | None = None
         self.served = served
         self.line = line
         self.refreshed = time.monotonic()
@@ -37,14 +44,19 @@ class _Held:
 class Alone:
     """Claims PostgreSQL databases for one process, and looks at them until it ends."""
 
-    __slots__ = ("_cluster", "_held", "_lost", "_task")
+    __slots__ = ("_away", "_cluster", "_held", "_lost", "_trust")
 
-    def __init__(self, lost: Callable[[str], None]) -> None:
-        """`lost` is called with the id of a database that others have begun to serve while this process stood still."""
+    def __init__(self, lost: Callable[[str], None], trust: Callable[[bool], None]) -> None:
+        """`lost` is called with the id of a database that others have begun to serve while this process stood still.
+
+        `trust` is called with False when a database cannot be looked at, so that nothing may be served, and with True
+        when all can be again.
+        """
         self._lost = lost
+        self._trust = trust
+        self._away: set[str] = set()  # the databases that cannot be looked at
         self._cluster = cluster_alone(secrets.randbits(64))
         self._held: dict[str, _Held] = {}
-        self._task: asyncio.Task[None] | None = None
 
     async def claim(self, database: str, storage: PostgresqlStorage) -> None:
         """Claim a database before it is served. Raises as `Served.claim` does."""
@@ -54,9 +66,8 @@ class Alone:
         except BaseException:
             line.disconnect()
             raise
-        self._held[database] = _Held(served, line)
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._run())
+        held = self._held[database] = _Held(served, line)
+        held.task = asyncio.ensure_future(self._run(database, held))
 
     def watch(self, database: str, outside: OutsideWrites) -> None:
         """Read what is written to a claimed database from outside, from now on."""
@@ -64,19 +75,38 @@ class Alone:
         outside.serve(self._cluster)
         self._held[database].outside = outside
 
-    async def _run(self) -> None:
+    async def _run(self, database: str, held: _Held) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            for database, held in list(self._held.items()):
-                try:
-                    if await asyncio.wait_for(self._look(held), TIMEOUT):
-                        continue
-                except _AWAY:
-                    held.line.disconnect()
-                    continue
+            began = time.monotonic()
+            try:
+                if not await asyncio.wait_for(self._look(held), LOOK_TIMEOUT):
+                    break
+            except _AWAY as error:
                 held.line.disconnect()
-                del self._held[database]
-                self._lost(database)
+                self._note(database, held, error)
+            else:
+                held.looked = began
+                self._note(database, held)
+        held.line.disconnect()
+        del self._held[database]
+        self._lost(database)
+        self._away.discard(database)
+
+    def _note(self, database: str, held: _Held, error: BaseException | None = None) -> None:
+        """Take note of a look: what is older than a lease says nothing of what was written since (R2)."""
+        blind = held.outside is not None and held.outside.is_blind
+        if not blind and time.monotonic() < held.looked + LEASE - LOOK_EVERY:
+            if database in self._away:
+                self._away.discard(database)
+                logger.info("groupcache: the database %s can be looked at again", database)
+                self._trust(not self._away)
+        elif database not in self._away:
+            self._away.add(database)
+            logger.warning(
+                "groupcache: the database %s cannot be looked at, and all is read past the cache: %s", database, error
+            )
+            self._trust(False)
 
     async def _look(self, held: _Held) -> bool:
         connection = await held.line.connection()
@@ -90,11 +120,11 @@ class Alone:
 
     async def stop(self) -> None:
         """End, and give the claims up. Doing it twice is doing it once."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
         claims, self._held = self._held, {}
+        for task in (tasks := [held.task for held in claims.values() if held.task is not None]):
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         for held in claims.values():
             with suppress(*_AWAY):
                 await asyncio.wait_for(self._release(held), TIMEOUT)

@@ -34,7 +34,7 @@ _ATTEMPTS: Final = 5
 
 #: The notes are in the first row alone, however many there are.
 _SHOW: Final = (
-    f"{notes_table.EXIST} AS notes_exist, {triggers.FOUND} AS triggers, {triggers.FILE} AS file,"
+    f"{notes_table.EXIST} AS notes_exist, {triggers.FOUND} AS triggers, {triggers.SHAPE} AS shape,"
     " CASE WHEN row_number() OVER () = 1 THEN {notes} END AS notes"
 )
 
@@ -53,7 +53,7 @@ class OutsideWrites:
     """The notes of one database, and its triggers."""
 
     __slots__ = (
-        *("_cluster", "_database", "_file", "_known", "_mending", "_notes_exist", "_register", "_storage"),
+        *("_cluster", "_database", "_shape", "_known", "_mending", "_notes_exist", "_register", "_storage"),
         *("_unreadable", "_were_right", "is_blind"),
     )
 
@@ -70,7 +70,7 @@ class OutsideWrites:
         self._were_right = False  # the triggers, in any look
         #: Whether the triggers were right and are not: what is written is not noted, so nothing may be served.
         self.is_blind = False
-        self._file = 0  # that the table lay in when it was looked at last
+        self._shape = ""  # the table's when its triggers were right last (`triggers.SHAPE`)
 
     @property
     def mark(self) -> str:
@@ -118,33 +118,40 @@ class OutsideWrites:
     async def _was_summed_up(self, row: Any) -> bool:
         """Whether a note that stands for everything was written, as the notes that a row shows do not suffice.
 
-        They do not where DDL has rewritten the rows since the last look, or where they are too many to be shown.
+        They do not where they are too many to be shown; nor where DDL has rewritten the rows since the last look, or
+        somebody has changed the triggers, even if they are right again: nobody knows what was written meanwhile.
         """
-        before, file = self._file, row["file"]
+        before, shape = self._shape, row["shape"]
         notes = msgspec.json.decode(row["notes"], type=list[msgspec.Raw]) if row["notes"] else []
         if len(notes) > notes_table.MAX_READ:
-            why, statement, arguments = "there are too many notes to read", notes_table.SUM_UP, []
-        elif file and before not in (0, file):
-            note = int.from_bytes(blake2b(f"{self._cluster} {file}".encode(), digest_size=8).digest(), "big") >> 1
-            why, statement, arguments = "its rows were rewritten", notes_table.NOTE_EVERYTHING, [note]
-        else:
-            self._file = file or before  # without a file the table has no name for the moment
+            await self._note(notes_table.SUM_UP)
+            logger.debug("groupcache: %s: there are too many notes to read: everything is bumped", self._database)
+            return True
+        if not shape or not self._are_right(row):
             return False
+        if before not in ("", shape):
+            note = int.from_bytes(blake2b(f"{self._cluster} {shape}".encode(), digest_size=8).digest(), "big") >> 1
+            try:
+                await self._note(notes_table.NOTE_EVERYTHING, note)
+            except asyncpg.InsufficientPrivilegeError as error:
+                self._warn(error)
+                before = ""
+            else:
+                logger.info("groupcache: %s: its table was changed by DDL: everything is bumped", self._database)
+        self._shape = shape
+        return before not in ("", shape)
+
+    async def _note(self, statement: str, *arguments: Any) -> None:
         connection = await connect(self._storage)
         try:
             statement = statement.format(schema=self._storage._db_schema)
             await connection.execute(statement, self._storage.objects_table_name, *arguments)
-        except asyncpg.InsufficientPrivilegeError as error:
-            if len(notes) > notes_table.MAX_READ:
-                raise
-            self._warn(error)
-            self._file = file
-            return False
         finally:
             connection.terminate()
-        self._file = file
-        logger.info("groupcache: everything cached of the database %s is bumped: %s", self._database, why)
-        return True
+
+    def _are_right(self, row: Any) -> bool:
+        """Whether the triggers that a row shows are as they should be."""
+        return bool(row["notes_exist"] and triggers.are_expected(triggers.decode_found(row["triggers"]), self.mark))
 
     async def take_all(self, connection: asyncpg.Connection) -> None:
         """Read all notes, give them to the library, and delete them: nobody else needs them."""
@@ -210,7 +217,7 @@ class OutsideWrites:
         """Make the triggers, in the background, where a row shows that they are not as they should be."""
         if not self._cluster:
             return
-        right = row["notes_exist"] and triggers.are_expected(triggers.decode_found(row["triggers"]), self.mark)
+        right = self._are_right(row)
         self._were_right = self._were_right or right
         may = self._mending is None or not self._mending.done()  # else the right to make them is missing
         blind = self._were_right and not right and may

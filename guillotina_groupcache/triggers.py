@@ -46,8 +46,12 @@ FOUND: Final = r"""
 (SELECT json_object_agg(tgname, tgenabled::text || ' ' || encode(tgargs, 'escape')) FROM pg_trigger
  WHERE tgrelid = to_regclass({table}) AND tgname LIKE '%groupcache\_%' AND NOT tgisinternal)
 """
-#: Which file the table lies in: DDL that rewrites its rows gives it another one, and fires no trigger.
-FILE: Final = "coalesce(pg_relation_filenode(to_regclass({table})), 0)::bigint"
+#: What changes with DDL that rewrites the rows, as the file does in which they lie, and fires no trigger; and with each
+#: change of a trigger, as the row does that describes it. Empty: there is no such table, or it has no triggers.
+SHAPE: Final = r"""
+(SELECT coalesce(pg_relation_filenode(to_regclass({table})) || ' ' || string_agg(xmin::text, ' ' ORDER BY tgname), '')
+ FROM pg_trigger WHERE tgrelid = to_regclass({table}) AND tgname LIKE '%groupcache\_%')
+"""
 #: Whether the transaction at hand has noted anything, which no error can come from.
 HAS_NOTED: Final = "SELECT current_setting('guillotina_groupcache.noted_' || to_regclass($1::text)::oid, true) <> ''"
 _SHOW: Final = f"SELECT {EXIST} AS notes_exist, {FOUND.format(table='$1::text')} AS found"

@@ -77,7 +77,8 @@ class GroupcacheUtility:
         self._loader = Loader()
         self._shared = SharedLoads(self._loader.load_one)
         self._members = Members(self._answer, self._register)
-        self._alone = Alone(self._loader.remove)
+        self._alone = Alone(self._loader.remove, self._trust)
+        self._doubt: int | None = None  # an event over everything, as long as nothing may be served
         self._requests = Requests()
         self._announcements = Requests()  # by event
         self._tasks: set[asyncio.Task[None]] = set()
@@ -250,6 +251,16 @@ class GroupcacheUtility:
             if self._role is Role.ALONE:
                 # It takes no views with which the library would apply it.
                 self._node.settle(self._node.announce("", changed, everything))
+
+    def _trust(self, may: bool) -> None:
+        """Serve nothing, or serve again: of a process that is alone, which has no deadlines."""
+        if self._node is None:
+            return
+        if may and self._doubt is not None:
+            self._node.settle(self._doubt)
+            self._doubt = None
+        elif not may and self._doubt is None:
+            self._doubt = self._node.announce("", (), True)
 
     # --- reads
 

@@ -199,7 +199,7 @@ async def test_notes_that_have_gone_come_again(outsider: asyncpg.Connection, dat
         for damage in ("DROP TABLE groupcache_outside_writes", "DROP TRIGGER groupcache_insert ON objects"):
             before = len(one.notes)
             await outsider.execute(damage)
-            await one.until_shown(lambda shown, before=before: len(one.notes) == before + 1)  # type: ignore[misc]
+            await one.until_shown(lambda shown, before=before: len(one.notes) == before + 2)  # type: ignore[misc]
             assert one.changed[-1] == (set(), True)
             await outsider.execute(INSERT + f"('new{before}', 1, 0, 0, true, 'Item', 'root', 'n{before}')")
             await one.shown()
@@ -233,6 +233,26 @@ async def test_too_many_notes_are_summed_up_before_they_are_read(outsider: async
     async with process(1, database) as one:
         (shown,) = await one.shown()
         assert one.changed == [(set(), True)] and shown > notes_table.MAX_READ
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_triggers_that_were_changed_and_are_right_again_are_everything(
+    outsider: asyncpg.Connection, database: str, apart: bool
+) -> None:
+    """Who enables them again as they were leaves no trace but in the rows that describe them."""
+    off = "ALTER TABLE objects DISABLE TRIGGER groupcache_update"
+    on = "ALTER TABLE objects ENABLE ALWAYS TRIGGER groupcache_update"
+    async with process(1, database) as one, process(2, database) as other:
+        await one.until_shown(lambda shown: len(shown) == 1)
+        await other.until_shown(lambda shown: len(shown) == 1)
+        if apart:
+            for statement in (off, CHANGE, on):
+                await outsider.execute(statement)
+        else:
+            await outsider.execute(f"BEGIN; {off}; {CHANGE}; {on}; COMMIT")
+        shown = await one.shown()
+        assert len(shown) == 2 and one.changed[-1] == (set(), True)
+        assert await other.shown() == shown, "all write the same note"
 
 
 async def test_nothing_is_served_while_triggers_that_were_right_are_not(

@@ -48,11 +48,14 @@ func (n *Node) OutsideWrite(id, nonce uint64, packed []byte, all bool, rows uint
 	if o.registered[w.ID] != nil {
 		return nil
 	}
+	o.count(all, rows, application)
+	if n.cfg.Alone {
+		return nil // it takes no views that list it
+	}
 	if o.registered == nil {
 		o.registered = make(map[coherence.OutsideID]*registered)
 	}
 	o.registered[w.ID] = &registered{w, now()}
-	o.count(all, rows, application)
 	return nil
 }
 

@@ -1,0 +1,53 @@
+"""A process that is alone, `peers: []`, has no views: what it does where it cannot look at its database (R14)."""
+
+from __future__ import annotations
+
+import logging
+
+import asyncpg
+import pytest
+from guillotina.transactions import transaction
+
+from tests.postgres import PostgresServer
+from tests.unit.life_app import App, add, running, title, until
+from tests.unit.test_raw_sql import TOUCH
+
+END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = $2"
+
+
+async def change(app: App, oid: str, like: str) -> None:
+    """Change a row past the cache, over a connection of the pool."""
+    async with transaction(db=app.database) as txn, txn.storage.pool.acquire() as connection:
+        await connection.execute(TOUCH, oid, like)
+
+
+async def test_who_cannot_look_serves_nothing(
+    database: str, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "guillotina_groupcache")
+    name = database.rpartition("/")[2]
+
+    def in_doubt() -> bool:
+        return bool(app.utility.local_stats()["buckets_in_doubt"])
+
+    async with running(database, {"peers": []}) as app:
+        first, second = await add(app, "first"), await add(app, "second")
+        assert await title(app, first) == "first"
+        outside = await asyncpg.connect(postgres.dsn())
+        try:
+            await outside.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            await outside.fetch(END, name, "guillotina_groupcache")
+            await until(in_doubt, "everything in doubt")
+            await change(app, first, second)
+            assert await title(app, first) == "second", "it comes from the database, which the pool still reaches"
+            await outside.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            await until(lambda: not in_doubt(), "no doubt")
+        finally:
+            await outside.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            await outside.close()
+        assert await title(app, first) == "second"
+        hits = app.utility.local_stats()["hits"]
+        assert await title(app, first) == "second" and app.utility.local_stats()["hits"] != hits, "and is cached again"
+    logged = [record.getMessage() for record in caplog.records if record.name == "guillotina_groupcache"]
+    assert len([line for line in logged if "cannot be looked at" in line]) == 1
+    assert len([line for line in logged if "can be looked at again" in line]) == 1
