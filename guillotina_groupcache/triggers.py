@@ -19,7 +19,6 @@ from typing import Final
 
 import asyncpg
 import msgspec
-from guillotina.const import TRASHED_ID
 
 from guillotina_groupcache.notes_table import CLEAN, CREATE, EXIST, INSERT, MAX_NOTES
 
@@ -144,9 +143,13 @@ _RENEW_TID: Final = """
 CREATE OR REPLACE FUNCTION {schema}.groupcache_renew_tid() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- What a member puts into the trash keeps its tid. To look at the statement for every row would copy it each time.
-    IF NEW.parent_id = '{trash}' AND left(current_query(), length(TG_ARGV[1])) = TG_ARGV[1] THEN
-        RETURN NEW;
+    -- A member keeps the tid of what it puts into the trash, and of a row that it writes twice. To look at a statement
+    -- of somebody else's for every row would copy it each time, however long it is.
+    IF current_setting('guillotina_groupcache.outside_at', true) IS DISTINCT FROM statement_timestamp()::text THEN
+        IF substr(current_query(), pg_trigger_depth(), length(TG_ARGV[1])) = TG_ARGV[1] THEN
+            RETURN NEW;
+        END IF;
+        PERFORM set_config('guillotina_groupcache.outside_at', statement_timestamp()::text, true);
     END IF;
     IF (OLD.zoid, OLD.parent_id, OLD.of, OLD.id, OLD.type, OLD.resource, OLD.state_size, OLD.state)
         IS DISTINCT FROM (NEW.zoid, NEW.parent_id, NEW.of, NEW.id, NEW.type, NEW.resource, NEW.state_size, NEW.state)
@@ -171,7 +174,6 @@ _FILLED: Final = {
     "max_size": MAX_SIZE,
     "min_rows": MIN_ROWS,
     "old": OLD,
-    "trash": TRASHED_ID,
     "changed_from": _DIFFERENCE.format("old_rows", "new_rows", "changed_from"),
     "changed_to": _DIFFERENCE.format("new_rows", "old_rows", "changed_to"),
 }

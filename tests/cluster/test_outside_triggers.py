@@ -142,6 +142,7 @@ def test_they_are_enabled_again_as_they_were(cluster: Cluster) -> None:
             change.read(node)
         return not storage_calls(cluster)
 
+    wait_for(lambda: all(change.read(node) == change.after for node in cluster.nodes), "all to read it")
     wait_for(is_cached, "all to serve from the cache")
     everywhere(cluster, change.read, change.after)
 
