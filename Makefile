@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZ_RUNS ?= 50000
+FUZZ_RUNS ?= 30000
 SIM_RUNS ?= 20000
 ORACLE_EXAMPLES ?= 1000
 
@@ -77,7 +77,7 @@ test-eager: $(LIBRARY)  ## the asynchronous ones again, with tasks that begin at
 			$(EAGER)/bin/python -m pip install --quiet --editable '.[test]' && \
 			touch $(EAGER)/.installed; } || exit 1; \
 		python=$(EAGER)/bin/python;; \
-	esac; $$python -m pytest tests/unit --eager -m asyncio
+	esac; $$python -m pytest tests/unit --eager -m asyncio --ignore=tests/unit/test_triggers.py
 
 test-packaging: $(LIBRARY)  ## sdist and wheel, without Go and without a compiler
 	$(PYTEST) tests/packaging

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+import pytest
+
 from demo.client import CONTAINER
 from demo.cluster import Cluster
 from tests.cluster.outside import LATER, Change, children, copied, psql
@@ -175,3 +177,6 @@ CHANGES: Final[dict[str, Maker]] = {
         *(as_a_replica, many_statements),
     )
 }
+#: One of each kind, where the others are left to `make soak`: another way in makes no other row.
+CORE: Final = ("state_with_its_tid", "deletion", "move", "bulk")
+SOME: Final = [name if name in CORE else pytest.param(name, marks=pytest.mark.soak) for name in CHANGES]

@@ -27,7 +27,7 @@ def plain(cluster: Cluster) -> Iterator[Node]:
         node.stop()
 
 
-@pytest.mark.parametrize("when", ["quiet", "load"])
+@pytest.mark.parametrize("when", [pytest.param("quiet", marks=pytest.mark.soak), "load"])
 def test_what_it_writes_is_read_by_all(cluster: Cluster, plain: Node, when: str) -> None:
     folder = new(cluster[0], f"beside-{when}", type_="Folder")
     inner = new(cluster[1], "inner", type_="Folder", parent=folder)

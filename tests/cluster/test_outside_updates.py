@@ -36,7 +36,7 @@ def all_read(cluster: Cluster, path: str, wanted: str) -> None:
     outside.seconds_until_read(cluster.nodes, Change(str, lambda node: title(node, path), "", wanted))
 
 
-@pytest.mark.parametrize("node", range(3))
+@pytest.mark.parametrize("node", [0, *(pytest.param(node, marks=pytest.mark.soak) for node in (1, 2))])
 def test_a_member_has_not_seen_it_yet(cluster: Cluster, node: int) -> None:
     """No view shows it, so the member's write is of what was before: a conflict, and not the end of the other's."""
     item, statement = items(cluster, f"unseen-{node}")

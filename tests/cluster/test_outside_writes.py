@@ -17,7 +17,7 @@ from demo.cluster import Cluster, wait_for
 from tests.cluster import outside
 from tests.cluster.life_load import Load, under_load
 from tests.cluster.outside import LEASE, Change
-from tests.cluster.outside_changes import CHANGES
+from tests.cluster.outside_changes import CHANGES, CORE, SOME
 from tests.cluster.steps import database_transaction, everywhere, new
 
 
@@ -61,7 +61,7 @@ class TestUnderLoad:
         with under_load(cluster.nodes, new(cluster[0], "load", type_="Folder")) as load:
             yield load
 
-    @pytest.mark.parametrize("name", CHANGES)
+    @pytest.mark.parametrize("name", SOME)
     def test_all_read_it(
         self, cluster: Cluster, name: str, load: Load, taken: dict[str, list[float]], written: list[Change]
     ) -> None:
@@ -77,7 +77,7 @@ class TestUnderLoad:
 def test_nothing_comes_back(cluster: Cluster, written: list[Change]) -> None:
     """When all have applied all notes, and the notes are gone, what was read stays."""
     outside.wait_noted_by_all(cluster)
-    assert len(written) == 2 * len(CHANGES)
+    assert len(written) >= len(CHANGES) + len(CORE)
     for change in written:
         everywhere(cluster, change.read, change.after)
 

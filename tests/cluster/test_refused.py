@@ -131,6 +131,7 @@ def test_beside_a_living_cluster(node: Callable[..., Node], living: Node, databa
     assert living.says_in_standing() and "past the cache" not in living.log()
 
 
+@pytest.mark.soak
 def test_one_table_under_two_ids_of_one_process(node: Callable[..., Node], database: str) -> None:
     twice = {"a": postgresql(database), "b": postgresql(database, db_schema="Public")}
     for groupcache in (None, {"peers": []}):
