@@ -16,6 +16,7 @@ from tests.unit.life_app import TIMEOUT, App, add, object_key, running, set_titl
 from tests.unit.life_database import connected
 
 TOUCH = "UPDATE objects SET state = (SELECT state FROM objects WHERE zoid = $2) WHERE zoid = $1"
+INSTALLED = "SELECT count(*) = 5 FROM pg_trigger WHERE tgname LIKE '%groupcache%' AND tgenabled = 'A'"
 COUNT = "SELECT count(*) FROM groupcache_outside_writes"
 
 
@@ -24,8 +25,7 @@ async def app(database: str, request: pytest.FixtureRequest) -> AsyncIterator[Ap
     """A member of a cluster, or a process that is alone."""
     async with running(database, request.param) as app, connected(database) as connection:
         # The triggers are there, and what was written before is no news any more.
-        installed = "SELECT count(*) = 5 FROM pg_trigger WHERE tgname LIKE '%groupcache%' AND tgenabled = 'A'"
-        await eventually(lambda: connection.fetchval(installed))
+        await eventually(lambda: connection.fetchval(INSTALLED))
         await eventually(lambda: connection.fetchval(f"SELECT ({COUNT}) = 0"))
         yield app
 

@@ -396,15 +396,15 @@ async def test_what_was_installed_is_removed(outsider: asyncpg.Connection) -> No
 
 
 async def test_to_look_at_the_statement_for_each_row_would_take_too_long(outsider: asyncpg.Connection) -> None:
-    """A migration of 20,000 rows that are named one by one: a copy of its text for each would be 30 GB."""
+    """A migration of 60,000 rows that are named one by one: a copy of its text for each would be 500 GB."""
     await outsider.execute(
         "INSERT INTO objects (zoid, tid, state_size, part, resource, type)"
-        " SELECT 'many' || s, 1, 0, 0, true, 'Item' FROM generate_series(1, 20000) AS s"
+        " SELECT 'many' || s, 1, 0, 0, true, 'Item' FROM generate_series(1, 60000) AS s"
     )
-    names = ", ".join(f"'many{i}{' ' * 60}'" for i in range(1, 20001))
+    names = ", ".join(f"'many{i}{' ' * 120}'" for i in range(1, 60001))
     statement = f"UPDATE objects SET state = 'x' WHERE zoid IN (SELECT rtrim(n) FROM unnest(ARRAY[{names}]) AS n)"
     await outsider.execute("SET statement_timeout = '60s'")
-    assert await outsider.execute(statement) == "UPDATE 20000"
+    assert await outsider.execute(statement) == "UPDATE 60000"
 
 
 async def test_a_member_may_put_into_the_trash_and_keep_the_tid(outsider: asyncpg.Connection) -> None:

@@ -22,6 +22,7 @@ from guillotina_groupcache.cascade import MAX_ROWS
 from guillotina_groupcache.keys import Kind
 from tests.unit import life_app as life
 from tests.unit.life_database import blocked, blocked_on_row, connected
+from tests.unit.test_raw_sql import INSTALLED, eventually
 
 
 def work_of(app: life.App, oid: str) -> asyncio.Future[None]:
@@ -96,6 +97,22 @@ async def test_the_lists_of_what_is_deleted(database: str) -> None:
         assert await lists() == [["i"], 1, ["notes"]]
         await done(work_of(app, folder))
         assert await lists() == [[], 0, []]
+
+
+async def test_what_a_trigger_of_the_application_deletes_is_announced(database: str) -> None:
+    """It is noted, and the notes of the vacuum's own transaction are taken into its event: nobody waits for a view."""
+    async with life.running(database) as app, connected(database) as connection:
+        gone, other = await life.add(app, "gone"), await life.add(app, "other")
+        await eventually(lambda: connection.fetchval(INSTALLED))
+        await connection.execute(
+            f"CREATE FUNCTION take_along() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" DELETE FROM objects WHERE zoid = '{other}'; RETURN NULL; END $$;"
+            f"CREATE TRIGGER take_along AFTER DELETE ON objects FOR EACH ROW WHEN (OLD.zoid = '{gone}')"
+            " EXECUTE FUNCTION take_along()"
+        )
+        assert (await value(app, other))["zoid"] == other
+        await done(work_of(app, gone))
+        assert await value(app, other) is records.ABSENT
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
