@@ -13,6 +13,8 @@ INSTALLED := $(VENV)/.installed
 LIBRARY := guillotina_groupcache/libgroupcache.so
 GO_SOURCES := $(shell find go -type f ! -name '*_test.go' ! -path '*/testdata/*')
 PYTEST := $(BIN)/python -m pytest
+# Tests that say nothing of how tasks begin, or the same as others do.
+NOT_EAGER := test_triggers.py test_raw_sql.py test_event_oracle.py test_served.py
 # The Python of `make test-eager`: .venv's own if it is 3.12 or newer, else the first on PATH or of pyenv that is. It
 # gets a virtual environment of its own.
 EAGER_PYTHON ?= $(shell for python in $(BIN)/python python3.12 python3.13 python3.14 \
@@ -77,7 +79,7 @@ test-eager: $(LIBRARY)  ## the asynchronous ones again, with tasks that begin at
 			$(EAGER)/bin/python -m pip install --quiet --editable '.[test]' && \
 			touch $(EAGER)/.installed; } || exit 1; \
 		python=$(EAGER)/bin/python;; \
-	esac; $$python -m pytest tests/unit --eager -m asyncio --ignore=tests/unit/test_triggers.py
+	esac; $$python -m pytest tests/unit --eager -m asyncio $(addprefix --ignore=tests/unit/,$(NOT_EAGER))
 
 test-packaging: $(LIBRARY)  ## sdist and wheel, without Go and without a compiler
 	$(PYTEST) tests/packaging
@@ -93,7 +95,7 @@ soak: $(LIBRARY)  ## the same for SOAK_SECONDS (600), and what takes long: 200,0
 	$(MAKE) simulate SIM_RUNS=200000
 	$(BIN)/python -m tests.histories
 	PARTITION_SECONDS=60 $(PYTEST) tests/histories/test_partition.py
-	$(PYTEST) --soak -m soak tests/cluster
+	$(PYTEST) --soak -m soak tests/unit tests/cluster
 	cd go && go test ./internal/coherence -run TestEveryRuleIsNeeded -timeout 30m
 	ORACLE_EXAMPLES=$(ORACLE_EXAMPLES) $(PYTEST) tests/unit/test_event_oracle.py
 

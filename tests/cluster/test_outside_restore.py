@@ -37,7 +37,9 @@ def titles(node: Node, folder: str) -> tuple[dict[str, str], list[str]]:
     return listed, [json_of(node, f"{folder}/{id_}")["title"] for id_ in listed]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", ["without-triggers", *(pytest.param(way, marks=pytest.mark.soak) for way in ("plainly", "as-a-replica"))]
+)
 def test_restored_rows(cluster: Cluster, tmp_path: Path, way: str) -> None:
     folder = new(cluster[0], way, type_="Folder")
     items = [new(cluster[0], f"{i}", "dumped", parent=folder) for i in range(ITEMS)]

@@ -20,7 +20,7 @@ INSTALLED = "SELECT count(*) = 5 FROM pg_trigger WHERE tgname LIKE '%groupcache%
 COUNT = "SELECT count(*) FROM groupcache_outside_writes"
 
 
-@pytest.fixture(params=[None, {"peers": []}], ids=["member", "alone"])
+@pytest.fixture(params=[None, pytest.param({"peers": []}, marks=pytest.mark.soak)], ids=["member", "alone"])
 async def app(database: str, request: pytest.FixtureRequest) -> AsyncIterator[App]:
     """A member of a cluster, or a process that is alone."""
     async with running(database, request.param) as app, connected(database) as connection:
