@@ -93,6 +93,7 @@ test-histories: $(LIBRARY)  ## one fault of each kind for real processes, and th
 
 soak: $(LIBRARY)  ## the same for SOAK_SECONDS (600), and what takes long: 200,000 schedules, each rule switched off once
 	$(MAKE) simulate SIM_RUNS=200000
+	$(MAKE) fuzz FUZZ_RUNS=200000
 	$(BIN)/python -m tests.histories
 	PARTITION_SECONDS=60 $(PYTEST) tests/histories/test_partition.py
 	$(PYTEST) --soak -m soak tests/unit tests/cluster
