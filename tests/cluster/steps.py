@@ -184,3 +184,14 @@ def is_in_database(cluster: Cluster, oid: str) -> bool:
     with database_transaction(cluster) as cursor:
         cursor.execute("SELECT 1 FROM objects WHERE zoid = %s", (oid,))
         return cursor.fetchone() is not None
+
+
+def execute(dsn: str, statement: str) -> list[tuple[Any, ...]]:
+    """Run a statement in a transaction; the rows that it gives."""
+    connection = psycopg2.connect(dsn, connect_timeout=10)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()

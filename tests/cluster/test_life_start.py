@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 
 from demo.cluster import Cluster, Node, free_port, wait_for
-from tests.cluster.steps import database_transaction, ends, new, title, title_everywhere
+from tests.cluster.steps import database_transaction, ends, execute, new, title, title_everywhere
 from tests.postgres import PostgresServer
 
 SECRET = "the secret of these tests"
@@ -154,17 +153,6 @@ def members(dsn: str) -> set[str]:
     if execute(dsn, "SELECT to_regclass('groupcache_members')") == [(None,)]:
         return set()
     return {address for (address,) in execute(dsn, "SELECT address FROM groupcache_members")}
-
-
-def execute(dsn: str, statement: str) -> list[tuple[Any, ...]]:
-    """Run a statement in a transaction; the rows that it gives."""
-    connection = psycopg2.connect(dsn, connect_timeout=10)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-    finally:
-        connection.close()
 
 
 def test_a_library_that_does_not_load(node: Callable[..., Node]) -> None:

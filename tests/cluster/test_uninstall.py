@@ -12,6 +12,7 @@ import pytest
 
 from demo.cluster import Node, wait_for
 from guillotina_groupcache.section import ENABLED_VARIABLE
+from tests.cluster.steps import execute
 from tests.postgres import PostgresServer
 
 OTHER = {"applications": ["guillotina"]}
@@ -43,17 +44,6 @@ def node(database: str, far: str, tmp_path: Path) -> Iterator[Callable[..., Node
     yield make
     for one in nodes:
         one.kill()
-
-
-def execute(dsn: str, statement: str) -> list[tuple[Any, ...]]:
-    """Run a statement in a transaction; the rows that it gives."""
-    connection = psycopg2.connect(dsn, connect_timeout=10)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-    finally:
-        connection.close()
 
 
 def ours(dsn: str) -> set[str]:

@@ -62,9 +62,9 @@ async def blocked_on_row(dsn: str) -> None:
 
 
 @asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the test's own."""
-    connection = await asyncpg.connect(dsn, timeout=TIMEOUT)
+async def connected(dsn: str, **settings: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the test's own, with settings of the server for it."""
+    connection = await asyncpg.connect(dsn, timeout=TIMEOUT, server_settings=settings)
     try:
         yield connection
     finally:

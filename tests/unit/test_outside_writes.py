@@ -14,6 +14,7 @@ import pytest
 from guillotina_groupcache import keys, notes_table, triggers
 from guillotina_groupcache.keys import Kind
 from tests.unit import life_members
+from tests.unit.life_database import connected
 from tests.unit.test_triggers import INSERT, make
 
 TIMEOUT = 30.0
@@ -54,15 +55,6 @@ async def process(incarnation: int, dsn: str, far: str = "", **settings: str) ->
         yield process
     finally:
         await process.members.stop()
-
-
-@asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close(timeout=5)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -16,6 +15,7 @@ from guillotina.db.storages.pg import PostgresqlStorage
 from guillotina_groupcache import triggers
 from guillotina_groupcache.notes_table import MAX_NOTES
 from guillotina_groupcache.triggers import FEW_ROWS, MAX_PLACES, MAX_ROWS
+from tests.unit.life_database import connected
 
 MARK = triggers.mark("1/2/public", "it's \\ an id")
 TABLE = "public.objects"
@@ -33,15 +33,6 @@ async def make(connection: asyncpg.Connection) -> None:
         INSERT + "('root', 1, 0, 0, true, 'Root', NULL, NULL), ('folder', 1, 0, 0, true, 'Folder', 'root', 'f'),"
         f" ('item', 1, 0, 0, true, 'Item', 'folder', 'i'), ('{TRASHED_ID}', 0, 0, 0, false, 'TRASH_REF', NULL, NULL)"
     )
-
-
-@asynccontextmanager
-async def connected(dsn: str, **settings: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn, server_settings=settings)
-    try:
-        yield connection
-    finally:
-        await connection.close(timeout=5)
 
 
 @pytest.fixture

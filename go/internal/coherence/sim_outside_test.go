@@ -31,13 +31,7 @@ func (s *sim) writeOutside() {
 	if s.serverOf(database).down > s.now {
 		return
 	}
-	var keys []int
-	for range 1 + s.below(3) {
-		key := s.below(s.keys)
-		if s.databaseOf(key) == database && s.locks[key] == nil && !slices.Contains(keys, key) {
-			keys = append(keys, key)
-		}
-	}
+	keys := s.freeKeys(database)
 	if len(keys) == 0 {
 		return
 	}

@@ -23,19 +23,24 @@ type transaction struct {
 	values    []int // that were committed
 }
 
-func (s *sim) write(p *process) {
-	database := s.below(s.databases)
-	at := s.serverOf(database)
-	if at.down > s.now || s.isCut(p.place.number, at.place) {
-		return
-	}
-	var keys []int
+// freeKeys draws keys of a database that no open transaction writes.
+func (s *sim) freeKeys(database int) (keys []int) {
 	for range 1 + s.below(3) {
 		key := s.below(s.keys)
 		if s.databaseOf(key) == database && s.locks[key] == nil && !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
 	}
+	return keys
+}
+
+func (s *sim) write(p *process) {
+	database := s.below(s.databases)
+	at := s.serverOf(database)
+	if at.down > s.now || s.isCut(p.place.number, at.place) {
+		return
+	}
+	keys := s.freeKeys(database)
 	if len(keys) == 0 {
 		return
 	}
