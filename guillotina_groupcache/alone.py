@@ -91,7 +91,9 @@ class Alone:
         held.line.disconnect()
         del self._held[database]
         self._lost(database)
-        self._away.discard(database)
+        if database in self._away:
+            self._away.discard(database)
+            self._trust(not self._away)
 
     def _note(self, database: str, held: _Held, error: BaseException | None = None) -> None:
         """Take note of a look: what is older than a lease says nothing of what was written since (R2)."""

@@ -8,9 +8,13 @@ import asyncpg
 import pytest
 from guillotina.transactions import transaction
 
+from guillotina_groupcache.alone import Alone
 from tests.postgres import PostgresServer
 from tests.unit.life_app import App, add, running, title, until
+from tests.unit.life_database import connected
+from tests.unit.life_members import storage_of
 from tests.unit.test_raw_sql import TOUCH
+from tests.unit.test_triggers import make
 
 END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = $2"
 
@@ -51,3 +55,27 @@ async def test_who_cannot_look_serves_nothing(
     logged = [record.getMessage() for record in caplog.records if record.name == "guillotina_groupcache"]
     assert len([line for line in logged if "cannot be looked at" in line]) == 1
     assert len([line for line in logged if "can be looked at again" in line]) == 1
+
+
+async def test_who_loses_a_database_that_it_cannot_look_at_serves_the_others(
+    database: str, postgres: PostgresServer
+) -> None:
+    """What was in doubt for that database alone must not stay in doubt."""
+    name = database.rpartition("/")[2]
+    lost: list[str] = []
+    trusted: list[bool] = []
+    async with connected(database) as connection, connected(postgres.dsn()) as outside:
+        await make(connection)
+        alone = Alone(lost.append, trusted.append)
+        await alone.claim("db", storage_of(database))
+        try:
+            await outside.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            await outside.fetch(END, name, "guillotina_groupcache")
+            await until(lambda: trusted, "nothing to be served")
+            await connection.execute("UPDATE groupcache_served SET cluster = 'another', seen = now()")
+            await outside.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            await until(lambda: lost, "the claim to be lost")
+            assert (lost, trusted) == (["db"], [False, True])
+        finally:
+            await outside.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            await alone.stop()
