@@ -112,7 +112,6 @@ class Members:
             connection = await self._table.line.connection()
             if not await connection.fetchval(self._prepared(sql.EXIST)):
                 await sql.make_when_free(connection, schema, 0 if new else 1)
-            self._databases.join(await cluster_of(connection, schema))
         except asyncpg.InsufficientPrivilegeError as error:
             raise ConfigurationError(
                 f"groupcache.peers: the members table {schema}.groupcache_members cannot be made: {error}:"
