@@ -19,6 +19,8 @@ from tests.postgres_embedded import EmbeddedPostgres
 
 ITEMS = 5
 NOT_STANDING = "not in standing"
+# With its end: "not in standing" gives the reason, which begins alike while the process has not asked to join yet.
+ROW_IS_GONE = "its row in the members table is gone: joins again"
 
 
 @pytest.fixture(scope="module")
@@ -149,13 +151,13 @@ def written_meanwhile(cluster: Cluster, path: str) -> Iterator[None]:
 
 def test_a_row_that_is_deleted_is_written_again(cluster: Cluster) -> None:
     path = new(cluster[0], "deleted-row", "first")
-    noted = times_noted(cluster, "its row in the members table is gone")
+    noted = times_noted(cluster, ROW_IS_GONE)
     with written_meanwhile(cluster, path):
         with database_transaction(cluster) as cursor:
             cursor.execute("DELETE FROM groupcache_members")
             assert cursor.rowcount == 2
         wait_for(
-            lambda: times_noted(cluster, "its row in the members table is gone") == [n + 1 for n in noted],
+            lambda: times_noted(cluster, ROW_IS_GONE) == [n + 1 for n in noted],
             "both to notice, once",
         )
         in_standing(cluster)
@@ -167,7 +169,7 @@ def test_tables_that_are_dropped_are_made_again(cluster: Cluster) -> None:
         with database_transaction(cluster) as cursor:
             cursor.execute("DROP TABLE groupcache_members, groupcache_cluster")
         title_everywhere(cluster, path, "before")
-        wait_for(lambda: any(times_noted(cluster, "the members table is gone")), "somebody to notice")
+        wait_for(lambda: any(times_noted(cluster, "groupcache: the members table is gone")), "somebody to notice")
         title_everywhere(cluster, path, "before")
         wait_for(lambda: rows_that_are_in(cluster) == 2, "both to be in again")
         in_standing(cluster)
