@@ -54,12 +54,24 @@ async def running(dsn: str, groupcache: Mapping[str, Any] | None = None, pool_si
         await root._async_utilities["guillotina_groupcache"]["task"]  # Guillotina does not wait for it
         app = App(get_utility(IGroupcacheUtility), root[DATABASE])
         await until(lambda: app.utility.local_stats()["in_standing"], "in standing")
+        await outside_writes_are_noted(app)
         yield app
     finally:
         await server.shutdown()
         globalregistry.reset()  # type: ignore[no-untyped-call]
         task_vars.tm.set(None)
         task_vars.txn.set(None)
+
+
+async def outside_writes_are_noted(app: App) -> None:
+    """Wait until the triggers are there, and the note of whoever made them, which bumps everything, is applied."""
+    members = app.utility._members
+    if members.has_table:
+        outside = members.outside_writes_of(app.database.storage)
+        assert outside is not None
+        cannot = outside._mending  # the task that has given up stays
+        await until(lambda: outside._were_right or (cannot is not None and cannot.done()), "the triggers")
+        await members.join()  # the view that has shown them has shown the note as well
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:
