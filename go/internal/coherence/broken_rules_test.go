@@ -47,7 +47,9 @@ func (s *sim) breakRule(p *process) {
 		}
 	case offStanding:
 		if n := len(m.order); m.phase == copying && n > 0 && s.chance(100) {
-			m.send(m.order[s.below(n)].row.Incarnation, &Message{Kind: CopyRequest, Attempt: m.attempt})
+			other := m.order[s.below(n)].row.Incarnation
+			m.sourcesAsked[other] = struct{}{}
+			m.send(other, &Message{Kind: CopyRequest, Attempt: m.attempt})
 		}
 	case offOrder:
 		s.forgetVanished(p)
@@ -175,10 +177,10 @@ func (s *sim) readingBetween(p *process, asked Time, rows []Row, err error) {
 // posted tells a machine that its row was written as joining.
 func (s *sim) posted(p *process, err error) {
 	if s.off == offKeep { // what it has acknowledged is dropped
-		p.m.told = nil
-		for id, o := range p.m.open {
+		p.m.told = newTold()
+		for _, o := range p.m.open {
 			if o.own == nil {
-				delete(p.m.open, id)
+				p.m.close(o)
 			}
 		}
 	}

@@ -48,7 +48,7 @@ func (s *Snapshot) append(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(bucket))
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
-	for _, events := range [][]Event{s.Open, s.Recent} {
+	for _, events := range [][]Event{s.Open, s.Renamed, s.Recent, s.Told} {
 		b = binary.AppendUvarint(b, uint64(len(events)))
 		for i := range events {
 			b = events[i].append(b)
@@ -58,6 +58,7 @@ func (s *Snapshot) append(b []byte) []byte {
 	for who, by := range s.Settled {
 		b = binary.LittleEndian.AppendUint64(b, uint64(who))
 		b = binary.AppendUvarint(b, by.Through)
+		b = binary.AppendUvarint(b, by.Skipped)
 		b = binary.AppendUvarint(b, uint64(len(by.Above)))
 		for _, n := range by.Above {
 			b = binary.AppendUvarint(b, n)
@@ -82,11 +83,12 @@ func bit(b bool) byte {
 func Decode(b []byte, buckets uint32) (*Message, error) {
 	d := &decoder{b: b, buckets: buckets}
 	m := &Message{Kind: Kind(d.byte()), Sequence: d.word(), Attempt: d.number()}
-	for n := d.length(minEntry); n > 0 && !d.bad; n-- {
+	for n := d.bounded(minEntry, entriesInMessage); n > 0 && !d.bad; n-- {
 		m.Entries = append(m.Entries, Entry{Number: d.number(), Settled: d.flag(), Event: d.event()})
 	}
 	if d.flag() {
-		m.State = d.snapshot()
+		d.bad = d.bad || m.Kind != Copy && m.Kind != Compare
+		m.State = d.snapshot(m.Kind == Compare)
 	}
 	if m.Kind < Events || m.Kind > Outside || d.bad || len(d.b) > 0 {
 		return nil, ErrMalformed
@@ -147,6 +149,16 @@ func (d *decoder) number() uint64 {
 	return v
 }
 
+// bounded is the length of a list of at most so many elements.
+func (d *decoder) bounded(size, most int) int {
+	n := d.length(size)
+	if n > most {
+		d.bad = true
+		return 0
+	}
+	return n
+}
+
 // length of a list whose elements take at least size bytes.
 func (d *decoder) length(size int) int {
 	n := d.number()
@@ -174,9 +186,11 @@ func (d *decoder) even() uint64 {
 
 func (d *decoder) event() Event {
 	e := Event{ID: EventID{Incarnation(d.word()), d.number()}, Nonce: d.even()}
-	e.Database = string(d.take(d.length(1)))
+	e.Database = string(d.take(d.bounded(1, MaxDatabaseID)))
 	e.All = d.flag()
-	for n := d.length(1); n > 0 && !d.bad; n-- {
+	n := d.bounded(1, maxBuckets)
+	d.bad = d.bad || e.All && n > 0
+	for ; n > 0 && !d.bad; n-- {
 		e.Buckets = append(e.Buckets, d.bucket())
 	}
 	// Sorted and distinct, as the writer made them: a bucket named twice would be renamed
@@ -195,7 +209,8 @@ func (d *decoder) events() []Event {
 	return events
 }
 
-func (d *decoder) snapshot() *Snapshot {
+// snapshot of a message that compares holds only what is compared.
+func (d *decoder) snapshot(compares bool) *Snapshot {
 	s := &Snapshot{Epoch: d.even()}
 	if n := d.length(1 + 8); n > 0 {
 		s.Buckets = make(map[uint32]uint64, n)
@@ -204,21 +219,28 @@ func (d *decoder) snapshot() *Snapshot {
 			s.Buckets[bucket] = d.even()
 		}
 	}
-	s.Open, s.Recent = d.events(), d.events()
-	n := d.length(8 + 1 + 1)
+	s.Open, s.Renamed, s.Recent, s.Told = d.events(), d.events(), d.events(), d.events()
+	if compares && (len(s.Buckets) > 0 || len(s.Open)+len(s.Renamed)+len(s.Recent)+len(s.Told) > 0) {
+		d.bad = true
+	}
+	n := d.bounded(8+1+1+1, maxPacked)
 	s.Settled = make(map[Incarnation]SettledBy, n)
 	for ; n > 0 && !d.bad; n-- {
 		who := Incarnation(d.word())
-		by := SettledBy{Through: d.number()}
-		for m := d.length(1); m > 0 && !d.bad; m-- {
-			by.Above = append(by.Above, d.number())
-		}
-		d.bad = d.bad || !slices.IsSorted(by.Above)
-		s.Settled[who] = by
+		s.Settled[who] = d.settledBy()
 	}
 	for n := d.length(8); n > 0 && !d.bad; n-- {
 		s.Applied = append(s.Applied, OutsideID(d.word()))
 	}
 	d.bad = d.bad || !slices.IsSorted(s.Applied)
 	return s
+}
+
+func (d *decoder) settledBy() SettledBy {
+	by := SettledBy{Through: d.number(), Skipped: d.number()}
+	for n := d.bounded(1, maxAbove); n > 0 && !d.bad; n-- {
+		by.Above = append(by.Above, d.number())
+	}
+	d.bad = d.bad || !slices.IsSorted(by.Above)
+	return by
 }

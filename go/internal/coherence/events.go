@@ -1,21 +1,24 @@
 package coherence
 
 import (
+	"cmp"
+	"container/list"
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
 
-// events is what the machine knows of events: which are open, which are settled, and what is
-// in doubt because of them.
+// events is what the machine knows of events: which are open, and which are settled.
 type events struct {
+	doubts
 	sequence uint64 // of the own events
 	open     map[EventID]*openEvent
+	load     loads        // that of open
 	waiting  []*openEvent // the own ones for which COMMIT may not be sent yet, in order
 	settled  map[Incarnation]*settledBy
-	doubt    map[uint32]*doubt // buckets with an open event
-	allOpen  int               // open events over all buckets
-	allSeen  uint64            // how often an event over all buckets was announced or settled
-	told     []Entry           // what a joiner heard before it had its copy, in order
+	allSeen  uint64 // how often an event over all buckets was announced or settled
+	told     told   // what a joiner heard before it had its copy
 	counts   Counts
 }
 
@@ -26,21 +29,25 @@ type Counts struct {
 	Settled      uint64 // events settled here, anyone's
 	Acknowledged uint64 // events of others that were heard
 	Orphans      uint64 // events settled because the database said that they are over
+	Refused      uint64 // settlements told by others than the writer that counted for nothing (R17)
 }
 
 // Counts returns the totals.
 func (m *Machine) Counts() Counts { return m.counts }
 
-// Doubt tells how many events are open and buckets in doubt now, and for how long the oldest
-// of these events has been open.
+// Doubt tells how many events put something in doubt, how many buckets are in doubt now, and for
+// how long the oldest of these events has been open.
 func (m *Machine) Doubt(now Time) (open, buckets int, longest time.Duration) {
 	for _, o := range m.open {
-		longest = max(longest, time.Duration(now-o.since))
+		if o.cause != nil {
+			open++
+			longest = max(longest, time.Duration(now-o.since))
+		}
 	}
 	if buckets = len(m.doubt); m.allOpen > 0 {
 		buckets = int(m.table.Buckets())
 	}
-	return len(m.open), buckets, longest
+	return open, buckets, longest
 }
 
 // Versions tells epoch and digest of the table: processes that show the same share names.
@@ -51,35 +58,31 @@ func (m *Machine) Versions() (epoch, digest uint64) {
 type openEvent struct {
 	event   Event
 	since   Time
-	before  []string // writing transactions open when it was first looked at as an orphan
-	asked   bool     // before is known
-	own     *own     // an event of this process
-	allSeen uint64   // events.allSeen just after the announcement
+	own     *own          // an event of this process
+	cause   *list.Element // of doubts.causes; nil: it puts nothing in doubt here
+	allSeen uint64        // events.allSeen just after the announcement
+
+	renamed bool          // its nonce is in the table already: only its doubt has to end
+	hinted  bool          // another than its writer has told that it is over
+	before  *transactions // open when it was first looked at as an orphan; nil: it was not
 }
 
 // own is the state of an event of this process until COMMIT may be sent, and after.
 type own struct {
-	needs map[Incarnation]uint64 // entry that a member has to acknowledge
-	slow  Time                   // when who has not acknowledged is marked out
-	lost  bool                   // the answer to COMMIT was lost (R9)
+	needs  map[Incarnation]uint64 // entry that a member has to acknowledge
+	slow   Time                   // when who has not acknowledged is marked out
+	passed bool                   // COMMIT may be sent
+	given  bool                   // whoever announces has its number
+	lost   bool                   // the answer to COMMIT was lost (R9)
 }
 
-type doubt struct {
-	events    int
-	contended bool // more than one event touched the bucket since it came into doubt
-}
-
-type settledBy struct {
-	through uint64
-	above   map[uint64]struct{}
-	gone    Time // since when the writer has no row
-}
-
-func newEvents() events {
+func newEvents(served map[string]struct{}) events {
 	return events{
+		doubts:  newDoubts(served),
 		open:    make(map[EventID]*openEvent),
+		load:    make(loads),
 		settled: make(map[Incarnation]*settledBy),
-		doubt:   make(map[uint32]*doubt),
+		told:    newTold(),
 	}
 }
 
@@ -89,8 +92,17 @@ const maxBuckets = 1 << 16
 
 // Announce makes an event over buckets, or all, of a transaction of database that has written
 // and not yet committed. Its buckets are in doubt here at once. The action [Passed] tells
-// when COMMIT may be sent; [Machine.Settle] must follow however the transaction ends.
-func (m *Machine) Announce(now Time, database string, all bool, buckets []uint32) EventID {
+// when COMMIT may be sent; [Machine.Settle] must follow however the transaction ends. With an
+// error, as [ErrTooManyOpen], there is no event, and nothing may be committed.
+func (m *Machine) Announce(now Time, database string, all bool, buckets []uint32) (EventID, error) {
+	mine := m.load.of(m.cfg.Incarnation)
+	if mine.events >= MaxOpenEvents {
+		return EventID{}, fmt.Errorf("%w: %d, which is the most", ErrTooManyOpen, mine.events)
+	}
+	if len(database) > MaxDatabaseID {
+		return EventID{}, fmt.Errorf("coherence: the id of a database has %d bytes, at most %d are allowed",
+			len(database), MaxDatabaseID)
+	}
 	m.sequence++
 	e := Event{
 		ID:       EventID{m.cfg.Incarnation, m.sequence},
@@ -99,15 +111,15 @@ func (m *Machine) Announce(now Time, database string, all bool, buckets []uint32
 	}
 	slices.Sort(buckets)
 	e.Buckets = slices.Compact(buckets)
-	if e.All = all || len(e.Buckets) > maxBuckets; e.All {
+	if e.All = all || len(e.Buckets) > maxBuckets || mine.buckets+len(e.Buckets) > maxOpenBuckets; e.All {
 		e.Buckets = nil
 	}
 	m.counts.Announced++
-	o := m.openEvent(now, e)
-	o.own = &own{needs: make(map[Incarnation]uint64), slow: now.Add(m.cfg.AckTimeout)}
+	o := m.addOpen(now, e, &own{needs: make(map[Incarnation]uint64), slow: now.Add(m.cfg.AckTimeout)})
 	m.waiting = append(m.waiting, o)
 	m.tryAll(now)
-	return e.ID
+	o.own.given = true
+	return e.ID, nil
 }
 
 // Settle ends an own event after the answer to COMMIT or ROLLBACK, or when COMMIT was never
@@ -116,25 +128,19 @@ func (m *Machine) Announce(now Time, database string, all bool, buckets []uint32
 // no other event touched meanwhile.
 func (m *Machine) Settle(now Time, id EventID) (pushable []uint32) {
 	o := m.open[id]
-	if o == nil {
+	if o == nil || o.own == nil {
 		return nil // settled already, as an orphan
 	}
-	settled := Entry{Event: o.event, Settled: true}
 	m.waiting = slices.DeleteFunc(m.waiting, func(w *openEvent) bool { return w == o })
-	if !m.hasState() {
-		m.keep(settled)
-		m.tellAll(now, settled)
-		return nil
-	}
-	if !o.event.All && m.allOpen == 0 && o.allSeen == m.allSeen {
+	if m.hasState() && !o.event.All && m.allOpen == 0 && o.allSeen == m.allSeen {
 		for _, b := range o.event.Buckets {
 			if d := m.doubt[b]; d.events == 1 && !d.contended {
 				pushable = append(pushable, b)
 			}
 		}
 	}
-	m.settle(o.event)
-	m.tellAll(now, settled)
+	m.settle(o)
+	m.tellAll(now, Entry{Event: o.event, Settled: true})
 	return pushable
 }
 
@@ -162,121 +168,87 @@ func (m *Machine) tellAll(now Time, e Entry) {
 	}
 }
 
-// learn takes an entry of another one's log.
-func (m *Machine) learn(now Time, e Entry) {
-	if !e.Settled {
-		m.counts.Acknowledged++
-	}
-	if m.hasState() {
-		m.apply(now, e)
-	} else {
-		m.keep(e)
+// openEvent takes an event as open, unless it is known already.
+func (m *Machine) openEvent(now Time, e Event) {
+	if m.open[e.ID] == nil && !m.isSettled(e.ID) {
+		m.addOpen(now, e, nil)
 	}
 }
 
-// keep is for who has no copy yet: what was acknowledged is never forgotten (R5). When it is
-// too much settlements are dropped: their events then stay in doubt and end as orphans.
-func (m *Machine) keep(e Entry) {
-	if !e.Settled || len(m.told) < maxLog {
-		m.told = append(m.told, e)
-	}
-}
-
-func (m *Machine) apply(now Time, e Entry) {
-	if e.Settled {
-		m.settle(e.Event)
-	} else {
-		m.openEvent(now, e.Event)
-	}
-}
-
-// openEvent brings an event's buckets into doubt, unless it is known already.
-func (m *Machine) openEvent(now Time, e Event) *openEvent {
-	if o := m.open[e.ID]; o != nil || m.isSettled(e.ID) {
-		return o
-	}
-	if e.All {
-		m.allOpen++
-		m.allSeen++
-		m.table.setDoubt(wordEpoch, true)
-	}
-	for _, b := range e.Buckets {
-		d := m.doubt[b]
-		if d == nil {
-			d = &doubt{}
-			m.doubt[b] = d
-			m.table.setDoubt(TableHeader+int(b), true)
-		}
-		d.events++
-		d.contended = d.contended || d.events > 1
-	}
-	o := &openEvent{event: e, since: now, allSeen: m.allSeen}
+// addOpen takes an event that is not open as open, whatever is known of it besides.
+func (m *Machine) addOpen(now Time, e Event, own *own) *openEvent {
+	o := &openEvent{event: e, since: now, own: own}
 	m.open[e.ID] = o
+	m.load.add(&e)
+	m.bringIntoDoubt(o)
+	o.allSeen = m.allSeen
 	return o
 }
 
-// settle renames, once for each event however often it is told, and ends its doubt. The
-// rename comes first: a bucket that is out of doubt has its new name.
-func (m *Machine) settle(e Event) {
-	if !m.isSettled(e.ID) {
+// settle ends an open event. The rename comes first: a bucket that is out of doubt has its new name.
+func (m *Machine) settle(o *openEvent) {
+	if !m.hasState() {
+		m.told.ended(o.event)
+	} else if !o.renamed {
+		m.rename(o.event)
+	}
+	m.markSettled(o.event.ID)
+	m.close(o)
+}
+
+// close forgets an open event, and with it the doubt that is its.
+func (m *Machine) close(o *openEvent) {
+	m.endDoubt(o)
+	delete(m.open, o.event.ID)
+	m.load.remove(&o.event)
+}
+
+// settleAsWriter is for a settlement that the event's own writer has told: it may be of an event that
+// was given up before it was announced here.
+func (m *Machine) settleAsWriter(e Event) {
+	switch o := m.open[e.ID]; {
+	case o != nil:
+		m.settle(o)
+	case !m.hasState():
+		m.told.ended(e)
+	case !m.isSettled(e.ID):
+		m.rename(e)
 		m.markSettled(e.ID)
-		m.remember(e)
-		m.counts.Settled++
-		if e.All {
-			m.allSeen++
-			m.table.add(wordEpoch, e.Nonce)
-		}
-		for _, b := range e.Buckets {
-			m.table.add(TableHeader+int(b), e.Nonce)
-		}
 	}
-	if _, known := m.open[e.ID]; !known {
-		for _, b := range e.Buckets {
-			if d := m.doubt[b]; d != nil {
-				d.contended = true
-			}
-		}
-		return
-	}
-	delete(m.open, e.ID)
+}
+
+// rename adds an event's nonce. What other events have in doubt was touched by this one.
+func (m *Machine) rename(e Event) {
+	m.remember(e)
+	m.counts.Settled++
 	if e.All {
-		if m.allOpen--; m.allOpen == 0 {
-			m.table.setDoubt(wordEpoch, false)
-		}
+		m.allSeen++
+		m.table.add(wordEpoch, e.Nonce)
 	}
 	for _, b := range e.Buckets {
-		if d := m.doubt[b]; d.events > 1 {
-			d.events--
-		} else {
-			delete(m.doubt, b)
-			m.table.setDoubt(TableHeader+int(b), false)
+		m.table.add(TableHeader+int(b), e.Nonce)
+		if d := m.doubt[b]; d != nil {
+			d.contended = true
 		}
 	}
 }
 
-func (m *Machine) isSettled(id EventID) bool {
-	by := m.settled[id.Writer]
-	if by == nil {
-		return false
-	}
-	_, above := by.above[id.Sequence]
-	return above || id.Sequence <= by.through
+func (e *Event) equal(f *Event) bool {
+	return e.ID == f.ID && e.Nonce == f.Nonce && e.Database == f.Database && e.All == f.All &&
+		slices.Equal(e.Buckets, f.Buckets)
 }
 
-// markSettled keeps, for each writer, the number through which all are settled and the few
-// above it, so that the memory does not grow with the number of events.
-func (m *Machine) markSettled(id EventID) {
-	by := m.settled[id.Writer]
-	if by == nil {
-		by = &settledBy{above: make(map[uint64]struct{})}
-		m.settled[id.Writer] = by
+// inOrder returns open events in a fixed order.
+func inOrder(open map[EventID]*openEvent) []*openEvent {
+	events := make([]*openEvent, 0, len(open))
+	for _, id := range sortedIDs(open) {
+		events = append(events, open[id])
 	}
-	by.above[id.Sequence] = struct{}{}
-	for {
-		if _, next := by.above[by.through+1]; !next {
-			return
-		}
-		by.through++
-		delete(by.above, by.through)
-	}
+	return events
+}
+
+func sortedIDs[E any](events map[EventID]E) []EventID {
+	return slices.SortedFunc(maps.Keys(events), func(a, b EventID) int {
+		return cmp.Or(cmp.Compare(a.Writer, b.Writer), cmp.Compare(a.Sequence, b.Sequence))
+	})
 }

@@ -24,6 +24,8 @@ type joining struct {
 	askAt   Time          // when to ask again
 	because string        // why it was put out
 	prefer  Incarnation   // whom to copy from, if it can be asked
+
+	sourcesAsked map[Incarnation]struct{} // for a copy, in this try
 }
 
 // hasState tells whether epoch, table and events are those of the cluster.
@@ -153,7 +155,7 @@ func (m *Machine) gotWord(now Time, who Incarnation, attempt uint64) {
 }
 
 func (m *Machine) beginCopy(now Time) {
-	m.phase, m.tries = copying, 0
+	m.phase, m.tries, m.sourcesAsked = copying, 0, make(map[Incarnation]struct{})
 	m.tryCopy(now)
 }
 
@@ -170,6 +172,7 @@ func (m *Machine) tryCopy(now Time) {
 	m.tries++
 	source, boots := m.sources()
 	if source != nil {
+		m.sourcesAsked[source.row.Incarnation] = struct{}{}
 		m.send(source.row.Incarnation, &Message{Kind: CopyRequest, Attempt: m.attempt})
 		if m.tries > patience {
 			m.markOutOfReach(now, source)
@@ -207,6 +210,15 @@ func (m *Machine) sources() (source *member, boots []*member) {
 	return source, boots
 }
 
+// copyFor gives a member a copy. A joiner asks again when none has come for a while; whoever asks more
+// often would have this process gather all that it knows again and again.
+func (m *Machine) copyFor(now Time, p *member, attempt uint64) {
+	if m.Serves(now) && p.shown && (p.copied == 0 || now >= p.copied.Add(retry/2)) {
+		p.copied = now
+		m.send(p.row.Incarnation, &Message{Kind: Copy, Attempt: attempt, State: m.snapshot()})
+	}
+}
+
 // copied takes the state of one in standing.
 //
 // Nothing is taken before the last deadline that readers of the table were shown has passed:
@@ -239,10 +251,10 @@ func (m *Machine) boot(now Time, open []string) {
 // enter replaces epoch, table and events, adds what this process has acknowledged and what it
 // was told meanwhile, and asks to be let in.
 func (m *Machine) enter(now Time, s *Snapshot) {
-	mine, waiting, told := m.open, m.waiting, m.told
-	counts, sequence := m.counts, m.sequence
-	m.events = newEvents()
-	m.counts, m.sequence = counts, sequence
+	before := m.events
+	m.phase = entering
+	m.events = newEvents(before.servedHere)
+	m.counts, m.sequence = before.counts, before.sequence
 	m.table.reset(s.Epoch&^1, s.Buckets)
 	for who, by := range s.Settled {
 		m.settled[who] = by.unpack()
@@ -251,26 +263,39 @@ func (m *Machine) enter(now Time, s *Snapshot) {
 	for _, e := range s.Recent {
 		m.remember(e)
 	}
-	for _, e := range s.Open {
-		m.openEvent(now, e)
+	m.takeOpen(now, s, before.open)
+	for _, o := range before.waiting {
+		m.waiting = append(m.waiting, m.open[o.event.ID])
 	}
-	for _, o := range inOrder(mine) {
-		if again := m.openEvent(now, o.event); again != nil {
-			again.own = o.own
-			if slices.Contains(waiting, o) {
-				m.waiting = append(m.waiting, again)
-			}
-		}
-	}
-	m.takeApplied(now, s.Applied)
+	m.takeApplied(now, s)
 	m.applyLists()
 	// Who touched the buckets of the own open events before is not known any more (R8).
 	m.allSeen++
-	for _, e := range told {
-		m.apply(now, e)
-	}
-	m.phase = entering
+	m.takeTold(now, before.told)
 	m.act(Action{Kind: Enter})
+}
+
+// takeOpen takes the open events of a copy, and those that were open here before. An own one is open
+// whatever the copy says of it: whoever has announced it settles it.
+func (m *Machine) takeOpen(now Time, s *Snapshot, before map[EventID]*openEvent) {
+	renamed := make(map[EventID]bool, len(s.Renamed))
+	for _, e := range s.Renamed {
+		renamed[e.ID] = true
+	}
+	for _, events := range [][]Event{s.Open, s.Renamed} {
+		for _, e := range events {
+			if m.open[e.ID] == nil && (before[e.ID] == nil || before[e.ID].own == nil) {
+				m.addOpen(now, e, nil).renamed = renamed[e.ID]
+			}
+		}
+	}
+	for _, o := range inOrder(before) {
+		if o.own != nil {
+			m.addOpen(now, o.event, o.own).renamed = renamed[o.event.ID]
+		} else {
+			m.openEvent(now, o.event)
+		}
+	}
 }
 
 // Entered answers [Enter]: whether the row was still there to be turned to in.

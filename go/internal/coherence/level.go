@@ -1,16 +1,16 @@
 package coherence
 
 import (
-	"maps"
 	"slices"
+	"time"
 )
 
 // Two processes that began with the same copy and have settled the same events hold the same
 // table whatever the order, and so share names. An event that was announced and then given up
 // before every member heard of it can leave them different, and so can an election that
 // overlaps with the last step of a joiner. That is never wrong, but costs the sharing. So each
-// tells another one now and then what it has settled and is told what it lacks; of two that
-// lack nothing and still differ, the younger copies anew. What was written from outside (R14)
+// tells another one now and then what it has settled and is told what it lacks, which is a hint to ask
+// the database (R17). Of two that lack nothing and still differ, the younger copies anew. What was written from outside (R14)
 // each finds by itself: as long as two have not applied the same notes they may differ.
 
 // maxRecent bounds what is kept to level others: settled events, each counted with its buckets.
@@ -21,6 +21,9 @@ type levelling struct {
 	recent []Event // the last settled events, oldest first
 	weight int     // events and buckets in recent
 	level  Time    // when to compare next
+
+	anewAt    Time          // before which it does not copy anew because versions differ
+	anewPause time.Duration // until then, when that was set
 }
 
 func (l *levelling) remember(e Event) {
@@ -50,14 +53,18 @@ func (m *Machine) sendCompare(to Incarnation, attempt uint64) {
 }
 
 // compared answers with what the other one lacks, and, when it was the one to begin, with
-// what is settled here.
-func (m *Machine) compared(from Incarnation, message *Message) {
-	if m.phase != standing || message.State == nil {
+// what is settled here. A member asks that once a lease.
+func (m *Machine) compared(now Time, p *member, message *Message) {
+	if m.phase != standing || message.State == nil || !p.isIn() || message.Attempt > 1 {
 		return
 	}
-	theirs, ours := message.State.Settled, m.packSettled()
-	lacksNothing := maps.EqualFunc(ours, theirs, SettledBy.equal) && slices.Equal(m.packApplied(), message.State.Applied)
-	if message.Sequence != m.table.digest && m.yieldsTo(from) && lacksNothing {
+	last := &p.compared[message.Attempt]
+	if *last > 0 && now < last.Add(m.cfg.Lease/2) {
+		return
+	}
+	*last = now
+	from, theirs := p.row.Incarnation, message.State.Settled
+	if m.differsForGood(p, message) && m.yieldsTo(from) && m.copiesAnew(now) {
 		m.note("its versions differ from another member's: joins again")
 		m.phase, m.prefer = fresh, from
 		m.publish()
@@ -77,6 +84,47 @@ func (m *Machine) compared(from Incarnation, message *Message) {
 	}
 }
 
+// differsForGood tells whether two tables differ though nothing is on its way that would make them
+// equal: both have settled the same, or what differs are events of writers that are not alive, of which
+// nothing is open here. Such an event was announced to one of the two only, and the other one refuses
+// to hear of it now; but somebody may be about to tell, so that has to be so three times in a row.
+func (m *Machine) differsForGood(p *member, message *Message) bool {
+	if message.Sequence == m.table.digest || !slices.Equal(m.packApplied(), message.State.Applied) {
+		p.differed = 0
+		return false
+	}
+	ours, theirs := m.packSettled(), message.State.Settled
+	equal := true
+	for _, packed := range []map[Incarnation]SettledBy{ours, theirs} {
+		for who := range packed {
+			if ours[who].equal(theirs[who]) {
+				continue
+			}
+			if equal = false; m.isLive(who) || m.load.of(who).events > 0 {
+				p.differed = 0
+				return false
+			}
+		}
+	}
+	p.differed++
+	return equal || p.differed >= 3
+}
+
+// copiesAnew tells whether this process may copy anew because its versions are others than another
+// member's. After each time it pauses, and longer, so that one that lies does not keep it from serving.
+func (m *Machine) copiesAnew(now Time) bool {
+	const least, most = 2, 64 // leases
+	if now < m.anewAt {
+		return false
+	}
+	if now >= m.anewAt.Add(most*m.cfg.Lease) {
+		m.anewPause = 0
+	}
+	m.anewPause = min(max(2*m.anewPause, least*m.cfg.Lease), most*m.cfg.Lease)
+	m.anewAt = now.Add(m.anewPause)
+	return true
+}
+
 // yieldsTo tells which of two that differ copies anew: the client, since clients do not reach
 // each other and could not pass it on, else the younger.
 func (m *Machine) yieldsTo(who Incarnation) bool {
@@ -87,10 +135,11 @@ func (m *Machine) yieldsTo(who Incarnation) bool {
 	return who < m.cfg.Incarnation
 }
 
-func (m *Machine) levelled(message *Message) {
-	for _, e := range message.Entries {
-		if e.Settled && m.phase == standing {
-			m.settle(e.Event)
+// levelled takes what another one has settled, and this process lacks.
+func (m *Machine) levelled(now Time, p *member, message *Message) {
+	if m.phase == standing && p.isIn() {
+		for _, e := range message.Entries {
+			m.learn(now, p.row.Incarnation, e)
 		}
 	}
 }

@@ -19,8 +19,12 @@ type log struct {
 	through uint64 // the last number that was acknowledged
 }
 
-func (l *log) acknowledged(through uint64) {
-	l.through = max(l.through, through)
+// acknowledged tells whether that is news.
+func (l *log) acknowledged(through uint64) bool {
+	if through <= l.through {
+		return false
+	}
+	l.through = through
 	n := 0
 	for n < len(l.entries) && l.entries[n].Number <= through {
 		l.before = l.entries[n].Number
@@ -28,6 +32,7 @@ func (l *log) acknowledged(through uint64) {
 	}
 	clear(l.entries[:n])
 	l.entries = l.entries[n:]
+	return true
 }
 
 // last is the number of the entry after which a new one comes.
@@ -75,21 +80,6 @@ func (m *Machine) resend(p *member) {
 
 func (m *Machine) sendEntries(p *member, before uint64, entries []Entry) {
 	m.send(p.row.Incarnation, &Message{Kind: Events, Sequence: before, Entries: entries})
-}
-
-// hear takes entries of another one's log, each once and in order. After a gap nothing is
-// taken, nor acknowledged: the writer sends it all again over the next connection.
-func (m *Machine) hear(now Time, from Incarnation, message *Message) {
-	if message.Sequence > m.heard[from] {
-		return
-	}
-	for _, e := range message.Entries {
-		if e.Number > m.heard[from] {
-			m.heard[from] = e.Number
-			m.learn(now, e)
-		}
-	}
-	m.send(from, &Message{Kind: Ack, Sequence: m.heard[from]})
 }
 
 func (p *member) describe() string {

@@ -39,6 +39,7 @@ type Machine struct {
 	links   map[Incarnation]struct{} // who can be reached now
 	number  uint64                   // of the last entry of any log
 	heard   map[Incarnation]uint64   // number of the last entry taken of another one's log
+	rowless map[Incarnation]Time     // writers without a row, of whom something is kept, and since when
 	ticked  Time
 }
 
@@ -46,7 +47,9 @@ type Machine struct {
 type member struct {
 	row      Row    // the incarnation never changes
 	gone     bool   // proved to have ended: it acknowledges nothing and commits nothing
-	bye      bool   // it has said so, and removes its row
+	bye      bool   // it has said so, and a view has shown it since
+	byeAt    Time   // when it said so first; 0: it has not
+	shown    bool   // the last view shows it
 	outSince Time   // when a reading first showed it out, or not at all any more
 	listed   bool   // a reading has shown it
 	marked   Time   // when this process last asked to mark it out
@@ -55,7 +58,14 @@ type member struct {
 	// outOfReach: it was noted that this process cannot reach it.
 	outOfReach bool
 	refuses    bool // it does not let this process in
+
+	copied   Time    // when it was given a copy last
+	compared [2]Time // when its digest was looked at last: as an answer, and to be answered
+	differed int     // in so many comparisons in a row it differed though nothing more will come
 }
+
+// isIn tells whether the last view shows a member as in.
+func (p *member) isIn() bool { return p.shown && p.row.State == In }
 
 // New returns the machine of a process that begins now, writing to table.
 func New(cfg Config, table *Table, now Time) *Machine {
@@ -65,9 +75,10 @@ func New(cfg Config, table *Table, now Time) *Machine {
 		members: make(map[Incarnation]*member),
 		links:   make(map[Incarnation]struct{}),
 		heard:   make(map[Incarnation]uint64),
+		rowless: make(map[Incarnation]Time),
 	}
-	m.applied, m.toldNotes = make(map[OutsideID]Time), make(map[OutsideID]toldNote)
-	m.events = newEvents()
+	m.applied, m.toldNotes = make(map[OutsideID]Time), make(map[OutsideID]*toldNote)
+	m.events = newEvents(make(map[string]struct{}))
 	if cfg.Alone {
 		m.table.reset(m.even(), nil)
 		m.phase = standing
@@ -143,24 +154,37 @@ func (m *Machine) Unlinked(who Incarnation) { delete(m.links, who) }
 
 // Gone tells that a process is proved to have ended. It needs no announcement and no wait (R3),
 // and its word is not needed (R5).
-func (m *Machine) Gone(now Time, who Incarnation) { m.gone(now, who, "it has ended") }
-
-// saidBye is of one that removes its row by itself.
-const saidBye = "it said bye"
-
-func (m *Machine) gone(now Time, who Incarnation, because string) {
+func (m *Machine) Gone(now Time, who Incarnation) {
 	delete(m.links, who)
 	p := m.members[who]
 	if p == nil || p.gone {
 		return
 	}
-	p.gone, p.bye = true, because == saidBye
-	if p.row.State != Out && !p.bye {
-		m.markOut(now, p, because)
+	p.gone = true
+	if p.row.State != Out && p.byeAt == 0 {
+		m.markOut(now, p, "it has ended") // one that has said bye removes its row by itself
 	}
 	m.act(Action{Kind: Members})
 	m.tryAll(now)
 	m.advance(now)
+}
+
+// saysBye is for a member that serves and writes nothing any more, and removes its row. It is
+// believed when a view that began later shows that row out or gone (R17), which is soon.
+func (m *Machine) saysBye(now Time, p *member) {
+	if p.byeAt == 0 {
+		p.byeAt, m.hasteUntil = now, now.Add(m.cfg.Lease)
+	}
+	m.peek(now)
+}
+
+// Listed tells whether the last view shows a row of a process, in any state.
+func (m *Machine) Listed(who Incarnation) bool {
+	if who == m.cfg.Incarnation {
+		return m.listed
+	}
+	p := m.members[who]
+	return p != nil && p.shown
 }
 
 // Leave says bye: serves nothing from now on, and asks for the removal of the own row. Events

@@ -17,9 +17,12 @@ type readings struct {
 	reading bool   // one is under way; the next waits, so that an older never replaces a newer
 	again   bool   // somebody wants one begun later
 	next    Time   // when to read without being asked to
-	words   []ask  // who waits for a reading begun after they asked
-	served  Time   // the latest deadline that readers were ever shown
-	missing missing
+	peeked  Time   // when a view was asked for last because of what a peer has said
+	// hasteUntil is until when to read often, as one has said bye.
+	hasteUntil Time
+	words      []ask // who waits for a reading begun after they asked
+	served     Time  // the latest deadline that readers were ever shown
+	missing    missing
 }
 
 // ask is a joiner's question whether it is counted in.
@@ -76,8 +79,11 @@ func (m *Machine) takeRows(now Time, rows []Row, seamless bool) {
 			p.marked = 0
 		}
 		changed = changed || !p.row.equal(&row)
-		p.row, p.listed = row, true
-		if p.gone && !p.bye && row.State != Out {
+		p.row, p.listed, p.shown = row, true, true
+		if p.byeAt > 0 && m.asked >= p.byeAt && row.State == Out {
+			p.gone, p.bye = true, true
+		}
+		if p.gone && p.byeAt == 0 && row.State != Out {
 			m.markOut(now, p, "it has ended") // the first time may have been lost
 		}
 	}
@@ -86,7 +92,7 @@ func (m *Machine) takeRows(now Time, rows []Row, seamless bool) {
 			changed = m.vanish(now, p) || changed
 		}
 	}
-	m.forgetWriters(now, listed)
+	m.forgetWriters(now)
 	if changed {
 		m.act(Action{Kind: Members})
 	}
@@ -106,6 +112,10 @@ func (m *Machine) putOut(now Time, p *member) {
 // One that was not out may still serve, and commit, by an older reading: it counts as out for a
 // lease before it is forgotten.
 func (m *Machine) vanish(now Time, p *member) (changed bool) {
+	p.shown = false
+	if p.byeAt > 0 && m.asked >= p.byeAt {
+		p.gone, p.bye = true, true
+	}
 	if p.listed && p.row.State != Out {
 		m.putOut(now, p)
 		p.row.State, p.row.Reason = Out, "its row is gone"
@@ -117,27 +127,6 @@ func (m *Machine) vanish(now Time, p *member) (changed bool) {
 	m.dropLog(p)
 	m.dropMember(p)
 	return true
-}
-
-// forgetWriters drops what is kept of writers whose row has been gone for so long that
-// nobody tells of their events any more, so that commands do not leave memory behind.
-func (m *Machine) forgetWriters(now Time, listed map[Incarnation]bool) {
-	const after = 10 * time.Minute
-	open := make(map[Incarnation]bool)
-	for id := range m.open {
-		open[id.Writer] = true
-	}
-	for who, by := range m.settled {
-		switch {
-		case listed[who] || open[who]:
-			by.gone = 0
-		case by.gone == 0:
-			by.gone = now
-		case now >= by.gone.Add(after):
-			delete(m.settled, who)
-			delete(m.heard, who)
-		}
-	}
 }
 
 // lookAtOwnRow begins anew when the table shows this process out, or not at all.
@@ -225,7 +214,7 @@ func (m *Machine) poll(now Time) {
 		return
 	}
 	every := m.cfg.Lease / 4
-	if m.phase != standing && m.phase != fresh {
+	if m.phase != standing && m.phase != fresh || now < m.hasteUntil {
 		every = m.cfg.Lease / 60
 	}
 	m.next = now.Add(every)
@@ -235,13 +224,17 @@ func (m *Machine) poll(now Time) {
 // wasAsked gives the word after a reading begun from now on, which a joiner whose row was
 // there before it asked is in.
 func (m *Machine) wasAsked(now Time, who Incarnation, attempt uint64) {
-	for _, a := range m.words {
-		if a.who == who && a.attempt == attempt {
-			return
-		}
+	i := slices.IndexFunc(m.words, func(a ask) bool { return a.who == who })
+	switch {
+	case i >= 0 && m.words[i].attempt == attempt:
+		return
+	case i >= 0:
+		m.words = slices.Delete(m.words, i, i+1)
+	case len(m.words) == maxAsks:
+		return // it waits for a lease then
 	}
 	m.words = append(m.words, ask{who, attempt, now})
-	m.read()
+	m.peek(now)
 }
 
 func (m *Machine) giveWords(asked Time) {

@@ -56,54 +56,21 @@ type Snapshot struct {
 	Epoch   uint64
 	Buckets map[uint32]uint64
 	Open    []Event
+	// Renamed are open too, but epoch and buckets hold their nonces: another than their writer has
+	// told that they are over, and no database that the sender serves could confirm it.
+	Renamed []Event
 	Settled map[Incarnation]SettledBy
 	Recent  []Event     // the last settled ones, so that the joiner can level others
 	Applied []OutsideID // notes that epoch and buckets hold (R14), in order
+	// Told are those of Applied that no look of the sender has shown: another member has told of
+	// them. The sequence is the note's id.
+	Told []Event
 }
 
-// SettledBy is which events of one writer are settled: all up to Through, and those of Above.
+// SettledBy is which events of one writer are settled: all up to Through, and those of Above. Of
+// those up to Skipped it is not known, but for what is open.
 type SettledBy struct {
 	Through uint64
+	Skipped uint64
 	Above   []uint64
-}
-
-// Receive takes a message of another process.
-func (m *Machine) Receive(now Time, from Incarnation, message *Message) {
-	p := m.members[from]
-	if p == nil {
-		// Nobody commits before its own row is in a reading, but the others may not have
-		// read it yet: what it says now must not be lost.
-		p = m.addMember(Row{Incarnation: from, State: Joining})
-		m.read()
-	}
-	switch message.Kind {
-	case Events:
-		m.hear(now, from, message)
-	case Ack:
-		p.log.acknowledged(message.Sequence)
-		m.tryAll(now)
-	case Ask:
-		m.wasAsked(now, from, message.Attempt)
-	case Word:
-		m.gotWord(now, from, message.Attempt)
-	case CopyRequest:
-		if m.Serves(now) {
-			m.send(from, &Message{Kind: Copy, Attempt: message.Attempt, State: m.snapshot()})
-		}
-	case Copy:
-		m.copied(now, message)
-	case Compare:
-		m.compared(from, message)
-	case Level:
-		m.levelled(message)
-	case Bye:
-		m.gone(now, from, saidBye)
-	case Probe:
-		m.send(from, &Message{Kind: Alive, Attempt: message.Attempt})
-	case Outside:
-		m.toldOutside(now, message)
-	case Alive:
-		p.answered = max(p.answered, message.Attempt)
-		m.advance(now)
-	}
 }

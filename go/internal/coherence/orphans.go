@@ -1,20 +1,23 @@
 package coherence
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 )
 
 // R6: an open event whose writer is silent is an orphan. Its transaction had written before it
 // was announced, so when the writing transactions that were open after its arrival have
-// ended, it is over, either way. No judgement about who is dead is needed.
+// ended, it is over, either way. No judgement about who is dead is needed, and no word of another
+// process: that an event is over is a hint to ask the database now (R17).
 
 // orphans is which databases were asked and when to ask again.
 type orphans struct {
 	askedOrphans map[string]Time // when; one question at a time to a database
 	lookAgain    Time
 }
+
+// transactions is which writing transactions were open at some time.
+type transactions struct{ names []string }
 
 func (m *Machine) watchOrphans(now Time) {
 	if m.phase != standing || now < m.lookAgain {
@@ -24,20 +27,28 @@ func (m *Machine) watchOrphans(now Time) {
 	if m.askedOrphans == nil {
 		m.askedOrphans = make(map[string]Time)
 	}
-	for _, o := range inOrder(m.open) {
-		database := o.event.Database
-		if _, asked := m.askedOrphans[database]; !asked && m.isOrphan(now, o) {
+	for _, database := range slices.Sorted(maps.Keys(m.causes)) {
+		if _, asked := m.askedOrphans[database]; !asked && m.hasOrphan(now, database) {
 			m.askedOrphans[database] = now
 			m.act(Action{Kind: OpenTransactions, Database: database})
 		}
 	}
 }
 
+func (m *Machine) hasOrphan(now Time, database string) bool {
+	for e := m.causes[database].Front(); e != nil; e = e.Next() {
+		if m.isOrphan(now, e.Value.(*openEvent)) {
+			return true
+		}
+	}
+	return false
+}
+
 func (m *Machine) isOrphan(now Time, o *openEvent) bool {
 	if o.own != nil {
 		return o.own.lost
 	}
-	return now >= o.since.Add(m.cfg.OrphanAfter)
+	return o.hinted || now >= o.since.Add(m.cfg.OrphanAfter)
 }
 
 // OpenTransactions answers [OpenTransactions]: which writing transactions are open in the
@@ -51,37 +62,69 @@ func (m *Machine) OpenTransactions(now Time, database string, open []string, err
 	}
 	asked := m.askedOrphans[database]
 	delete(m.askedOrphans, database)
-	if err != nil || m.phase != standing {
+	causes := m.causes[database]
+	if err != nil || m.phase != standing || causes == nil {
 		return
 	}
-	for _, o := range inOrder(m.open) {
-		if o.event.Database != database || !m.isOrphan(now, o) || o.since > asked {
+	latest := &transactions{open}
+	over := map[*transactions]bool{latest: len(open) == 0}
+	for e := causes.Front(); e != nil; {
+		o := e.Value.(*openEvent)
+		e = e.Next()
+		if !m.isOrphan(now, o) || o.since > asked {
 			continue // what arrived after the question may not be in the answer
 		}
-		if !o.asked {
-			o.asked, o.before = true, open
+		if o.before == nil {
+			o.before = latest
 		}
-		if !intersects(o.before, open) {
+		ended, known := over[o.before]
+		if !known {
+			ended = !intersects(o.before.names, open)
+			over[o.before] = ended
+		}
+		if ended {
 			m.counts.Orphans++
-			m.settle(o.event)
+			m.settle(o)
 			m.tellAll(now, Entry{Event: o.event, Settled: true})
 		}
 	}
 }
 
-// inOrder returns open events in a fixed order.
-func inOrder(open map[EventID]*openEvent) []*openEvent {
-	return slices.SortedFunc(maps.Values(open), func(a, b *openEvent) int {
-		return cmp.Or(cmp.Compare(a.event.ID.Writer, b.event.ID.Writer),
-			cmp.Compare(a.event.ID.Sequence, b.event.ID.Sequence))
-	})
+// hint is for a settlement that another than the writer has told. Of an event that was never announced
+// here it is nothing. Where the event puts something in doubt, the database is asked. Where it does
+// not, as its database is not served here, nobody here can ask; then the settlement is believed once
+// the writer is out or has no row, and the event stays open for those who can.
+func (m *Machine) hint(id EventID) {
+	o := m.open[id]
+	switch {
+	case o != nil && o.renamed:
+	case o == nil || o.own != nil || !m.hasState() || o.cause == nil && m.isLive(id.Writer):
+		m.counts.Refused++
+	case o.cause != nil:
+		o.hinted = true
+	default:
+		m.rename(o.event)
+		m.markSettled(id)
+		o.renamed = true
+	}
+}
+
+// isLive tells whether the last view shows a process, and not as out.
+func (m *Machine) isLive(who Incarnation) bool {
+	if who == m.cfg.Incarnation {
+		return true
+	}
+	p := m.members[who]
+	return p != nil && p.shown && p.row.State != Out
 }
 
 func intersects(a, b []string) bool {
-	for _, x := range a {
-		if slices.Contains(b, x) {
-			return true
-		}
+	in := make(map[string]struct{}, len(b))
+	for _, x := range b {
+		in[x] = struct{}{}
 	}
-	return false
+	return slices.ContainsFunc(a, func(x string) bool {
+		_, found := in[x]
+		return found
+	})
 }

@@ -49,14 +49,16 @@ type outside struct {
 	// applied is which notes the table holds, and when the last look was asked for that has listed
 	// them, or another process told of them.
 	applied     map[OutsideID]Time
-	toldNotes   map[OutsideID]toldNote
+	toldNotes   map[OutsideID]*toldNote
+	toldBuckets int                // that toldNotes name
 	firstListed map[OutsideID]Time // when a view first showed those that are listed
 }
 
 // toldNote is a note that another process told of, and when it did last.
 type toldNote struct {
-	write *OutsideWrite
-	at    Time
+	write   *OutsideWrite
+	at      Time
+	applied bool // the table holds it, and no look has shown it
 }
 
 // noteList is which notes there were when a database was looked at last.
@@ -85,12 +87,27 @@ func (m *Machine) applyLists() {
 		m.applyList(&m.lists[i])
 	}
 	for _, told := range m.toldNotes {
-		m.applyNote(told.write, told.at)
+		m.applyTold(told)
 	}
+}
+
+// applyTold applies a note that another process has told of, if the table does not hold it.
+func (m *Machine) applyTold(told *toldNote) {
+	if _, known := m.applied[told.write.ID]; !known {
+		told.applied = true
+	}
+	m.applyNote(told.write, told.at)
 }
 
 func (m *Machine) applyList(list *noteList) {
 	for _, w := range list.writes {
+		if told := m.toldNotes[w.ID]; told != nil && told.applied {
+			// What the database says of a note counts, whatever was told (R17).
+			if !told.write.equal(w) {
+				m.bump(w)
+			}
+			told.applied = false
+		}
 		m.applyNote(w, list.asked)
 	}
 }
@@ -119,24 +136,64 @@ func (m *Machine) bump(w *OutsideWrite) {
 	}
 }
 
-// toldOutside takes notes of databases that this process may not look at. They are kept for a copy
-// that is taken later as well: its row may seem to say that they are applied, where the database
-// has executed late what was said of the versions before.
-func (m *Machine) toldOutside(now Time, message *Message) {
-	for _, e := range message.Entries {
-		w := &OutsideWrite{OutsideID(e.Event.ID.Sequence), e.Event.Nonce, e.Event.All, e.Event.Buckets}
-		m.toldNotes[w.ID] = toldNote{w, now}
+// toldOutside takes notes of databases that this process may not look at, from a member whose row says
+// that it has applied them. They are kept for a copy that is taken later as well: its row may seem to
+// say that they are applied, where the database has executed late what was said of the versions before.
+func (m *Machine) toldOutside(now Time, from *member, message *Message) {
+	if !from.isIn() {
+		return
+	}
+	for i := range message.Entries {
+		e := &message.Entries[i].Event
+		id := OutsideID(e.ID.Sequence)
+		if !slices.Contains(from.row.Applied, id) {
+			continue // no view shows it yet, or it is invented
+		}
+		told := m.toldNotes[id]
+		if told == nil {
+			told = &toldNote{write: m.keepTold(e)}
+			m.toldNotes[id] = told
+		}
+		told.at = now
 		if m.hasState() {
-			m.applyNote(w, now)
+			m.applyTold(told)
 		}
 	}
 }
 
-// takeApplied is for a copy, which holds these notes.
-func (m *Machine) takeApplied(now Time, ids []OutsideID) {
-	m.applied = make(map[OutsideID]Time, len(ids))
-	for _, id := range ids {
+// keepTold returns a note that was told of; beyond what is kept of all such notes it is over everything.
+func (m *Machine) keepTold(e *Event) *OutsideWrite {
+	w := &OutsideWrite{OutsideID(e.ID.Sequence), e.Nonce, e.All, e.Buckets}
+	if m.toldBuckets+len(w.Buckets) > maxToldBuckets {
+		w.All, w.Buckets = true, nil
+	}
+	m.toldBuckets += len(w.Buckets)
+	return w
+}
+
+func (w *OutsideWrite) event() Event {
+	return Event{ID: EventID{Sequence: uint64(w.ID)}, Nonce: w.Nonce, All: w.All, Buckets: w.Buckets}
+}
+
+func (w *OutsideWrite) equal(v *OutsideWrite) bool {
+	return w.Nonce == v.Nonce && w.All == v.All && slices.Equal(w.Buckets, v.Buckets)
+}
+
+// takeApplied is for a copy, which holds these notes. Of some its sender knows only what it was told.
+func (m *Machine) takeApplied(now Time, s *Snapshot) {
+	m.applied = make(map[OutsideID]Time, len(s.Applied))
+	for _, id := range s.Applied {
 		m.applied[id] = now
+	}
+	for _, told := range m.toldNotes {
+		told.applied = false
+	}
+	for i := range s.Told {
+		e := &s.Told[i]
+		if told := m.toldNotes[OutsideID(e.ID.Sequence)]; told != nil {
+			m.toldBuckets -= len(told.write.Buckets)
+		}
+		m.toldNotes[OutsideID(e.ID.Sequence)] = &toldNote{m.keepTold(e), now, true}
 	}
 }
 
@@ -176,7 +233,12 @@ func (m *Machine) forgetOld(now Time) {
 	}
 	m.firstListed = listed
 	old := func(_ OutsideID, seen Time) bool { return now >= seen.Add(outsideMemory*m.cfg.Lease) }
-	maps.DeleteFunc(m.toldNotes, func(id OutsideID, told toldNote) bool { return old(id, told.at) })
+	for id, told := range m.toldNotes {
+		if old(id, told.at) {
+			m.toldBuckets -= len(told.write.Buckets)
+			delete(m.toldNotes, id)
+		}
+	}
 	maps.DeleteFunc(m.applied, func(id OutsideID, seen Time) bool {
 		_, isListed := listed[id]
 		return !isListed && old(id, seen)
@@ -228,8 +290,7 @@ func (m *Machine) reachDeaf(now Time, rows []Row, row Row) {
 	for i := range m.lists {
 		for _, w := range m.lists[i].writes {
 			if !has[w.ID] && m.acts(now, rows, w.ID, wait) {
-				event := Event{ID: EventID{Sequence: uint64(w.ID)}, Nonce: w.Nonce, All: w.All, Buckets: w.Buckets}
-				lacking = append(lacking, Entry{Event: event})
+				lacking = append(lacking, Entry{Event: w.event()})
 			}
 		}
 	}

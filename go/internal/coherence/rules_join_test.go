@@ -17,7 +17,7 @@ func TestAJoinAcknowledgementIsGivenByAViewBegunAfterTheRequest(t *testing.T) {
 	a := b.joins()
 	begun := b.now
 	b.now = b.now.Add(time.Millisecond)
-	b.do(func() { b.m.Receive(b.now, anna, &Message{Kind: Ask, Attempt: 3}) })
+	b.receive(anna, &Message{Kind: Ask, Attempt: 3})
 	b.now = b.now.Add(time.Millisecond)
 	view := func(asked Time) (words int) {
 		b.took(Send)
@@ -50,7 +50,7 @@ func putOutAndBack(t *testing.T, others ...Row) *bench {
 	b.do(func() { b.m.Posted(b.now, nil) })
 	b.read(Joining, others...)
 	for _, p := range others {
-		b.do(func() { b.m.Receive(b.now, p.Incarnation, &Message{Kind: Word, Attempt: b.m.attempt}) })
+		b.receive(p.Incarnation, &Message{Kind: Word, Attempt: b.m.attempt})
 	}
 	if b.m.phase != copying || b.now > b.m.served {
 		t.Fatalf("phase %d, with the deadline at %d, now %d", b.m.phase, b.m.served, b.now)
@@ -156,7 +156,7 @@ func TestWhoHasSaidByeIsNotWaitedForHoweverItIsConnected(t *testing.T) {
 	b := newBench(t)
 	a := b.join(anna)
 	b.read(In, a)
-	b.do(func() { b.m.Receive(b.now, anna, &Message{Kind: Bye}) })
+	b.receive(anna, &Message{Kind: Bye})
 	b.do(func() { b.m.Linked(b.now, anna) })
 	b.announce(1)
 	if len(b.took(Passed)) != 1 {

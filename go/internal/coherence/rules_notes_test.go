@@ -176,8 +176,8 @@ func TestWhoDoesNotLookAtADatabaseIsToldOfItsNotes(t *testing.T) {
 	}
 	other := newOutside(t)
 	before, _ := other.version(3)
-	other.do(func() { other.m.Receive(other.now, later, messages[0]) })
-	other.do(func() { other.m.Receive(other.now, later, messages[0]) })
+	other.receive(later, messages[0])
+	other.receive(later, messages[0])
 	if got, _ := other.version(3); got-before != all(2).Nonce {
 		t.Errorf("adds %d", got)
 	}

@@ -154,9 +154,9 @@ func TestAJoinerAppliesWhatItsCopyDoesNotHold(t *testing.T) {
 	if v, _ := b.version(1); v != empty || len(b.ids(AcknowledgeOutside)) != 0 {
 		t.Error("applies or acknowledges a note before it has its copy")
 	}
-	b.do(func() { b.m.Receive(b.now, anna, &Message{Kind: Word, Attempt: b.m.attempt}) })
+	b.receive(anna, &Message{Kind: Word, Attempt: b.m.attempt})
 	copied := &Snapshot{Epoch: 2, Buckets: map[uint32]uint64{2: 2 << 32, 3: 3 << 32}, Applied: []OutsideID{2, 3}}
-	b.do(func() { b.m.Receive(b.now, anna, &Message{Kind: Copy, Attempt: b.m.attempt, State: copied}) })
+	b.receive(anna, &Message{Kind: Copy, Attempt: b.m.attempt, State: copied})
 	b.do(func() { b.m.OutsideWrites(0, b.now, []*OutsideWrite{named(1, 1), named(2, 2), named(3, 3)}) })
 	for bucket := range uint32(3) {
 		if v, _ := b.version(bucket + 1); v != 2+uint64(bucket+1)<<32 {
@@ -175,7 +175,7 @@ func TestWhatWasAppliedBeforeTheCopySaysNothingOfIt(t *testing.T) {
 	b.m.applied[1], b.m.applied[2] = b.now, b.now
 	b.passDeadline(Row{Incarnation: anna, Address: "there", State: In})
 	state := &Snapshot{Epoch: 2}
-	b.do(func() { b.m.Receive(b.now, anna, &Message{Kind: Copy, Attempt: b.m.attempt, State: state}) })
+	b.receive(anna, &Message{Kind: Copy, Attempt: b.m.attempt, State: state})
 	if v, _ := b.version(1); v != 2+1<<32 || !slices.Equal(b.m.packApplied(), []OutsideID{1}) {
 		t.Errorf("version %x, applied %v", v, b.m.packApplied())
 	}

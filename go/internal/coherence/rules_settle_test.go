@@ -60,7 +60,7 @@ func readWhileEventsSettle(t *testing.T, all bool) {
 			runtime.Gosched()
 		}
 		var id EventID
-		b.do(func() { id = b.m.Announce(b.now, "db", all, every) })
+		b.do(func() { id = b.mustAnnounce("db", all, every) })
 		for inDoubt.Load() <= round {
 			runtime.Gosched()
 		}

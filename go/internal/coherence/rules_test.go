@@ -41,6 +41,7 @@ func newJoiner(t *testing.T, buckets int) *bench {
 		AckTimeout: 100 * time.Millisecond, OrphanAfter: time.Second,
 		Random: func() uint64 { nonce += 1 << 20; return nonce },
 	}, NewTable(make([]uint64, TableHeader+buckets)), b.now)
+	b.m.Serve("db")
 	b.do(func() { b.m.Posted(b.now, nil) })
 	return b
 }
@@ -75,8 +76,27 @@ func (b *bench) took(kind ActionKind) []Action {
 }
 
 func (b *bench) announce(buckets ...uint32) (id EventID) {
-	b.do(func() { id = b.m.Announce(b.now, "db", false, buckets) })
+	b.do(func() { id = b.mustAnnounce("db", false, buckets) })
 	return id
+}
+
+func (b *bench) mustAnnounce(database string, all bool, buckets []uint32) EventID {
+	b.t.Helper()
+	id, err := b.m.Announce(b.now, database, all, buckets)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return id
+}
+
+// receive has the machine hear what an honest peer may say.
+func (b *bench) receive(from Incarnation, message *Message) {
+	b.t.Helper()
+	b.do(func() {
+		if err := b.m.Receive(b.now, from, message); err != nil {
+			b.t.Error(err)
+		}
+	})
 }
 
 func (b *bench) acknowledge(from Incarnation) {
@@ -84,11 +104,11 @@ func (b *bench) acknowledge(from Incarnation) {
 	for _, e := range b.m.members[from].log.entries {
 		last = e.Number
 	}
-	b.do(func() { b.m.Receive(b.now, from, &Message{Kind: Ack, Sequence: last}) })
+	b.receive(from, &Message{Kind: Ack, Sequence: last})
 }
 
 func (b *bench) hear(from Incarnation, after uint64, entries ...Entry) {
-	b.do(func() { b.m.Receive(b.now, from, &Message{Kind: Events, Sequence: after, Entries: entries}) })
+	b.receive(from, &Message{Kind: Events, Sequence: after, Entries: entries})
 }
 
 func (b *bench) version(bucket uint32) (uint64, bool) { return b.m.table.Version(bucket) }
@@ -208,12 +228,12 @@ func TestWhoIsPutOutJoinsAgainWhenEverybodyAnswers(t *testing.T) {
 			asked[p.To] = p.Message.Attempt
 		}
 	}
-	b.do(func() { b.m.Receive(b.now, anna, &Message{Kind: Alive, Attempt: asked[anna]}) })
-	b.do(func() { b.m.Receive(b.now, berta, &Message{Kind: Alive, Attempt: asked[berta] - 1}) })
+	b.receive(anna, &Message{Kind: Alive, Attempt: asked[anna]})
+	b.receive(berta, &Message{Kind: Alive, Attempt: asked[berta] - 1})
 	if len(b.took(Post)) != 0 {
 		t.Error("posted though one has not answered since")
 	}
-	b.do(func() { b.m.Receive(b.now, berta, &Message{Kind: Alive, Attempt: asked[berta]}) })
+	b.receive(berta, &Message{Kind: Alive, Attempt: asked[berta]})
 	if len(b.took(Post)) != 1 {
 		t.Error("did not post though all have answered")
 	}
@@ -298,7 +318,7 @@ func TestWhoseRowIsGoneCountsAsOutForALease(t *testing.T) {
 func TestWhoNeverHadARowIsForgottenAtOnce(t *testing.T) {
 	b := newBench(t)
 	b.do(func() { b.m.Linked(b.now, anna) })
-	b.do(func() { b.m.Receive(b.now, anna, &Message{Kind: Probe}) })
+	b.receive(anna, &Message{Kind: Probe})
 	b.read(In)
 	b.announce(1)
 	if len(b.took(Passed)) != 1 {
@@ -366,7 +386,7 @@ func TestAnEventOverAllPutsEverythingInDoubtAndRenamesIt(t *testing.T) {
 	b := newBench(t)
 	before, _ := b.version(3)
 	var id EventID
-	b.do(func() { id = b.m.Announce(b.now, "", true, nil) })
+	b.do(func() { id = b.mustAnnounce("", true, nil) })
 	if _, ok := b.version(3); ok {
 		t.Error("not in doubt")
 	}
@@ -515,7 +535,7 @@ func TestAFullLogMarksOutAndIsNeverAcknowledged(t *testing.T) {
 	a := b.join(anna)
 	b.read(In, a)
 	for range maxLog/2 + 1 {
-		b.do(func() { b.m.Settle(b.now, b.m.Announce(b.now, "db", false, []uint32{1})) })
+		b.do(func() { b.m.Settle(b.now, b.mustAnnounce("db", false, []uint32{1})) })
 	}
 	b.took(Passed)
 	b.announce(2)

@@ -156,8 +156,8 @@ func (s *sim) whole() error {
 		if p == nil || !p.alive || l.strange {
 			continue // a stranger serves nothing
 		}
-		if !p.m.Serves(s.clock(p)) || len(p.m.open) > 0 {
-			return fmt.Errorf("%v is in phase %d with %d open events", p, p.m.phase, len(p.m.open))
+		if open, _, _ := p.m.Doubt(s.clock(p)); !p.m.Serves(s.clock(p)) || open > 0 {
+			return fmt.Errorf("%v is in phase %d, and %d open events put something in doubt", p, p.m.phase, open)
 		}
 		for d := range s.databases {
 			if s.clock(p) >= p.m.table.DatabaseDeadline(d) {

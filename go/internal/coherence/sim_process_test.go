@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -74,8 +75,13 @@ func (s *sim) start(l *place) {
 		AckTimeout: s.acks, OrphanAfter: s.orphans,
 		Random: func() uint64 { return s.nonce(p) },
 	}, NewTable(make([]uint64, TableHeader+simBuckets)), s.clock(p))
-	for range s.databases {
+	for d := range s.databases {
 		p.m.AddDatabase()
+		if d == 0 || p.second <= s.now {
+			p.m.Serve(strconv.Itoa(d))
+			continue
+		}
+		s.at(p.second, p, func() { p.m.Serve(strconv.Itoa(d)) })
 	}
 	s.members(p)
 	s.act(p)
@@ -171,7 +177,9 @@ func (s *sim) receive(p, from *process, message *Message) {
 	if s.off != nothing {
 		message = s.breakMessage(p, from, message)
 	}
-	p.m.Receive(s.clock(p), from.id, message)
+	if err := p.m.Receive(s.clock(p), from.id, message); err != nil && s.off == nothing {
+		s.wrong("%v takes what %v says for a violation: %v", p, from, err)
+	}
 	s.act(p)
 }
 

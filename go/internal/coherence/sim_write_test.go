@@ -64,7 +64,10 @@ func (s *sim) announce(tx *transaction) {
 	}
 	s.Announced++
 	tx.announced = s.now
-	tx.id = p.m.Announce(s.clock(p), tx.database, s.chance(s.every), buckets)
+	var err error
+	if tx.id, err = p.m.Announce(s.clock(p), tx.database, s.chance(s.every), buckets); err != nil {
+		s.wrong("%v cannot announce: %v", p, err)
+	}
 	p.writes = append(p.writes, tx)
 	if s.story != nil {
 		s.tell("%v announces %d of keys %v", p, tx.id.Sequence, tx.keys)

@@ -1,6 +1,9 @@
 package coherence
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // snapshot is what a joiner copies from this process.
 func (m *Machine) snapshot() *Snapshot {
@@ -12,37 +15,17 @@ func (m *Machine) snapshot() *Snapshot {
 		Applied: m.packApplied(),
 	}
 	for _, o := range inOrder(m.open) {
-		s.Open = append(s.Open, o.event)
-	}
-	return s
-}
-
-func (m *Machine) packSettled() map[Incarnation]SettledBy {
-	packed := make(map[Incarnation]SettledBy, len(m.settled))
-	for who, by := range m.settled {
-		p := SettledBy{Through: by.through}
-		for n := range by.above {
-			p.Above = append(p.Above, n)
+		if o.renamed {
+			s.Renamed = append(s.Renamed, o.event)
+		} else {
+			s.Open = append(s.Open, o.event)
 		}
-		slices.Sort(p.Above)
-		packed[who] = p
 	}
-	return packed
-}
-
-func (s SettledBy) has(sequence uint64) bool {
-	_, above := slices.BinarySearch(s.Above, sequence)
-	return above || sequence <= s.Through
-}
-
-func (s SettledBy) equal(t SettledBy) bool {
-	return s.Through == t.Through && slices.Equal(s.Above, t.Above)
-}
-
-func (s SettledBy) unpack() *settledBy {
-	by := &settledBy{through: s.Through, above: make(map[uint64]struct{}, len(s.Above))}
-	for _, n := range s.Above {
-		by.above[n] = struct{}{}
+	for _, told := range m.toldNotes {
+		if told.applied {
+			s.Told = append(s.Told, told.write.event())
+		}
 	}
-	return by
+	slices.SortFunc(s.Told, func(a, b Event) int { return cmp.Compare(a.ID.Sequence, b.ID.Sequence) })
+	return s
 }

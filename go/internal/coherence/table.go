@@ -98,6 +98,8 @@ func (t *Table) setDoubt(word int, doubt bool) {
 	atomic.StoreUint64(&t.words[word], value)
 }
 
+func (t *Table) isOdd(word int) bool { return atomic.LoadUint64(&t.words[word])&1 != 0 }
+
 // settledWord returns a word without its mark of doubt.
 func (t *Table) settledWord(word int) uint64 { return atomic.LoadUint64(&t.words[word]) &^ 1 }
 

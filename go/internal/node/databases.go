@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 
@@ -28,6 +29,9 @@ var ErrTooManyDatabases = errors.New("node: no room for one more database")
 // know as id, and returns the word of the table that holds their deadline. A prefix that is known
 // keeps its word, and the database has to be looked at anew.
 func (n *Node) Database(id string, prefix []byte) (word int, err error) {
+	if len(id) > coherence.MaxDatabaseID {
+		return 0, fmt.Errorf("node: the id of a database has %d bytes, at most %d are allowed", len(id), coherence.MaxDatabaseID)
+	}
 	n.input(func(m *coherence.Machine, _ coherence.Time) {
 		known := n.databases.all()
 		number := slices.IndexFunc(known, func(d served) bool { return bytes.Equal(d.prefix, prefix) })
@@ -41,6 +45,7 @@ func (n *Node) Database(id string, prefix []byte) (word int, err error) {
 			err = ErrTooManyDatabases
 			return
 		}
+		m.Serve(id)
 		word = coherence.DeadlineWord(number)
 	})
 	return word, err

@@ -49,9 +49,13 @@ func (h *handler) Message(s *transport.Session, kind transport.Kind, body []byte
 			return
 		}
 		n.input(func(m *coherence.Machine, now coherence.Time) {
-			n.heard(coherence.Incarnation(s.Peer().Incarnation), message, now)
-			m.Receive(now, coherence.Incarnation(s.Peer().Incarnation), message)
+			if err = m.Receive(now, coherence.Incarnation(s.Peer().Incarnation), message); err == nil {
+				n.heard(coherence.Incarnation(s.Peer().Incarnation), message, now)
+			}
 		})
+		if err != nil {
+			s.Close(err)
+		}
 	case framePut:
 		p, err := unpackPut(body)
 		if err != nil {

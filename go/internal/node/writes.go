@@ -19,9 +19,9 @@ func (n *Node) Announce(database string, packed []byte, all bool) (uint64, error
 	}
 	var id coherence.EventID
 	n.input(func(m *coherence.Machine, now coherence.Time) {
-		id = m.Announce(now, database, all, buckets)
+		id, err = m.Announce(now, database, all, buckets)
 	})
-	return id.Sequence, nil
+	return id.Sequence, err
 }
 
 // Settle ends an event after the answer to COMMIT or ROLLBACK. pushes, keys and values by

@@ -1,0 +1,85 @@
+package coherence
+
+import "slices"
+
+// settledBy is which events of one writer are settled: those up to through, and those of above.
+// Its memory does not grow with the number of events.
+type settledBy struct {
+	through uint64
+	above   map[uint64]struct{}
+	// skipped is up to which through has moved without all before it being settled, as above was
+	// full. What is still open there is in events.open; of the rest nothing is known.
+	skipped uint64
+}
+
+// isSettled tells whether an event is known to be settled.
+func (m *Machine) isSettled(id EventID) bool {
+	by := m.settled[id.Writer]
+	if by == nil {
+		return false
+	}
+	_, above := by.above[id.Sequence]
+	return above || id.Sequence > by.skipped && id.Sequence <= by.through
+}
+
+func (m *Machine) markSettled(id EventID) {
+	by := m.settled[id.Writer]
+	if by == nil {
+		by = &settledBy{above: make(map[uint64]struct{})}
+		m.settled[id.Writer] = by
+	}
+	if id.Sequence <= by.through {
+		return
+	}
+	by.above[id.Sequence] = struct{}{}
+	if len(by.above) > maxAbove {
+		by.skip()
+	}
+	for {
+		if _, next := by.above[by.through+1]; !next {
+			return
+		}
+		by.through++
+		delete(by.above, by.through)
+	}
+}
+
+// skip moves through up to the first of above.
+func (by *settledBy) skip() {
+	first := uint64(maxSequence)
+	for n := range by.above {
+		first = min(first, n)
+	}
+	by.through, by.skipped = first-1, first-1
+}
+
+func (m *Machine) packSettled() map[Incarnation]SettledBy {
+	packed := make(map[Incarnation]SettledBy, len(m.settled))
+	for who, by := range m.settled {
+		p := SettledBy{Through: by.through, Skipped: by.skipped}
+		for n := range by.above {
+			p.Above = append(p.Above, n)
+		}
+		slices.Sort(p.Above)
+		packed[who] = p
+	}
+	return packed
+}
+
+func (s SettledBy) has(sequence uint64) bool {
+	_, above := slices.BinarySearch(s.Above, sequence)
+	return above || sequence <= s.Through
+}
+
+// equal leaves out what was skipped: it tells nothing of which events are settled.
+func (s SettledBy) equal(t SettledBy) bool {
+	return s.Through == t.Through && slices.Equal(s.Above, t.Above)
+}
+
+func (s SettledBy) unpack() *settledBy {
+	by := &settledBy{through: s.Through, skipped: s.Skipped, above: make(map[uint64]struct{}, len(s.Above))}
+	for _, n := range s.Above {
+		by.above[n] = struct{}{}
+	}
+	return by
+}
