@@ -248,7 +248,9 @@ func inOrder(open map[EventID]*openEvent) []*openEvent {
 }
 
 func sortedIDs[E any](events map[EventID]E) []EventID {
-	return slices.SortedFunc(maps.Keys(events), func(a, b EventID) int {
-		return cmp.Or(cmp.Compare(a.Writer, b.Writer), cmp.Compare(a.Sequence, b.Sequence))
-	})
+	return slices.SortedFunc(maps.Keys(events), compareIDs)
+}
+
+func compareIDs(a, b EventID) int {
+	return cmp.Or(cmp.Compare(a.Writer, b.Writer), cmp.Compare(a.Sequence, b.Sequence))
 }

@@ -10,7 +10,7 @@ import (
 // before every member heard of it can leave them different, and so can an election that
 // overlaps with the last step of a joiner. That is never wrong, but costs the sharing. So each
 // tells another one now and then what it has settled and is told what it lacks, which is a hint to ask
-// the database (R17). Of two that lack nothing and still differ, the younger copies anew. What was written from outside (R14)
+// the database (R17). Of two that lack nothing and still differ, the younger copies anew from the eldest. What was written from outside (R14)
 // each finds by itself: as long as two have not applied the same notes they may differ.
 
 // maxRecent bounds what is kept to level others: settled events, each counted with its buckets.
@@ -36,13 +36,19 @@ func (l *levelling) remember(e Event) {
 	}
 }
 
-// compare tells a random member in standing what is settled here.
+// compare tells the eldest member what is settled here, and the eldest tells a random one.
 func (m *Machine) compare(now Time) {
 	if m.phase != standing || now < m.level {
 		return
 	}
 	m.level = now.Add(m.cfg.Lease)
-	if other, _ := m.sources(); other != nil {
+	other := m.eldest()
+	if other == nil {
+		other, _ = m.sources()
+	} else if other.differs.times > 0 {
+		m.level = now.Add(m.cfg.Lease / 2) // until it is known whether that is so for good
+	}
+	if other != nil {
 		m.sendCompare(other.row.Incarnation, 1)
 	}
 }
@@ -53,18 +59,18 @@ func (m *Machine) sendCompare(to Incarnation, attempt uint64) {
 }
 
 // compared answers with what the other one lacks, and, when it was the one to begin, with
-// what is settled here. A member asks that once a lease.
+// what is settled here. A member asks that twice a lease at most.
 func (m *Machine) compared(now Time, p *member, message *Message) {
 	if m.phase != standing || message.State == nil || !p.isIn() || message.Attempt > 1 {
 		return
 	}
 	last := &p.compared[message.Attempt]
-	if *last > 0 && now < last.Add(m.cfg.Lease/2) {
+	if *last > 0 && now < last.Add(m.cfg.Lease/4) {
 		return
 	}
 	*last = now
 	from, theirs := p.row.Incarnation, message.State.Settled
-	if m.differsForGood(p, message) && m.yieldsTo(from) && m.copiesAnew(now) {
+	if p == m.eldest() && m.differsForGood(p, message) && m.copiesAnew(now) {
 		m.note("its versions differ from another member's: joins again")
 		m.phase, m.prefer = fresh, from
 		m.publish()
@@ -85,29 +91,51 @@ func (m *Machine) compared(now Time, p *member, message *Message) {
 }
 
 // differsForGood tells whether two tables differ though nothing is on its way that would make them
-// equal: both have settled the same, or what differs are events of writers that are not alive, of which
-// nothing is open here. Such an event was announced to one of the two only, and the other one refuses
-// to hear of it now; but somebody may be about to tell, so that has to be so three times in a row.
+// equal: both have settled the same, or the same event is settled at one of the two only, three times
+// in a row, and is not open here. It was announced to one of the two and then given up, or its writer
+// has died, and the other one refuses to hear of it from anybody else.
 func (m *Machine) differsForGood(p *member, message *Message) bool {
 	if message.Sequence == m.table.digest || !slices.Equal(m.packApplied(), message.State.Applied) {
-		p.differed = 0
+		p.differs = difference{}
 		return false
 	}
 	ours, theirs := m.packSettled(), message.State.Settled
-	equal := true
+	if id := p.differs.id; p.differs.times > 0 && m.open[id] == nil &&
+		ours[id.Writer].has(id.Sequence) != theirs[id.Writer].has(id.Sequence) {
+		p.differs.times++
+		return p.differs.times >= 3
+	}
+	id, equal := m.firstDifference(ours, theirs)
+	if p.differs = (difference{}); id != (EventID{}) {
+		p.differs = difference{id, 1}
+	}
+	return equal
+}
+
+// difference is an event that is settled at one of two members, in so many comparisons in a row.
+type difference struct {
+	id    EventID
+	times int
+}
+
+// firstDifference returns an event that one of the two has settled and the other has not, and that is
+// not open here, where there is one; and whether both have settled the same.
+func (m *Machine) firstDifference(ours, theirs map[Incarnation]SettledBy) (first EventID, equal bool) {
+	equal = true
 	for _, packed := range []map[Incarnation]SettledBy{ours, theirs} {
 		for who := range packed {
-			if ours[who].equal(theirs[who]) {
+			sequence, differs := ours[who].differs(theirs[who])
+			if !differs {
 				continue
 			}
-			if equal = false; m.isLive(who) || m.load.of(who).events > 0 {
-				p.differed = 0
-				return false
+			equal = false
+			id := EventID{who, sequence}
+			if m.open[id] == nil && (first == EventID{} || compareIDs(id, first) < 0) {
+				first = id
 			}
 		}
 	}
-	p.differed++
-	return equal || p.differed >= 3
+	return first, equal
 }
 
 // copiesAnew tells whether this process may copy anew because its versions are others than another
@@ -125,14 +153,19 @@ func (m *Machine) copiesAnew(now Time) bool {
 	return true
 }
 
-// yieldsTo tells which of two that differ copies anew: the client, since clients do not reach
-// each other and could not pass it on, else the younger.
-func (m *Machine) yieldsTo(who Incarnation) bool {
-	client, other := m.cfg.Address == "", m.members[who].row.Address == ""
-	if client != other {
-		return client
+// eldest returns the member with whom the others compare, and from whom they copy anew; nil where that is
+// this process. Any two that copy from different ones may differ still. It is no client: clients do not
+// reach each other, and could not pass on what they have.
+func (m *Machine) eldest() *member {
+	for _, p := range m.order {
+		if p.isIn() && !p.gone && p.row.Address != "" {
+			if m.cfg.Address != "" && p.row.Incarnation > m.cfg.Incarnation {
+				return nil
+			}
+			return p
+		}
 	}
-	return who < m.cfg.Incarnation
+	return nil
 }
 
 // levelled takes what another one has settled, and this process lacks.

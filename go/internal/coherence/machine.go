@@ -61,7 +61,7 @@ type member struct {
 
 	copied   Time    // when it was given a copy last
 	compared [2]Time // when its digest was looked at last: as an answer, and to be answered
-	differed int     // in so many comparisons in a row it differed though nothing more will come
+	differs  difference
 }
 
 // isIn tells whether the last view shows a member as in.

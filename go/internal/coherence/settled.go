@@ -71,9 +71,23 @@ func (s SettledBy) has(sequence uint64) bool {
 	return above || sequence <= s.Through
 }
 
-// equal leaves out what was skipped: it tells nothing of which events are settled.
-func (s SettledBy) equal(t SettledBy) bool {
-	return s.Through == t.Through && slices.Equal(s.Above, t.Above)
+// differs returns the first event that is settled in one of the two only, if there is one. What was
+// skipped has no part in it: it tells nothing of which events are settled.
+func (s SettledBy) differs(t SettledBy) (sequence uint64, differs bool) {
+	if s.Through != t.Through {
+		return min(s.Through, t.Through) + 1, true
+	}
+	for i := range max(len(s.Above), len(t.Above)) {
+		switch {
+		case i >= len(s.Above):
+			return t.Above[i], true
+		case i >= len(t.Above):
+			return s.Above[i], true
+		case s.Above[i] != t.Above[i]:
+			return min(s.Above[i], t.Above[i]), true
+		}
+	}
+	return 0, false
 }
 
 func (s SettledBy) unpack() *settledBy {
