@@ -13,7 +13,10 @@ type doubts struct {
 	servedHere map[string]struct{}   // ids of the databases that this process serves
 	causes     map[string]*list.List // open events that put something in doubt, by database, as they came
 	doubt      map[uint32]*doubt     // buckets with such an event
-	allOpen    int                   // such events over all buckets
+	// leaving are the databases that are not served any more, and the latest deadline that readers of
+	// their keys can have seen.
+	leaving map[string]Time
+	allOpen int // such events over all buckets
 }
 
 type doubt struct {
@@ -21,13 +24,24 @@ type doubt struct {
 	contended bool // more than one event touched the bucket since it came into doubt
 }
 
-func newDoubts(served map[string]struct{}) doubts {
-	return doubts{servedHere: served, causes: make(map[string]*list.List), doubt: make(map[uint32]*doubt)}
+func newDoubts() doubts {
+	return doubts{
+		servedHere: make(map[string]struct{}), leaving: make(map[string]Time),
+		causes: make(map[string]*list.List), doubt: make(map[uint32]*doubt),
+	}
+}
+
+// again returns that nothing is in doubt, where the same databases are served.
+func (d *doubts) again() doubts {
+	fresh := newDoubts()
+	fresh.servedHere, fresh.leaving = d.servedHere, d.leaving
+	return fresh
 }
 
 // Serve tells that this process begins to serve a database, by its id, before any key of it is
 // served: what is open over it is in doubt from now on.
 func (m *Machine) Serve(database string) {
+	delete(m.leaving, database)
 	if _, known := m.servedHere[database]; known {
 		return
 	}
@@ -37,12 +51,26 @@ func (m *Machine) Serve(database string) {
 	}
 }
 
-// Unserve tells that no key of a database is served any more.
+// Unserve tells that no key of a database is served any more. What is open over it stays in doubt as long
+// as a reader may have loaded a deadline before.
 func (m *Machine) Unserve(database string) {
-	delete(m.servedHere, database)
-	for _, o := range inOrder(m.open) {
-		if !m.touchesServed(o) {
-			m.endDoubt(o)
+	if _, known := m.servedHere[database]; known {
+		m.leaving[database] = m.served
+	}
+}
+
+// endLeaving ends the doubt over databases of which nobody reads a key any more.
+func (m *Machine) endLeaving(now Time) {
+	for database, last := range m.leaving {
+		if now <= last {
+			continue
+		}
+		delete(m.leaving, database)
+		delete(m.servedHere, database)
+		for _, o := range inOrder(m.open) {
+			if !m.touchesServed(o) {
+				m.endDoubt(o)
+			}
 		}
 	}
 }

@@ -76,9 +76,9 @@ type own struct {
 	lost   bool                   // the answer to COMMIT was lost (R9)
 }
 
-func newEvents(served map[string]struct{}) events {
+func newEvents(doubts doubts) events {
 	return events{
-		doubts:  newDoubts(served),
+		doubts:  doubts,
 		open:    make(map[EventID]*openEvent),
 		load:    make(loads),
 		settled: make(map[Incarnation]*settledBy),
@@ -186,14 +186,25 @@ func (m *Machine) addOpen(now Time, e Event, own *own) *openEvent {
 }
 
 // settle ends an open event. The rename comes first: a bucket that is out of doubt has its new name.
+// That is so for a joiner too, though it will have another table: a reader that was stopped may have
+// loaded a deadline of before, and looks at this one.
 func (m *Machine) settle(o *openEvent) {
-	if !m.hasState() {
+	switch {
+	case !m.hasState():
 		m.told.ended(o.event)
-	} else if !o.renamed {
 		m.rename(o.event)
+	case !o.renamed:
+		m.rename(o.event)
+		m.count(o.event)
 	}
 	m.markSettled(o.event.ID)
 	m.close(o)
+}
+
+// count is for an event that is settled here, once for each.
+func (m *Machine) count(e Event) {
+	m.remember(e)
+	m.counts.Settled++
 }
 
 // close forgets an open event, and with it the doubt that is its.
@@ -213,14 +224,13 @@ func (m *Machine) settleAsWriter(e Event) {
 		m.told.ended(e)
 	case !m.isSettled(e.ID):
 		m.rename(e)
+		m.count(e)
 		m.markSettled(e.ID)
 	}
 }
 
 // rename adds an event's nonce. What other events have in doubt was touched by this one.
 func (m *Machine) rename(e Event) {
-	m.remember(e)
-	m.counts.Settled++
 	if e.All {
 		m.allSeen++
 		m.table.add(wordEpoch, e.Nonce)

@@ -253,7 +253,7 @@ func (m *Machine) boot(now Time, open []string) {
 func (m *Machine) enter(now Time, s *Snapshot) {
 	before := m.events
 	m.phase = entering
-	m.events = newEvents(before.servedHere)
+	m.events = newEvents(before.again())
 	m.counts, m.sequence = before.counts, before.sequence
 	m.table.reset(s.Epoch&^1, s.Buckets)
 	for who, by := range s.Settled {

@@ -78,7 +78,7 @@ func New(cfg Config, table *Table, now Time) *Machine {
 		rowless: make(map[Incarnation]Time),
 	}
 	m.applied, m.toldNotes = make(map[OutsideID]Time), make(map[OutsideID]*toldNote)
-	m.events = newEvents(make(map[string]struct{}))
+	m.events = newEvents(newDoubts())
 	if cfg.Alone {
 		m.table.reset(m.even(), nil)
 		m.phase = standing
@@ -105,6 +105,7 @@ func (m *Machine) Tick(now Time) {
 		m.watchOrphans(now)
 		return
 	}
+	m.endLeaving(now)
 	m.poll(now)
 	m.advance(now)
 	m.hurry(now)

@@ -104,6 +104,7 @@ func (m *Machine) hint(id EventID) {
 		o.hinted = true
 	default:
 		m.rename(o.event)
+		m.count(o.event)
 		m.markSettled(id)
 		o.renamed = true
 	}

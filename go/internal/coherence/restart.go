@@ -39,7 +39,7 @@ func (m *Machine) restoreMembers() {
 // restoreEvents counts anew what is counted of events, and what is in doubt.
 func (m *Machine) restoreEvents(now Time) {
 	before := m.events
-	m.events = newEvents(before.servedHere)
+	m.events = newEvents(before.again())
 	m.sequence, m.allSeen, m.settled, m.counts = before.sequence, before.allSeen+1, before.settled, before.counts
 	m.told = before.told
 	m.told.load = make(loads)
