@@ -64,7 +64,7 @@ fuzz: $(LIBRARY)  ## every Go fuzz test, FUZZ_RUNS inputs each
 	@found=$$(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' go) || { echo "there is no fuzz test"; exit 1; }; \
 	echo "$$found" | sed -E 's/(.*)\/[^/]*:[0-9]+:func (.*)/\1 \2/' | while read -r directory name; do \
 		echo "$$directory $$name"; \
-		(cd $$directory && go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZ_RUNS)x .) || exit 1; \
+		(cd $$directory && go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZ_RUNS)x -fuzzminimizetime=100x .) || exit 1; \
 	done
 
 test-unit: $(LIBRARY)  ## Python's unit tests, against the real library

@@ -91,11 +91,11 @@ func (m *Machine) compared(now Time, p *member, message *Message) {
 }
 
 // differsForGood tells whether two tables differ though nothing is on its way that would make them
-// equal: both have settled the same, or the same event is settled at one of the two only, three times
+// equal: both have settled and applied the same, or the same event is settled at one of the two only, three times
 // in a row, and is not open here. It was announced to one of the two and then given up, or its writer
 // has died, and the other one refuses to hear of it from anybody else.
 func (m *Machine) differsForGood(p *member, message *Message) bool {
-	if message.Sequence == m.table.digest || !slices.Equal(m.packApplied(), message.State.Applied) {
+	if message.Sequence == m.table.digest {
 		p.differs = difference{}
 		return false
 	}
@@ -109,7 +109,7 @@ func (m *Machine) differsForGood(p *member, message *Message) bool {
 	if p.differs = (difference{}); id != (EventID{}) {
 		p.differs = difference{id, 1}
 	}
-	return equal
+	return equal && slices.Equal(m.packApplied(), message.State.Applied)
 }
 
 // difference is an event that is settled at one of two members, in so many comparisons in a row.
@@ -130,12 +130,21 @@ func (m *Machine) firstDifference(ours, theirs map[Incarnation]SettledBy) (first
 			}
 			equal = false
 			id := EventID{who, sequence}
-			if m.open[id] == nil && (first == EventID{} || compareIDs(id, first) < 0) {
+			if m.open[id] == nil && (first == EventID{} || m.isSooner(id, first)) {
 				first = id
 			}
 		}
 	}
 	return first, equal
+}
+
+// isSooner orders events by how little is to be hoped for: those of writers that are not alive come first, as
+// what another one has just settled may be on its way.
+func (m *Machine) isSooner(a, b EventID) bool {
+	if live := m.isLive(a.Writer); live != m.isLive(b.Writer) {
+		return !live
+	}
+	return compareIDs(a, b) < 0
 }
 
 // copiesAnew tells whether this process may copy anew because its versions are others than another

@@ -26,17 +26,18 @@ const (
 	deleteRow                      // somebody deletes a row of the members table
 	deleteRows                     // or all of them
 	dropTables                     // or drops the table and the cluster's row; both are made again
+	insiderSpeaks                  // somebody who has the secret says what it likes
 	faultKinds
 )
 
 var faultNames = [faultKinds]string{"stop", "kill", "host lost", "leave", "put out", "evict", "break session", "cut pair",
 	"cut one way", "cut group", "cut group one way", "cut database", "cut database one way", "database slow",
-	"database down", "database restart", "failover", "delete row", "delete rows", "drop tables"}
+	"database down", "database restart", "failover", "delete row", "delete rows", "drop tables", "insider"}
 
 // usual is how often each comes in comparison with the others.
 var usual = [faultKinds]int{stop: 6, kill: 5, hostLost: 2, leave: 2, putOut: 4, evict: 1, breakSession: 4, cutPair: 4, cutOneWay: 4,
 	cutGroup: 2, cutGroupOneWay: 2, cutDatabase: 3, cutDatabaseOneWay: 3, databaseSlow: 2, databaseDown: 1,
-	databaseRestart: 1, failover: 1, deleteRow: 2, deleteRows: 1, dropTables: 1}
+	databaseRestart: 1, failover: 1, deleteRow: 2, deleteRows: 1, dropTables: 1, insiderSpeaks: 1}
 
 func (s *sim) nextFault() {
 	if !s.faults {
@@ -97,6 +98,8 @@ func (s *sim) happen(kind fault) {
 		s.cut(kind, until)
 	case deleteRow, deleteRows, dropTables:
 		s.rowsAreDeleted(kind)
+	case insiderSpeaks:
+		s.insiderComes(until)
 	case cutDatabase, cutDatabaseOneWay:
 		s.cutDatabase(p.place.number, kind == cutDatabase, until)
 	default:

@@ -34,6 +34,7 @@ type tally struct {
 	Outside, Collapsed, Forgotten    int
 	Starts, Messages, Differed       int
 	Strikes, Naps, Deletions         int
+	Insiders                         int
 	Faults                           [faultKinds]int
 	Healed, Waited                   time.Duration // the longest, when all was whole
 }
@@ -56,6 +57,7 @@ func (t *tally) add(o *tally) {
 	t.Strikes += o.Strikes
 	t.Naps += o.Naps
 	t.Deletions += o.Deletions
+	t.Insiders += o.Insiders
 	for kind, n := range o.Faults {
 		t.Faults[kind] += n
 	}
