@@ -13,9 +13,8 @@ import (
 
 func TestAnAdvertisedAddressIsWhatOthersDial(t *testing.T) {
 	db := newDatabase()
-	const secret = "the secret that all of them have"
-	a := open(t, db, settings{"listen": "0.0.0.0:0", "advertise": "127.0.0.1", "secret": secret})
-	b := open(t, db, settings{"listen": "0.0.0.0:0", "advertise": "localhost", "secret": secret})
+	a := open(t, db, settings{"listen": "0.0.0.0:0", "advertise": "127.0.0.1", "secret": testSecret})
+	b := open(t, db, settings{"listen": "0.0.0.0:0", "advertise": "localhost", "secret": testSecret})
 	together(t, a, b)
 	_, port, _ := net.SplitHostPort(a.address)
 	if a.address != "127.0.0.1:"+port || port == "0" || !slices.Contains(b.ringNow(), a.address) {
@@ -63,12 +62,12 @@ func TestTwoProcessesThatClaimOneAddress(t *testing.T) {
 	db := newDatabase()
 	one, two := tcpAddress(t), tcpAddress(t)
 	public := forward(t, one)
-	a := open(t, db, settings{"listen": one, "advertise": public}) // reaches itself there
+	a := open(t, db, with(at(one), settings{"advertise": public})) // reaches itself there
 	eventually(t, "it is in standing", a.serves)
 	if a.address != public || !a.advertised() {
 		t.Errorf("it is known as %s", a.address)
 	}
-	cfg := with(settings{"size": 1 << 20, "lease": 2, "buckets": 1 << 10}, settings{"listen": two, "advertise": public})
+	cfg := with(settings{"size": 1 << 20, "lease": 2, "buckets": 1 << 10}, settings{"listen": two, "advertise": public, "secret": testSecret})
 	n, err := Open(form(cfg))
 	if err == nil {
 		n.Close()
@@ -91,7 +90,8 @@ func TestWhoClaimsTheAddressOfAProcessIsRefusedByIt(t *testing.T) {
 	claimant := &stranger{}
 	var err error
 	claimant.Transport, err = transport.New(transport.Options{
-		Listen: []string{tcpAddress(t)}, Self: transport.Peer{Incarnation: 77, Address: p.address}, Handler: claimant})
+		Listen: []string{tcpAddress(t)}, Identity: newIdentity(t), Self: transport.Peer{Address: p.address},
+		Secret: transport.Secret(testSecret), Handler: claimant})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestWhoClaimsTheAddressOfAProcessIsRefusedByIt(t *testing.T) {
 
 // Nobody answers where no way leads back to oneself; that is said, and no error.
 func TestAnAdvertisedAddressThatDoesNotAnswer(t *testing.T) {
-	p := open(t, newDatabase(), settings{"listen": tcpAddress(t), "advertise": tcpAddress(t)})
+	p := open(t, newDatabase(), with(at(tcpAddress(t)), settings{"advertise": tcpAddress(t)}))
 	eventually(t, "it is in standing", p.serves)
 	eventually(t, "the log says so", func() bool { return p.noted("does not reach itself at the address that it advertises") == 1 })
 }

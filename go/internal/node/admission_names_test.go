@@ -171,7 +171,7 @@ func TestResolutionsForStrangersAreFew(t *testing.T) {
 func TestANameThatMeansNobodyAtStart(t *testing.T) {
 	server := newNames(t)
 	address := tcpAddress(t)
-	p := open(t, newDatabase(), settings{"listen": address, "admit": []string{"dns:nobody.test.:9000"}})
+	p := open(t, newDatabase(), with(at(address), settings{"admit": []string{"dns:nobody.test.:9000"}}))
 	eventually(t, "it is in standing", p.serves)
 	eventually(t, "the log says so", func() bool { return p.noted("dns:nobody.test.:9000 cannot be resolved") == 1 })
 	if !p.admission.admits(address) {

@@ -90,12 +90,11 @@ func TestAStaticListKeepsAStrangerOut(t *testing.T) {
 	noLeaks(t)
 	db := newDatabase()
 	one, two, three := tcpAddress(t), tcpAddress(t), tcpAddress(t)
-	const secret = "the secret that all of them have"
-	list := settings{"admit": []string{one, two}, "secret": secret}
-	a := open(t, db, with(settings{"listen": one}, list))
-	b := open(t, db, with(settings{"listen": two}, list))
+	list := settings{"admit": []string{one, two}}
+	a := open(t, db, with(at(one), list))
+	b := open(t, db, with(at(two), list))
 	together(t, a, b)
-	stranger := open(t, db, settings{"listen": three, "secret": secret})
+	stranger := open(t, db, at(three))
 	eventually(t, "it is refused", func() bool {
 		return a.transport.Stats().Faults[transport.ReasonStranger] > 0 && b.transport.Stats().Faults[transport.ReasonStranger] > 0
 	})
@@ -122,9 +121,9 @@ func TestAStaticListKeepsAStrangerOut(t *testing.T) {
 func TestAClientNeedsNoPlaceOnTheList(t *testing.T) {
 	db := newDatabase()
 	address := tcpAddress(t)
-	a := open(t, db, settings{"listen": address, "admit": []string{address}})
+	a := open(t, db, with(at(address), settings{"admit": []string{address}}))
 	eventually(t, "it is in standing", a.serves)
-	client := open(t, db, settings{"admit": []string{address}})
+	client := open(t, db, settings{"admit": []string{address}, "secret": testSecret})
 	eventually(t, "the client is in standing", client.serves)
 	client.write("k", "v", true)
 	if got := a.get("k"); got != "v" {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"guillotina_groupcache/internal/cache"
@@ -38,12 +39,36 @@ func unixAddress(t testing.TB) string {
 	return "unix:" + filepath.Join(dir, "s")
 }
 
+// silentAddress is one where connections stay in the backlog.
+func silentAddress(t testing.TB) string {
+	t.Helper()
+	address := unixAddress(t)
+	l, err := net.Listen("unix", strings.TrimPrefix(address, "unix:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return address
+}
+
+// testSecret is for addresses of TCP, which need one.
+const testSecret = "a secret of the tests, not of anybody"
+
+// at is the settings of a process that listens at an address.
+func at(address string) settings {
+	s := settings{"listen": address}
+	if !strings.HasPrefix(address, "unix:") {
+		s["secret"] = testSecret
+	}
+	return s
+}
+
 // cluster opens processes at addresses and waits until each is in standing and can ask all others.
 func cluster(t testing.TB, db *database, addresses ...string) []*process {
 	t.Helper()
 	var all []*process
 	for _, address := range addresses {
-		all = append(all, open(t, db, settings{"listen": address}))
+		all = append(all, open(t, db, at(address)))
 	}
 	together(t, all...)
 	return all

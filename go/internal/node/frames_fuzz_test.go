@@ -1,6 +1,8 @@
 package node
 
 import (
+	"crypto/ed25519"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,12 +13,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // tap forwards connections, and keeps what the dialling sides sent.
 type tap struct {
 	listener net.Listener
+	address  string
 	to       string
 	wg       sync.WaitGroup
 
@@ -24,14 +26,15 @@ type tap struct {
 	streams [][]byte
 }
 
-// newTap begins to forward to a TCP address. It ends with the test.
+// newTap begins to forward to a unix socket. It ends with the test.
 func newTap(t testing.TB, to string) *tap {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address := unixAddress(t)
+	listener, err := net.Listen("unix", strings.TrimPrefix(address, "unix:"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	tapped := &tap{listener: listener, to: to}
+	tapped := &tap{listener: listener, address: address, to: strings.TrimPrefix(to, "unix:")}
 	tapped.wg.Go(func() {
 		for {
 			conn, err := listener.Accept()
@@ -50,7 +53,7 @@ func newTap(t testing.TB, to string) *tap {
 
 func (tap *tap) forward(from net.Conn) {
 	defer func() { _ = from.Close() }()
-	to, err := net.Dial("tcp", tap.to)
+	to, err := net.Dial("unix", tap.to)
 	if err != nil {
 		return
 	}
@@ -79,10 +82,10 @@ func (tap *tap) forward(from net.Conn) {
 // leaves: a stream for each connection.
 func recorded(t testing.TB) [][]byte {
 	t.Helper()
-	own := tcpAddress(t)
+	own := unixAddress(t)
 	tapped := newTap(t, own)
 	db := newDatabase()
-	a := open(t, db, settings{"listen": own, "advertise": tapped.listener.Addr().String()})
+	a := open(t, db, settings{"listen": own, "advertise": tapped.address})
 	b := open(t, db, settings{"listen": unixAddress(t)})
 	together(t, a, b)
 	for i := range 20 {
@@ -98,7 +101,7 @@ func recorded(t testing.TB) [][]byte {
 	defer tapped.mu.Unlock()
 	var streams [][]byte
 	for _, stream := range tapped.streams {
-		if len(stream) > 100 {
+		if len(stream) > 300 { // more than a greeting
 			streams = append(streams, stream[:min(len(stream), 8<<10)])
 		}
 	}
@@ -108,17 +111,16 @@ func recorded(t testing.TB) [][]byte {
 	return streams
 }
 
-// attack sends bytes to a process as a client would, and waits until that has closed the
-// connection.
-func attack(t testing.TB, p *process, data []byte) {
+// attack sends bytes to a process as a client would, after an honest greeting by r unless that is
+// nil, and waits until it has closed the connection.
+func attack(t testing.TB, p *process, r *rawPeer, data []byte) {
 	t.Helper()
-	conn, err := net.Dial("unix", strings.TrimPrefix(p.address, "unix:"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := connect(t, p)
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
+	if r != nil {
+		if err := r.greet(conn); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := conn.Write(data); err == nil {
 		_ = conn.(*net.UnixConn).CloseWrite()
@@ -140,30 +142,35 @@ func wantAlive(t testing.TB, p *process, s *stranger) {
 
 func FuzzPeerPort(f *testing.F) {
 	for _, stream := range recorded(f) {
-		f.Add(stream)
-		f.Add(stream[:len(stream)/2])
+		for _, part := range [][]byte{stream, frames(stream)} {
+			f.Add(part)
+			f.Add(part[:len(part)/2])
+		}
 	}
+	raw := newRawPeer(f)
 	p := cluster(f, newDatabase(), unixAddress(f))[0]
-	good := newStranger(f, 99, "")
+	good := newStranger(f, "")
 	attacks := 0
 	f.Fuzz(func(t *testing.T, data []byte) {
-		attack(t, p, data)
+		attack(t, p, nil, data)
+		attack(t, p, raw, data)
 		if attacks++; attacks%100 == 0 {
 			wantAlive(t, p, good)
 		}
 	})
 }
 
-// mutated cuts, changes, repeats and exchanges parts of a stream; often it leaves the hello as
-// it is, so that more than that is tried.
+// frames is what follows the hello and the proof in a stream.
+func frames(stream []byte) []byte {
+	greeting := rawHelloSize + int(binary.BigEndian.Uint16(stream[rawHelloSize-2:])) + ed25519.SignatureSize
+	return stream[greeting:]
+}
+
+// mutated cuts, changes, repeats and exchanges parts of a stream.
 func mutated(r *rand.Rand, stream []byte, streams [][]byte) []byte {
 	data := append([]byte(nil), stream...)
-	first := 0
-	if r.IntN(4) > 0 {
-		first = 30 // hellos are about as long
-	}
 	for range 1 + r.IntN(4) {
-		at := min(first+r.IntN(len(data)), len(data)-1)
+		at := r.IntN(len(data))
 		switch r.IntN(5) {
 		case 0:
 			data = data[:at+1]
@@ -186,13 +193,17 @@ func TestMutatedFramesLeaveNothingBehind(t *testing.T) {
 	streams := recorded(t)
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
-	good := newStranger(t, 99, "")
+	good := newStranger(t, "")
 	wantAlive(t, p, good)
 	eventually(t, "no session", func() bool { return p.transport.Stats().Sessions == 0 })
 	goroutines, files, heap := runtime.NumGoroutine(), openFiles(t), heapInUse()
-	r := rand.New(rand.NewPCG(1, 2))
+	r, raw := rand.New(rand.NewPCG(1, 2)), newRawPeer(t)
 	for i := range 500 {
-		attack(t, p, mutated(r, streams[i%len(streams)], streams))
+		if stream := streams[i%len(streams)]; r.IntN(4) == 0 {
+			attack(t, p, nil, mutated(r, stream, streams))
+		} else { // more than the greeting is tried
+			attack(t, p, raw, mutated(r, frames(stream), streams))
+		}
 		if i%50 == 0 {
 			wantAlive(t, p, good)
 		}

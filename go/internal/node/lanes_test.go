@@ -89,7 +89,7 @@ func TestALaneIsNoLinkAndBringsNoMessages(t *testing.T) {
 	db := newDatabase()
 	a, b, _ := three(t, db)
 	talker, err := transport.New(transport.Options{
-		Self: transport.Peer{Incarnation: b.incarnationID(), Lane: true}, Handler: nothing{},
+		Identity: b.identity, Self: transport.Peer{Lane: true}, Handler: nothing{},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"net"
 	"runtime"
 	"slices"
 	"strings"
@@ -33,13 +32,11 @@ func TestWhoIsNotListedAnyMoreIsNotDialled(t *testing.T) {
 		return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), ".keepDialling(")
 	}
 	db := newDatabase()
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer silent.Close()
+	silent := silentAddress(t)
 	cluster(t, db, unixAddress(t))
 	eventually(t, "nobody is dialled", func() bool { return dialling() == 0 })
 	const ghost = 12345
-	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: silent.Addr().String(), State: "out"} })
+	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: silent, State: "out"} })
 	eventually(t, "it is dialled", func() bool { return dialling() == 1 })
 	db.with(func() { delete(db.rows, ghost) })
 	eventually(t, "it is dialled no more", func() bool { return dialling() == 0 })
@@ -49,9 +46,9 @@ func TestWhoIsNotListedAnyMoreIsNotDialled(t *testing.T) {
 func TestTheMachineIsToldThatASessionHasEnded(t *testing.T) {
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
-	const client = 77
-	session := newStranger(t, client, "").dial(t, p)
-	db.with(func() { db.rows[client] = memberRow{Incarnation: client, State: "in"} })
+	s := newStranger(t, "")
+	session, client := s.dial(t, p), coherence.Incarnation(s.who)
+	db.with(func() { db.rows[s.who] = memberRow{Incarnation: s.who, State: "in"} })
 	eventually(t, "it is a member with a session", func() bool { return len(p.rows()) == 1 && p.linkCount() == 1 })
 	// told tells whether an announcement is sent to the client; others of the machine's actions are lost.
 	told := func() (found bool) {
@@ -76,7 +73,7 @@ func TestTheMachineIsToldThatASessionHasEnded(t *testing.T) {
 func TestWhoIsNotLetInOwnsNothing(t *testing.T) {
 	db := newDatabase()
 	address, stranger := tcpAddress(t), tcpAddress(t)
-	p := open(t, db, settings{"listen": address, "admit": []string{address}})
+	p := open(t, db, with(at(address), settings{"admit": []string{address}}))
 	eventually(t, "it is in standing", p.serves)
 	const ghost = 12345
 	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: stranger, State: "in"} })
@@ -89,8 +86,8 @@ func TestWhoIsNotLetInOwnsNothing(t *testing.T) {
 // What a session cannot take is sent again over the next one, with all that was not acknowledged.
 func TestASessionThatCannotTakeAMessageIsEnded(t *testing.T) {
 	p := cluster(t, newDatabase(), unixAddress(t))[0]
-	const client = 77
-	session := newStranger(t, client, "").dial(t, p)
+	s := newStranger(t, "")
+	session, client := s.dial(t, p), coherence.Incarnation(s.who)
 	eventually(t, "there is a session", func() bool { return p.linkCount() == 1 })
 	event := coherence.Event{Database: strings.Repeat("too large", 4<<20)}
 	p.Node.mu.Lock()

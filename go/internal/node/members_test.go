@@ -2,7 +2,6 @@ package node
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -59,7 +58,7 @@ func TestARestartAtTheSameAddress(t *testing.T) {
 		first := cluster(t, db, address(t), address(t))
 		stays, goes := first[0], first[1]
 		goes.end()
-		again := open(t, db, settings{"listen": goes.address})
+		again := open(t, db, at(goes.address))
 		together(t, stays, again)
 		eventually(t, "the earlier one is out", func() bool { return db.row(goes.incarnationID()).State == "out" })
 		if slices.Contains(again.ringNow(), again.address) {
@@ -97,16 +96,12 @@ func TestJoiningLate(t *testing.T) {
 // nothing proves that it is gone.
 func TestARowThatNeverAnswers(t *testing.T) {
 	db := newDatabase()
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
+	silent := silentAddress(t)
 	all := cluster(t, db, unixAddress(t))
 	p := all[0]
 	before := p.linkCount()
 	const ghost = 12345
-	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: silent.Addr().String(), State: "in"} })
+	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: silent, State: "in"} })
 	eventually(t, "it is dialled", func() bool { return p.linkCount() == before+1 })
 	p.write("k", "v", true) // is marked out, and waited for, for a lease
 	if got := p.get("k"); got != "v" {

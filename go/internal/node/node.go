@@ -20,7 +20,8 @@ import (
 // Node is a process's part in the cluster, from [Open] to [Node.Close].
 type Node struct {
 	cfg         Config
-	incarnation coherence.Incarnation
+	identity    *transport.Identity
+	incarnation coherence.Incarnation // the identity's
 	started     time.Time
 	address     string // what others dial; "": a client, or alone
 	host        string // where address is what it says, and liveness is held; "": nowhere, or not known
@@ -65,9 +66,14 @@ func Open(config []byte) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	identity, err := transport.NewIdentity()
+	if err != nil {
+		return nil, err
+	}
 	n := &Node{
 		cfg:         cfg,
-		incarnation: coherence.Incarnation(random()>>1 | 1), // the table's column is signed
+		identity:    identity,
+		incarnation: coherence.Incarnation(identity.Incarnation()),
 		started:     time.Now(),
 		links:       make(map[coherence.Incarnation]*link),
 	}
@@ -141,12 +147,13 @@ func (n *Node) bind() (err error) {
 	})
 	n.admission.resolve(n.life)
 	options := transport.Options{
-		Listen:  n.cfg.Listen,
-		Self:    transport.Peer{Incarnation: uint64(n.incarnation), Address: n.cfg.Advertise},
-		Secret:  n.cfg.Secret.Secret,
-		Admit:   n.admit,
-		Handler: (*handler)(n),
-		Log:     n.log,
+		Identity: n.identity,
+		Listen:   n.cfg.Listen,
+		Self:     transport.Peer{Address: n.cfg.Advertise},
+		Secret:   n.cfg.Secret.Secret,
+		Admit:    n.admit,
+		Handler:  (*handler)(n),
+		Log:      n.log,
 	}
 	if t := n.cfg.TLS; t != nil {
 		options.TLS = &transport.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}

@@ -8,6 +8,7 @@
 // no address, can be asked over the session that it opened. A [Lane] is a connection over which
 // one side only asks, and reads the answers itself.
 //
-// On the wire each side first sends a hello (hello.go), then frames (frame.go). A session
+// On the wire each side first sends a hello (hello.go), proves that it is who that says
+// (identity.go), then sends frames (frame.go). A session
 // has two goroutines: one reads and calls the [Handler], one writes what is queued.
 package transport

@@ -46,6 +46,7 @@ const (
 	ReasonMagic     Reason = "magic"     // no hello of this protocol
 	ReasonVersion   Reason = "version"   // another version of this protocol
 	ReasonHello     Reason = "hello"     // a broken or incomplete hello
+	ReasonProof     Reason = "proof"     // it is not the process that its hello names
 	ReasonStranger  Reason = "stranger"  // refused by Options.Admit
 	ReasonOversized Reason = "oversized" // a frame longer than Limits.Frame
 	ReasonBroken    Reason = "broken"    // a frame of no known type or form

@@ -9,7 +9,7 @@ import (
 	"net"
 )
 
-// greeted is a connection whose hellos are exchanged.
+// greeted is a connection whose hellos are exchanged and proved.
 type greeted struct {
 	peer   Peer
 	remote string    // for messages: the address dialled or where the peer came from
@@ -18,7 +18,7 @@ type greeted struct {
 	in     io.Reader // over conn: what was read ahead comes first
 }
 
-// handshake secures a new connection and exchanges hellos over it, in which this process is
+// handshake secures a new connection and exchanges hellos and proofs over it, in which this process is
 // self; dialled is nil on the accepting side. When it fails, or ctx ends first, the connection
 // is closed.
 func (t *Transport) handshake(ctx context.Context, raw net.Conn, self Peer, dialled *address) (*greeted, error) {
@@ -52,22 +52,27 @@ func (t *Transport) greet(ctx context.Context, raw net.Conn, self Peer, dialled 
 		conn = secured
 	}
 	// Both sides send first and read then, so that each learns of the other's version.
-	if _, err := conn.Write(encodeHello(self)); err != nil {
+	own := t.identity.newHello(self)
+	if _, err := conn.Write(own.encode()); err != nil {
 		return nil, helloError(err)
 	}
 	in := bufio.NewReaderSize(conn, bufferSize)
-	peer, err := readHello(in)
+	other, err := readHello(in)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.decide(conn, in, peer, dialled != nil); err != nil {
+	// Nothing is decided because of who it is before it has proved that it is.
+	if err := t.identity.prove(conn, in, own, other, dialled != nil); err != nil {
+		return nil, err
+	}
+	if err := t.decide(conn, in, other.peer, dialled != nil); err != nil {
 		return nil, err
 	}
 	remote := t.remoteText(raw)
 	if dialled != nil {
 		remote = dialled.text
 	}
-	return &greeted{peer, remote, raw, conn, in}, nil
+	return &greeted{other.peer, remote, raw, conn, in}, nil
 }
 
 // decide asks whether a peer is let in. The side that was dialled tells the other one.

@@ -1,10 +1,12 @@
 package transport
 
 import (
+	"crypto/ed25519"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -12,75 +14,87 @@ import (
 
 // A hello is the first thing that either side sends, numbers big-endian:
 //
-//	offset 0   4 bytes  magic
-//	offset 4   uint16   protocol version
-//	offset 6   uint64   incarnation
-//	offset 14  uint8    1: the connection is a lane, 0: it is not
-//	offset 15  uint16   length of the address
-//	offset 17           address
+//	offset 0   4 bytes   magic
+//	offset 4   uint16    protocol version
+//	offset 6   32 bytes  public key, see Identity
+//	offset 38  32 bytes  nonce, drawn for this connection
+//	offset 70  uint8     1: the connection is a lane, 0: it is not
+//	offset 71  uint16    length of the address
+//	offset 73            address
 //
 // The first six bytes stay as they are in every version, so that any two versions can tell
 // each other apart.
 //
-// The side that was dialled answers the other one's hello with a verdict: a uint16, and as
-// many bytes that say why it does not let it in. So who is refused can tell its operator, and
-// takes no session for one that began.
+// Then each side sends its proof, 64 bytes: a signature over the connection and both hellos. At
+// last the side that was dialled answers with a verdict: a uint16, and as many bytes that say why
+// it does not let the other one in. So who is refused can tell its operator, and takes no session
+// for one that began.
 const (
 	magic           = "GGCT"
-	protocolVersion = 5
-	helloSize       = 17  // without the address
+	protocolVersion = 6
+	versionedSize   = 6   // magic and version
+	helloSize       = 73  // without the address
 	maxAddress      = 512 // bytes
 	maxVerdict      = 512 // bytes
 )
 
-func encodeHello(p Peer) []byte {
-	buf := make([]byte, 0, helloSize+len(p.Address))
+type hello struct {
+	peer  Peer // its incarnation is that of the key
+	key   ed25519.PublicKey
+	nonce [nonceSize]byte
+}
+
+func (h hello) encode() []byte {
+	buf := make([]byte, 0, helloSize+len(h.peer.Address))
 	buf = append(buf, magic...)
 	buf = binary.BigEndian.AppendUint16(buf, protocolVersion)
-	buf = binary.BigEndian.AppendUint64(buf, p.Incarnation)
+	buf = append(buf, h.key...)
+	buf = append(buf, h.nonce[:]...)
 	lane := byte(0)
-	if p.Lane {
+	if h.peer.Lane {
 		lane = 1
 	}
 	buf = append(buf, lane)
-	buf = binary.BigEndian.AppendUint16(buf, uint16(len(p.Address)))
-	return append(buf, p.Address...)
+	buf = binary.BigEndian.AppendUint16(buf, uint16(len(h.peer.Address)))
+	return append(buf, h.peer.Address...)
 }
 
 // readHello reads a hello and nothing after it.
-func readHello(from io.Reader) (Peer, error) {
+func readHello(from io.Reader) (hello, error) {
 	var head [helloSize]byte
-	if _, err := io.ReadFull(from, head[:6]); err != nil {
-		return Peer{}, helloError(err)
+	if _, err := io.ReadFull(from, head[:versionedSize]); err != nil {
+		return hello{}, helloError(err)
 	}
 	if string(head[:4]) != magic {
-		return Peer{}, faultf(ReasonMagic, "it began with %q, not as a process of this cluster%s", head[:4], hint(head[:4]))
+		return hello{}, faultf(ReasonMagic, "it began with %q, not as a process of this cluster%s", head[:4], hint(head[:4]))
 	}
 	if version := binary.BigEndian.Uint16(head[4:]); version != protocolVersion {
-		return Peer{}, faultf(ReasonVersion, "it speaks version %d of the protocol, this process version %d",
+		return hello{}, faultf(ReasonVersion, "it speaks version %d of the protocol, this process version %d",
 			version, protocolVersion)
 	}
-	if _, err := io.ReadFull(from, head[6:]); err != nil {
-		return Peer{}, helloError(err)
+	if _, err := io.ReadFull(from, head[versionedSize:]); err != nil {
+		return hello{}, helloError(err)
 	}
-	incarnation, lane, size := binary.BigEndian.Uint64(head[6:]), head[14], binary.BigEndian.Uint16(head[15:])
-	if incarnation == 0 {
-		return Peer{}, faultf(ReasonHello, "its hello has no incarnation")
-	}
+	rest := head[versionedSize:]
+	h := hello{key: slices.Clone(rest[:ed25519.PublicKeySize])}
+	rest = rest[ed25519.PublicKeySize:]
+	rest = rest[copy(h.nonce[:], rest):]
+	lane, size := rest[0], binary.BigEndian.Uint16(rest[1:])
 	if lane > 1 {
-		return Peer{}, faultf(ReasonHello, "its hello tells of a connection of kind %d, 0 and 1 are known", lane)
+		return hello{}, faultf(ReasonHello, "its hello tells of a connection of kind %d, 0 and 1 are known", lane)
 	}
 	if size > maxAddress {
-		return Peer{}, faultf(ReasonHello, "its hello has an address of %d bytes, at most %d are allowed", size, maxAddress)
+		return hello{}, faultf(ReasonHello, "its hello has an address of %d bytes, at most %d are allowed", size, maxAddress)
 	}
 	address := make([]byte, size)
 	if _, err := io.ReadFull(from, address); err != nil {
-		return Peer{}, helloError(err)
+		return hello{}, helloError(err)
 	}
 	if err := checkText(string(address)); err != nil {
-		return Peer{}, faultf(ReasonHello, "its hello has a wrong address: %w", err)
+		return hello{}, faultf(ReasonHello, "its hello has a wrong address: %w", err)
 	}
-	return Peer{Incarnation: incarnation, Address: string(address), Lane: lane == 1}, nil
+	h.peer = Peer{Incarnation: incarnationOf(h.key), Address: string(address), Lane: lane == 1}
+	return h, nil
 }
 
 // encodeVerdict tells why a process is not let in; nil: it is.

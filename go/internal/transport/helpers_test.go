@@ -148,14 +148,21 @@ func (n *node) logged() string {
 	return strings.Join(n.lines, "\n")
 }
 
-var lastIncarnation uint64
+// newIdentity makes the identity of one more process.
+func newIdentity(t testing.TB) *Identity {
+	t.Helper()
+	identity, err := NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity
+}
 
 // newNode makes a node; change adapts its options. It closes with the test.
 func newNode(t testing.TB, change func(*Options)) *node {
 	t.Helper()
-	lastIncarnation++
 	n := &node{recorder: newRecorder()}
-	o := Options{Self: Peer{Incarnation: lastIncarnation}, Handler: n.recorder, Log: n.log}
+	o := Options{Identity: newIdentity(t), Handler: n.recorder, Log: n.log}
 	if change != nil {
 		change(&o)
 	}
@@ -241,12 +248,11 @@ func rawConn(t testing.TB, to *node) net.Conn {
 	return conn
 }
 
-// greetedConn is a rawConn after an honest hello.
+// greetedConn is a rawConn after an honest hello and proof.
 func greetedConn(t testing.TB, to *node) net.Conn {
 	t.Helper()
 	conn := rawConn(t, to)
-	send(t, conn, encodeHello(Peer{Incarnation: 77}))
-	if _, err := readHello(conn); err != nil {
+	if err := greetRaw(conn, newIdentity(t), true); err != nil {
 		t.Fatal(err)
 	}
 	if err := readVerdict(conn); err != nil {
@@ -254,6 +260,22 @@ func greetedConn(t testing.TB, to *node) net.Conn {
 	}
 	return conn
 }
+
+// greetRaw exchanges hellos and proofs as an honest process does.
+func greetRaw(conn net.Conn, identity *Identity, dialled bool) error {
+	own := identity.newHello(Peer{})
+	if _, err := conn.Write(own.encode()); err != nil {
+		return err
+	}
+	other, err := readHello(conn)
+	if err != nil {
+		return err
+	}
+	return identity.prove(conn, conn, own, other, dialled)
+}
+
+// someHello is the bytes of a well-formed hello.
+func someHello(t testing.TB, self Peer) []byte { return newIdentity(t).newHello(self).encode() }
 
 // send writes, and minds no error: the other side may have closed already.
 func send(t testing.TB, conn net.Conn, data []byte) {

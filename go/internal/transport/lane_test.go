@@ -225,16 +225,17 @@ func answering(t *testing.T, write func(net.Conn)) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
+	identity := newIdentity(t)
 	go func() {
 		conn, err := listener.Accept()
 		if err != nil {
 			return
 		}
 		defer func() { _ = conn.Close() }()
-		_, _ = conn.Write(append(encodeHello(Peer{Incarnation: 77}), encodeVerdict(nil)...))
-		if _, err := readHello(conn); err != nil {
+		if err := greetRaw(conn, identity, false); err != nil {
 			return
 		}
+		_, _ = conn.Write(encodeVerdict(nil))
 		write(conn)
 	}()
 	return listener.Addr().String()

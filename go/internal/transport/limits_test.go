@@ -20,12 +20,12 @@ func TestBrokenInput(t *testing.T) {
 	binary.BigEndian.PutUint32(oversized, 16<<20+1)
 	claimsMuch := encodeFrame(typeMessage, 0, 0, []byte("little"))
 	binary.BigEndian.PutUint32(claimsMuch, 16<<20)
-	version := encodeHello(Peer{Incarnation: 77})
+	version := someHello(t, Peer{})
 	version[5]++
-	unknownKind := encodeHello(Peer{Incarnation: 77})
-	unknownKind[14] = 2
-	longAddress := encodeHello(Peer{Incarnation: 77})
-	binary.BigEndian.PutUint16(longAddress[15:], maxAddress+1)
+	unknownKind := someHello(t, Peer{})
+	unknownKind[helloSize-3] = 2
+	longAddress := someHello(t, Peer{})
+	binary.BigEndian.PutUint16(longAddress[helloSize-2:], maxAddress+1)
 	inputs := []struct {
 		name    string
 		greet   bool // send an honest hello first
@@ -42,14 +42,15 @@ func TestBrokenInput(t *testing.T) {
 		{"garbage frame", true, []byte(strings.Repeat("garbage ", 10)), ReasonOversized, "1734439522 bytes"},
 		{"garbage hello", false, []byte("GET / HTTP/1.1\r\n\r\n"), ReasonMagic, `"GET "`},
 		{"TLS without a secret here", false, []byte{0x16, 3, 1, 0, 200, 1}, ReasonMagic, "speaks TLS"},
-		{"wrong version", false, version, ReasonVersion, "version 6 of the protocol, this process version 5"},
+		{"wrong version", false, version, ReasonVersion, "version 7 of the protocol, this process version 6"},
 		{"no hello", false, nil, ReasonHello, "before its hello was complete"},
-		{"cut hello", false, encodeHello(Peer{Incarnation: 77, Address: "there:1"})[:18], ReasonHello, "complete"},
-		{"no incarnation", false, encodeHello(Peer{}), ReasonHello, "no incarnation"},
+		{"cut hello", false, someHello(t, Peer{Address: "there:1"})[:helloSize+1], ReasonHello, "complete"},
+		{"cut proof", false, append(someHello(t, Peer{}), 1, 2, 3), ReasonHello, "complete"},
+		{"wrong proof", false, append(someHello(t, Peer{}), make([]byte, proofSize)...), ReasonProof, "does not prove"},
 		{"unknown kind of connection", false, unknownKind, ReasonHello, "of kind 2"},
 		{"address too long", false, longAddress, ReasonHello, "513 bytes"},
-		{"unprintable address", false, encodeHello(Peer{Incarnation: 77, Address: "a\nb"}), ReasonHello, `"a\nb"`},
-		{"address not UTF-8", false, encodeHello(Peer{Incarnation: 77, Address: "a\xff"}), ReasonHello, `"a\xff"`},
+		{"unprintable address", false, someHello(t, Peer{Address: "a\nb"}), ReasonHello, `"a\nb"`},
+		{"address not UTF-8", false, someHello(t, Peer{Address: "a\xff"}), ReasonHello, `"a\xff"`},
 	}
 	for _, in := range inputs {
 		t.Run(in.name, func(t *testing.T) {
@@ -107,7 +108,7 @@ func TestWrongVersionIsKnownAtBothSides(t *testing.T) {
 		if err != nil {
 			return
 		}
-		hello := encodeHello(Peer{Incarnation: 77})
+		hello := someHello(t, Peer{})
 		hello[5] = 9
 		_, _ = conn.Write(hello)
 		_, _ = io.Copy(io.Discard, conn)

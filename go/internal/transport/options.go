@@ -8,9 +8,9 @@ import (
 // Kind says what a frame is about. Its meaning is the caller's.
 type Kind uint8
 
-// Peer is what a process says of itself in its hello.
+// Peer is who a process is, and what it says of itself in its hello.
 type Peer struct {
-	Incarnation uint64 // random id of one run of one process, never 0
+	Incarnation uint64 // id of one run of one process, proved by its [Identity]; never 0
 	Address     string // where it can be dialled; "": a client, which cannot be
 	Lane        bool   // this connection is a [Lane] of it: it only asks over it
 }
@@ -46,9 +46,10 @@ type Files struct{ Cert, Key, CA string }
 
 // Options configures a Transport. It is read by New only.
 type Options struct {
-	Listen []string // "host:port" or "unix:/path": the first free one is taken; none: no listener
+	Identity *Identity // required; who the process is
+	Listen   []string  // "host:port" or "unix:/path": the first free one is taken; none: no listener
 	// Self is told to every peer. Its Address is the "host" or "host:port" that peers dial; "":
-	// where this process listens. A client has none.
+	// where this process listens. A client has none. Its incarnation comes from Identity.
 	Self    Peer
 	Admit   func(Peer) error // tells why a peer is not let in; nil: everyone is
 	Secret  Secret           // the cluster's shared secret, see Secret; excludes TLS
@@ -65,8 +66,11 @@ func (o *Options) validate() error {
 	if o.Handler == nil {
 		return errors.New("option Handler is nil")
 	}
-	if o.Self.Incarnation == 0 {
-		return errors.New("option Self.Incarnation is 0, it must be a random number")
+	if o.Identity == nil {
+		return errors.New("option Identity is nil")
+	}
+	if o.Self.Incarnation != 0 {
+		return fmt.Errorf("option Self.Incarnation is %d, it must be 0: Identity tells it", o.Self.Incarnation)
 	}
 	if len(o.Listen) == 0 && o.Self.Address != "" {
 		return fmt.Errorf("option Self.Address is %q, but Listen is empty: nobody would answer there", o.Self.Address)

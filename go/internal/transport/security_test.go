@@ -22,13 +22,14 @@ import (
 
 func TestSecretNeverShows(t *testing.T) {
 	secret := Secret("hush-hush-hush-hush")
-	o := Options{Secret: secret, Self: Peer{Incarnation: 1}, Handler: newRecorder()}
+	identity := newIdentity(t)
+	o := Options{Secret: secret, Identity: identity, Handler: newRecorder()}
 	transport, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer transport.Close()
-	_, short := New(Options{Secret: secret[:15], Self: Peer{Incarnation: 1}, Handler: newRecorder()})
+	_, short := New(Options{Secret: secret[:15], Identity: newIdentity(t), Handler: newRecorder()})
 	if short == nil || !strings.Contains(short.Error(), "15 bytes") {
 		t.Fatalf("a short secret: %v", short)
 	}
@@ -277,7 +278,8 @@ func TestOptionsAreChecked(t *testing.T) {
 		{func(o *Options) { o.TLS = &Files{Cert: files.Cert, Key: files.Key, CA: "nowhere"} }, "nowhere"},
 		{func(o *Options) { o.TLS = &Files{Cert: files.Cert, Key: files.Key, CA: files.Key} }, "holds no certificate"},
 		{func(o *Options) { o.Self.Address = "127.0.0.1:9000" }, "Listen is empty"},
-		{func(o *Options) { o.Self.Incarnation = 0 }, "Incarnation"},
+		{func(o *Options) { o.Identity = nil }, "Identity"},
+		{func(o *Options) { o.Self.Incarnation = 1 }, "Self.Incarnation is 1"},
 		{func(o *Options) { o.Handler = nil }, "Handler"},
 		{func(o *Options) { o.Listen = []string{"9000"} }, "neither host:port nor unix:/path"},
 		{func(o *Options) { o.Listen = []string{"127.0.0.1:http"} }, "the port must be a number"},
@@ -291,7 +293,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		{func(o *Options) { o.Limits.Beat = time.Minute }, "Limits.Silence is 5s"},
 	}
 	for i, c := range cases {
-		o := Options{Self: Peer{Incarnation: 1}, Handler: newRecorder()}
+		o := Options{Identity: newIdentity(t), Handler: newRecorder()}
 		c.change(&o)
 		transport, err := New(o)
 		if err == nil {

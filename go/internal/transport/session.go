@@ -35,7 +35,7 @@ type Session struct {
 	cause   error         // why; set before ended is closed
 }
 
-// Peer returns what the other side said of itself.
+// Peer returns who the other side has proved to be, and what it said of itself.
 func (s *Session) Peer() Peer { return s.peer }
 
 // Outgoing reports whether this side dialled.

@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -209,7 +210,15 @@ func TestFramesAfterCloseAreNotDelivered(t *testing.T) {
 	server := newServer(t, Limits{})
 	server.whenUp(func(s *Session) { s.Close(closing) })
 	conn := rawConn(t, server)
-	send(t, conn, append(encodeHello(Peer{Incarnation: 77}), encodeFrame(typeMessage, 0, 0)...))
+	identity := newIdentity(t)
+	own := identity.newHello(Peer{})
+	send(t, conn, own.encode())
+	other, err := readHello(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof := ed25519.Sign(identity.key, proofOf(roleDialler, nil, own, other))
+	send(t, conn, append(proof, encodeFrame(typeMessage, 0, 0)...)) // in one piece, so that both are read at once
 	if downs := server.waitDowns(t, 1); downs[0] != closing {
 		t.Fatalf("Down with %v", downs[0])
 	}

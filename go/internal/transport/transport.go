@@ -12,6 +12,7 @@ import (
 
 // Transport is one process's end of all its connections.
 type Transport struct {
+	identity *Identity
 	listen   []string
 	self     Peer // its Address is complete after Bind
 	admit    func(Peer) error
@@ -70,9 +71,11 @@ func New(o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	self := o.Self
+	self.Incarnation = o.Identity.Incarnation()
 	life, stop := context.WithCancel(context.Background())
 	return &Transport{
-		listen: o.Listen, self: o.Self, admit: o.Admit, security: security, handler: o.Handler, limits: limits,
+		identity: o.Identity, listen: o.Listen, self: self, admit: o.Admit, security: security, handler: o.Handler, limits: limits,
 		faults: newFaults(o.Log), newcomers: newcomers{most: limits.Handshakes},
 		life: life, stop: stop, sessions: map[*Session]struct{}{}, lanes: map[*Lane]struct{}{},
 	}, nil

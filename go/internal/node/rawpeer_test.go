@@ -1,0 +1,95 @@
+package node
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// rawPeer is a client of the protocol on a unix socket, written from its description in
+// transport/hello.go and transport/identity.go: it greets as an honest process and then sends
+// whatever bytes a test likes.
+type rawPeer struct {
+	key  ed25519.PrivateKey
+	lane bool
+}
+
+const rawHelloSize = 4 + 2 + 32 + 32 + 1 + 2
+
+func newRawPeer(t testing.TB) *rawPeer {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &rawPeer{key: key}
+}
+
+func (r *rawPeer) incarnation() uint64 {
+	digest := sha256.Sum256(append([]byte("guillotina_groupcache incarnation v1"), r.key.Public().(ed25519.PublicKey)...))
+	return binary.BigEndian.Uint64(digest[:])>>1 | 1
+}
+
+func (r *rawPeer) hello() []byte {
+	b := append([]byte("GGCT"), 0, 6)
+	b = append(b, r.key.Public().(ed25519.PublicKey)...)
+	nonce := make([]byte, 32)
+	_, _ = rand.Read(nonce)
+	b = append(b, nonce...)
+	if r.lane {
+		return append(b, 1, 0, 0)
+	}
+	return append(b, 0, 0, 0)
+}
+
+// connect opens a connection without a word. It ends with the test.
+func connect(t testing.TB, p *process) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("unix", strings.TrimPrefix(p.address, "unix:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// greet makes a connection a session.
+func (r *rawPeer) greet(conn net.Conn) error {
+	own := r.hello()
+	if _, err := conn.Write(own); err != nil {
+		return err
+	}
+	other := make([]byte, rawHelloSize)
+	if _, err := io.ReadFull(conn, other); err != nil {
+		return err
+	}
+	address := make([]byte, binary.BigEndian.Uint16(other[rawHelloSize-2:]))
+	if _, err := io.ReadFull(conn, address); err != nil {
+		return err
+	}
+	signed := append([]byte("guillotina_groupcache proof v1"), 'd')
+	for _, part := range [][]byte{nil, own, append(other, address...)} {
+		signed = append(binary.BigEndian.AppendUint32(signed, uint32(len(part))), part...)
+	}
+	if _, err := conn.Write(ed25519.Sign(r.key, signed)); err != nil {
+		return err
+	}
+	answer := make([]byte, ed25519.SignatureSize+2) // its proof, and a verdict without a text
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		return err
+	}
+	if n := binary.BigEndian.Uint16(answer[ed25519.SignatureSize:]); n > 0 {
+		return fmt.Errorf("refused, in %d bytes", n)
+	}
+	return nil
+}
