@@ -40,7 +40,9 @@ type Reason string
 
 // The reasons there are.
 const (
-	ReasonBusy      Reason = "busy"      // more than Limits.Handshakes or Limits.Sessions
+	ReasonBusy      Reason = "busy"      // more than Limits.Handshakes, Sessions, Unlisted or PerProcess
+	ReasonUnlisted  Reason = "unlisted"  // its process has had no row for too long
+	ReasonAccept    Reason = "accept"    // no descriptor, or memory, to accept a connection with
 	ReasonHandshake Reason = "handshake" // not done within Limits.Handshake
 	ReasonTLS       Reason = "tls"       // wrong secret, certificate or TLS version, or no TLS
 	ReasonMagic     Reason = "magic"     // no hello of this protocol
@@ -53,6 +55,7 @@ const (
 	ReasonCut       Reason = "cut"       // the connection ended within a frame
 	ReasonSilent    Reason = "silent"    // nothing read for Limits.Silence
 	ReasonStalled   Reason = "stalled"   // nothing could be written for Limits.Stall
+	ReasonViolation Reason = "violation" // what no honest peer says, see Violation
 	ReasonFlood     Reason = "flood"     // requests, but no room in the queue to refuse them
 	ReasonPanic     Reason = "panic"     // this side's handler panicked
 )
@@ -65,6 +68,10 @@ type fault struct {
 
 func (f *fault) Error() string { return f.err.Error() }
 func (f *fault) Unwrap() error { return f.err }
+
+// Violation makes a fault of what a peer has said and no honest one says. A session that is closed
+// with it is counted and logged under a reason of its own.
+func Violation(err error) error { return &fault{ReasonViolation, err} }
 
 func faultf(reason Reason, format string, args ...any) error {
 	return &fault{reason, fmt.Errorf(format, args...)}

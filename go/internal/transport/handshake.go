@@ -12,7 +12,8 @@ import (
 // greeted is a connection whose hellos are exchanged and proved.
 type greeted struct {
 	peer   Peer
-	remote string    // for messages: the address dialled or where the peer came from
+	remote string    // for messages: the address dialled or where the peer came from; inbound: see welcome
+	source string    // inbound: see sourceOf
 	raw    net.Conn  // the socket
 	conn   net.Conn  // over raw: deadlines, and TLS where there is any
 	in     io.Reader // over conn: what was read ahead comes first
@@ -23,7 +24,11 @@ type greeted struct {
 // is closed.
 func (t *Transport) handshake(ctx context.Context, raw net.Conn, self Peer, dialled *address) (*greeted, error) {
 	release := context.AfterFunc(ctx, func() { _ = raw.Close() })
-	g, err := t.greet(ctx, raw, self, dialled)
+	var g *greeted
+	err := Guard(func() (err error) { // it calls Options.Admit, and reads what a stranger sends
+		g, err = t.greet(ctx, raw, self, dialled)
+		return err
+	})
 	// TLS has its own eye on ctx, and may be the first to see its end.
 	if !release() || err != nil && ctx.Err() != nil {
 		g, err = nil, ctxError(ctx)
@@ -68,11 +73,11 @@ func (t *Transport) greet(ctx context.Context, raw net.Conn, self Peer, dialled 
 	if err := t.decide(conn, in, other.peer, dialled != nil); err != nil {
 		return nil, err
 	}
-	remote := t.remoteText(raw)
+	g := &greeted{peer: other.peer, raw: raw, conn: conn, in: in}
 	if dialled != nil {
-		remote = dialled.text
+		g.remote = dialled.text
 	}
-	return &greeted{other.peer, remote, raw, conn, in}, nil
+	return g, nil
 }
 
 // decide asks whether a peer is let in. The side that was dialled tells the other one.
@@ -103,10 +108,10 @@ func (t *Transport) secure(conn net.Conn, dialled *address) *tls.Conn {
 }
 
 // remoteText names the other end of an accepted connection in messages. That of a unix
-// socket has no name, so the socket's own must do.
-func (t *Transport) remoteText(conn net.Conn) string {
+// socket has no name, so its process and the socket's own name must do.
+func (t *Transport) remoteText(conn net.Conn, source string) string {
 	if conn.RemoteAddr().Network() == "unix" {
-		return "a client of " + t.self.Address
+		return source + ", a client of " + t.self.Address
 	}
 	return conn.RemoteAddr().String()
 }

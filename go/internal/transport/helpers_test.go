@@ -132,8 +132,9 @@ func (r *recorder) waitDowns(t *testing.T, n int) []error {
 type node struct {
 	*Transport
 	*recorder
-	logMu sync.Mutex
-	lines []string
+	secret Secret
+	logMu  sync.Mutex
+	lines  []string
 }
 
 func (n *node) log(level, text string) {
@@ -166,6 +167,7 @@ func newNode(t testing.TB, change func(*Options)) *node {
 	if change != nil {
 		change(&o)
 	}
+	n.secret = o.Secret
 	var err error
 	if n.Transport, err = New(o); err != nil {
 		t.Fatal(err)
@@ -185,10 +187,20 @@ var ways = []struct {
 	listen func(testing.TB) string
 	secret Secret
 }{
-	{"tcp", func(testing.TB) string { return "127.0.0.1:0" }, nil},
 	{"unix", socketPath, nil},
 	{"tls", func(testing.TB) string { return "127.0.0.1:0" }, Secret(testSecret)},
 	{"unix+tls", socketPath, Secret(testSecret)},
+}
+
+// rawListener listens at a unix socket, of which nothing is known but the address.
+func rawListener(t testing.TB) (listener net.Listener, address string) {
+	t.Helper()
+	address = socketPath(t)
+	listener, err := net.Listen("unix", strings.TrimPrefix(address, unixPrefix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listener, address
 }
 
 func socketPath(t testing.TB) string { return unixPrefix + filepath.Join(t.TempDir(), "s") }
@@ -205,9 +217,9 @@ func eachWay(t *testing.T, limits Limits, test func(t *testing.T, server, client
 	}
 }
 
-// newServer makes a node that listens on a plain loopback port.
+// newServer makes a node that listens on a plain unix socket.
 func newServer(t testing.TB, limits Limits) *node {
-	return newNode(t, func(o *Options) { o.Listen, o.Limits = []string{"127.0.0.1:0"}, limits })
+	return newNode(t, func(o *Options) { o.Listen, o.Limits = []string{socketPath(t)}, limits })
 }
 
 func dial(t testing.TB, from, to *node) *Session {

@@ -131,7 +131,10 @@ func TestAnInsiderThatIsDialledCannotBeAnother(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, err = conn.Write(ed25519.Sign(newIdentity(t).key, proofOf(roleListener, nil, own, other)))
+		if _, err = conn.Write(ed25519.Sign(newIdentity(t).key, proofOf(roleListener, nil, own, other))); err != nil {
+			return err
+		}
+		_, err = io.ReadFull(conn, make([]byte, proofSize))
 		return err
 	})
 	var wrong *fault
@@ -176,10 +179,7 @@ func TestAnInsiderBetweenTwoIsRefused(t *testing.T) {
 // answerAs listens at an address, and answers the first connection there.
 func answerAs(t *testing.T, answer func(net.Conn) error) (address string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener, address := rawListener(t)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -194,7 +194,7 @@ func answerAs(t *testing.T, answer func(net.Conn) error) (address string) {
 		_ = listener.Close()
 		<-done
 	})
-	return listener.Addr().String()
+	return address
 }
 
 // A process that reaches itself is itself at both ends.

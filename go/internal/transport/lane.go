@@ -170,7 +170,7 @@ func (l *Lane) tell(all []finished) {
 	for len(all) > 0 {
 		f := all[0]
 		all = all[1:]
-		if err := l.owner.guard(func() error { f.done(f.body, f.err); return nil }); err != nil {
+		if err := Guard(func() error { f.done(f.body, f.err); return nil }); err != nil {
 			l.mu.Lock()
 			all = append(all, l.end(err)...)
 			l.mu.Unlock()

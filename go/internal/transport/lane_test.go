@@ -220,10 +220,7 @@ func TestWhatEndsALane(t *testing.T) {
 
 // answering is a listener that greets one lane and then writes what the test says.
 func answering(t *testing.T, write func(net.Conn)) string {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener, address := rawListener(t)
 	t.Cleanup(func() { _ = listener.Close() })
 	identity := newIdentity(t)
 	go func() {
@@ -238,7 +235,7 @@ func answering(t *testing.T, write func(net.Conn)) string {
 		_, _ = conn.Write(encodeVerdict(nil))
 		write(conn)
 	}()
-	return listener.Addr().String()
+	return address
 }
 
 func TestBrokenInputEndsALaneAndNothingElse(t *testing.T) {
@@ -305,7 +302,7 @@ func TestWhatALaneRefuses(t *testing.T) {
 }
 
 func TestLanesBeyondTheThreadsAreServedAsWell(t *testing.T) {
-	eachWay(t, Limits{}, func(t *testing.T, server, client *node) {
+	eachWay(t, Limits{PerProcess: 2 * laneThreads}, func(t *testing.T, server, client *node) {
 		watch := eventLoop(t)
 		processors := runtime.GOMAXPROCS(0)
 		var lanes []*Lane

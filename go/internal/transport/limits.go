@@ -7,11 +7,14 @@ import (
 	"time"
 )
 
-// Limits bounds what one process costs another. A zero field means its default.
+// Limits bounds what one process costs another. A zero field means its default. Handshakes and
+// Unlisted are lower where the process may have few descriptors: see places.go.
 type Limits struct {
 	Frame       int // bytes of a frame's body, 16 MiB; the same in the whole cluster
-	Handshakes  int // inbound connections in handshake at once, 512; for one more the oldest is closed
+	Handshakes  int // inbound connections in handshake at once, 512; for one more an old one is closed
 	Sessions    int // sessions and lanes at once, 4096; more are closed
+	Unlisted    int // inbound sessions of processes without a row, 256; for one more an old one is closed
+	PerProcess  int // inbound sessions, lanes included, of one process, 8; for one more its oldest is closed
 	Requests    int // requests of one session not yet answered, 1024; more get ErrOverload
 	QueueBytes  int // bytes of one session not yet written, 32 MiB; more is ErrOverload
 	QueueFrames int // frames of one session not yet written, 65536; more is ErrOverload
@@ -29,6 +32,8 @@ func (l Limits) withDefaults() (Limits, error) {
 		fill("Frame", &l.Frame, 16<<20),
 		fill("Handshakes", &l.Handshakes, 512),
 		fill("Sessions", &l.Sessions, 4096),
+		fill("Unlisted", &l.Unlisted, 256),
+		fill("PerProcess", &l.PerProcess, 8),
 		fill("Requests", &l.Requests, 1024),
 		fill("QueueBytes", &l.QueueBytes, 32<<20),
 		fill("QueueFrames", &l.QueueFrames, 1<<16),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -62,14 +63,14 @@ func TestBrokenInput(t *testing.T) {
 				conn = greetedConn(t, server)
 			}
 			send(t, conn, in.data)
-			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
 			waitFault(t, server, in.reason)
 			waitClosed(t, conn)
 			waitFor(t, "log line with address", func() bool {
 				return strings.Contains(server.logged(), in.logLine) &&
-					strings.Contains(server.logged(), conn.LocalAddr().String())
+					strings.Contains(server.logged(), fmt.Sprintf("process %d, a client of %s", os.Getpid(), server.Address()))
 			})
 			call(t, healthy, "still working")
 		})
@@ -90,7 +91,7 @@ func TestFaultsAreLoggedOnceInAWhile(t *testing.T) {
 		t.Fatalf("%d lines for %d faults", lines, n)
 	}
 	later := time.Now().Add(logEvery)
-	if muted, logNow := server.faults.count(ReasonMagic, later); !logNow || muted != n-1 {
+	if muted, logNow := server.faults.throttle.allow(string(ReasonMagic), later); !logNow || muted != n-1 {
 		t.Fatalf("later: %v, %d muted", logNow, muted)
 	}
 }
@@ -98,10 +99,7 @@ func TestFaultsAreLoggedOnceInAWhile(t *testing.T) {
 // A wrong version is told to both sides: the listener's hello arrives although it refuses.
 func TestWrongVersionIsKnownAtBothSides(t *testing.T) {
 	noLeaks(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener, address := rawListener(t)
 	defer func() { _ = listener.Close() }()
 	go func() {
 		conn, err := listener.Accept()
@@ -114,7 +112,7 @@ func TestWrongVersionIsKnownAtBothSides(t *testing.T) {
 		_, _ = io.Copy(io.Discard, conn)
 		_ = conn.Close()
 	}()
-	_, err = newNode(t, nil).Dial(context.Background(), listener.Addr().String())
+	_, err := newNode(t, nil).Dial(context.Background(), address)
 	if err == nil || !strings.Contains(err.Error(), "speaks version 9") {
 		t.Fatalf("got %v", err)
 	}
@@ -207,21 +205,18 @@ func TestHandshakeHasADeadline(t *testing.T) {
 
 func TestDialHasADeadline(t *testing.T) {
 	noLeaks(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // accepts by its backlog only
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener, address := rawListener(t) // accepts by its backlog only
 	defer func() { _ = listener.Close() }()
 	for _, secret := range []Secret{nil, Secret(testSecret)} {
 		client := newNode(t, func(o *Options) { o.Secret, o.Limits = secret, Limits{Handshake: 50 * time.Millisecond} })
-		_, err = client.Dial(context.Background(), listener.Addr().String())
+		_, err := client.Dial(context.Background(), address)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("got %v", err)
 		}
 		client = newNode(t, func(o *Options) { o.Secret = secret })
 		ctx, cancel := context.WithCancel(context.Background())
 		time.AfterFunc(10*time.Millisecond, cancel)
-		if _, err = client.Dial(ctx, listener.Addr().String()); !errors.Is(err, context.Canceled) {
+		if _, err = client.Dial(ctx, address); !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v", err)
 		}
 	}

@@ -1,17 +1,11 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"syscall"
-	"time"
 )
-
-// acceptPause is how long the listener waits after it could not accept, mostly for want of
-// file descriptors.
-const acceptPause = 100 * time.Millisecond
 
 // Bind takes the first address of Options.Listen that is free and returns what peers dial.
 // From here on connections wait in the system's queue for Listen. Nothing may be dialled
@@ -101,60 +95,4 @@ func listenAt(a address) (net.Listener, error) {
 		return nil, fmt.Errorf("listen %s: %w", a.text, err)
 	}
 	return listener, nil
-}
-
-// accept takes connections until the listener is closed.
-func (t *Transport) accept(listener net.Listener) {
-	defer t.group.Done()
-	for {
-		raw, err := listener.Accept()
-		if t.life.Err() != nil {
-			if err == nil {
-				_ = raw.Close()
-			}
-			return
-		}
-		if err != nil {
-			t.faults.write("error", fmt.Sprintf("cannot accept a connection: %v", err))
-			t.pause(acceptPause)
-			continue
-		}
-		t.group.Add(1)
-		go t.welcome(raw, t.newcomers.add(raw))
-	}
-}
-
-// welcome does the accepting side's handshake and starts the session.
-func (t *Transport) welcome(raw net.Conn, c *newcomer) {
-	defer t.group.Done()
-	g, err := t.greetInTime(raw)
-	t.newcomers.remove(c)
-	if err == nil && g.peer.Lane {
-		err = t.block(g)
-	}
-	if err == nil {
-		err = t.start(newSession(t, g, false))
-	}
-	if err != nil && c.ousted.Load() {
-		err = faultf(ReasonBusy, "%d others came while it was in handshake: %w", t.limits.Handshakes, err)
-	}
-	if err != nil && t.life.Err() == nil {
-		t.faults.note(t.remoteText(raw), err)
-	}
-}
-
-func (t *Transport) greetInTime(raw net.Conn) (*greeted, error) {
-	ctx, cancel := context.WithTimeout(t.life, t.limits.Handshake)
-	defer cancel()
-	return t.handshake(ctx, raw, t.self, nil)
-}
-
-// pause waits for d or the transport's end.
-func (t *Transport) pause(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-t.life.Done():
-	}
 }

@@ -50,11 +50,14 @@ type Options struct {
 	Listen   []string  // "host:port" or "unix:/path": the first free one is taken; none: no listener
 	// Self is told to every peer. Its Address is the "host" or "host:port" that peers dial; "":
 	// where this process listens. A client has none. Its incarnation comes from Identity.
-	Self    Peer
-	Admit   func(Peer) error // tells why a peer is not let in; nil: everyone is
-	Secret  Secret           // the cluster's shared secret, see Secret; excludes TLS
-	TLS     *Files           // an own PKI; excludes Secret
-	Handler Handler          // required
+	Self  Peer
+	Admit func(Peer) error // tells why a peer is not let in; nil: everyone is
+	// Listed tells whether a process has a row in the members table; nil: everyone has. It must not
+	// block.
+	Listed  func(incarnation uint64) bool
+	Secret  Secret  // the cluster's shared secret, see Secret; excludes TLS
+	TLS     *Files  // an own PKI; excludes Secret
+	Handler Handler // required
 	// Log receives "warning" and "error" lines; nil: no log. It is called from any
 	// goroutine and must not block.
 	Log    func(level, text string)

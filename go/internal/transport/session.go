@@ -19,6 +19,8 @@ type Session struct {
 	peer     Peer
 	remote   string // see greeted
 	outgoing bool
+	source   string    // inbound: see sourceOf
+	listedAt time.Time // inbound: of its begin, or the last view that showed its process; Transport.mu guards it
 
 	raw   net.Conn   // the socket
 	conn  net.Conn   // over raw: deadlines, and TLS where there is any
@@ -82,7 +84,10 @@ func (s *Session) Call(ctx context.Context, kind Kind, body ...[]byte) ([]byte, 
 // block. An answer that has not come within a time is a [context.DeadlineExceeded].
 func (s *Session) Ask(within time.Duration, done func(body []byte, err error), kind Kind, body ...[]byte) {
 	id := s.calls.next()
-	late := time.AfterFunc(within, func() { s.calls.finish(id, result{err: context.DeadlineExceeded}) })
+	late := time.AfterFunc(within, func() {
+		err := Guard(func() error { s.calls.finish(id, result{err: context.DeadlineExceeded}); return nil })
+		s.owner.faults.note(s.remote, err)
+	})
 	finish := func(r result) {
 		late.Stop()
 		done(r.body, r.err)
@@ -152,7 +157,7 @@ func closedBy(cause error) error {
 
 // up announces the session to the handler. A panic there ends it.
 func (s *Session) up() {
-	if err := s.owner.guard(func() error { s.owner.handler.Up(s); return nil }); err != nil {
+	if err := Guard(func() error { s.owner.handler.Up(s); return nil }); err != nil {
 		s.end(err)
 	}
 }
@@ -160,9 +165,9 @@ func (s *Session) up() {
 // read is the reader goroutine: it hands arriving frames to the handler until the end.
 func (s *Session) read() {
 	defer s.owner.group.Done()
-	s.end(s.owner.guard(s.receive))
+	s.end(Guard(s.receive))
 	s.owner.forget(s)
-	err := s.owner.guard(func() error { s.owner.handler.Down(s, s.cause); return nil })
+	err := Guard(func() error { s.owner.handler.Down(s, s.cause); return nil })
 	s.owner.faults.note(s.remote, err)
 }
 
@@ -244,7 +249,7 @@ func (s *Session) fail(id uint64, err error) {
 
 func newSession(t *Transport, g *greeted, outgoing bool) *Session {
 	return &Session{
-		owner: t, peer: g.peer, remote: g.remote, outgoing: outgoing, raw: g.raw, conn: g.conn,
+		owner: t, peer: g.peer, remote: g.remote, source: g.source, outgoing: outgoing, raw: g.raw, conn: g.conn,
 		timed: timedBelow(g.conn),
 		in:    frameReader{from: g.in, limit: t.limits.Frame},
 		queue: newQueue(t.limits), calls: newCalls(), ended: make(chan struct{}),

@@ -2,9 +2,7 @@ package transport
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,14 +14,15 @@ type Transport struct {
 	listen   []string
 	self     Peer // its Address is complete after Bind
 	admit    func(Peer) error
-	security *security // nil: plain, on this host only
+	security *security // nil: plain, over unix sockets only
 	handler  Handler
 	limits   Limits
 	faults   *faults
 	counters counters
 
-	newcomers newcomers
-	blocking  atomic.Int64 // lanes of peers that have a thread each
+	listed   func(incarnation uint64) bool // nil: everyone is
+	pending  pending
+	blocking atomic.Int64 // lanes of peers that have a thread each
 
 	life  context.Context // ends with Close: aborts dials and handshakes
 	stop  context.CancelFunc
@@ -34,6 +33,7 @@ type Transport struct {
 	listener  net.Listener // nil before Bind
 	accepting bool         // after Listen
 	sessions  map[*Session]struct{}
+	inbound   []*Session // those of sessions that peers have opened, oldest first
 	lanes     map[*Lane]struct{}
 }
 
@@ -67,6 +67,7 @@ func New(o Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	limits = limits.withDescriptors()
 	security, err := newSecurity(&o)
 	if err != nil {
 		return nil, err
@@ -76,7 +77,7 @@ func New(o Options) (*Transport, error) {
 	life, stop := context.WithCancel(context.Background())
 	return &Transport{
 		identity: o.Identity, listen: o.Listen, self: self, admit: o.Admit, security: security, handler: o.Handler, limits: limits,
-		faults: newFaults(o.Log), newcomers: newcomers{most: limits.Handshakes},
+		faults: newFaults(o.Log), listed: o.Listed, pending: newPending(limits.Handshakes),
 		life: life, stop: stop, sessions: map[*Session]struct{}{}, lanes: map[*Lane]struct{}{},
 	}, nil
 }
@@ -88,7 +89,7 @@ func (t *Transport) Stats() Stats {
 	t.mu.Unlock()
 	c := &t.counters
 	return Stats{
-		Sessions: sessions, Handshakes: t.newcomers.len(),
+		Sessions: sessions, Handshakes: t.pending.len(),
 		Dialled: c.dialled.Load(), Accepted: c.accepted.Load(),
 		FramesIn: c.framesIn.Load(), FramesOut: c.framesOut.Load(),
 		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
@@ -105,7 +106,7 @@ func (t *Transport) Close() {
 	listener := t.listener
 	t.listener = nil
 	sessions, lanes := t.sessions, t.lanes
-	t.sessions, t.lanes = map[*Session]struct{}{}, map[*Lane]struct{}{}
+	t.sessions, t.lanes, t.inbound = map[*Session]struct{}{}, map[*Lane]struct{}{}, nil
 	t.mu.Unlock()
 
 	t.stop()
@@ -145,7 +146,7 @@ func (t *Transport) enter() bool {
 
 // start makes a session of a connection whose handshake is done, and lets it run.
 func (t *Transport) start(s *Session) error {
-	if err := t.register(s); err != nil {
+	if err := t.admitSession(s); err != nil {
 		_ = s.raw.Close()
 		return err
 	}
@@ -160,18 +161,6 @@ func (t *Transport) start(s *Session) error {
 	return nil
 }
 
-// register keeps a session and counts its two goroutines.
-func (t *Transport) register(s *Session) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := t.room(); err != nil {
-		return err
-	}
-	t.sessions[s] = struct{}{}
-	t.group.Add(2)
-	return nil
-}
-
 // room tells whether there may be one more session or lane. The caller holds mu.
 func (t *Transport) room() error {
 	if t.closed {
@@ -180,17 +169,6 @@ func (t *Transport) room() error {
 	if len(t.sessions)+len(t.lanes) >= t.limits.Sessions {
 		return faultf(ReasonBusy, "%w: there are %d sessions already", ErrOverload, t.limits.Sessions)
 	}
-	return nil
-}
-
-func (t *Transport) keepLane(l *Lane) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := t.room(); err != nil {
-		return err
-	}
-	t.lanes[l] = struct{}{}
-	t.counters.dialled.Add(1)
 	return nil
 }
 
@@ -203,17 +181,5 @@ func (t *Transport) forgetLane(l *Lane) {
 func (t *Transport) forget(s *Session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.sessions, s)
-}
-
-// guard calls f and turns a panic in it into an error, with the stack in the log: a bug in
-// one handler must not end the process.
-func (t *Transport) guard(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = faultf(ReasonPanic, "panic: %v", p)
-			t.faults.write("error", fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
-		}
-	}()
-	return f()
+	t.drop(s)
 }

@@ -38,7 +38,7 @@ func (s *Session) count(frame []byte) {
 // write is the writer goroutine: it writes what is queued until the session ends.
 func (s *Session) write() {
 	defer s.owner.group.Done()
-	if err := s.owner.guard(s.writeQueue); err != nil {
+	if err := Guard(s.writeQueue); err != nil {
 		s.end(err)
 	}
 }

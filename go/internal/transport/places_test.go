@@ -1,0 +1,321 @@
+package transport
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// table is the members table of a test: which processes have a row.
+type table struct{ rows sync.Map }
+
+func (r *table) listed(incarnation uint64) bool {
+	_, ok := r.rows.Load(incarnation)
+	return ok
+}
+
+func (r *table) post(n *node) { r.rows.Store(n.identity.Incarnation(), true) }
+
+func (r *table) remove(n *node) { r.rows.Delete(n.identity.Incarnation()) }
+
+// servedBy makes a node that listens, and knows who has a row.
+func servedBy(t *testing.T, rows *table, listen string, limits Limits) *node {
+	return newNode(t, func(o *Options) {
+		o.Listen, o.Secret, o.Limits, o.Listed = []string{listen}, Secret(testSecret), limits, rows.listed
+	})
+}
+
+func secretNode(t *testing.T) *node {
+	return newNode(t, func(o *Options) { o.Secret = Secret(testSecret) })
+}
+
+// flood opens sessions, each of a process of its own, and keeps them.
+func flood(t *testing.T, server *node, n int) (sessions []*Session) {
+	t.Helper()
+	for range n {
+		sessions = append(sessions, dial(t, secretNode(t), server))
+	}
+	return sessions
+}
+
+func alive(sessions []*Session) (n int) {
+	for _, s := range sessions {
+		select {
+		case <-s.Done():
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+// However many sessions those without a row open, a member finds a place and keeps it.
+func TestStrangersTakeNoMembersPlace(t *testing.T) {
+	for _, listen := range []string{"127.0.0.1:0", socketPath(t)} {
+		noLeaks(t)
+		rows := &table{}
+		server := servedBy(t, rows, listen, Limits{Sessions: 24, Unlisted: 8})
+		early, late := secretNode(t), secretNode(t)
+		rows.post(early)
+		rows.post(late)
+		first := dial(t, early, server)
+		strangers := flood(t, server, 40)
+		waitFor(t, "the places of strangers are bounded, half of them for one source", func() bool {
+			return server.Stats().Sessions == 1+4 && alive(strangers) == 4
+		})
+		if alive(strangers[:30]) != 0 {
+			t.Error("an old stranger has kept its place, and a new one lost it")
+		}
+		waitFault(t, server, ReasonBusy)
+		call(t, first, "it was there before")
+		call(t, dial(t, late, server), "it comes after")
+	}
+}
+
+// Where all places are taken, those of strangers are given to members, and to this process's own
+// sessions.
+func TestAFullTransportMakesRoomForMembers(t *testing.T) {
+	noLeaks(t)
+	rows := &table{}
+	server := servedBy(t, rows, "127.0.0.1:0", Limits{Sessions: 4, Unlisted: 8})
+	strangers := flood(t, server, 4)
+	waitFor(t, "it is full", func() bool { return server.Stats().Sessions == 4 })
+	member, other := secretNode(t), newNode(t, func(o *Options) { o.Listen, o.Secret = []string{"127.0.0.1:0"}, Secret(testSecret) })
+	rows.post(member)
+	call(t, dial(t, member, server), "a member")
+	call(t, dial(t, server, other), "an own session")
+	dialLane(t, server, other, eventLoop(t))
+	waitFor(t, "strangers have gone", func() bool { return alive(strangers) == 1 && server.Stats().Sessions == 4 })
+}
+
+func TestAStrangerThatGetsARowIsAStrangerNoMore(t *testing.T) {
+	noLeaks(t)
+	rows := &table{}
+	server := servedBy(t, rows, "127.0.0.1:0", Limits{Unlisted: 4})
+	joiner := secretNode(t)
+	s := dial(t, joiner, server)
+	rows.post(joiner)
+	flood(t, server, 8)
+	call(t, s, "it has a row")
+}
+
+// Of one process the newest sessions count: it has proved to be one, and takes only its own places.
+func TestTheSessionsOfOneProcessAreBounded(t *testing.T) {
+	eachWay(t, Limits{PerProcess: 3}, func(t *testing.T, server, client *node) {
+		other := newNode(t, func(o *Options) { o.Secret = client.secret })
+		before := dial(t, other, server)
+		lane := dialLane(t, client, server, eventLoop(t))
+		wantEcho(t, lane, []byte("the first"))
+		var sessions []*Session
+		for range 4 {
+			s := dial(t, client, server)
+			call(t, s, "it has begun at the other side too")
+			sessions = append(sessions, s)
+		}
+		<-lane.Done()
+		<-sessions[0].Done()
+		call(t, sessions[1], "the third last")
+		call(t, sessions[3], "the last")
+		call(t, before, "another process")
+		waitFor(t, "the places", func() bool { return server.Stats().Sessions == 4 })
+	})
+}
+
+// Those of one source give way to another source, so that a process that begins is heard.
+func TestTheBusiestSourceGivesWay(t *testing.T) {
+	list := []string{"a", "b", "b", "c", "b", "a"}
+	if i := oldestOfBusiest(list, func(source string) string { return source }); i != 1 {
+		t.Errorf("number %d goes", i)
+	}
+	noLeaks(t)
+	rows := &table{}
+	server := newNode(t, func(o *Options) {
+		o.Listen, o.Self.Address, o.Secret = []string{"0.0.0.0:0"}, "127.0.0.1", Secret(testSecret)
+		o.Limits, o.Listed = Limits{Unlisted: 8}, rows.listed
+	})
+	_, port, _ := net.SplitHostPort(server.listener.Addr().String())
+	from := func(ip string) net.Conn {
+		conn := tls.Client(connFrom(t, ip, port), server.security.server)
+		err := greetRaw(conn, newIdentity(t), true)
+		if err == nil {
+			err = readVerdict(conn)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	open := func(conns []net.Conn) (n int) {
+		for _, conn := range conns {
+			_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+			if _, err := conn.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) { // or a beat
+				n++
+			}
+		}
+		return n
+	}
+	var busy []net.Conn
+	for range 4 {
+		busy = append(busy, from("127.0.0.2"))
+	}
+	var all []net.Conn
+	for i := range 4 {
+		all = append(all, from(fmt.Sprintf("127.0.1.%d", i+1)))
+	}
+	for i := range 3 { // there are 8 now
+		all = append(all, from(fmt.Sprintf("127.0.2.%d", i+1)))
+	}
+	waitFor(t, "the busy source has one left", func() bool { return server.Stats().Faults[ReasonBusy] == 3 })
+	if open(busy) != 1 || open(all) != len(all) {
+		t.Errorf("%d of %d sources with one session have kept it, the busy one %d", open(all), len(all), open(busy))
+	}
+}
+
+func TestWhoNeverGetsARowIsClosed(t *testing.T) {
+	noLeaks(t)
+	rows := &table{}
+	server := servedBy(t, rows, "127.0.0.1:0", Limits{})
+	member, stranger := secretNode(t), secretNode(t)
+	rows.post(member)
+	s, lasts := dial(t, stranger, server), dial(t, member, server)
+	lane := dialLane(t, stranger, server, eventLoop(t))
+	waitFor(t, "all are there", func() bool { return server.Stats().Sessions == 3 })
+	server.CloseUnlisted(time.Hour)
+	call(t, s, "it is early")
+	time.Sleep(time.Millisecond)
+	server.CloseUnlisted(time.Millisecond)
+	<-s.Done()
+	<-lane.Done()
+	waitFault(t, server, ReasonUnlisted)
+	call(t, lasts, "it has a row")
+	rows.remove(member)
+	server.CloseUnlisted(time.Hour) // counts from when it had one
+	call(t, lasts, "it had a row just now")
+}
+
+// connFrom connects to a port of this host from an address of loopback.
+func connFrom(t *testing.T, ip, port string) net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+	conn, err := d.Dial("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// The flood comes from one source, and a peer from another one: that is never the oldest of the
+// busiest, however slow it is.
+func TestASlowHandshakeOutlastsAFloodOfAnotherSource(t *testing.T) {
+	noLeaks(t)
+	server := newNode(t, func(o *Options) {
+		o.Listen, o.Self.Address, o.Secret = []string{"0.0.0.0:0"}, "127.0.0.1", Secret(testSecret)
+		o.Limits = Limits{Handshakes: 8, Handshake: patience}
+	})
+	_, port, _ := net.SplitHostPort(server.listener.Addr().String())
+	slow := connFrom(t, "127.0.0.3", port)
+	waitFor(t, "it is in handshake", func() bool { return server.Stats().Handshakes == 1 })
+	for range 50 {
+		connFrom(t, "127.0.0.2", port)
+	}
+	waitFor(t, "the flood is closed", func() bool { return server.Stats().Faults[ReasonBusy] == 50+1-8 })
+	if err := slow.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := slow.Read(make([]byte, 1)); !os.IsTimeout(err) {
+		t.Errorf("it was closed: %v", err)
+	}
+}
+
+// withDescriptors lets this process have few more descriptors than it has open, until it ends.
+func withDescriptors(t *testing.T, limit uint64) {
+	t.Helper()
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	set := func(to syscall.Rlimit) {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(syscall.Rlimit{Cur: limit, Max: before.Max})
+	t.Cleanup(func() { set(before) })
+}
+
+func TestTheBoundsFollowTheDescriptorsThatThereAre(t *testing.T) {
+	noLeaks(t)
+	withDescriptors(t, 256)
+	n := newNode(t, nil)
+	if all := n.limits.Handshakes + n.limits.Unlisted; all != 64 {
+		t.Errorf("strangers may have %d of 256 descriptors", all)
+	}
+	withDescriptors(t, 4096)
+	n = newNode(t, func(o *Options) { o.Limits.Unlisted = 3 })
+	if n.limits.Handshakes != 512 || n.limits.Unlisted != 3 {
+		t.Errorf("%+v", n.limits)
+	}
+}
+
+// A process that has no descriptor left says so once, and once when it has some again.
+func TestThatNothingCanBeAcceptedIsLoggedOnce(t *testing.T) {
+	for _, listen := range []string{"127.0.0.1:0", socketPath(t)} {
+		noLeaks(t)
+		server := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{listen}, Secret(testSecret) })
+		client := secretNode(t)
+		call(t, dial(t, client, server), "before")
+		withDescriptors(t, uint64(openFiles(t)+8))
+		var held []*os.File
+		for {
+			f, err := os.Open(os.DevNull)
+			if err != nil {
+				break
+			}
+			held = append(held, f)
+		}
+		waiting := pendingDial(t, held[0], server.Address())
+		waitFor(t, "it fails more than once", func() bool { return server.Stats().Faults[ReasonAccept] > 3 })
+		for _, f := range held[1:] {
+			_ = f.Close()
+		}
+		waitFor(t, "the end is logged", func() bool { return strings.Contains(server.logged(), "accepts connections again") })
+		_ = syscall.Close(waiting)
+		call(t, dial(t, client, server), "after")
+		log := server.logged()
+		if n := strings.Count(log, "cannot accept connections"); n != 1 || strings.Count(log, "accepts connections again") != 1 {
+			t.Errorf("logged %s", log)
+		}
+	}
+}
+
+// pendingDial connects to an address, with the descriptor of an open file.
+func pendingDial(t *testing.T, file *os.File, address string) (fd int) {
+	t.Helper()
+	var to syscall.Sockaddr
+	family := syscall.AF_UNIX
+	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
+		to = &syscall.SockaddrUnix{Name: path}
+	} else {
+		at, err := net.ResolveTCPAddr("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		family, to = syscall.AF_INET, &syscall.SockaddrInet4{Port: at.Port, Addr: [4]byte(at.IP.To4())}
+	}
+	_ = file.Close()
+	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = syscall.Connect(fd, to)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
