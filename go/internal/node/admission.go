@@ -60,7 +60,7 @@ func (a *admission) add(address string) {
 	a.fixed[spelling(address)] = true
 }
 
-// admits tells whether the process at an address is let in. A client, which has none, always
+// admits tells whether the process at the address of a row is let in. A client, which has none, always
 // is: it shows by the secret, or a certificate, that it belongs to the cluster.
 func (a *admission) admits(address string) bool {
 	if !a.list || address == "" {
@@ -73,7 +73,31 @@ func (a *admission) admits(address string) bool {
 		return true
 	}
 	a.suspect(address)
+	a.wakeUp()
 	return false
+}
+
+// letsIn is admits for a connection, whose other end says what it likes: that it is not let in the
+// transport logs, as it does of all that it refuses.
+func (a *admission) letsIn(address string) bool {
+	if !a.list || address == "" {
+		return true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.knows(spelling(address)) {
+		return true
+	}
+	a.wakeUp()
+	return false
+}
+
+// wakeUp asks for the next resolution at once: a name may stand for a stranger by now.
+func (a *admission) wakeUp() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
 }
 
 // knows reports whether an address is listed, or was found for a name. The caller holds mu.
@@ -90,7 +114,7 @@ func (a *admission) knows(address string) bool {
 }
 
 // suspect notes a stranger. Where a name may stand for it by now, the log waits for the next
-// resolution, which is due at once. The caller holds mu.
+// resolution. The caller holds mu.
 func (a *admission) suspect(address string) {
 	if _, known := a.told[address]; !known {
 		if len(a.told) >= maxStrangers {
@@ -100,10 +124,6 @@ func (a *admission) suspect(address string) {
 		if len(a.names) == 0 {
 			a.tell(address)
 		}
-	}
-	select {
-	case a.wake <- struct{}{}:
-	default:
 	}
 }
 
@@ -118,7 +138,7 @@ func (n *Node) admit(peer transport.Peer) error {
 	if peer.Address != "" && peer.Address == n.address && peer.Incarnation != uint64(n.incarnation) {
 		return fmt.Errorf("it has the same address as this process, %s", peer.Address)
 	}
-	if !n.admission.admits(peer.Address) {
+	if !n.admission.letsIn(peer.Address) {
 		return fmt.Errorf("the process at %s is not in groupcache.peers", peer.Address)
 	}
 	return nil

@@ -103,9 +103,7 @@ func TestWhoClaimsTheAddressOfAProcessIsRefusedByIt(t *testing.T) {
 		!strings.Contains(err.Error(), "it has the same address as this process") {
 		t.Errorf("got %v", err)
 	}
-	if n := p.transport.Stats().Faults[transport.ReasonStranger]; n != 1 {
-		t.Errorf("%d faults", n)
-	}
+	eventually(t, "it is counted", func() bool { return p.transport.Stats().Faults[transport.ReasonStranger] == 1 })
 }
 
 // Nobody answers where no way leads back to oneself; that is said, and no error.

@@ -56,11 +56,20 @@ const (
 	// maxFlights and maxReads bound what is under way at once; beyond, the database is read.
 	maxFlights = 1 << 14
 	maxReads   = 1 << 13
+	// maxNames, maxKey and maxRequest bound one request for names: how many, the bytes of one key,
+	// and of all. A key that is longer is read from the database.
+	maxNames   = 1 << 10
+	maxKey     = 4 << 10
+	maxRequest = 128 << 10
+	// maxServing bounds the bytes of the names that all peers wait for.
+	maxServing = 64 << 20
+	// maxStats bounds a peer's statistics, in bytes.
+	maxStats = 1 << 20
 	// answerBudget bounds the values in one answer to a peer, well within a frame: the
 	// largest value is some 5 MB.
 	answerBudget = 8 << 20
-	// tick is how often the state machine is told the time.
-	tick = 20 * time.Millisecond
+	// tickEvery is how often the state machine is told the time.
+	tickEvery = 20 * time.Millisecond
 )
 
 func parseConfig(text []byte) (Config, error) {

@@ -46,10 +46,10 @@ func (n *Node) keepDialling(ctx context.Context, row coherence.Row) {
 			}
 		}
 		if errors.Is(err, transport.ErrNotAdmitted) {
-			n.input(func(m *coherence.Machine, now coherence.Time) { m.Refused(now, row.Incarnation) })
+			n.inputGuarded(func(m *coherence.Machine, now coherence.Time) { m.Refused(now, row.Incarnation) })
 		}
 		if n.provesEnd(row) {
-			n.input(func(m *coherence.Machine, now coherence.Time) { m.Gone(now, row.Incarnation) })
+			n.inputGuarded(func(m *coherence.Machine, now coherence.Time) { m.Gone(now, row.Incarnation) })
 		} else if err != nil && !warned && time.Since(failing) > unreachableAfter {
 			warned = true
 			n.log("warning", unreachable(row, err.Error()))

@@ -1,12 +1,19 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
 	"guillotina_groupcache/internal/transport"
+)
+
+var (
+	errNoNames = errors.New("node: a request for no names")
+	errFailed  = errors.New("node: it could not be done, because of an error of this process")
 )
 
 // handler is the node as the transport sees it. It runs on the sessions' own goroutines:
@@ -18,10 +25,7 @@ func (h *handler) Up(s *transport.Session) {
 		return // it answers, and no more
 	}
 	n := (*Node)(h)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.up(s)
-	n.carryOut()
+	n.locked(func() { n.up(s) })
 }
 
 func (h *handler) Down(s *transport.Session, _ error) {
@@ -29,23 +33,20 @@ func (h *handler) Down(s *transport.Session, _ error) {
 		return
 	}
 	n := (*Node)(h)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.down(s)
-	n.carryOut()
+	n.locked(func() { n.down(s) })
 }
 
 func (h *handler) Message(s *transport.Session, kind transport.Kind, body []byte) {
 	n := (*Node)(h)
 	if s.Peer().Lane {
-		s.Close(errors.New("a message over a lane, which is for requests"))
+		s.Close(transport.Violation(errors.New("a message over a lane, which is for requests")))
 		return
 	}
 	switch kind {
 	case frameCoherence:
 		message, err := coherence.Decode(body, n.table.Buckets())
 		if err != nil {
-			s.Close(err)
+			s.Close(transport.Violation(err))
 			return
 		}
 		n.input(func(m *coherence.Machine, now coherence.Time) {
@@ -59,12 +60,12 @@ func (h *handler) Message(s *transport.Session, kind transport.Kind, body []byte
 	case framePut:
 		p, err := unpackPut(body)
 		if err != nil {
-			s.Close(err)
+			s.Close(transport.Violation(err))
 			return
 		}
 		n.keep(coherence.Incarnation(s.Peer().Incarnation), p)
 	default:
-		s.Close(errors.New("unknown kind of frame"))
+		s.Close(transport.Violation(fmt.Errorf("a message of unknown kind %d", kind)))
 	}
 }
 
@@ -74,31 +75,39 @@ func (h *handler) Request(s *transport.Session, kind transport.Kind, body []byte
 	case frameGet:
 		names, err := unpackNames(body)
 		if err != nil || len(names) == 0 {
-			s.Close(errors.Join(errPacked, err))
+			s.Close(transport.Violation(cmp.Or(err, errNoNames)))
 			return
 		}
-		n.serve(names, answer)
+		n.serve(names, len(body), answer)
 	case frameStats:
 		answer(n.Stats())
 	default:
-		s.Close(errors.New("unknown kind of request"))
+		s.Close(transport.Violation(fmt.Errorf("a request of unknown kind %d", kind)))
 	}
 }
 
 // serve answers at once what is in memory; a load is waited for elsewhere, so that it holds
-// up no other request of the same peer.
-func (n *Node) serve(names []cache.Name, answer func([]byte, error)) {
+// up no other request of the same peer. The names take size bytes.
+func (n *Node) serve(names []cache.Name, size int, answer func([]byte, error)) {
 	n.counts.served.Add(uint64(len(names)))
 	if results, ok := n.group.ServeNow(names, answerBudget); ok {
 		answer(packAnswer(asPeer(results), answerBudget, now()), nil)
 		return
 	}
+	if n.serving.Add(int64(size)) > maxServing {
+		n.serving.Add(-int64(size))
+		answer(nil, transport.ErrOverload)
+		return
+	}
 	asked := n.work(func(ctx context.Context) {
+		defer n.serving.Add(-int64(size))
+		defer answer(nil, errFailed) // after a panic; a second answer is none
 		results := asPeer(n.group.Serve(ctx, names))
 		answer(packAnswer(results, answerBudget, now()), nil)
 	})
 	if !asked {
-		answer(nil, cache.ErrOverload)
+		n.serving.Add(-int64(size))
+		answer(nil, transport.ErrOverload)
 	}
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"time"
 
@@ -67,10 +68,17 @@ func packAnswer(results []cache.Result, budget int, at coherence.Time) []byte {
 	return b
 }
 
-// unpackAnswer is the inverse of packAnswer for a question that was asked at an instant, from
-// which the lives are counted: so the time that the answer took prolongs none.
-func unpackAnswer(b []byte, asked coherence.Time) (results []cache.Result, err error) {
+// unpackAnswer is the inverse of packAnswer for a question for so many names that was asked at an
+// instant, from which the lives are counted: so the time that the answer took prolongs none. There
+// is at least one result, and none for what was not asked.
+func unpackAnswer(b []byte, names int, asked coherence.Time) (results []cache.Result, err error) {
+	if len(b) == 0 {
+		return nil, errPacked
+	}
 	for len(b) > 0 {
+		if len(results) == names {
+			return nil, fmt.Errorf("node: results for more than the %d names that were asked for", names)
+		}
 		if len(b) < 1+8 {
 			return nil, errPacked
 		}

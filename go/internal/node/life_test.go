@@ -27,7 +27,7 @@ func TestTheTimeOnTheWayProlongsNoLife(t *testing.T) {
 		"it would outlive the clock": {cache.Never - 1, 5, 7, 7 + int64(longestLife)},
 	} {
 		sent := []cache.Result{{Value: []byte("v"), Source: cache.Peer, Expires: c.ends}}
-		got, err := unpackAnswer(packAnswer(sent, 1000, c.answered), c.asked)
+		got, err := unpackAnswer(packAnswer(sent, 1000, c.answered), len(sent), c.asked)
 		if err != nil || len(got) != 1 {
 			t.Fatalf("%s: %v, %v", what, got, err)
 		}
@@ -40,7 +40,7 @@ func TestTheTimeOnTheWayProlongsNoLife(t *testing.T) {
 func TestAnswersThatAreCutOrMakeNoSenseAreRefused(t *testing.T) {
 	good := packAnswer([]cache.Result{{Value: []byte("v"), Source: cache.Peer, Expires: 9}, {Err: errNotThere}}, 1000, 0)
 	for n := range good {
-		if _, err := unpackAnswer(good[:n], 0); (err == nil) != (n == 0 || n == 1+8+4+1) {
+		if _, err := unpackAnswer(good[:n], 2, 0); (err == nil) != (n == 1+8+4+1) {
 			t.Errorf("cut to %d bytes: %v", n, err)
 		}
 	}
@@ -56,7 +56,7 @@ func TestAnswersThatAreCutOrMakeNoSenseAreRefused(t *testing.T) {
 		"a value of what is not there": answer(cache.Nowhere, 0, "v"),
 		"a source that there is not":   answer(cache.Shared+1, 1, "v"),
 	} {
-		if got, err := unpackAnswer(b, 0); err == nil {
+		if got, err := unpackAnswer(b, 2, 0); err == nil {
 			t.Errorf("%s was taken as %v", what, got)
 		}
 	}
@@ -65,7 +65,7 @@ func TestAnswersThatAreCutOrMakeNoSenseAreRefused(t *testing.T) {
 func TestPackAnswerKeepsToItsBudget(t *testing.T) {
 	value := cache.Result{Value: make([]byte, 87), Source: cache.Own, Expires: cache.Never} // 100 bytes with its header
 	for budget, want := range map[int]int{0: 1, 99: 1, 100: 1, 199: 1, 200: 2, 1000: 3} {
-		got, err := unpackAnswer(packAnswer([]cache.Result{value, value, value}, budget, 0), 0)
+		got, err := unpackAnswer(packAnswer([]cache.Result{value, value, value}, budget, 0), 3, 0)
 		if err != nil || len(got) != want {
 			t.Errorf("%d results in %d bytes, want %d; %v", len(got), budget, want, err)
 		}
@@ -78,7 +78,7 @@ func FuzzUnpackAnswer(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{1}, 13), int64(1<<50))
 	f.Fuzz(func(t *testing.T, b []byte, at int64) {
 		asked := coherence.Time(at & (1<<61 - 1)) // no machine runs for longer
-		results, err := unpackAnswer(b, asked)
+		results, err := unpackAnswer(b, maxNames, asked)
 		long := false
 		for _, r := range results {
 			if r.Err != nil {

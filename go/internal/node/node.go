@@ -40,6 +40,7 @@ type Node struct {
 	// is queued for a session under it is sent in the order in which the machine said so.
 	mu      sync.Mutex
 	machine *coherence.Machine
+	broken  bool // a panic has left half a change, and the machine could not restart
 	databases
 	links map[coherence.Incarnation]*link
 	ring  []string
@@ -47,11 +48,14 @@ type Node struct {
 	outsideWrites outsideWrites
 	standing      standing
 
+	listed   listedRows
+	throttle transport.Throttle // of log lines that a peer can cause
 	owed     owed
 	loads    loads
 	lanes    lanes
 	breakers breakers
 	reads    atomic.Int64 // under way
+	serving  atomic.Int64 // bytes of the names that peers wait for
 	counts   counts
 
 	life context.Context
@@ -143,7 +147,7 @@ func (n *Node) open() (err error) {
 // bind takes the address at which this process is a peer, if it is to be one.
 func (n *Node) bind() (err error) {
 	n.admission = newAdmission(n.cfg.Admit, n.log, func() {
-		n.input(func(*coherence.Machine, coherence.Time) { n.membersChanged() })
+		n.inputGuarded(func(*coherence.Machine, coherence.Time) { n.membersChanged() })
 	})
 	n.admission.resolve(n.life)
 	options := transport.Options{
@@ -152,6 +156,7 @@ func (n *Node) bind() (err error) {
 		Self:     transport.Peer{Address: n.cfg.Advertise},
 		Secret:   n.cfg.Secret.Secret,
 		Admit:    n.admit,
+		Listed:   n.listed.has,
 		Handler:  (*handler)(n),
 		Log:      n.log,
 	}
@@ -190,28 +195,30 @@ func (n *Node) Drain(buf []byte) int {
 
 // input hands something to the machine and does what it asks for.
 func (n *Node) input(f func(m *coherence.Machine, now coherence.Time)) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	f(n.machine, now())
-	n.carryOut()
+	n.locked(func() { f(n.machine, now()) })
 }
 
 func (n *Node) tickUntilClosed() {
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			n.input(func(m *coherence.Machine, now coherence.Time) {
-				m.Tick(now)
-				n.standing.watch(n, m, now)
-			})
-			n.payDebts()
-			n.lanes.tick()
+			n.guarded(n.tick)
 		case <-n.life.Done():
 			return
 		}
 	}
+}
+
+func (n *Node) tick() {
+	n.input(func(m *coherence.Machine, now coherence.Time) {
+		m.Tick(now)
+		n.standing.watch(n, m, now)
+	})
+	n.closeUnlisted()
+	n.payDebts()
+	n.lanes.tick()
 }
 
 // carryOut does what the machine asks for. The caller holds mu.

@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 
 	"guillotina_groupcache/internal/cache"
 )
@@ -55,16 +56,36 @@ func packNames(names []cache.Name) []byte {
 	return b
 }
 
-// unpackNames copies: the names outlive b.
+// fitting returns how many names, from the first on, fit one request.
+func fitting(names []cache.Name) int {
+	size := 0
+	for i, n := range names[:min(len(names), maxNames)] {
+		if size += 8 + 4 + len(n.Key); size > maxRequest {
+			return i
+		}
+	}
+	return min(len(names), maxNames)
+}
+
+// unpackNames copies: the names outlive b. More than fit a request are an error.
 func unpackNames(b []byte) (names []cache.Name, err error) {
+	if len(b) > maxRequest {
+		return nil, fmt.Errorf("node: names of %d bytes, at most %d are allowed", len(b), maxRequest)
+	}
 	b = append([]byte(nil), b...)
 	for len(b) > 0 {
 		if len(b) < 8 {
 			return nil, errPacked
 		}
+		if len(names) == maxNames {
+			return nil, fmt.Errorf("node: more than %d names", maxNames)
+		}
 		n := cache.Name{Version: binary.LittleEndian.Uint64(b)}
 		if n.Key, b, err = takeBytes(b[8:]); err != nil {
 			return nil, err
+		}
+		if len(n.Key) > maxKey {
+			return nil, fmt.Errorf("node: a key of %d bytes, at most %d are allowed", len(n.Key), maxKey)
 		}
 		names = append(names, n)
 	}

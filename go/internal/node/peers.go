@@ -18,15 +18,24 @@ var errUnreachable = errors.New("node: the owner cannot be reached")
 
 // Get asks an owner. It asks again for what did not fit the answer, for as long as each
 // answer brings something, and in time. What it could not get is an error each.
-func (p *peers) Get(ctx context.Context, address string, names []cache.Name) ([]cache.Result, error) {
+func (p *peers) Get(ctx context.Context, address string, names []cache.Name) (results []cache.Result, err error) {
 	n := (*Node)(p)
+	// It runs in a goroutine of the cache, and reads what a peer has answered.
+	if !n.guarded(func() { results, err = n.getFrom(ctx, address, names) }) {
+		return nil, errFailed
+	}
+	return results, err
+}
+
+func (n *Node) getFrom(ctx context.Context, address string, names []cache.Name) ([]cache.Result, error) {
 	session := n.sessionTo(address)
 	if session == nil || n.breakers.open(address) {
 		return nil, errUnreachable
 	}
 	results := make([]cache.Result, 0, len(names))
 	for len(results) < len(names) {
-		more, err := n.question(ctx, session, names[len(results):])
+		rest := names[len(results):]
+		more, err := n.question(ctx, session, rest[:fitting(rest)])
 		n.breakers.note(address, err)
 		if err != nil {
 			for len(results) < len(names) {
@@ -48,13 +57,11 @@ func (n *Node) question(ctx context.Context, session *transport.Session, names [
 	if err != nil {
 		return nil, err
 	}
-	results, err := unpackAnswer(body, asked)
-	if err != nil || len(results) == 0 || len(results) > len(names) {
-		err = errors.Join(errPacked, err)
-		session.Close(err)
-		return nil, err
+	results, err := unpackAnswer(body, len(names), asked)
+	if err != nil {
+		session.Close(transport.Violation(err))
 	}
-	return results, nil
+	return results, err
 }
 
 // line is a connection over which a peer is asked.
@@ -89,10 +96,9 @@ func (p *peers) Asker(address string) func(cache.Name, func(cache.Result)) {
 				done(cache.Result{Err: err})
 				return
 			}
-			results, err := unpackAnswer(body, asked)
-			if err != nil || len(results) != 1 {
-				err = errors.Join(errPacked, err)
-				to.Close(err)
+			results, err := unpackAnswer(body, 1, asked)
+			if err != nil {
+				to.Close(transport.Violation(err))
 				done(cache.Result{Err: err})
 				return
 			}

@@ -82,6 +82,9 @@ func (n *Node) ask(a coherence.Action) {
 				n.tellReached(m, now, asked, a.Reached)
 			}
 			m.Reading(now, asked, rows, err)
+			if err == nil {
+				n.listed.note(m)
+			}
 		})
 	case coherence.Post:
 		own.Op, own.Address, own.Host = "post", n.address, n.host

@@ -58,7 +58,7 @@ func (n *Node) Get(request uint64, key, buf []byte) (int, Found) {
 // name gives a key the name that it has now, if it may be served. The order is R2's.
 func (n *Node) name(key []byte) (cache.Name, bool) {
 	database, known := n.databases.of(key)
-	if !known {
+	if !known || len(key) > maxKey {
 		return cache.Name{}, false
 	}
 	deadline := n.table.DatabaseDeadline(database)
@@ -182,7 +182,7 @@ func (n *Node) work(f func(ctx context.Context)) bool {
 		defer n.reads.Add(-1)
 		ctx, cancel := context.WithTimeout(n.life, loadTimeout)
 		defer cancel()
-		f(ctx)
+		n.guarded(func() { f(ctx) })
 	})
 	return true
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -80,7 +81,7 @@ type statistics struct {
 	Doubt   int                `json:"buckets_in_doubt"`
 	Longest float64            `json:"longest_doubt"` // seconds that the oldest open event has been so
 	Members []memberStatistics `json:"members"`
-	Network any                `json:"network,omitempty"`
+	Network *transport.Stats   `json:"network,omitempty"`
 }
 
 type storeStatistics struct {
@@ -144,7 +145,8 @@ func (n *Node) Stats() ([]byte, error) {
 	main, hot := n.group.Stats()
 	s.Main, s.Hot = ofStore(main), ofStore(hot)
 	if n.transport != nil {
-		s.Network = n.transport.Stats()
+		network := n.transport.Stats()
+		s.Network = &network
 	}
 
 	n.mu.Lock()
@@ -202,16 +204,30 @@ func (n *Node) statsOf(session *transport.Session) json.RawMessage {
 	ctx, cancel := context.WithTimeout(n.life, peerTimeout)
 	defer cancel()
 	text, err := session.Call(ctx, frameStats)
-	if err == nil && json.Valid(text) {
-		return text
+	if err == nil {
+		text, err = checkedStats(text)
 	}
-	reason := "its answer is no JSON"
 	if err != nil {
-		reason = err.Error()
+		text, err = json.Marshal(map[string]string{"address": session.Peer().Address, "error": err.Error()})
 	}
-	text, err = json.Marshal(map[string]string{"address": session.Peer().Address, "error": reason})
 	if err != nil {
 		panic(err) // strings always have a JSON form
 	}
 	return text
+}
+
+// checkedStats returns a peer's statistics in the form that this process gives its own: what reads
+// them need not be ready for anything else, and not for more than maxStats.
+func checkedStats(text []byte) ([]byte, error) {
+	if len(text) > maxStats {
+		return nil, fmt.Errorf("its statistics have %d bytes, at most %d are allowed", len(text), maxStats)
+	}
+	var s statistics
+	if err := json.Unmarshal(text, &s); err != nil {
+		return nil, fmt.Errorf("its statistics make no sense: %w", err)
+	}
+	if s.Hits == nil || s.Away == nil || s.Members == nil || s.Outside.ByApplication == nil {
+		return nil, errors.New("its statistics are not complete")
+	}
+	return json.Marshal(s)
 }

@@ -135,7 +135,7 @@ func TestAnyoneWithTheSecretIsServed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		results, err := unpackAnswer(body, now())
+		results, err := unpackAnswer(body, 1, now())
 		if err != nil || len(results) != 1 {
 			t.Fatalf("got %v, %v", results, err)
 		}

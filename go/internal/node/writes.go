@@ -36,24 +36,24 @@ func (n *Node) Settle(sequence uint64, pushes []byte) error {
 	}
 	var names []cache.Name
 	var values [][]byte
-	n.mu.Lock()
 	id := coherence.EventID{Writer: n.incarnation, Sequence: sequence}
-	// The life of what was written begins before COMMIT: another one may have written over it as
-	// soon as that had taken effect.
-	from, _ := n.machine.Since(id)
-	pushable := make(map[uint32]bool)
-	for _, bucket := range n.machine.Settle(now(), id) {
-		pushable[bucket] = true
-	}
-	for i := 0; i < len(elements); i += 2 {
-		name, ok := n.name(elements[i])
-		if ok && pushable[n.table.Bucket(cache.Hash(elements[i]))] {
-			names = append(names, name)
-			values = append(values, elements[i+1])
+	var from coherence.Time
+	n.input(func(m *coherence.Machine, now coherence.Time) {
+		// The life of what was written begins before COMMIT: another one may have written over it as
+		// soon as that had taken effect.
+		from, _ = m.Since(id)
+		pushable := make(map[uint32]bool)
+		for _, bucket := range m.Settle(now, id) {
+			pushable[bucket] = true
 		}
-	}
-	n.carryOut()
-	n.mu.Unlock()
+		for i := 0; i < len(elements); i += 2 {
+			name, ok := n.name(elements[i])
+			if ok && pushable[n.table.Bucket(cache.Hash(elements[i]))] {
+				names = append(names, name)
+				values = append(values, elements[i+1])
+			}
+		}
+	})
 	for i, name := range names {
 		n.group.Put(sequence, name, values[i], int64(from))
 	}

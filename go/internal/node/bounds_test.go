@@ -1,0 +1,151 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/transport"
+)
+
+// What no honest peer asks for, or gives, ends its session, and is counted.
+func TestWhatIsTooMuchEndsItsSession(t *testing.T) {
+	p := cluster(t, newDatabase(), unixAddress(t))[0]
+	s := newStranger(t, "")
+	name := func(key string) cache.Name { return cache.Name{Key: []byte(key)} }
+	many := make([]cache.Name, maxNames+1)
+	for i := range many {
+		many[i] = name(fmt.Sprint(i))
+	}
+	long := name(strings.Repeat("k", maxKey+1))
+	requests := map[string][]byte{
+		"too many names": packNames(many),
+		"a long key":     packNames([]cache.Name{long}),
+		"much in all":    packNames([]cache.Name{name(strings.Repeat("k", maxRequest))}),
+	}
+	violations := func() uint64 { return p.transport.Stats().Faults[transport.ReasonViolation] }
+	for what, body := range requests {
+		before := violations()
+		session := s.dial(t, p)
+		if _, err := session.Call(t.Context(), frameGet, body); err == nil {
+			t.Errorf("%s: answered", what)
+		}
+		wantEnded(t, session, what)
+		eventually(t, what+" is counted", func() bool { return violations() == before+1 })
+	}
+	before := violations()
+	session := s.dial(t, p)
+	must(t, session.Send(framePut, packPut(put{event: 1, life: forever, name: long}), []byte("v")))
+	wantEnded(t, session, "a value under a long key")
+	eventually(t, "it is counted", func() bool { return violations() == before+1 })
+	if n := p.noted("connection with"); n != 1 {
+		t.Errorf("%d lines for violations of one kind", n)
+	}
+	session = s.dial(t, p)
+	if _, err := session.Call(t.Context(), frameGet, packNames(many[:maxNames])); err != nil {
+		t.Errorf("as many names as are allowed: %v", err)
+	}
+}
+
+// An asker splits what is too much for one request.
+func TestManyNamesAreAskedForInParts(t *testing.T) {
+	db := newDatabase()
+	a, b, _ := three(t, db)
+	for what, length := range map[string]int{"many": 1, "long": 1000} {
+		var keys []string
+		for i := 0; len(keys) < 2*maxNames+1; i++ {
+			if key := fmt.Sprint(what, strings.Repeat("x", length), i); b.group.Owner([]byte(key)) == "" {
+				keys = append(keys, key)
+				db.with(func() { db.values[key] = "v" })
+			}
+		}
+		for i, r := range a.readServed(keys...) {
+			if string(r.Value) != "v" {
+				t.Fatalf("%s: %q is %q from %d", what, keys[i], r.Value, r.Source)
+			}
+		}
+	}
+	if faults := b.transport.Stats().Faults; len(faults) != 0 {
+		t.Errorf("faults: %v", faults)
+	}
+	if served := b.counts.served.Load(); served < 4*maxNames {
+		t.Errorf("the owner was asked for %d names", served)
+	}
+}
+
+func TestFitting(t *testing.T) {
+	of := func(n, size int) []cache.Name {
+		names := make([]cache.Name, n)
+		for i := range names {
+			names[i].Key = bytes.Repeat([]byte("k"), size)
+		}
+		return names
+	}
+	for _, c := range []struct{ n, size, want int }{
+		{0, 0, 0}, {1, maxKey, 1}, {maxNames, 50, maxNames}, {maxNames + 1, 50, maxNames}, {100, maxKey, 31},
+	} {
+		names := of(c.n, c.size)
+		if got := fitting(names); got != c.want {
+			t.Errorf("%d keys of %d bytes: %d fit", c.n, c.size, got)
+		}
+		if _, err := unpackNames(packNames(names[:fitting(names)])); err != nil {
+			t.Errorf("what fits is refused: %v", err)
+		}
+	}
+}
+
+// A key that no request can hold is read past the cache, also by who owns it.
+func TestALongKeyIsReadFromTheDatabase(t *testing.T) {
+	db := newDatabase()
+	p := open(t, db, settings{"alone": true})
+	for size, want := range map[int]bool{maxKey: true, maxKey + 1: false} {
+		if _, ok := p.Version([]byte(strings.Repeat("k", size))); ok != want {
+			t.Errorf("a key of %d bytes is served: %v", size, ok)
+		}
+	}
+}
+
+// What peers wait for takes a bounded memory, however many requests they send.
+func TestWhatPeersWaitForIsBounded(t *testing.T) {
+	db := newDatabase()
+	p := cluster(t, db, unixAddress(t))[0]
+	session := newStranger(t, "").dial(t, p)
+	p.serving.Add(maxServing)
+	_, err := session.Call(t.Context(), frameGet, packNames([]cache.Name{{Key: []byte("k")}}))
+	if !errors.Is(err, transport.ErrOverload) {
+		t.Errorf("got %v", err)
+	}
+	p.serving.Add(-maxServing)
+	if _, err := session.Call(t.Context(), frameGet, packNames([]cache.Name{{Key: []byte("k")}})); err != nil {
+		t.Errorf("got %v", err)
+	}
+	eventually(t, "nothing is waited for", func() bool { return p.serving.Load() == 0 })
+}
+
+// Statistics of a peer are read by a manager's programs, which expect those of this package.
+func TestStatisticsOfAPeerAreChecked(t *testing.T) {
+	p := open(t, newDatabase(), settings{"alone": true})
+	good, err := p.Stats()
+	must(t, err)
+	if again, err := checkedStats(good); err != nil || !bytes.Equal(again, good) {
+		t.Errorf("%s became %s, %v", good, again, err)
+	}
+	for what, text := range map[string]string{
+		"no JSON":       "{",
+		"no object":     "[1]",
+		"nothing":       "null",
+		"a wrong type":  strings.Replace(string(good), `"gets":`, `"gets":"many","x":`, 1),
+		"nested deeply": strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000),
+		"too long":      `{"address":"` + strings.Repeat("a", maxStats) + `"}`,
+	} {
+		if got, err := checkedStats([]byte(text)); err == nil {
+			t.Errorf("%s was taken: %.100s", what, got)
+		}
+	}
+	if got, err := checkedStats([]byte(strings.Replace(string(good), "{", `{"x":{"y":[[[[1]]]]},`, 1))); err != nil || !bytes.Equal(got, good) {
+		t.Errorf("a field that there is not stays: %.100s, %v", got, err)
+	}
+}
