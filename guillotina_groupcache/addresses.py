@@ -167,8 +167,9 @@ def _ports(text: str) -> range:
 def _unix_path(path: str) -> str:
     if not path.startswith("/"):
         raise ValueError("has no absolute path: give unix:/path")
-    if "\0" in path:
-        raise ValueError("has a NUL in its path: give unix:/path without it")
+    if not path.isprintable():
+        # All peers read the address in the members table, and show it in their logs.
+        raise ValueError("has a character in its path that cannot be printed: give unix:/path without it")
     size = len(path.encode("utf-8", "surrogateescape"))
     if size > MAX_UNIX_PATH:
         raise ValueError(f"has a path of {size} bytes: give one of at most {MAX_UNIX_PATH}")

@@ -262,9 +262,14 @@ class Databases:
         ]
         return [look for look in begun if look is not None]
 
-    def know(self, identities: Mapping[str, Any]) -> None:
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the databases that are looked at."""
+        return [*self._by_id]
+
+    def know(self, known: dict[str, Known]) -> None:
         """Take what the cluster's row says."""
-        self._known = {id_: Known(*known) for id_, known in identities.items()}
+        self._known = known
 
     def found(self, table: Database, row: Any, asked: int) -> dict[Database, Look]:
         """What the looks that have ended found, and what the view's own statement shows of the table's database."""

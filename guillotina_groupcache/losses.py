@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 #: System identifier and timeline; where a restart may lose commits, also when the server was started. On a standby
 #: this is an error, as it should be: what a standby tells may be old.
 IDENTITY: Final = """
@@ -25,6 +27,15 @@ IDENTITY: Final = """
 FLUSHED: Final = "pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint"
 #: The OID of the table that is named by a parameter. It outlives whatever rewrites the table; 0 is no table.
 OBJECTS: Final = "coalesce(to_regclass({})::oid::bigint, 0)"
+
+#: Characters of what the cluster's row says of one database, and of the identity in it: more is not read.
+MAX_KNOWN: Final = 512
+#: What the cluster's row `c` says of databases, which a parameter names; `false` where it cannot be what a member wrote.
+IDENTITIES: Final = f"""
+(SELECT json_object_agg(id, CASE WHEN octet_length((c.identities -> id)::text) <= {MAX_KNOWN} THEN c.identities -> id
+                            ELSE 'false' END)
+ FROM unnest({{}}) AS id WHERE jsonb_typeof(c.identities) <> 'object' OR c.identities ? id)
+"""
 
 
 class Known(NamedTuple):
@@ -42,6 +53,25 @@ class Look(NamedTuple):
     identity: str
     flushed: int
     row: Any  #: as the database gave it, with what was written from outside
+
+
+#: In place of what cannot be read: no database has this identity, so everybody will count it as a loss, once.
+UNREADABLE: Final = Known("", 0)
+_MAX_LOSSES: Final = 2**53  # a number that JSON holds
+
+
+def decode_known(identities: str | None) -> tuple[dict[str, Known], list[str]]:
+    """What `IDENTITIES` has shown, by database id, and the ids of those of which it is nothing that a member wrote."""
+    known, unreadable = {}, []
+    for id_, raw in (msgspec.json.decode(identities, type=dict[str, msgspec.Raw]) if identities else {}).items():
+        try:
+            known[id_] = msgspec.json.decode(raw, type=Known)
+        except ValueError:  # msgspec's errors are of this kind
+            unreadable.append(id_)
+        else:
+            if not 0 <= known[id_].losses < _MAX_LOSSES:
+                unreadable.append(id_)
+    return known, unreadable
 
 
 def identity_of(server: str, objects: int) -> str:

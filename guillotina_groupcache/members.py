@@ -16,13 +16,16 @@ import msgspec
 from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache import members_table as sql
+from guillotina_groupcache import rows as members_rows
 from guillotina_groupcache.databases import Change, Database, Databases
 from guillotina_groupcache.interfaces import ConfigurationError
 from guillotina_groupcache.lines import TIMEOUT
-from guillotina_groupcache.losses import Known
+from guillotina_groupcache.losses import UNREADABLE, Known, decode_known
 from guillotina_groupcache.notes_table import FORGET
 from guillotina_groupcache.outside_writes import OutsideWrites, Register
+from guillotina_groupcache.section import shown
 from guillotina_groupcache.served import cluster_of
+from guillotina_groupcache.throttled import Throttled
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -36,6 +39,9 @@ END_TIMEOUT: Final = 2.0
 #: Seconds that a view waits for databases on other servers: a fraction of the lease, which runs meanwhile.
 PATIENCE: Final = 0.25
 
+#: A count below this one counts for it: the library has as many bits as the column, and less is no count anyway.
+MIN_COUNTED: Final = -(1 << 62)
+
 Answer = dict[str, Any]
 
 
@@ -43,7 +49,7 @@ class Members:
     """Executes the questions of one process, one at a time, and answers each, be it with an error."""
 
     __slots__ = (
-        *("_answer", "_cleaned", "_databases", "_elsewhere", "_gone", "_own", "_questions", "_seen"),
+        *("_answer", "_cleaned", "_databases", "_elsewhere", "_gone", "_lines", "_own", "_questions", "_seen"),
         *("_table", "_task"),
     )
 
@@ -57,6 +63,7 @@ class Members:
         self._elsewhere: set[asyncio.Task[None]] = set()
         self._cleaned = 0.0
         self._gone = False  # the table, as the last view found it
+        self._lines = Throttled(logger)
         self._own: int | None = None  # whose row is this process'
         self._seen = 0.0
 
@@ -189,7 +196,13 @@ class Members:
             if elsewhere := answer.pop("elsewhere", None):
                 self._beside(self._complete(question, answer, elsewhere))
             else:
-                self._answer(question, answer)
+                self._give(question, answer)
+
+    def _give(self, question: int, answer: Answer) -> None:
+        try:
+            self._answer(question, answer)
+        except Exception as error:  # the questions behind are executed all the same
+            self._lines.warning("answer", "groupcache: what the database said was not taken: %s", shown(error))
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -203,7 +216,7 @@ class Members:
                 answer["open"] += rows
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
-        self._answer(question, answer)
+        self._give(question, answer)
 
     async def _execute(self, fields: Answer) -> Answer:
         operation: Callable[[Answer], Awaitable[Answer]] = getattr(self, f"_{fields['op']}")
@@ -238,8 +251,10 @@ class Members:
             await self._make()
             raise
         self._gone = False
-        members = [_member(row) for row in rows if row["incarnation"] is not None]
-        missing = rows[0]["counted"] - len(members)
+        members, ownerless = members_rows.sorted_out(rows)
+        if ownerless:
+            await members_rows.remove(self._statement, ownerless, self._lines)
+        missing = max(rows[0]["counted"], MIN_COUNTED) - len(members)
         return {"rows": members, "missing": missing, "counting": rows[0]["counting"], "reached": reached}
 
     async def _view(self, asked: int) -> tuple[list[asyncpg.Record], list[Answer]]:
@@ -269,11 +284,29 @@ class Members:
     async def _rows(self) -> list[asyncpg.Record]:
         assert self._table is not None
         line, table = self._table.line, self._table.table
-        rows = await self._table.read(lambda text: line.fetch(text, SILENT_AFTER, table), self._prepared(sql.READ), 2)
+        rows = await self._table.read(
+            lambda text: line.fetch(text, SILENT_AFTER, table, self._databases.ids), self._prepared(sql.READ), 2
+        )
         if not rows or rows[0]["counted"] is None:
             raise asyncpg.UndefinedTableError("the cluster's row is gone, or was made by an earlier version")
-        self._databases.know(msgspec.json.decode(rows[0]["identities"]))
+        known, unreadable = decode_known(rows[0]["identities"])
+        self._databases.know(known)
+        if unreadable:
+            await self._mend(unreadable, rows[0]["cluster_version"])
         return rows
+
+    async def _mend(self, unreadable: list[str], version: str) -> None:
+        """Have the cluster's row say of databases what can be read: that they may have lost commits.
+
+        Raises `LookupError`, as the view is to be tried again.
+        """
+        self._lines.warning(
+            "identities",
+            "groupcache: what the cluster's row in the members table says of the database %s cannot be read",
+            ", ".join(map(shown, unreadable[: members_rows.MAX_NAMED])),
+        )
+        await self._statement(sql.MEND, _form(dict.fromkeys(unreadable, UNREADABLE)), version)
+        raise LookupError("what the cluster's row said of a database could not be read, and was replaced")
 
     async def _clean(self) -> None:
         async with self._transaction():
@@ -297,8 +330,10 @@ class Members:
                     lost += [id_] * (new.losses > (old.losses if old else 0))
             if lost:
                 await self._statement(sql.ALL_OUT, "a database may have lost commits")
-                logger.warning(
-                    "groupcache: the database %s may have lost commits: everything cached is renamed", ", ".join(lost)
+                self._lines.warning(
+                    "losses",
+                    "groupcache: the database %s may have lost commits: everything cached is renamed",
+                    ", ".join(lost),
                 )
 
     # --- the other questions
@@ -370,9 +405,5 @@ class Members:
         return [f"{database.id} {row['virtualtransaction']}" for row in rows]
 
 
-def _form(known: Known) -> str:
+def _form(known: Known | dict[str, Known]) -> str:
     return msgspec.json.encode(known).decode()
-
-
-def _member(row: asyncpg.Record) -> Answer:
-    return {name: row[name] for name in ("incarnation", "address", "host", "state", "reason", "silent", "applied")}

@@ -11,7 +11,8 @@ from typing import Final
 
 import asyncpg
 
-from guillotina_groupcache.losses import FLUSHED, IDENTITY, OBJECTS
+from guillotina_groupcache.losses import FLUSHED, IDENTITIES, IDENTITY, OBJECTS
+from guillotina_groupcache.rows import MEMBERS, OLD, SILENT
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -60,23 +61,31 @@ UPDATE {schema}.groupcache_cluster
 SET counted = $1::bigint + (SELECT count(*) FROM {schema}.groupcache_members), counting = {random}
 WHERE id = 1 AND counted IS NULL
 """
+#: Which count it is: any number that somebody has written there is one, without its sign.
+_COUNTING: Final = "counting & 9223372036854775807"
 #: Rows that have been missing for a lease are written off, but only from the count in which they were missing.
-WRITE_OFF: Final = """
-UPDATE {schema}.groupcache_cluster SET counted = counted - $1::bigint, counting = {random}
-WHERE id = 1 AND counting = $2
+WRITE_OFF: Final = f"""
+UPDATE {{schema}}.groupcache_cluster SET counted = counted - $1::bigint, counting = {{random}}
+WHERE id = 1 AND {_COUNTING} = $2
 """
 EXIST: Final = "SELECT to_regclass('{schema}.groupcache_members') IS NOT NULL AND (" + HAS_COLUMNS + ")"
-#: A row a member, and one without a member where there is none.
-READ: Final = """
-SELECT m.incarnation, m.address, m.host, m.state, m.reason, m.seen < now() - make_interval(secs => $1) AS silent,
-    m.applied, c.counted, c.counting, c.identities,
-    {identity} AS identity, {flushed} AS flushed, {objects} AS objects, {outside}
-FROM {schema}.groupcache_cluster c LEFT JOIN {schema}.groupcache_members m ON true
+#: A row a member, and one without a member where there is none. What is known of the databases $3 is in the first.
+READ: Final = f"""
+SELECT m.*, c.counted, {_COUNTING} AS counting, c.xmin::text AS cluster_version,
+    CASE WHEN row_number() OVER () = 1 THEN {IDENTITIES.format("$3::text[]")} END AS identities,
+    {{identity}} AS identity, {{flushed}} AS flushed, {{objects}} AS objects, {{outside}}
+FROM {{schema}}.groupcache_cluster c LEFT JOIN {MEMBERS} m ON true
 """
 #: Only the first one that notices it does this: $3 is what it has read of the database, in the view that it judges by.
 KNOW: Final = """
 UPDATE {schema}.groupcache_cluster SET identities = identities || jsonb_build_object($1::text, $2::jsonb)
 WHERE id = 1 AND identities -> $1::text IS NOT DISTINCT FROM $3::jsonb RETURNING 1
+"""
+#: What cannot be read of it is replaced by $1, if the row has the version $2 still.
+MEND: Final = """
+UPDATE {schema}.groupcache_cluster
+SET identities = CASE jsonb_typeof(identities) WHEN 'object' THEN identities ELSE '{{}}' END || $1::jsonb
+WHERE id = 1 AND xmin::text = $2
 """
 ALL_OUT: Final = """
 UPDATE {schema}.groupcache_members SET state = 'out', reason = $1, changed = now() WHERE state <> 'out'
@@ -86,8 +95,8 @@ LOCK: Final = "SELECT id FROM {schema}.groupcache_cluster WHERE id = 1 FOR UPDAT
 POST: Final = """
 WITH posted AS (
     INSERT INTO {schema}.groupcache_members (incarnation, address, host, state) VALUES ($1, $2, $3, 'joining')
-    ON CONFLICT (incarnation) DO UPDATE
-    SET state = 'joining', reason = '', changed = now(), seen = now(), applied = '{{}}'
+    ON CONFLICT (incarnation) DO UPDATE SET address = EXCLUDED.address, host = EXCLUDED.host,
+        state = 'joining', reason = '', changed = now(), seen = now(), applied = '{{}}'
     RETURNING xmax = 0 AS is_new
 )
 UPDATE {schema}.groupcache_cluster SET counted = counted + 1 WHERE id = 1 AND (SELECT is_new FROM posted)
@@ -98,13 +107,11 @@ _COUNT_REMOVED: Final = """ RETURNING 1)
 UPDATE {schema}.groupcache_cluster SET counted = counted - (SELECT count(*) FROM removed) WHERE id = 1
 """
 REMOVE: Final = _REMOVE + "incarnation = $1" + _COUNT_REMOVED
-#: Who is out and alive may commit by an older reading, and joiners need its word: its row stays.
-_OLD: Final = "state = 'out' AND changed < now() - interval '1 minute' AND seen < now() - interval '1 minute'"
-CLEAN: Final = _REMOVE + _OLD + _COUNT_REMOVED
+CLEAN: Final = _REMOVE + OLD + _COUNT_REMOVED
 #: A view does not wait for the lock only to clean.
 LOCK_TO_CLEAN: Final = (
     "SELECT id FROM {schema}.groupcache_cluster WHERE id = 1 AND EXISTS ("
-    f"SELECT 1 FROM {{schema}}.groupcache_members WHERE {_OLD}) FOR UPDATE SKIP LOCKED"
+    f"SELECT 1 FROM {{schema}}.groupcache_members WHERE {OLD}) FOR UPDATE SKIP LOCKED"
 )
 ELECT: Final = """
 UPDATE {schema}.groupcache_members SET state = 'boot', changed = now()
@@ -121,7 +128,7 @@ UPDATE {schema}.groupcache_members SET state = 'out', reason = $2, changed = now
 WHERE incarnation = $1 AND state <> 'out'
 """
 #: One that a joiner cannot reach may be alive all the same, which this table tells.
-MARK_OUT_SILENT: Final = MARK_OUT + " AND seen < now() - make_interval(secs => $3)"
+MARK_OUT_SILENT: Final = f"{MARK_OUT} AND {SILENT.format('$3')}"
 SEEN: Final = "UPDATE {schema}.groupcache_members SET seen = now() WHERE incarnation = $1"
 #: What of the outside writes this process has applied to the versions that it has since it posted its row (R14).
 APPLIED: Final = """

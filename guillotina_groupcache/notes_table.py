@@ -11,6 +11,12 @@ from typing import Final
 MAX_NOTES: Final = 1024
 #: Notes beyond which a process sums up, before it reads them: a view must not be late for them.
 MAX_READ: Final = 4 * MAX_NOTES
+#: Bytes of the places of all notes of one table beyond which a process sums up: what triggers write is far less, but a
+#: row may come from elsewhere. And of one note as it is stored, in which a value may be a hundredth of its size.
+MAX_PLACES_SIZE: Final = 2**24
+MAX_STORED_SIZE: Final = 2**20
+#: Rows that a note says to be about, for the statistics: more is no number of rows.
+MAX_ROWS: Final = 2**40
 
 #: `places` are distinct rows of zoid, parent_id, id, of; NULL stands for everything.
 CREATE: Final = """
@@ -33,11 +39,22 @@ INSERT: Final = """
         %s, %s)
 """
 EXIST: Final = "to_regclass('{schema}.groupcache_outside_writes') IS NOT NULL"
-#: The notes of an objects table, which is named by a parameter; no more than one too many.
+#: The notes of an objects table, which is named by a parameter; no more than one too many. `false` where their places
+#: are more than `MAX_PLACES_SIZE` bytes. Ids are never negative, so such a row is none of ours.
 NOTES: Final = f"""
-(SELECT json_agg(json_build_object('id', id, 'application', application, 'rows', rows, 'places', places)) FROM (
-    SELECT * FROM {{schema}}.groupcache_outside_writes WHERE relation = to_regclass({{table}}) LIMIT {MAX_READ + 1}
-) AS notes)
+(SELECT CASE WHEN bool_or(too_large) THEN 'false'
+    ELSE json_agg(json_build_object('id', id, 'application', application, 'rows', rows, 'places', places)) END
+ FROM (
+    SELECT id, application, rows, sum(size) OVER () > {MAX_PLACES_SIZE} AS too_large,
+        CASE WHEN sum(size) OVER () <= {MAX_PLACES_SIZE} THEN places END AS places
+    FROM (
+        SELECT id, left(application, 64) AS application, least(greatest(rows, 0), {MAX_ROWS}) AS rows, places,
+            CASE WHEN pg_column_size(places) <= {MAX_STORED_SIZE} THEN octet_length(places::text)
+            WHEN places IS NULL THEN 0 ELSE {MAX_PLACES_SIZE} + 1 END AS size
+        FROM {{schema}}.groupcache_outside_writes
+        WHERE relation = to_regclass({{table}}) AND id >= 0 LIMIT {MAX_READ + 1}
+    ) AS measured
+ ) AS notes)
 """
 #: A note that all processes that miss the same thing write under the same id.
 NOTE_EVERYTHING: Final = """
@@ -61,10 +78,10 @@ DELETE FROM {schema}.groupcache_outside_writes
 WHERE relation = to_regclass($1::text) AND xact = pg_current_xact_id()::text::bigint
 RETURNING id, application, rows, places
 """
-#: A note that somebody has locked is deleted later: a view must not wait for it.
+#: A note that somebody has locked is deleted later: a view must not wait for it. With them goes what is no note.
 FORGET: Final = """
 DELETE FROM {schema}.groupcache_outside_writes WHERE id IN (
-    SELECT id FROM {schema}.groupcache_outside_writes WHERE id = ANY($1) FOR UPDATE SKIP LOCKED)
+    SELECT id FROM {schema}.groupcache_outside_writes WHERE id = ANY($1) OR id < 0 FOR UPDATE SKIP LOCKED)
 """
 
 #: Notes of tables that are not there any more.

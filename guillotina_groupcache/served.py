@@ -15,13 +15,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import datetime
 from typing import Final, NamedTuple
 
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache.interfaces import ConfigurationError
+from guillotina_groupcache.section import shown
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -50,6 +50,12 @@ CREATE TABLE IF NOT EXISTS {schema}.groupcache_served (
 )
 """
 _EXISTS: Final = "SELECT to_regclass('{schema}.groupcache_served') IS NOT NULL"
+#: Characters of the names in a claim that are read: somebody may have written anything there.
+_MOST: Final = 300
+#: The time as a text: there are times that Python does not have.
+_SHOWN: Final = (
+    f"left(s.cluster, {_MOST}) AS cluster, left(s.database, {_MOST}) AS database, s.seen::text AS seen"
+)
 #: Says who holds the claim, as it was before, and renews one's own. Nothing is lost with a sign of life: it need not
 #: wait for the disk.
 _LOOK: Final = f"""
@@ -58,17 +64,18 @@ WITH renewed AS (
     WHERE relation = to_regclass($1)::oid AND cluster = $2 AND database = $3
     AND seen NOT BETWEEN clock_timestamp() - interval '{RENEW_AFTER} s' AND clock_timestamp()
 )
-SELECT t.relation, s.cluster, s.database, s.seen, set_config('synchronous_commit', 'off', true)
+SELECT t.relation, {_SHOWN}, set_config('synchronous_commit', 'off', true)
 FROM (SELECT to_regclass($1)::oid AS relation) t LEFT JOIN {{schema}}.groupcache_served s USING (relation)
 """
 #: Somebody may have claimed it since; an update that changes nothing gives that row.
-_INSERT: Final = """
-INSERT INTO {schema}.groupcache_served AS s (relation, cluster, database) VALUES (to_regclass($1)::oid, $2, $3)
-ON CONFLICT (relation) DO UPDATE SET relation = s.relation RETURNING s.cluster, s.database, s.seen
+_INSERT: Final = f"""
+INSERT INTO {{schema}}.groupcache_served AS s (relation, cluster, database) VALUES (to_regclass($1)::oid, $2, $3)
+ON CONFLICT (relation) DO UPDATE SET relation = s.relation RETURNING {_SHOWN}
 """
-_TAKE: Final = """
-UPDATE {schema}.groupcache_served SET cluster = $2, database = $3, seen = clock_timestamp()
-WHERE relation = to_regclass($1)::oid AND cluster = $4 AND database = $5 AND seen = $6 RETURNING 1
+_TAKE: Final = f"""
+UPDATE {{schema}}.groupcache_served SET cluster = $2, database = $3, seen = clock_timestamp()
+WHERE relation = to_regclass($1)::oid AND left(cluster, {_MOST}) = $4 AND left(database, {_MOST}) = $5
+AND seen::text = $6 RETURNING 1
 """
 _RELEASE: Final = """
 DELETE FROM {schema}.groupcache_served WHERE relation = to_regclass($1)::oid AND cluster = $2 AND database = $3
@@ -83,7 +90,7 @@ class Holder(NamedTuple):
 
     cluster: str
     database: str  #: the id under which it is served
-    seen: datetime  #: when it was renewed, by the database's clock
+    seen: str  #: when it was renewed, by the database's clock
 
 
 async def cluster_of(connection: asyncpg.Connection, schema: str) -> str:
@@ -126,7 +133,9 @@ class Served:
             assert self._rival is not None
             if first is None:
                 first = self._rival
-                logger.info("groupcache: %s was served as %r: waits to see whether it still is", self._table, first[1])
+                logger.info(
+                    "groupcache: %s was served as %s: waits to see whether it still is", self._table, shown(first[1])
+                )
             elif first[:2] != self._rival[:2]:
                 first = self._rival
             elif first != self._rival:
@@ -219,7 +228,7 @@ class Served:
         found = f"living processes serve its objects table {self._table}"
         if holder.cluster == cluster:
             return (
-                f"databases: {self._id!r}: {found} under the id {holder.database!r}: give one id to one table, the"
+                f"databases: {self._id!r}: {found} under the id {shown(holder.database)}: give one id to one table, the"
                 " same in every process"
             )
         if cluster.startswith(_ALONE):
@@ -233,9 +242,10 @@ class Served:
                 f"databases: {self._id!r}: {found} alone, by groupcache: {{peers: []}}: take that out of their"
                 " configuration, or stop them"
             )
-        server, number, schema = holder.cluster.split("/", 2)
+        server, _, rest = holder.cluster.partition("/")
+        number, _, schema = rest.partition("/")
         name = await connection.fetchval(_DATABASE_NAME, server, number) or "one on another server"
         return (
-            f"databases: {self._id!r}: {found} with the members table in the schema {schema!r} of the database"
+            f"databases: {self._id!r}: {found} with the members table in the schema {shown(schema)} of the database"
             f" {name!r}: give the same databases in the same order, with the same db_schema, in every process"
         )

@@ -75,13 +75,14 @@ func New(cfg Config, peers Peers, loader Loader) (*Group, error) {
 	if cfg.Alone {
 		hot = 0
 	}
-	g := &Group{
-		address: cfg.Address,
-		main:    NewStore(cfg.Size-hot, cfg.Now),
-		hot:     NewStore(hot, cfg.Now),
-		ttl:     cfg.TTL,
-		now:     cfg.Now,
-		peers:   peers,
+	g := &Group{address: cfg.Address, ttl: cfg.TTL, now: cfg.Now, peers: peers}
+	var err error
+	if g.main, err = NewStore(cfg.Size-hot, cfg.Now); err != nil {
+		return nil, err
+	}
+	if g.hot, err = NewStore(hot, cfg.Now); err != nil {
+		g.main.Close()
+		return nil, err
 	}
 	g.owner = NewOwner(g.main, loader, cfg.TTL, cfg.Limits)
 	views := []*view{{store: g.main}, {store: g.hot, keep: true}}
@@ -99,7 +100,6 @@ func New(cfg Config, peers Peers, loader Loader) (*Group, error) {
 	if err := g.SetPeers(nil); err != nil {
 		return nil, err
 	}
-	var err error
 	g.group, err = g.instance.NewGroup("objects", max(cfg.Size, 1), groupcache.GetterFunc(g.load))
 	return g, err
 }

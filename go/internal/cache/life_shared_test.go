@@ -13,7 +13,7 @@ import (
 func clockedOwner(t *testing.T, d *database, limits Limits) (*Owner, *atomic.Int64) {
 	clock := &atomic.Int64{}
 	clock.Store(1000)
-	store := NewStore(1<<20, clock.Load)
+	store := newStore(t, 1<<20, clock.Load)
 	o := NewOwner(store, d, 10, limits)
 	t.Cleanup(func() {
 		o.Close()

@@ -11,7 +11,7 @@ import (
 var roomy = Limits{Flights: 1000, LoadTimeout: patience}
 
 func newOwner(t testing.TB, d *database, limits Limits) *Owner {
-	store := NewStore(1<<20, realClock)
+	store := newStore(t, 1<<20, realClock)
 	o := NewOwner(store, d, 0, limits)
 	t.Cleanup(func() {
 		o.Close()

@@ -68,18 +68,18 @@ type Stats struct {
 // expires reads it, under a lock, so it must be cheap and wait for nothing.
 //
 // The address space is reserved at once, memory is taken as the store fills up, and both are given
-// back by Close only. As make does, NewStore panics if the system refuses the memory.
-func NewStore(maxBytes int64, now func() int64) *Store {
+// back by Close only. It fails if the system refuses the memory.
+func NewStore(maxBytes int64, now func() int64) (*Store, error) {
 	memory, err := newArena(maxBytes)
 	if err != nil {
-		panic(fmt.Errorf("cache: cannot reserve %d bytes: %w", maxBytes, err))
+		return nil, fmt.Errorf("groupcache.size: the system does not give %d bytes of memory: %w", maxBytes, err)
 	}
 	s := &Store{seed: maphash.MakeSeed(), hashMask: math.MaxUint64, now: now, arena: memory}
 	s.smallMost = int64(memory.total / smallPart)
 	for i := range s.shards {
 		s.shards[i].open(s, i)
 	}
-	return s
+	return s, nil
 }
 
 // Get appends a copy of the value under the name (key, version) to dst, and counts a use. Without

@@ -19,7 +19,7 @@ const benchKeyLen = 40
 // the first entry kept and of the next one to add.
 func filled(b *testing.B, maxBytes int64, size func() int) (s *Store, first, next int) {
 	b.Helper()
-	s = NewStore(maxBytes, realClock)
+	s = newStore(b, maxBytes, realClock)
 	b.Cleanup(s.Close)
 	key, value := make([]byte, benchKeyLen), make([]byte, 200<<10)
 	// Twice over, so that the blocks lie as they do after a while, not as in new memory.

@@ -69,7 +69,7 @@ func TestStoreInManyHands(t *testing.T) {
 	for _, mask := range []uint64{^uint64(0), oneBucket} {
 		const limit = 512 << 10
 		var now atomic.Int64
-		s := NewStore(limit, func() int64 { return now.Add(1) % 3 })
+		s := newStore(t, limit, func() int64 { return now.Add(1) % 3 })
 		s.hashMask = mask
 		hammerAtOnce(t, s, limit, func() {})
 		checkIntact(t, s)
@@ -87,7 +87,7 @@ func TestStoreInManyHands(t *testing.T) {
 func TestStoreClosedWhileInUse(t *testing.T) {
 	const limit = 512 << 10
 	for range 20 {
-		s := NewStore(limit, realClock)
+		s := newStore(t, limit, realClock)
 		hammerAtOnce(t, s, limit, func() {
 			if err := hammer(s, limit, 99, 500); err != nil {
 				t.Error(err)

@@ -28,16 +28,18 @@ func realMemory(t *testing.T) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-func TestStorePanicsIfMemoryIsRefused(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Error("no panic for a limit larger than any address space")
-		}
-	}()
-	if _, err := newArena(1 << 62); err == nil {
+// A size larger than any address space is a line to read, not a panic with a dump.
+func TestMemoryThatIsRefusedIsAnError(t *testing.T) {
+	if memory, err := newArena(1 << 62); err == nil {
+		memory.close()
 		t.Skip("the system grants any size")
 	}
-	NewStore(1<<62, realClock)
+	for _, alone := range []bool{false, true} {
+		_, err := New(Config{Size: 1 << 62, Alone: alone, Now: realClock}, nil, nil)
+		if err == nil || !strings.HasPrefix(err.Error(), "groupcache.size: ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("alone %v: got %v", alone, err)
+		}
+	}
 }
 
 func TestStoreRealMemory(t *testing.T) {
@@ -54,7 +56,7 @@ func TestStoreRealMemory(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			source := make([]byte, 400<<10)
 			start := realMemory(t)
-			s := NewStore(limit, realClock)
+			s := newStore(t, limit, realClock)
 			defer s.Close()
 			if got := realMemory(t) - start; got > limit/20 {
 				t.Errorf("an empty store takes %d bytes", got)

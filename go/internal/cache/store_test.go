@@ -26,10 +26,20 @@ type testClock struct{ now int64 }
 func (c *testClock) read() int64 { return c.now }
 
 // testStore returns a store that the test closes, and its clock.
+// newStore returns a store that the test closes.
+func newStore(t testing.TB, maxBytes int64, now func() int64) *Store {
+	t.Helper()
+	s, err := NewStore(maxBytes, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func testStore(t *testing.T, maxBytes int64) (*Store, *testClock) {
 	t.Helper()
 	clock := &testClock{now: 1000}
-	s := NewStore(maxBytes, clock.read)
+	s := newStore(t, maxBytes, clock.read)
 	t.Cleanup(s.Close)
 	return s, clock
 }

@@ -76,9 +76,10 @@ func (n *Node) ask(a coherence.Action) {
 	switch a.Kind {
 	case coherence.Read:
 		n.put(question{Op: "read", Asked: int64(asked)}, func(m *coherence.Machine, now coherence.Time, a answer) {
-			rows, err := a.rows()
+			rows, err := a.rows(), a.err()
 			if err == nil {
-				m.Missing(now, asked, a.Missing, a.Counting)
+				// A row that is left out counts for one that somebody has deleted.
+				m.Missing(now, asked, a.Missing+len(a.Rows)-len(rows), a.Counting)
 				n.tellReached(m, now, asked, a.Reached)
 			}
 			m.Reading(now, asked, rows, err)
@@ -164,15 +165,17 @@ func (n *Node) tellReached(m *coherence.Machine, now, asked coherence.Time, data
 	n.outsideWrites.forget(now, keepNotes*seconds(n.cfg.Lease))
 }
 
-func (a *answer) rows() ([]coherence.Row, error) {
-	rows := make([]coherence.Row, len(a.Rows))
-	for i, r := range a.Rows {
+// rows returns the rows that a process can own. Python leaves the others out; where it does not,
+// one of them must not cost the whole view.
+func (a *answer) rows() []coherence.Row {
+	rows := make([]coherence.Row, 0, len(a.Rows))
+	for _, r := range a.Rows {
 		state := coherence.ParseState(r.State)
 		if state == 0 || r.Incarnation == 0 {
-			return nil, fmt.Errorf("members table: a row with state %q and incarnation %d", r.State, r.Incarnation)
+			continue
 		}
-		rows[i] = coherence.Row{Incarnation: coherence.Incarnation(r.Incarnation), Address: r.Address,
-			Host: r.Host, State: state, Reason: r.Reason, Silent: r.Silent, Applied: r.Applied}
+		rows = append(rows, coherence.Row{Incarnation: coherence.Incarnation(r.Incarnation), Address: r.Address,
+			Host: r.Host, State: state, Reason: r.Reason, Silent: r.Silent, Applied: r.Applied})
 	}
-	return rows, a.err()
+	return rows
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"testing"
@@ -54,19 +55,43 @@ func (p *process) heldView() (id uint64, answer []byte) {
 	return id, answer
 }
 
-func TestAnswersThatAreNoView(t *testing.T) {
+// A row that no process can own costs its own place in the view, and nothing else: it counts for
+// one that somebody has deleted.
+func TestARowOfNobodyIsLeftOutAndMissed(t *testing.T) {
+	p := open(t, newDatabase(), settings{"listen": unixAddress(t)})
+	eventually(t, "it serves", p.serves)
+	goOn := p.stall()
+	defer goOn()
+	id, text := p.heldView()
+	const garbage = `"rows":[{"incarnation":0,"state":"in"},{"incarnation":7,"state":"elsewhere"},`
+	text = bytes.Replace(text, []byte(`"rows":[`), []byte(garbage), 1)
+	before := p.table.Deadline()
+	if err := p.Answer(id, text); err != nil {
+		t.Fatal(err)
+	}
+	if p.table.Deadline() <= before || !p.serves() {
+		t.Error("the view was taken for none")
+	}
+	if rows := p.rows(); len(rows) != 0 {
+		t.Errorf("it knows %v", rows)
+	}
+	var a answer
+	if err := json.Unmarshal(text, &a); err != nil || len(a.Rows)-len(a.rows()) != 2 {
+		t.Errorf("%d of %d rows are left, %v", len(a.rows()), len(a.Rows), err)
+	}
+}
+
+func TestAFailureIsNoView(t *testing.T) {
 	for what, text := range map[string]string{
-		"a failure":                 `{"error": "the database is away", "rows": []}`,
-		"a failure with rows":       `{"error": "the database is away", "rows": [{"incarnation": 7, "state": "in"}]}`,
-		"a row of nobody":           `{"rows": [{"incarnation": 0, "state": "in"}]}`,
-		"a state that there is not": `{"rows": [{"incarnation": 7, "state": "elsewhere"}]}`,
+		"a failure":           `{"error": "the database is away", "rows": []}`,
+		"a failure with rows": `{"error": "the database is away", "rows": [{"incarnation": 7, "state": "in"}]}`,
 	} {
 		var a answer
 		if err := json.Unmarshal([]byte(text), &a); err != nil {
 			t.Fatal(err)
 		}
-		if rows, err := a.rows(); err == nil {
-			t.Errorf("%s gives %v", what, rows)
+		if a.err() == nil {
+			t.Errorf("%s is none", what)
 		}
 	}
 }

@@ -1,0 +1,48 @@
+"""Log lines that a peer, or whoever writes to the database, can cause at will: one a kind in a while.
+
+The library does the same with what it notices (go/internal/transport/faults.go), and by the same words.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import Final
+
+#: Seconds between two lines of one kind.
+LOG_EVERY: Final = 10.0
+
+
+class Throttled:
+    """Counts what happens by kind, and logs the first of each kind in `LOG_EVERY` seconds."""
+
+    __slots__ = ("_logged", "_logger", "_muted", "counts")
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._logged: dict[str, float] = {}  # when a kind was logged last
+        self._muted: Counter[str] = Counter()  # those of a kind that were not logged since
+        #: How often each kind has happened.
+        self.counts: Counter[str] = Counter()
+
+    def warning(self, kind: str, message: str, *arguments: object) -> None:
+        """Count one, and log it unless one of its kind was logged a short time ago.
+
+        A kind is a constant of the code, so that there are few; what is in `arguments` shows itself safely (`section.shown`).
+        """
+        self.counts[kind] += 1
+        now = time.monotonic()
+        if now < self._logged.get(kind, -LOG_EVERY) + LOG_EVERY:
+            self._muted[kind] += 1
+            return
+        self._logged[kind] = now
+        if muted := self._muted.pop(kind, 0):
+            message += " (and %d more of this kind since the last such line)"
+            arguments = (*arguments, muted)
+        self._logger.warning(message, *arguments)
+
+
+def printable(text: str) -> str:
+    """A text without characters that a terminal obeys, or that begin a line of their own: they are escaped."""
+    return text if text.isprintable() else repr(text)[1:-1]
