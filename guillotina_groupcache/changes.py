@@ -12,11 +12,12 @@ from guillotina_groupcache import keys, records
 from guillotina_groupcache.interfaces import RecordError
 from guillotina_groupcache.keys import Kind, object_keys, place_keys, record_keys, stored_oid
 from guillotina_groupcache.process import is_referee
+from guillotina_groupcache.throttled import Throttled
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
 
-logger = logging.getLogger("guillotina_groupcache")
+_lines: Final = Throttled(logging.getLogger("guillotina_groupcache"))
 
 #: Bytes of what one transaction has written that are given to the owners at once; the rest is loaded when asked.
 MAX_PUSHED: Final = 8 * 1024 * 1024
@@ -269,4 +270,4 @@ class Writes:
             try:
                 yield list(record_keys(self._database, record)), records.encode(record)
             except RecordError as error:
-                logger.warning("groupcache: not pushed: %s", error)
+                _lines.warning("record", "groupcache: not pushed: %s", error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -18,8 +18,10 @@ from guillotina.db.interfaces import IPostgresStorage
 from guillotina.db.transaction import _EMPTY, Transaction
 
 from guillotina_groupcache import keys, records
-from guillotina_groupcache.interfaces import GroupcacheError, RecordError
+from guillotina_groupcache.interfaces import GroupcacheError, KeyFormatError, RecordError
 from guillotina_groupcache.keys import Key, Kind
+from guillotina_groupcache.section import shown
+from guillotina_groupcache.throttled import Throttled
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -34,10 +36,11 @@ TURN_TIMEOUT: Final = 5.0
 class Loader:
     """Loads keys of any of the databases that it was told of."""
 
-    __slots__ = ("_databases", "_standbys")
+    __slots__ = ("_databases", "_lines", "_standbys")
 
     def __init__(self) -> None:
         self._databases: dict[str, Any] = {}
+        self._lines = Throttled(logger)
         self._standbys: set[str] = set()  # databases of which it was said that a connection leads to one
 
     def add(self, database: Any) -> None:
@@ -55,12 +58,13 @@ class Loader:
         return iter(self._databases)
 
     async def load(self, packed: Sequence[bytes]) -> list[bytes | None]:
-        """The byte form of each key's value; None where the load failed, which is logged.
+        """The byte form of each key's value; None where the load failed.
 
-        Children of one container are one query; everything else is one query a key.
+        Children of one container are one query; everything else is one query a key. Peers ask for keys too, so one may
+        be no key: it costs the others nothing.
         """
         values: list[bytes | None] = [None] * len(packed)
-        wanted = [keys.decode(key) for key in packed]
+        wanted = {i: key for i, data in enumerate(packed) if (key := self._decoded(data)) is not None}
         for members in _grouped(wanted):
             first = wanted[members[0]]
             try:
@@ -72,11 +76,18 @@ class Loader:
                 for i, value in zip(members, found, strict=True):
                     values[i] = records.encode(value)
             except RecordError as error:
-                logger.warning("not cached: %s: %s", first, error)
+                self._lines.warning("record", "groupcache: not cached: %s: %s", shown(tuple(first)), error)
             except Exception as error:
                 # The asker repeats the load by itself and gets Guillotina's own exception.
                 logger.debug("load failed: %s: %r", first, error)
         return values
+
+    def _decoded(self, data: bytes) -> Key | None:
+        try:
+            return keys.decode(data)
+        except KeyFormatError as error:
+            self._lines.warning("key", "groupcache: not loaded: a peer asks for what is no key: %s", error)
+            return None
 
     async def load_one(self, key: Key) -> Any:
         """The value of a key as Guillotina gives it, or `ABSENT`. Raises what the storage raises."""
@@ -117,10 +128,10 @@ class Loader:
         raise GroupcacheError(why)
 
 
-def _grouped(wanted: Sequence[Key]) -> list[list[int]]:
+def _grouped(wanted: Mapping[int, Key]) -> list[list[int]]:
     """The positions of keys that one query can load: children of one container."""
     groups: dict[object, list[int]] = {}
-    for i, key in enumerate(wanted):
+    for i, key in wanted.items():
         together = (key.db, key.oid) if key.kind is Kind.CHILD else i
         groups.setdefault(together, []).append(i)
     return list(groups.values())

@@ -30,7 +30,7 @@ OBJECTS: Final = "coalesce(to_regclass({})::oid::bigint, 0)"
 
 #: Characters of what the cluster's row says of one database, and of the identity in it: more is not read.
 MAX_KNOWN: Final = 512
-#: What the cluster's row `c` says of databases, which a parameter names; `false` where it cannot be what a member wrote.
+#: What the cluster's row `c` says of databases, which a parameter names; `false` where no member can have written it.
 IDENTITIES: Final = f"""
 (SELECT json_object_agg(id, CASE WHEN octet_length((c.identities -> id)::text) <= {MAX_KNOWN} THEN c.identities -> id
                             ELSE 'false' END)

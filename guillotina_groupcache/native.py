@@ -32,6 +32,8 @@ EPOCH: Final = 0
 HEADER_WORDS: Final = 72
 #: Databases that one process serves in its life (the same file).
 MAX_DATABASES: Final = 64
+#: Bytes of a database's id: peers take no longer one in what is announced to them (go/internal/coherence/codec.go).
+MAX_DATABASE_ID: Final = 256
 #: Words at its end, which Python writes: of what it keeps decoded the hits, how many, and how many bytes
 #: (go/internal/node/shared.go).
 DECODED_HITS: Final = -3

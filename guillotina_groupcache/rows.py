@@ -43,14 +43,14 @@ OLD: Final = f"""state = 'out' AND changed NOT BETWEEN now() - interval '1 minut
     AND seen NOT BETWEEN now() - interval '1 minute' AND {_AHEAD}"""
 #: The rows, with the version of each; those that SQL knows to have no owner are only named.
 MEMBERS: Final = f"""(
-    SELECT incarnation, xmin::text AS version, true AS is_sized, address, host, state, left(reason, {MAX_REASON}) AS reason,
-        {SILENT.format("$1")} AS silent,
+    SELECT incarnation, xmin::text AS version, true AS is_sized, address, host, state,
+        left(reason, {MAX_REASON}) AS reason, {SILENT.format("$1")} AS silent,
         CASE WHEN cardinality(applied) <= {MAX_APPLIED}
         THEN ARRAY(SELECT id FROM unnest(applied) AS id WHERE id >= 0) ELSE '{{{{}}}}' END AS applied
     FROM {{schema}}.groupcache_members WHERE {_SIZED}
     UNION ALL (
-        SELECT incarnation, xmin::text, false, left(address, {MAX_ADDRESS}), left(host, {MAX_HOST}), left(state, 20), '',
-            false, '{{{{}}}}'
+        SELECT incarnation, xmin::text, false, left(address, {MAX_ADDRESS}), left(host, {MAX_HOST}), left(state, 20),
+            '', false, '{{{{}}}}'
         FROM {{schema}}.groupcache_members WHERE ({_SIZED}) IS NOT TRUE LIMIT {MAX_NAMED})
 )"""
 #: What has no owner by its size, and the rows of incarnations $1 in the versions $2: one that was changed since is
@@ -94,17 +94,16 @@ def _is_address(text: str) -> bool:
         return False
 
 
-async def remove(
-    execute: Callable[..., Awaitable[Any]], ownerless: Sequence[asyncpg.Record], lines: Throttled
-) -> None:
+async def remove(execute: Callable[..., Awaitable[Any]], ownerless: Sequence[asyncpg.Record], lines: Throttled) -> None:
     """Remove rows that have no owner, and name them in the log. It waits for nobody, and no failure is raised."""
     names = ", ".join(
         f"incarnation {row['incarnation']}, state {shown(row['state'])}, address {shown(row['address'])},"
         f" host {shown(row['host'])}"
         for row in ownerless[:MAX_NAMED]
     )
+    incarnations, versions = [row["incarnation"] for row in ownerless], [row["version"] for row in ownerless]
     try:
-        await execute(REMOVE_OWNERLESS, [row["incarnation"] for row in ownerless], [row["version"] for row in ownerless])
+        await execute(REMOVE_OWNERLESS, incarnations, versions)
     except asyncpg.PostgresError as error:
         lines.warning("row", "groupcache: rows of the members table that no process can own stay: %s: %s", error, names)
     else:

@@ -53,9 +53,7 @@ _EXISTS: Final = "SELECT to_regclass('{schema}.groupcache_served') IS NOT NULL"
 #: Characters of the names in a claim that are read: somebody may have written anything there.
 _MOST: Final = 300
 #: The time as a text: there are times that Python does not have.
-_SHOWN: Final = (
-    f"left(s.cluster, {_MOST}) AS cluster, left(s.database, {_MOST}) AS database, s.seen::text AS seen"
-)
+_SHOWN: Final = f"left(s.cluster, {_MOST}) AS cluster, left(s.database, {_MOST}) AS database, s.seen::text AS seen"
 #: Says who holds the claim, as it was before, and renews one's own. Nothing is lost with a sign of life: it need not
 #: wait for the disk.
 _LOOK: Final = f"""

@@ -2,10 +2,16 @@
 
 The sockets have numbers, and a process takes the first that is free. So a process that is restarted, or one that
 takes the place of another, has the address that the others know, and the ring of owners stays as it was.
+
+The tension: the folder is to be the same one every time, and among the temporary files anybody can make it first.
+Peers learn addresses from the members table, so any private folder will do: where somebody else has the usual one,
+this user takes one with a suffix that nobody can guess, and finds it again by looking for what is the user's own.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
 import stat
 import tempfile
@@ -16,8 +22,12 @@ from typing import Final
 from guillotina_groupcache.addresses import Listen
 from guillotina_groupcache.interfaces import ConfigurationError
 
+logger = logging.getLogger("guillotina_groupcache")
+
 #: Processes of one user of one host that can be peers without configuration, of all sites together.
 SLOTS: Final = 256
+#: Temporary files among which a folder is looked for: with more, a new one is made.
+MAX_LOOKED_AT: Final = 10_000
 
 _REMEDY: Final = "or give listen, for example 127.0.0.1:9000-9255"
 
@@ -27,16 +37,7 @@ def automatic(environ: Mapping[str, str]) -> Listen:
 
     Raises `ConfigurationError` where there is no folder that is safe.
     """
-    path = folder(environ)
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        _check(path)
-    except OSError as error:
-        raise ConfigurationError(
-            f"groupcache.listen: the folder {path} for this user's sockets cannot be made: {error.strerror}:"
-            f" make it with mode 0700, {_REMEDY}"
-        ) from None
+    path = _made(folder(environ))
     try:
         addresses = [Listen.parse(f"unix:{path}/{number}.sock").addresses[0] for number in range(SLOTS)]
     except ValueError as error:
@@ -47,20 +48,48 @@ def automatic(environ: Mapping[str, str]) -> Listen:
 
 
 def folder(environ: Mapping[str, str]) -> Path:
-    """The folder of this user's sockets: of the session where it has one, else among the temporary files."""
+    """The usual folder of this user's sockets: of the session where it has one, else among the temporary files."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime) and _is_own(runtime, private=False):
         return Path(runtime, "guillotina_groupcache")
     return Path(tempfile.gettempdir(), f"guillotina_groupcache-{os.geteuid()}")
 
 
-def _check(path: Path) -> None:
-    """In a folder that others can enter they could take a process' place. In /tmp anybody may have made it first."""
-    if not _is_own(path, private=True):
-        raise ConfigurationError(
-            f"groupcache.listen: {path} is not a directory of this user that nobody else can enter (mode 0700):"
-            f" remove it, {_REMEDY}"
-        )
+def _made(usual: Path) -> Path:
+    """The usual folder, or one in its stead where that is not safe: in it others could take a process' place."""
+    try:
+        os.mkdir(usual, 0o700)
+        return usual
+    except FileExistsError:
+        if _is_own(usual, private=True):
+            return usual
+    except OSError as error:
+        raise _refusal(usual, error) from None
+    try:
+        found = _other(usual) or Path(tempfile.mkdtemp(prefix=f"{usual.name}-", dir=usual.parent))
+    except OSError as error:
+        raise _refusal(usual, error) from None
+    logger.warning(
+        "groupcache: %s is not a directory of this user that nobody else can enter (mode 0700): the sockets are in %s:"
+        " remove the former, %s",
+        *(usual, found, _REMEDY),
+    )
+    return found
+
+
+def _other(usual: Path) -> Path | None:
+    """The folder that an earlier process has made in place of the usual one. Nobody else can make one of this user."""
+    with os.scandir(usual.parent) as entries:
+        looked_at = itertools.islice(entries, MAX_LOOKED_AT)
+        own = [entry.path for entry in looked_at if entry.name.startswith(f"{usual.name}-") and _is_own(entry.path, True)]
+    return Path(min(own)) if own else None
+
+
+def _refusal(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"groupcache.listen: the folder {path} for this user's sockets cannot be made: {error.strerror}:"
+        f" make it with mode 0700, {_REMEDY}"
+    )
 
 
 def _is_own(path: str | Path, private: bool) -> bool:

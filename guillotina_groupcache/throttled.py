@@ -15,23 +15,21 @@ LOG_EVERY: Final = 10.0
 
 
 class Throttled:
-    """Counts what happens by kind, and logs the first of each kind in `LOG_EVERY` seconds."""
+    """Logs the first of each kind in `LOG_EVERY` seconds, and counts the others."""
 
-    __slots__ = ("_logged", "_logger", "_muted", "counts")
+    __slots__ = ("_logged", "_logger", "_muted")
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._logged: dict[str, float] = {}  # when a kind was logged last
         self._muted: Counter[str] = Counter()  # those of a kind that were not logged since
-        #: How often each kind has happened.
-        self.counts: Counter[str] = Counter()
 
     def warning(self, kind: str, message: str, *arguments: object) -> None:
-        """Count one, and log it unless one of its kind was logged a short time ago.
+        """Log a line, unless one of its kind was logged a short time ago: then it is counted.
 
-        A kind is a constant of the code, so that there are few; what is in `arguments` shows itself safely (`section.shown`).
+        A kind is a constant of the code, so that there are few. What is in `arguments` is shown as it is: it has to be
+        short and printable (`section.shown`).
         """
-        self.counts[kind] += 1
         now = time.monotonic()
         if now < self._logged.get(kind, -LOG_EVERY) + LOG_EVERY:
             self._muted[kind] += 1

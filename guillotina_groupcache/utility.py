@@ -24,6 +24,7 @@ from guillotina_groupcache.interfaces import (
 from guillotina_groupcache.loader import Loader, SharedLoads
 from guillotina_groupcache.members import Members
 from guillotina_groupcache.native import (
+    MAX_DATABASE_ID,
     MAX_DATABASES,
     Completion,
     Found,
@@ -46,8 +47,11 @@ from guillotina_groupcache.process import (
     why_uncached,
 )
 from guillotina_groupcache.requests import Requests
+from guillotina_groupcache.section import shown
+from guillotina_groupcache.throttled import Throttled
 
 logger = logging.getLogger("guillotina_groupcache")
+_lines: Final = Throttled(logger)
 
 #: Seconds that a commit waits for its announcement: it has to outlast a lease that others are waited for.
 ANNOUNCE_TIMEOUT: Final = 30.0
@@ -436,7 +440,12 @@ class GroupcacheUtility:
 
 
 def _word(node: Node, database: str) -> int:
-    """Where the deadline of a database lies."""
+    """Where the deadline of a database lies. Raises `ConfigurationError` for one that cannot be served."""
+    if len(database.encode(errors="replace")) > MAX_DATABASE_ID:
+        raise ConfigurationError(
+            f"databases: {shown(database)} is too long an id: a process caches databases with at most"
+            f" {MAX_DATABASE_ID} bytes"
+        )
     word = node.database(database, keys.prefix(database))
     if word is None:
         raise ConfigurationError(
@@ -452,5 +461,5 @@ def _decoded(source: Source, data: bytes) -> tuple[Any, Source]:
         return records.decode(data), source
     except RecordError as error:
         # A peer of another version may write what this one does not know: the user must not learn of it.
-        logger.warning("groupcache: a cached value was not used: %s", error)
+        _lines.warning("value", "groupcache: a cached value was not used: %s", error)
         return None, _NOWHERE

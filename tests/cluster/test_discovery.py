@@ -111,13 +111,16 @@ def test_a_command_with_nothing_configured(dsn: str, session: dict[str, str]) ->
         assert all(node.says_in_standing() for node in cluster.nodes)
 
 
-def test_a_folder_that_is_not_safe(node: Callable[..., Node], session: dict[str, str]) -> None:
-    """In a folder that others can enter they could take a process' place."""
+def test_a_folder_that_is_not_safe(dsn: str, session: dict[str, str]) -> None:
+    """In a folder that others can enter they could take a process' place: the site starts with another one."""
     folder = Path(session["XDG_RUNTIME_DIR"], "guillotina_groupcache")
     folder.mkdir(mode=0o700)
     folder.chmod(0o755)
-    message = ends(node(session))
-    assert message.startswith(f"groupcache.listen: {folder} is not a directory of this user that nobody else can enter")
+    with Cluster(dsn, environ=session, sections=[None] * 2) as cluster:
+        shared(cluster[0], cluster[1], "beside")
+        for found in {Path(str(node.address).removeprefix("unix:")).parent for node in cluster.nodes}:
+            assert found.parent == folder.parent and stat.S_IMODE(found.stat().st_mode) == 0o700
+        assert all(f"{folder} is not a directory of this user" in node.log() for node in cluster.nodes)
     assert list(folder.iterdir()) == []
 
 

@@ -161,7 +161,7 @@ def test_one_query_is_for_the_children_of_one_container_of_one_database() -> Non
         *(Key(db, Kind.CHILD, oid, name) for name in "ab" for oid in (folder, other) for db in ("db", "another")),
         *(Key("db", Kind.ANNOTATION, folder, name) for name in "ab"),
     ]
-    assert _grouped(wanted) == [[0, 4], [1, 5], [2, 6], [3, 7], [8], [9]]
+    assert _grouped(dict(enumerate(wanted))) == [[0, 4], [1, 5], [2, 6], [3, 7], [8], [9]]
 
 
 @pytest.mark.parametrize("over", [0, 1])
@@ -186,6 +186,32 @@ async def test_a_failed_load_is_no_value(app: App, loader: Loader, database: str
         assert await loaded(loader, *wanted) == [None] * len(wanted)
         await connection.execute("ALTER TABLE away RENAME TO objects")
     assert await loaded(loader, key(Kind.LEN, folder)) == [len(IDS)]
+
+
+#: What begins as a key of the database does, and is none; a peer may ask for it.
+NO_KEYS = {
+    "kind": b"?" + keys.prefix(DATABASE) + b" " + b"0" * 32,
+    "cut": b"o" + keys.prefix(DATABASE) + b" 0",
+    "bytes": b"o" + keys.prefix(DATABASE) + b"\xff\xfe",
+    "name": b"l" + keys.prefix(DATABASE) + b"\x010and a name",
+    "line": b"o" + keys.prefix(DATABASE) + b"\x7f\nERROR \x1b[2J",
+    "long": b"o" + keys.prefix(DATABASE) + b"\x41" + b"0" * 100_000,
+    "empty": b"",
+}
+
+
+async def test_what_is_no_key_costs_the_others_nothing(
+    app: App, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is refused by itself, and a peer that asks again and again does not fill the log."""
+    folder, _ = await make_folder(app)
+    wanted = [keys.encode(*key(Kind.LEN, folder)), *NO_KEYS.values(), keys.encode(*key(Kind.CHILD, folder, IDS[0]))]
+    for _ in range(100):
+        values = await loader.load(wanted)
+        assert [value is None for value in values] == [False, *[True] * len(NO_KEYS), False]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "guillotina_groupcache"]
+    assert "no key" in line and line.isprintable() and len(line) < 500
+    assert not any(record.exc_info for record in caplog.records)
 
 
 async def test_a_database_that_was_removed(app: App, loader: Loader) -> None:

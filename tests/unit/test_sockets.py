@@ -73,35 +73,61 @@ def test_the_session_of_another_user(runtime: Path, temporary: Path) -> None:
     assert sockets.folder({"XDG_RUNTIME_DIR": str(runtime)}).parent == temporary
 
 
+def beside(own: Path, environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> Path:
+    """The folder that is taken in place of an unsafe one: a private one beside it, and the same one every time."""
+    found = {Path(str(sockets.automatic(environ).addresses[0]).removeprefix("unix:")).parent for _ in range(3)}
+    (path,) = found
+    assert path.parent == own.parent and path.name.startswith(f"{own.name}-") and path != own
+    assert not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) == 0o700 and path.stat().st_uid == os.geteuid()
+    (line, *_) = {record.getMessage() for record in caplog.records}
+    assert line.startswith(f"groupcache: {own} is not a directory of this user that nobody else can enter (mode 0700)")
+    assert str(path) in line and line.endswith("or give listen, for example 127.0.0.1:9000-9255")
+    return path
+
+
 @pytest.mark.parametrize("mode", [0o750, 0o701, 0o777])
-def test_a_folder_that_others_can_enter(runtime: Path, mode: int) -> None:
+def test_a_folder_that_others_can_enter(runtime: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
     own = runtime / NAME
     own.mkdir()
     own.chmod(mode)
-    assert f"{own} is not a directory of this user that nobody else can enter (mode 0700)" in error(
-        {"XDG_RUNTIME_DIR": str(runtime)}
-    )
+    beside(own, {"XDG_RUNTIME_DIR": str(runtime)}, caplog)
+    assert list(own.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_a_folder_that_somebody_else_has_made(temporary: Path) -> None:
+def test_a_folder_that_somebody_else_has_made(temporary: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody else has the usual name, and others that may be taken in its stead."""
+    own = temporary / f"{NAME}-{os.geteuid()}"
+    theirs = [own, own.with_name(f"{own.name}-"), own.with_name(f"{own.name}-0000000")]
+    for path in theirs:
+        path.mkdir(mode=0o700)
+        os.chown(path, 12345, 12345)
+    assert beside(own, {}, caplog) not in theirs
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_that_is_safe_again(temporary: Path, caplog: pytest.LogCaptureFixture) -> None:
     own = temporary / f"{NAME}-{os.geteuid()}"
     own.mkdir(mode=0o700)
     os.chown(own, 12345, 12345)
-    assert f"{own} is not a directory of this user" in error({})
+    beside(own, {}, caplog)
+    own.rmdir()
+    assert str(sockets.automatic({}).addresses[0]) == f"unix:{own}/0.sock"
 
 
-def test_a_link_to_a_folder(temporary: Path, runtime: Path) -> None:
-    """It may lead anywhere tomorrow."""
+def test_a_link_to_a_folder(temporary: Path, runtime: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It may lead anywhere tomorrow; so may one that has the name of one that was made in its stead."""
     own = temporary / f"{NAME}-{os.geteuid()}"
     own.symlink_to(runtime)
-    assert f"{own} is not a directory of this user" in error({})
+    link = own.with_name(f"{own.name}-a")
+    link.symlink_to(runtime)
+    assert beside(own, {}, caplog) != link
     assert list(runtime.iterdir()) == []
 
 
-def test_a_file_in_its_place(runtime: Path) -> None:
+def test_a_file_in_its_place(runtime: Path, caplog: pytest.LogCaptureFixture) -> None:
     (runtime / NAME).write_text("")
-    assert f"{runtime / NAME} is not a directory of this user" in error({"XDG_RUNTIME_DIR": str(runtime)})
+    beside(runtime / NAME, {"XDG_RUNTIME_DIR": str(runtime)}, caplog)
 
 
 def test_no_place_for_temporary_files(temporary: Path) -> None:

@@ -17,7 +17,7 @@ from guillotina.db.storages.dummy import DummyStorage
 from demo.cluster import free_port
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
 from guillotina_groupcache.members import Members
-from guillotina_groupcache.native import MAX_DATABASES, Source
+from guillotina_groupcache.native import MAX_DATABASE_ID, MAX_DATABASES, Source
 from guillotina_groupcache.utility import GroupcacheUtility
 from tests.postgres import PostgresServer
 from tests.postgres_embedded import EmbeddedPostgres
@@ -107,6 +107,15 @@ async def test_a_process_caches_so_many_databases_and_no_more(database: str) -> 
         with pytest.raises(ConfigurationError, match="'more' is one too many") as caught:
             await app.utility.add_database(SimpleNamespace(id="more", storage=DummyStorage()))
         assert "\n" not in str(caught.value)
+
+
+async def test_an_id_that_no_peer_would_take(database: str) -> None:
+    async with running(database, {"peers": []}) as app:
+        for id_ in ("d" * MAX_DATABASE_ID, "é" * (MAX_DATABASE_ID // 2)):
+            assert await app.utility.add_database(SimpleNamespace(id=id_, storage=DummyStorage()))
+        for id_ in ("d" * (MAX_DATABASE_ID + 1), "é" * (MAX_DATABASE_ID // 2 + 1)):
+            with pytest.raises(ConfigurationError, match="is too long an id: .* at most 256 bytes"):
+                await app.utility.add_database(SimpleNamespace(id=id_, storage=DummyStorage()))
 
 
 async def test_a_peer_commits_nothing_after_its_end(database: str) -> None:
