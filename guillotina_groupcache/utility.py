@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from zope.interface import implementer
 
-from guillotina_groupcache import keys, metrics, records, settings
+from guillotina_groupcache import keys, limits, metrics, records, settings
 from guillotina_groupcache.alone import Alone
 from guillotina_groupcache.decoded import DecodedRecords, Place
 from guillotina_groupcache.interfaces import (
@@ -125,6 +125,7 @@ class GroupcacheUtility:
 
     async def _open(self, role: Role, database: Any, new: bool) -> None:
         loop = asyncio.get_running_loop()
+        limits.check(self.settings.size)
         config = await node_config(self.settings, role, database.storage)
         with ThreadPoolExecutor(1) as executor:  # the loop's own would leave its thread behind
             opening = loop.run_in_executor(executor, Node, config)

@@ -140,6 +140,11 @@ def test_a_peer_without_the_secret(dsn: str, node: Callable[..., Node]) -> None:
 # --- processes that do not start
 
 
+def test_more_memory_than_there_is(node: Callable[..., Node]) -> None:
+    message = ends(node(size="1000GiB"))
+    assert message.startswith("groupcache.size: 1073742 MB is more than ") and message.endswith(": give less")
+
+
 def test_a_port_in_use(node: Callable[..., Node], dsn: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
