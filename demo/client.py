@@ -78,8 +78,8 @@ class HttpClient:
         return self.request("DELETE", path, **options)
 
     def stats(self, cluster: bool = False) -> dict[str, Any]:
-        """The answer of `@cache-stats`. Raises `NodeError` where it is none."""
-        answer = self.get(f"{CONTAINER}/@cache-stats{'?cluster=true' if cluster else ''}")
+        """The answer of `@cache-stats` at the root, which reads no object. Raises `NodeError` where it is none."""
+        answer = self.get(f"/@cache-stats{'?cluster=true' if cluster else ''}")
         if answer.status != 200:
             raise NodeError(f"@cache-stats answered {answer.status}: {answer.body!r}")
         stats: dict[str, Any] = answer.json()

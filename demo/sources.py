@@ -1,7 +1,7 @@
 """Where a read came from, by the differences of a node's counters before and after it.
 
-A GET reads more than the object: first the container and its registry, always the same two keys. So does
-`@cache-stats`, which reads nothing else. What an item itself cost is the difference between the two.
+A GET reads more than the object: first the container and its registry, always the same two keys. So does the
+container's `@cache-stats`, which reads nothing else. What an item itself cost is the difference between the two.
 """
 
 from __future__ import annotations
@@ -37,10 +37,7 @@ def item_path(id_: str) -> str:
 
 
 def counters(cluster: Cluster, node: Node) -> dict[str, Any]:
-    """A node's statistics, asked through another node, which the library answers without any read.
-
-    Asked directly the node would read the container for this very request, and count it.
-    """
+    """A node's statistics, asked through another node, which the library answers without any read."""
     for observer in cluster.nodes:
         if observer is not node and observer.is_running():
             for stats in observer.http.stats(cluster=True)["peers"]:
@@ -58,14 +55,19 @@ def sources(stats: dict[str, Any]) -> Counter[str]:
 def warm_up(nodes: Iterable[Node]) -> None:
     """Let nodes read the container and its registry, so that these come from their memory from now on."""
     for node in nodes:
-        node.http.stats()
-        node.http.stats()
+        _read_container(node)
+        _read_container(node)
+
+
+def _read_container(node: Node) -> None:
+    """Read the container and its registry, and nothing else."""
+    node.http.get(f"{CONTAINER}/@cache-stats")
 
 
 def get_items(cluster: Cluster, node: Node, ids: Iterable[str]) -> tuple[list[Response], Counter[str]]:
     """GET items at a node, which was warmed up: the answers, and where the items themselves came from."""
     start = sources(counters(cluster, node))
-    node.http.stats()
+    _read_container(node)
     between = sources(counters(cluster, node))
     answers = [node.http.get(item_path(id_)) for id_ in ids]
     found = sources(counters(cluster, node))

@@ -47,7 +47,9 @@ def check(size: int, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cg
 
 def _check_size(size: int, limit: int, whose: str) -> None:
     if size > limit:
-        raise ConfigurationError(f"groupcache.size: {_shown(size)} is more than {_shown(limit)}, all that {whose}: give less")
+        raise ConfigurationError(
+            f"groupcache.size: {_shown(size)} is more than {_shown(limit)}, all that {whose}: give less"
+        )
 
 
 def _check_descriptors(folder: Path) -> None:
@@ -58,8 +60,8 @@ def _check_descriptors(folder: Path) -> None:
         return  # there may be none for this either; where there is no such folder nothing tells
     if limit != _NONE and limit - used < DESCRIPTORS:
         raise ConfigurationError(
-            f"groupcache: the library needs {DESCRIPTORS} descriptors to start, and of the {limit} that ulimit -n allows"
-            f" {used} are in use: raise it"
+            f"groupcache: the library needs {DESCRIPTORS} descriptors to start, and of the {limit} that ulimit -n"
+            f" allows {used} are in use: raise it"
         )
 
 

@@ -301,7 +301,7 @@ class Node:
             size = needed
 
     def peer_stats(self, request: int) -> None:
-        """Ask every peer for its statistics; `PEER_STATS` answers with a JSON list."""
+        """Ask every peer for its statistics; `PEER_STATS` answers with them (`peer_stats.decode`)."""
         self._check(self._lib.gc_peer_stats(self._handle, request))
 
     def drain(self) -> list[Completion]:

@@ -81,7 +81,9 @@ def _other(usual: Path) -> Path | None:
     """The folder that an earlier process has made in place of the usual one. Nobody else can make one of this user."""
     with os.scandir(usual.parent) as entries:
         looked_at = itertools.islice(entries, MAX_LOOKED_AT)
-        own = [entry.path for entry in looked_at if entry.name.startswith(f"{usual.name}-") and _is_own(entry.path, True)]
+        own = [
+            entry.path for entry in looked_at if entry.name.startswith(f"{usual.name}-") and _is_own(entry.path, True)
+        ]
     return Path(min(own)) if own else None
 
 

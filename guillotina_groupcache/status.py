@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from guillotina_groupcache.throttled import printable
+
 #: Seconds for which an event may be open without being worth a word: an orphan takes a second or two.
 LONG_DOUBT: Final = 10.0
 #: The share of keys that are read past the cache, of at least so many, that is worth a word.
@@ -38,7 +40,10 @@ def _member(row: Stats, answer: Stats | None, error: str | None) -> dict[str, An
     member: dict[str, Any] = {name: row.get(name) for name in ("incarnation", "address", "state", "reason", "silent")}
     member["host"] = str(row.get("host") or "").partition(" ")[0]
     member["answered"] = answer is not None
-    member["error"] = None if answer is not None else error or ("not connected" if not row.get("connected") else None)
+    if answer is None:
+        member["error"] = error or ("it does not tell" if row.get("connected") else "not connected")
+    else:
+        member["error"] = None
     if answer is not None:
         for name in ("in_standing", "since", "because", "uptime", "epoch", "versions", "gets", "hits", "local_loads"):
             member[name] = answer.get(name)
@@ -113,16 +118,17 @@ def _wrong_with(member: Stats) -> Iterable[str]:
 
 
 def table(shown: Stats) -> str:
-    """A report for people."""
+    """A report for people: nothing in it is for their terminal."""
     lines = _aligned([_COLUMNS, *(_row(member) for member in shown["members"])])
     if shown["outside_writes"]:
         rows = [_outside_row(row) for row in shown["outside_writes"]]
         lines += ["", "What has written past the cache, without announcing it:", *_aligned([_OUTSIDE_COLUMNS, *rows])]
-    wrong = [f"- {sentence}" for sentence in shown["wrong"]]
+    wrong = [f"- {printable(sentence)}" for sentence in shown["wrong"]]
     return "\n".join([*lines, "", *(["What is wrong:", *wrong] if wrong else ["Nothing is wrong."])])
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from zope.interface import implementer
 
-from guillotina_groupcache import keys, limits, metrics, records, settings
+from guillotina_groupcache import keys, limits, metrics, peer_stats, records, settings
 from guillotina_groupcache.alone import Alone
 from guillotina_groupcache.decoded import DecodedRecords, Place
 from guillotina_groupcache.interfaces import (
@@ -48,7 +48,7 @@ from guillotina_groupcache.process import (
 )
 from guillotina_groupcache.requests import Requests
 from guillotina_groupcache.section import shown
-from guillotina_groupcache.throttled import Throttled
+from guillotina_groupcache.throttled import Throttled, printable
 
 logger = logging.getLogger("guillotina_groupcache")
 _lines: Final = Throttled(logger)
@@ -57,6 +57,8 @@ _lines: Final = Throttled(logger)
 ANNOUNCE_TIMEOUT: Final = 30.0
 #: Seconds that loads may take to end that the cache's end has cancelled.
 END_TIMEOUT: Final = 2.0
+#: Characters of a line that the library logs: one about a panic has the stack.
+MAX_LINE: Final = 16_384
 #: Seconds that leaving may take: saying bye, and removing the row.
 LEAVE_TIMEOUT: Final = 2.0
 
@@ -225,7 +227,8 @@ class GroupcacheUtility:
                 self._members.put(number, msgspec.json.decode(payload))
             elif kind is Kind.NOTE:
                 level, _, text = payload.decode(errors="replace").partition("\0")
-                logger.log(logging.getLevelName(level.upper()), "groupcache: %s", text)
+                # Peers have a part in it: a line stays one line.
+                logger.log(logging.getLevelName(level.upper()), "groupcache: %s", printable(text[:MAX_LINE]))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -436,7 +439,7 @@ class GroupcacheUtility:
         if cluster and self._node is not None:
             number, waiter = self._requests.ask()
             self._node.peer_stats(number)
-            stats["peers"] = msgspec.json.decode(await waiter)
+            stats["peers"] = peer_stats.decode(await waiter)
         return stats
 
 

@@ -85,8 +85,8 @@ def test_it_writes_and_deletes(cluster: Cluster, off: Node) -> None:
 
 
 def test_its_api_says_so(off: Node) -> None:
-    for query in ("", "?cluster=true"):
-        assert json_of(off, f"{CONTAINER}/@cache-stats{query}") == {
+    for path in ("/@cache-stats", f"{CONTAINER}/@cache-stats", "/@cache-stats?cluster=true"):
+        assert json_of(off, path) == {
             "enabled": False,
             "because": "the cache of this process is switched off (groupcache.enabled)",
         }

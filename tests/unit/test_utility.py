@@ -114,7 +114,7 @@ async def test_an_id_that_no_peer_would_take(database: str) -> None:
         for id_ in ("d" * MAX_DATABASE_ID, "é" * (MAX_DATABASE_ID // 2)):
             assert await app.utility.add_database(SimpleNamespace(id=id_, storage=DummyStorage()))
         for id_ in ("d" * (MAX_DATABASE_ID + 1), "é" * (MAX_DATABASE_ID // 2 + 1)):
-            with pytest.raises(ConfigurationError, match="is too long an id: .* at most 256 bytes"):
+            with pytest.raises(ConfigurationError, match=r"is too long an id: .* at most 256 bytes"):
                 await app.utility.add_database(SimpleNamespace(id=id_, storage=DummyStorage()))
 
 

@@ -45,15 +45,29 @@ func TestStatisticsSayWhatWasDone(t *testing.T) {
 	}
 }
 
-func TestStatisticsOfAll(t *testing.T) {
-	a, b, c := three(t, newDatabase())
-	id := a.numbers.Add(1)
-	answer := a.expect(false, id)
-	a.PeerStats(id)
-	var all []statistics
-	if err := json.Unmarshal(a.await("the peers answer", answer), &all); err != nil {
+// peerStatsOf returns what the peers of a process answer.
+func peerStatsOf[answer any](t *testing.T, p *process) (all []answer) {
+	t.Helper()
+	id := p.numbers.Add(1)
+	waiter := p.expect(false, id)
+	p.PeerStats(id)
+	var texts []string
+	if err := json.Unmarshal(p.await("the peers answer", waiter), &texts); err != nil {
 		t.Fatal(err)
 	}
+	for _, text := range texts {
+		var one answer
+		if err := json.Unmarshal([]byte(text), &one); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+func TestStatisticsOfAll(t *testing.T) {
+	a, b, c := three(t, newDatabase())
+	all := peerStatsOf[statistics](t, a)
 	seen := make(map[string]bool)
 	for _, s := range all {
 		seen[s.Address] = true
@@ -78,15 +92,13 @@ func TestStatisticsOfAProcessAlone(t *testing.T) {
 
 func TestStatisticsOfAPeerThatSpeaksNonsense(t *testing.T) {
 	p, s := listed(t, newDatabase())
-	s.mu.Lock()
-	s.answer = func() ([]byte, error) { return []byte("{"), nil }
-	s.mu.Unlock()
-	id := p.numbers.Add(1)
-	answer := p.expect(false, id)
-	p.PeerStats(id)
-	var all []map[string]string
-	if err := json.Unmarshal(p.await("the peers answer", answer), &all); err != nil || len(all) != 1 || all[0]["error"] == "" {
-		t.Errorf("got %v, %v", all, err)
+	for _, text := range []string{"{", "[]", "7", "{}", `{"incarnation": "0000000000000007"}`} { // or for another one
+		s.mu.Lock()
+		s.answer = func() ([]byte, error) { return []byte(text), nil }
+		s.mu.Unlock()
+		if all := peerStatsOf[map[string]string](t, p); len(all) != 1 || all[0]["error"] == "" {
+			t.Errorf("%s: got %v", text, all)
+		}
 	}
 }
 

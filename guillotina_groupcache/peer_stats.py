@@ -1,0 +1,77 @@
+"""What peers answer when they are asked for their statistics: no more than what it should be."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import msgspec
+
+
+class _Bytes(TypedDict, total=False):
+    bytes: int
+
+
+class _Application(TypedDict):
+    application: str
+    notes: int
+    rows: int
+    last: float
+
+
+class _OutsideWrites(TypedDict, total=False):
+    everything: int
+    by_application: list[_Application]
+
+
+class _Network(TypedDict, total=False):
+    faults: dict[str, int]
+
+
+class _Member(TypedDict):
+    address: str
+    state: str
+    connected: bool
+
+
+class _Stats(TypedDict, total=False):
+    """The fields that a report reads (`status`); go/internal/node/stats.go has them all."""
+
+    incarnation: str
+    address: str
+    in_standing: bool
+    since: float
+    because: str
+    uptime: float
+    epoch: str
+    versions: str
+    gets: int
+    hits: dict[str, int]
+    local_loads: int
+    bypasses: int
+    buckets_in_doubt: int
+    longest_doubt: float
+    databases_away: list[str]
+    outside_writes: _OutsideWrites
+    main: _Bytes
+    hot: _Bytes
+    decoded: _Bytes
+    network: _Network
+    members: list[_Member]
+    error: str
+
+
+def decode(data: bytes) -> list[dict[str, Any]]:
+    """The peers' answers, each JSON in a string of a JSON list; one that is none has an `error` in its stead.
+
+    A peer may be of another version, or lie: that must not cost what the others say.
+    """
+    return [_decoded(answer) for answer in msgspec.json.decode(data, type=list[str])]
+
+
+def _decoded(answer: str) -> dict[str, Any]:
+    try:
+        msgspec.json.decode(answer, type=_Stats)
+        found: dict[str, Any] = msgspec.json.decode(answer)
+        return found
+    except (ValueError, RecursionError):  # msgspec's errors are of the former kind
+        return {"error": "its statistics cannot be read"}
