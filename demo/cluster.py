@@ -27,6 +27,9 @@ from demo.client import CONTAINER, PASSWORD, HttpClient, NodeError
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
+#: Of clusters over TCP that are given no secret of their own.
+SECRET: Final = "a secret of demo and tests, known to all"
+
 #: Seconds until what is waited for counts as failed. Nothing waits longer than it has to.
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 20.0
@@ -228,16 +231,15 @@ class Node:
 class Cluster:
     """Some nodes over one database: a context manager, at whose end every process it started has ended.
 
-    Without `secret` there is none, which loopback allows. `groupcache` (on top of `listen` and `secret`),
-    `overrides` and `environ` go to every node. `sections` are whole `groupcache` sections in place of these, one a
-    node, None for none.
+    `groupcache` (on top of `listen` and `secret`), `overrides` and `environ` go to every node. `sections` are whole
+    `groupcache` sections instead of these, one per node, None for none.
     """
 
     def __init__(
         self,
         dsn: str,
         size: int = 3,
-        secret: str | None = None,
+        secret: str = SECRET,
         groupcache: Mapping[str, Any] | None = None,
         overrides: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
@@ -248,7 +250,7 @@ class Cluster:
         self.dsn = dsn
         self._size = size
         self._sections = sections
-        self._groupcache = {**({} if secret is None else {"secret": secret}), **(groupcache or {})}
+        self._groupcache = {"secret": secret, **(groupcache or {})}
         self._overrides = overrides
         self._environ = environ
         self._made = 0

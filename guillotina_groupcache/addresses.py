@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import ClassVar, Final
 
 #: Bytes: `sun_path` of Linux has 108, the last of which is the end mark (unix(7)).
 MAX_UNIX_PATH: Final = 107
@@ -25,10 +25,14 @@ class Address:
     """Where a process listens. Two spellings of one address are equal (but names are not resolved)."""
 
     text: str  #: the one spelling that peers, logs and the ring use
-    local: bool  #: a loopback address, `localhost` or a unix socket: nobody on another host can connect
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def tcp(self) -> bool:
+        """Whether it is TCP, where everybody can connect; else it is a unix socket, which has a mode."""
+        return not self.text.startswith("unix:")
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -38,7 +42,7 @@ class Address:
         """
         text = text.strip()
         if text.startswith("unix:"):
-            return cls(f"unix:{_unix_path(text[5:])}", local=True)
+            return cls(f"unix:{_unix_path(text[5:])}")
         host, port = _split(text, _FORMS)
         number = _port(port)
         return Host.parse(host).at(number)
@@ -49,20 +53,19 @@ class Host:
     """A host that peers can dial."""
 
     text: str
-    local: bool
 
     @classmethod
     def parse(cls, text: str, forms: str = _FORMS) -> Host:
         """The host that `text` spells. Raises `ValueError` as `Address.parse` does."""
-        text, local, wildcard = _host(text, forms)
+        text, wildcard = _host(text, forms)
         if wildcard:
             # An address is also the name under which a process owns keys, so all must know it by the same one.
             raise ValueError(_WILDCARD)
-        return cls(text, local)
+        return cls(text)
 
     def at(self, port: int) -> Address:
         """The address of a port of this host."""
-        return Address(f"{self.text}:{port}", self.local)
+        return Address(f"{self.text}:{port}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class Name:
     """`dns:host:port`, a name that stands for addresses which may change."""
 
     text: str
-    local: bool  #: `localhost`
+    tcp: ClassVar[bool] = True  #: as of an `Address`
 
     def __str__(self) -> str:
         return self.text
@@ -106,10 +109,10 @@ class Name:
         """The name that `text` spells. Raises `ValueError` as `Address.parse` does."""
         text = text.strip()
         host, port = _split(text[len("dns:") :], _NAME_FORM)
-        host, local, _ = _host(host, _NAME_FORM)
+        host, _ = _host(host, _NAME_FORM)
         if host.startswith("[") or host.rpartition(".")[2].isdigit():
             raise ValueError("has an address in place of a name: give it without dns:")
-        return cls(f"dns:{host}:{_port(port)}", local)
+        return cls(f"dns:{host}:{_port(port)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +134,8 @@ class Listen:
             return cls((Address.parse(text),), tcp=False)
         host, port = _split(text, _FORMS)
         ports = _ports(port)
-        host, local, wildcard = _host(host, _FORMS)
-        return cls(tuple(Host(host, local).at(port) for port in ports), wildcard)
+        host, wildcard = _host(host, _FORMS)
+        return cls(tuple(Host(host).at(port) for port in ports), wildcard)
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -176,8 +179,8 @@ def _unix_path(path: str) -> str:
     return path
 
 
-def _host(host: str, forms: str) -> tuple[str, bool, bool]:
-    """The one spelling of a host, whether it is this machine by definition, and whether it is all its addresses."""
+def _host(host: str, forms: str) -> tuple[str, bool]:
+    """The one spelling of a host, and whether it is all addresses of this machine."""
     host = host.lower()
     if host.startswith("[") and host.endswith("]"):
         return _ip(host[1:-1], IPv6Address, forms)
@@ -187,12 +190,12 @@ def _host(host: str, forms: str) -> tuple[str, bool, bool]:
         return _ip(host, IPv4Address, forms)
     if len(host) > 253 or not _HOST_NAME.fullmatch(host):
         raise ValueError(f"is not an address: give {forms}")
-    return host, host == "localhost", False
+    return host, False
 
 
-def _ip(host: str, family: type[IPv4Address | IPv6Address], forms: str) -> tuple[str, bool, bool]:
+def _ip(host: str, family: type[IPv4Address | IPv6Address], forms: str) -> tuple[str, bool]:
     try:
         ip = family(host)
     except ValueError:
         raise ValueError(f"is not an address: give {forms}") from None
-    return (f"[{ip}]" if isinstance(ip, IPv6Address) else str(ip)), ip.is_loopback, ip.is_unspecified
+    return (f"[{ip}]" if isinstance(ip, IPv6Address) else str(ip)), ip.is_unspecified

@@ -37,7 +37,7 @@ async def find_host(listen: Listen, storage: Any) -> Host:
             f"groupcache.listen: {address!r} stands for every address of this host, and none was found that the"
             " peers could reach: give advertise, the host that they dial"
         )
-    return Host(f"[{ip}]" if ip.version == 6 else str(ip), ip.is_loopback)
+    return Host(f"[{ip}]" if ip.version == 6 else str(ip))
 
 
 async def _seen_by_database(storage: Any) -> Ip | None:

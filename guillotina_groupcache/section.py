@@ -229,22 +229,21 @@ def _check_roles(settings: Settings, values: Mapping[str, Any]) -> None:
 
 
 def _check_authentication(settings: Settings, values: Mapping[str, Any]) -> None:
-    """Who can connect is trusted like the database, so strangers must not be able to (design.md, Peers)."""
+    """Who can connect is trusted like the database, so over TCP all must show who they are (R15).
+
+    Loopback is no exception: every user of the host can connect there, and whoever gives a value runs code
+    (`records`). A unix socket has a mode. What is in `advertise` stands beside a TCP `listen`.
+    """
     if settings.secret and settings.tls:
         raise ConfigurationError("groupcache.tls: given beside a secret: give tls or secret, not both")
     if settings.secret or settings.tls:
         return
-    used: list[tuple[str, object, bool]] = []
-    if settings.listen:
-        used += [("listen", values["listen"], address.local) for address in settings.listen.addresses]
-    if settings.advertise:
-        used.append(("advertise", values["advertise"], settings.advertise.host.local))
-    used += [("peers", str(peer), peer.local) for peer in settings.peers or ()]
-    for key, value, local in used:
-        if not local:
-            raise _error(
-                key,
-                value,
-                "can be reached from other hosts: give a secret or tls as well,"
-                " or an address of 127.0.0.0/8, [::1], localhost or unix:/path",
-            )
+    problem = (
+        "is TCP, where anybody can connect, on loopback every user of the host:"
+        " give secret or tls as well, or unix:/path"
+    )
+    if settings.listen and any(address.tcp for address in settings.listen.addresses):
+        raise _error("listen", values["listen"], problem)
+    for peer in settings.peers or ():
+        if peer.tcp:
+            raise _error("peers", str(peer), problem)

@@ -29,7 +29,7 @@ SLOTS: Final = 256
 #: Temporary files among which a folder is looked for: with more, a new one is made.
 MAX_LOOKED_AT: Final = 10_000
 
-_REMEDY: Final = "or give listen, for example 127.0.0.1:9000-9255"
+_REMEDY: Final = "or give listen, for example 127.0.0.1:9000-9255, and a secret"
 
 
 def automatic(environ: Mapping[str, str]) -> Listen:

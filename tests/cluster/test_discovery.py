@@ -19,12 +19,11 @@ import pytest
 import yaml
 
 from demo.client import CONTAINER, HttpClient
-from demo.cluster import ROOT, Cluster, Node, free_port, wait_for
+from demo.cluster import ROOT, SECRET, Cluster, Node, free_port, wait_for
 from tests.cluster.steps import new, title, title_everywhere
 from tests.cluster.test_life_start import ends, shared
 from tests.postgres import PostgresServer
 
-SECRET = "the secret of these tests"
 SCRIPT = """
 async def run(container):
     changed = await container.async_get("by-command")
@@ -204,8 +203,8 @@ def free_range(size: int) -> int:
 
 def test_workers_of_one_file_share_a_range_of_ports(dsn: str, tmp_path: Path) -> None:
     first = free_range(4)
-    listen = f"127.0.0.1:{first}-{first + 3}"
-    with served(dsn, tmp_path, {}, "uvicorn", "--workers", "3", "--port", "PORT", listen=listen) as client:
+    section = {"listen": f"127.0.0.1:{first}-{first + 3}", "secret": SECRET}
+    with served(dsn, tmp_path, {}, "uvicorn", "--workers", "3", "--port", "PORT", **section) as client:
         assert set(workers(client, 3)) == {f"127.0.0.1:{first + number}" for number in range(3)}
         reads_what_was_written(client)
 
@@ -213,7 +212,7 @@ def test_workers_of_one_file_share_a_range_of_ports(dsn: str, tmp_path: Path) ->
 def test_a_range_with_no_free_port(node: Callable[..., Node]) -> None:
     first = free_range(2)
     with socket.create_server(("127.0.0.1", first)), socket.create_server(("127.0.0.1", first + 1)):
-        message = ends(node(listen=f"127.0.0.1:{first}-{first + 1}"))
+        message = ends(node(listen=f"127.0.0.1:{first}-{first + 1}", secret=SECRET))
     assert message == (
         f"listen 127.0.0.1:{first} to 127.0.0.1:{first + 1}: all 2 addresses are in use: other processes listen there"
     )
@@ -251,8 +250,8 @@ def test_an_address_that_is_given(dsn: str) -> None:
 def test_an_address_that_another_process_has(dsn: str, node: Callable[..., Node]) -> None:
     """As two containers do that were given one `advertise`."""
     claimed = f"127.0.0.1:{free_port()}"
-    with Cluster(dsn, sections=[{"listen": claimed, "advertise": claimed}]) as cluster:
-        message = ends(node(listen=f"127.0.0.1:{free_port()}", advertise=claimed))
+    with Cluster(dsn, sections=[{"listen": claimed, "advertise": claimed, "secret": SECRET}]) as cluster:
+        message = ends(node(listen=f"127.0.0.1:{free_port()}", advertise=claimed, secret=SECRET))
         assert message == (
             f"advertise {claimed}: another process answers there: each process needs an address of its own"
         )
@@ -330,7 +329,7 @@ def test_a_process_that_is_the_only_one(dsn: str, session: dict[str, str]) -> No
 def test_without_postgresql_there_are_no_peers(node: Callable[..., Node]) -> None:
     """What is said stays an error; nothing said is a cache of the own, as nobody else has a database in memory."""
     dummy = {"db": {"storage": "DUMMY", "name": "db"}}
-    explicit, silent = node(listen=f"127.0.0.1:{free_port()}"), node()
+    explicit, silent = node(listen=f"127.0.0.1:{free_port()}", secret=SECRET), node()
     for one in (explicit, silent):
         config = yaml.safe_load(one.config_file.read_text())
         one.config_file.write_text(yaml.safe_dump({**config, "databases": dummy}))

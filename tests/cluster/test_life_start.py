@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from demo.cluster import Cluster, Node, free_port, wait_for
+from demo.cluster import SECRET, Cluster, Node, free_port, wait_for
 from tests.cluster.steps import database_transaction, ends, execute, new, title, title_everywhere
 from tests.postgres import PostgresServer
 
-SECRET = "the secret of these tests"
 OBJECTS = 12
+TCP = "is TCP, where anybody can connect, on loopback every user of the host: give secret or tls as well, or unix:/path"
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,11 @@ def shared(writer: Node, reader: Node, id_: str) -> None:
 def test_a_peer_that_comes_later(dsn: str, node: Callable[..., Node]) -> None:
     """The others know its address from the start, and do not wait for it."""
     peers = [f"127.0.0.1:{free_port()}" for _ in range(3)]
-    with Cluster(dsn, sections=[{"listen": listen, "peers": peers} for listen in peers[:2]]) as cluster:
+    sections = [{"listen": listen, "peers": peers, "secret": SECRET} for listen in peers]
+    with Cluster(dsn, sections=sections[:2]) as cluster:
         first, second = cluster.nodes
         shared(first, second, "two")
-        third = node(listen=peers[2], peers=peers)
+        third = node(**sections[2])
         third.start()
         third.wait_ready()
         cluster.nodes.append(third)
@@ -87,7 +88,7 @@ def test_unix_sockets(dsn: str, tmp_path: Path) -> None:
 
 def test_a_shared_secret_and_a_wrong_one(dsn: str, node: Callable[..., Node]) -> None:
     """Who has another secret is refused, and disturbs nobody."""
-    with Cluster(dsn, 2, secret=SECRET) as cluster:
+    with Cluster(dsn, 2) as cluster:
         shared(cluster[0], cluster[1], "secret")
         item = new(cluster[0], "wrong-secret", "0")
         listen = f"127.0.0.1:{free_port()}"
@@ -107,7 +108,7 @@ def test_a_shared_secret_and_a_wrong_one(dsn: str, node: Callable[..., Node]) ->
 
 def test_the_secret_shows_nowhere(dsn: str, node: Callable[..., Node]) -> None:
     """Not in logs, statistics, the members table and the command, nor in what a process says that cannot start."""
-    with Cluster(dsn, 2, secret=SECRET) as cluster:
+    with Cluster(dsn, 2) as cluster:
         shared(cluster[0], cluster[1], "hushed")
         late = node(listen=cluster[0].address, secret=SECRET)
         late.start()
@@ -123,18 +124,20 @@ def test_the_secret_shows_nowhere(dsn: str, node: Callable[..., Node]) -> None:
         assert not [text for text in shown if SECRET in text or SECRET.encode().hex() in text]
 
 
-def test_a_peer_without_the_secret(dsn: str, node: Callable[..., Node]) -> None:
-    listen = f"127.0.0.1:{free_port()}"
-    with Cluster(dsn, 1, secret=SECRET) as cluster:
+def test_a_client_without_the_secret(dsn: str, node: Callable[..., Node]) -> None:
+    """It may start, as its own settings name no TCP, but says what is missing, and nobody reads wrongly."""
+    with Cluster(dsn, 1) as cluster:
         item = new(cluster[0], "no-secret", "0")
-        plain = node(listen=listen)
+        plain = node(listen="none")
         plain.start()
         plain.wait_ready(in_standing=False)
-        wait_for(lambda: "it speaks TLS" in plain.log() or "TLS handshake" in cluster[0].log(), "a refusal")
-        assert cluster[0].http.patch(item, {"title": "1"}).status == 204
-        assert title(plain, item) == "1"
+        wait_for(lambda: "cannot be reached" in plain.log(), "a warning")
+        (line,) = [line for line in plain.log().splitlines() if "cannot be reached" in line]
+        assert str(cluster[0].address) in line and line.endswith("and the same `secret`")
+        for number, writer in enumerate((cluster[0], plain), start=1):
+            assert writer.http.patch(item, {"title": str(number)}).status == 204
+            assert title(plain, item) == title(cluster[0], item) == str(number)
         assert not plain.says_in_standing()
-        assert cluster[0].says_in_standing()
 
 
 # --- processes that do not start
@@ -148,7 +151,7 @@ def test_more_memory_than_there_is(node: Callable[..., Node]) -> None:
 def test_a_port_in_use(node: Callable[..., Node], dsn: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        message = ends(node(listen=address))
+        message = ends(node(listen=address, secret=SECRET))
         assert address in message and "in use" in message
     assert address not in members(dsn)
 
@@ -171,10 +174,19 @@ def test_a_library_that_does_not_load(node: Callable[..., Node]) -> None:
     [
         ({"size": "many"}, "groupcache.size: 'many' is not a size"),
         ({"peer": []}, "groupcache: 'peer' is not a known key (did you mean peers?)"),
-        ({"listen": "10.0.0.1:9000"}, "groupcache.listen: '10.0.0.1:9000' can be reached from other hosts"),
+        ({"listen": "127.0.0.1:9000"}, f"groupcache.listen: '127.0.0.1:9000' {TCP}"),
+        ({"listen": "10.0.0.1:9000-9003"}, f"groupcache.listen: '10.0.0.1:9000-9003' {TCP}"),
+        ({"peers": ["unix:/g", "localhost:9000"]}, f"groupcache.peers: 'localhost:9000' {TCP}"),
         ({"listen": "127.0.0.1:9000", "peers": []}, "groupcache.listen: '127.0.0.1:9000' is given beside empty peers"),
     ],
     ids=repr,
 )
 def test_a_configuration_that_cannot_be_used(node: Callable[..., Node], section: dict[str, Any], message: str) -> None:
     assert ends(node(**section)).startswith(message)
+
+
+def test_a_command_without_the_secret(node: Callable[..., Node]) -> None:
+    """Where the secret is in the environment of the server and not in that of whoever calls a command."""
+    ended = node(listen="127.0.0.1:9000").run_command("run", "--script", "/no/such")
+    last = ended.stdout.decode().splitlines()[-1]
+    assert last == f"guillotina_groupcache: groupcache.listen: '127.0.0.1:9000' {TCP}" and ended.returncode == 1

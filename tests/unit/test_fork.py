@@ -143,6 +143,7 @@ def test_a_program_that_is_run_gets_none_of_the_descriptors() -> None:
     output = run_script(
         """
         import os, subprocess, sys
+        from demo.cluster import SECRET
         from tests.unit.life_node import opened
 
         def descriptors():
@@ -150,7 +151,7 @@ def test_a_program_that_is_run_gets_none_of_the_descriptors() -> None:
                                   stdout=subprocess.PIPE, close_fds=False, check=True).stdout
 
         before = descriptors()
-        with opened(alone=False, listen=["127.0.0.1:0"]), opened():
+        with opened(alone=False, listen=["127.0.0.1:0"], secret=SECRET), opened():
             print(descriptors() == before)
         """
     )

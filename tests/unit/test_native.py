@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from demo.cluster import SECRET
 from guillotina_groupcache import native
 from guillotina_groupcache.interfaces import LibraryError
 from guillotina_groupcache.native import Found, Kind, Missed, Node, Result, Source, pack, unpack, unpack_result
@@ -357,7 +358,7 @@ def test_stats_of_the_peers_of_a_process_alone(node: Node) -> None:
 WRONG: dict[str, dict[str, Any]] = {
     "buckets": {"buckets": 3},
     "lease": {"lease": 0},
-    "listen": {"alone": False, "listen": ["nowhere"]},
+    "listen": {"alone": False, "listen": ["nowhere"], "secret": SECRET},
     "tls": {
         "alone": False,
         "listen": ["127.0.0.1:0"],
@@ -378,9 +379,9 @@ def test_a_port_in_use_is_one_line(node: Node) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(LibraryError, match="the address is in use") as caught:
-            Node({**ALONE, "alone": False, "listen": [listen]})
+            Node({**ALONE, "alone": False, "listen": [listen], "secret": SECRET})
         assert listen in str(caught.value) and "\n" not in str(caught.value)
-    with opened(alone=False, listen=[listen]):
+    with opened(alone=False, listen=[listen], secret=SECRET):
         pass
 
 

@@ -22,7 +22,7 @@ from guillotina.factory.content import Database
 from guillotina.interfaces import IApplication
 from guillotina.transactions import transaction
 
-from demo.cluster import free_port
+from demo.cluster import SECRET, free_port
 from guillotina_groupcache import utility as utility_module
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
 from guillotina_groupcache.native import Node
@@ -32,7 +32,6 @@ from guillotina_groupcache.utility import GroupcacheUtility
 from tests.unit.life_app import TIMEOUT, add, running, set_title, title, until
 from tests.unit.life_node import opened as opened_node
 
-SECRET = "the secret of these tests"
 PG: dict[str, Any] = {"storage": "postgresql"}
 COCKROACH: dict[str, Any] = {"storage": "cockroach"}
 DUMMY: dict[str, Any] = {"storage": "DUMMY"}
@@ -91,7 +90,7 @@ def test_something_said(configure: Configure, storage: Any) -> None:
     configure({"db": DUMMY})
     assert role_of(parse({"peers": []}, {}), storage()) is Role.ALONE
     for section in ({"listen": "127.0.0.1:1"}, {"listen": "none"}, {"peers": "database"}, {"peers": ["unix:/g"]}):
-        assert role_of(parse(section, {}), storage()) is Role.MEMBER
+        assert role_of(parse({"secret": SECRET, **section}, {}), storage()) is Role.MEMBER
 
 
 @pytest.mark.parametrize(
@@ -172,7 +171,7 @@ async def test_nothing_is_written_before_there_is_a_referee(configure: Configure
 async def test_a_start_that_is_given_up(configure: Configure, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library may be about to listen: it is closed again."""
     listen = f"127.0.0.1:{free_port()}"
-    configure({"db": PG}, groupcache={"listen": listen})
+    configure({"db": PG}, groupcache={"listen": listen, "secret": SECRET})
     listens, go_on = threading.Event(), threading.Event()
 
     def opened(config: dict[str, Any]) -> Node:
@@ -192,7 +191,7 @@ async def test_a_start_that_is_given_up(configure: Configure, database: str, mon
     with pytest.raises(asyncio.CancelledError):
         await starting
     assert utility.local_stats() == {}
-    with opened_node(alone=False, listen=[listen]):
+    with opened_node(alone=False, listen=[listen], secret=SECRET):
         pass  # the address is free
 
 

@@ -37,7 +37,7 @@ def error(environ: dict[str, str]) -> str:
         sockets.automatic(environ)
     message = str(caught.value)
     assert "\n" not in message and message.startswith("groupcache.listen: ")
-    assert message.endswith("or give listen, for example 127.0.0.1:9000-9255")
+    assert message.endswith("or give listen, for example 127.0.0.1:9000-9255, and a secret")
     return message
 
 

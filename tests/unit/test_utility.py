@@ -14,7 +14,7 @@ import psutil
 import pytest
 from guillotina.db.storages.dummy import DummyStorage
 
-from demo.cluster import free_port
+from demo.cluster import SECRET, free_port
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
 from guillotina_groupcache.members import Members
 from guillotina_groupcache.native import MAX_DATABASE_ID, MAX_DATABASES, Source
@@ -35,7 +35,7 @@ def test_start_stop_and_start_again(database: str, postgres: PostgresServer, loo
     output = run_script(
         """
         import asyncio, json, os, sys, uvloop
-        from demo.cluster import free_port
+        from demo.cluster import SECRET, free_port
         from tests.unit.life_app import add, running, set_title, title
 
         async def cycle(dsn, number, groupcache):
@@ -59,7 +59,7 @@ def test_start_stop_and_start_again(database: str, postgres: PostgresServer, loo
         counts = []
         for number in range(5):
             loop = new_loop()
-            peer = {"listen": f"127.0.0.1:{free_port()}"}
+            peer = {"listen": f"127.0.0.1:{free_port()}", "secret": SECRET}
             for i, groupcache in enumerate(({"peers": []}, None, peer)):
                 # A process alone waits for the end of a cluster that has just been there.
                 loop.run_until_complete(cycle(dsn if i else own, 3 * number + i, groupcache))
@@ -120,7 +120,7 @@ async def test_an_id_that_no_peer_would_take(database: str) -> None:
 
 async def test_a_peer_commits_nothing_after_its_end(database: str) -> None:
     """The others could not learn of it."""
-    async with running(database, {"listen": f"127.0.0.1:{free_port()}"}) as app:
+    async with running(database, {"listen": f"127.0.0.1:{free_port()}", "secret": SECRET}) as app:
         oid = await add(app, "c", "Container")
         await app.utility.finalize()
         with pytest.raises(GroupcacheError, match="has ended"):
