@@ -19,7 +19,7 @@ from guillotina_groupcache.interfaces import ConfigurationError
 from guillotina_groupcache.settings import NOWHERE, Secret, Settings, Tls
 
 #: The environment variable that holds the secret. It goes before the file, as the environment always does.
-SECRET_VARIABLE: Final = "GUILLOTINA_GROUPCACHE_SECRET"
+SECRET_VARIABLE: Final = "GUILLOTINA_GROUPCACHE_SECRET"  # noqa: S105, it is the name
 #: The environment variable that switches the cache of a process off or on. It goes before the file too.
 ENABLED_VARIABLE: Final = "GUILLOTINA_GROUPCACHE_ENABLED"
 
