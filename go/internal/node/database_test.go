@@ -35,6 +35,7 @@ type database struct {
 	rows   map[uint64]memberRow
 	marked []uint64 // who was ever marked out
 	open   map[string]bool
+	read   int    // how often the members table was read
 	broken string // why loads fail; "": they do not
 	notes  map[coherence.OutsideID]note
 }
@@ -112,6 +113,7 @@ func (d *database) answer(q question, looks []reached) []byte {
 	row, there := d.rows[q.Incarnation]
 	switch q.Op {
 	case "read":
+		d.read++
 		return form(map[string]any{"rows": slices.Collect(maps.Values(d.rows)), "reached": looks})
 	case "post":
 		d.rows[q.Incarnation] = memberRow{Incarnation: q.Incarnation, Address: q.Address, Host: q.Host, State: "joining"}

@@ -1,0 +1,161 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
+)
+
+// wantLittle checks that what an attack leaves behind in all processes of the test is bounded.
+func wantLittle(t *testing.T, attack func()) {
+	t.Helper()
+	before := heapInUse()
+	attack()
+	const most = 24 << 20
+	eventually(t, fmt.Sprintf("at most %d bytes are kept", most), func() bool { return heapInUse()-before < most })
+}
+
+func TestAnInsiderSettlesForManyWriters(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	wantLittle(t, func() {
+		var entries []coherence.Entry
+		for range 500_000 {
+			entries = append(entries, settlement(coherence.Event{
+				ID: coherence.EventID{Writer: coherence.Incarnation(random() | 1), Sequence: 1 << 40}}))
+		}
+		for _, kind := range []coherence.Kind{coherence.Events, coherence.Level} {
+			message := in.entries(entries...)
+			message.Kind = kind
+			in.say(reader, message)
+		}
+	})
+	overwritten(t, in, writer, reader, key)
+}
+
+// In messages as small as they have to be, and after that as many as there may be.
+func TestAnInsiderOpensManyEvents(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	s := in.to(reader)
+	for range 200_000 / 50 {
+		var entries []coherence.Entry
+		for range 50 {
+			entries = append(entries, announcement(in.next(uint32(len(entries)))))
+		}
+		if s.Send(frameCoherence, in.entries(entries...).Append(nil)) != nil {
+			break
+		}
+	}
+	in.taken(s)
+	if open := reader.openEvents(); open > 4096 {
+		t.Errorf("%d events are open", open)
+	}
+	overwritten(t, in, writer, reader, key)
+}
+
+func (p *process) openEvents() int {
+	p.Node.mu.Lock()
+	defer p.Node.mu.Unlock()
+	open, _, _ := p.machine.Doubt(now())
+	return open
+}
+
+// A stranger that speaks has a process look whether it has a row: not for each word.
+func TestAnInsiderHasTheDatabaseLookedAt(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	before := reader.db.views()
+	s, probe := in.to(reader), (&coherence.Message{Kind: coherence.Probe, Attempt: 1}).Append(nil)
+	for range 20_000 {
+		if s.Send(frameCoherence, probe) != nil {
+			break
+		}
+	}
+	in.taken(s)
+	if views := reader.db.views() - before; views > 200 {
+		t.Errorf("the members table was read %d times", views)
+	}
+	overwritten(t, in, writer, reader, key)
+}
+
+func TestAnInsiderAsksForManyNames(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	var names []cache.Name
+	for i := range 300_000 {
+		names = append(names, cache.Name{Key: []byte(fmt.Sprint("name ", i)), Version: 8})
+	}
+	session := in.to(reader)
+	if _, err := session.Call(t.Context(), frameGet, packNames(names)); err == nil {
+		t.Error("300,000 names were answered")
+	}
+	if n := reader.loaded.Load(); n > 1024 {
+		t.Errorf("%d keys were loaded", n)
+	}
+	wantEnded(t, session, "asking for 300,000 names")
+	overwritten(t, in, writer, reader, key)
+}
+
+// One value as often as a request may name it: the answer is bounded before it is made.
+func TestAnInsiderAsksForOneNameManyTimes(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	large := keyOf(reader, 1)
+	reader.db.with(func() { reader.db.values[large] = string(make([]byte, 2<<20)) })
+	reader.readServed(large)
+	version, _ := reader.Version([]byte(large))
+	names := []cache.Name{{Key: []byte("not there"), Version: 8}} // so that it cannot be answered at once
+	for range 500 {
+		names = append(names, cache.Name{Key: []byte(large), Version: version})
+	}
+	session := in.to(reader)
+	allocated := allocations()
+	if _, err := session.Call(t.Context(), frameGet, packNames(names)); err != nil {
+		t.Error(err)
+	}
+	if n := allocations() - allocated; n > 128<<20 {
+		t.Errorf("%d bytes were allocated for one answer", n)
+	}
+	overwritten(t, in, writer, reader, key)
+}
+
+// A value that comes for another one's event, or for one that was not announced, is not kept.
+func TestAnInsiderPutsValuesOfAnothersEvent(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	commit := writer.beginWrite(key)
+	e := nextOf(writer)
+	in.say(reader, in.entries(announcement(coherence.Event{ID: coherence.EventID{Writer: writer.incarnation,
+		Sequence: e.ID.Sequence - 1}, Nonce: 2, Database: "db"})))
+	for event := range e.ID.Sequence + 2 {
+		name := cache.Name{Key: []byte(keyOf(reader, 1)), Version: 8}
+		in.send(reader, framePut, append(packPut(put{event: event, life: forever, name: name}), "false"...))
+		if reader.group.Has(name) {
+			t.Fatalf("a value of event %d was kept", event)
+		}
+	}
+	commit("new")
+	overwritten(t, in, writer, reader, key)
+}
+
+// What a process tells of itself reaches Python, and people: only members are asked, and what comes
+// of their answers has the form of statistics.
+func TestAnInsiderTellsFalseStatistics(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	in.to(reader)
+	for _, answer := range reader.peerStatistics() {
+		if answer["incarnation"] != hex(writer.incarnationID()) {
+			t.Errorf("who is no member was asked for its statistics: %v", answer)
+		}
+	}
+	overwritten(t, in, writer, reader, key)
+}
+
+func (p *process) peerStatistics() (answers []map[string]any) {
+	p.t.Helper()
+	id := p.numbers.Add(1)
+	c := p.expect(false, id)
+	p.PeerStats(id)
+	if err := json.Unmarshal(p.await("the peers' statistics", c), &answers); err != nil {
+		p.t.Error(err)
+	}
+	return answers
+}

@@ -1,0 +1,174 @@
+package node
+
+import (
+	"slices"
+	"testing"
+
+	"guillotina_groupcache/internal/coherence"
+)
+
+// attacked are two processes, the second of which keeps a key that the first one will write.
+func attacked(t *testing.T) (in *insider, writer, reader *process, key string) {
+	t.Helper()
+	db := newDatabase()
+	all := cluster(t, db, unixAddress(t), unixAddress(t))
+	writer, reader = all[0], all[1]
+	key = keyOf(reader, 0)
+	reader.cached(key, "old")
+	return newInsider(t, ""), writer, reader, key
+}
+
+// overwritten has the writer write the key, and checks that the reader sees it.
+func overwritten(t *testing.T, in *insider, writer, reader *process, key string) {
+	t.Helper()
+	writer.write(key, "new", false)
+	wantTruth(t, reader, key, "after the write")
+	in.Close()
+	wantUnharmed(t, writer, reader)
+	wantTruth(t, reader, key, "in the end")
+}
+
+func TestAnInsiderAnnouncesInAnothersName(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	e := nextOf(writer, otherBucket(reader, key))
+	if in.say(reader, in.entries(announcement(e))) {
+		t.Error("a session announced an event of another writer and goes on")
+	}
+	overwritten(t, in, writer, reader, key)
+}
+
+func TestAnInsiderSettlesInAdvance(t *testing.T) {
+	for what, kind := range map[string]coherence.Kind{"as its own log": coherence.Events, "as anti-entropy": coherence.Level} {
+		t.Run(what, func(t *testing.T) {
+			in, writer, reader, key := attacked(t)
+			message := in.entries(settlement(nextOf(writer, otherBucket(reader, key))))
+			message.Kind = kind
+			in.say(reader, message)
+			overwritten(t, in, writer, reader, key)
+		})
+	}
+}
+
+// What was never announced is refused: an event of nobody would make the versions differ.
+func TestAnInsiderSettlesWhatNobodyHasAnnounced(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	before, _ := reader.table.Version(bucketOf(reader, key))
+	for _, kind := range []coherence.Kind{coherence.Events, coherence.Level} {
+		e := coherence.Event{ID: coherence.EventID{Writer: 4711, Sequence: 1}, Nonce: 2, Database: "db",
+			Buckets: []uint32{bucketOf(reader, key)}}
+		message := in.entries(settlement(e))
+		message.Kind = kind
+		in.say(reader, message)
+	}
+	if after, _ := reader.table.Version(bucketOf(reader, key)); after != before {
+		t.Errorf("the version of a key is %d, it was %d", after, before)
+	}
+	overwritten(t, in, writer, reader, key)
+}
+
+// Between announcement and COMMIT nobody but the writer, and the database, can end the doubt.
+func TestAnInsiderSettlesAnOpenEvent(t *testing.T) {
+	for what, kind := range map[string]coherence.Kind{"as its own log": coherence.Events, "as anti-entropy": coherence.Level} {
+		t.Run(what, func(t *testing.T) {
+			in, writer, reader, key := attacked(t)
+			e := nextOf(writer, bucketOf(reader, key))
+			commit := writer.beginWrite(key)
+			message := in.entries(settlement(e))
+			message.Kind = kind
+			in.say(reader, message)
+			wantTruth(t, reader, key, "before COMMIT") // and would be kept under the new version
+			commit("new")
+			wantTruth(t, reader, key, "after COMMIT")
+			in.Close()
+			wantUnharmed(t, writer, reader)
+			wantTruth(t, reader, key, "in the end")
+		})
+	}
+}
+
+// An event is what was announced here: a settlement that tells of other buckets, or of all, leaves
+// no doubt behind and no counter below zero.
+func TestAnInsiderSettlesOtherBucketsThanItHasAnnounced(t *testing.T) {
+	whole := func(e coherence.Event) coherence.Event { e.All, e.Buckets = true, nil; return e }
+	for what, change := range map[string]func(announced, settled *coherence.Event){
+		"others":              func(a, s *coherence.Event) { s.Buckets = []uint32{a.Buckets[0] ^ 1} },
+		"more":                func(a, s *coherence.Event) { s.Buckets = []uint32{a.Buckets[0] &^ 1, a.Buckets[0] | 1} },
+		"none":                func(_, s *coherence.Event) { s.Buckets = nil },
+		"all for one":         func(_, s *coherence.Event) { *s = whole(*s) },
+		"one for all":         func(a, _ *coherence.Event) { *a = whole(*a) },
+		"both":                func(_, s *coherence.Event) { s.All = true },
+		"under another nonce": func(_, s *coherence.Event) { s.Nonce += 2 },
+	} {
+		t.Run(what, func(t *testing.T) {
+			in, writer, reader, key := attacked(t)
+			for range 2 {
+				a := in.next(bucketOf(reader, key))
+				s := a
+				change(&a, &s)
+				in.say(reader, in.entries(announcement(a)))
+				in.say(reader, in.entries(settlement(s)), in.entries(settlement(s)))
+			}
+			e := in.next()
+			e.All = true
+			in.say(reader, in.entries(announcement(e)), in.entries(settlement(e)), in.entries(settlement(e)))
+			overwritten(t, in, writer, reader, key)
+		})
+	}
+}
+
+// What an insider leaves open ends when the database says so, whatever database it has named.
+func TestAnInsiderLeavesEventsOpen(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	for _, database := range []string{"db", "", "elsewhere"} {
+		for _, p := range []*process{writer, reader} {
+			one, all := in.next(bucketOf(reader, key)), in.next()
+			one.Database, all.Database, all.All = database, database, true
+			in.say(p, in.entries(announcement(one)), in.entries(announcement(all)))
+		}
+	}
+	overwritten(t, in, writer, reader, key)
+}
+
+// A note that is told in advance under other buckets must not hide the one that comes.
+func TestAnInsiderTellsOfWritesFromOutside(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	const id = coherence.OutsideID(123456)
+	in.say(reader, &coherence.Message{Kind: coherence.Outside, Entries: []coherence.Entry{{
+		Event: coherence.Event{ID: coherence.EventID{Sequence: uint64(id)}, Nonce: 2, Buckets: []uint32{otherBucket(reader, key)}}}}})
+	in.Close()
+	reader.db.with(func() {
+		reader.db.values[key] = "outside"
+		reader.db.notes[id] = note{keys: []string{key}, rows: 1}
+	})
+	eventually(t, "a view shows the write from outside", func() bool {
+		reader.Node.mu.Lock()
+		defer reader.Node.mu.Unlock()
+		return slices.Contains(reader.outsideWrites.listed[coherence.DeadlineWord(0)], id)
+	})
+	wantTruth(t, reader, key, "after a write from outside")
+	wantUnharmed(t, writer, reader)
+}
+
+// What it says has no part in what a row tells to have applied.
+func TestAnInsiderTellsOfManyWritesFromOutside(t *testing.T) {
+	in, writer, reader, _ := attacked(t)
+	var entries []coherence.Entry
+	for i := range 100_000 {
+		event := coherence.Event{ID: coherence.EventID{Sequence: random() >> 1}, Nonce: uint64(2 * i), Buckets: []uint32{1}}
+		entries = append(entries, coherence.Entry{Event: event})
+	}
+	in.say(reader, &coherence.Message{Kind: coherence.Outside, Entries: entries})
+	reader.writeOutsideAndWait()
+	if n := len(reader.db.row(reader.incarnationID()).Applied); n > 1000 {
+		t.Errorf("its row names %d writes from outside", n)
+	}
+	in.Close()
+	wantUnharmed(t, writer, reader)
+}
+
+// writeOutsideAndWait waits until the row of a process says that a note is applied.
+func (p *process) writeOutsideAndWait() {
+	p.t.Helper()
+	p.db.writeOutside(note{keys: []string{"from outside"}, rows: 1}, "v")
+	eventually(p.t, "a write from outside is in the row", func() bool { return len(p.db.row(p.incarnationID()).Applied) > 0 })
+}
