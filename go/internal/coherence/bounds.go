@@ -60,6 +60,11 @@ func (l *load) add(e *Event) {
 	l.buckets += len(e.Buckets)
 }
 
+func (l *load) remove(e *Event) {
+	l.events--
+	l.buckets -= len(e.Buckets)
+}
+
 // loads is that of each writer that has any.
 type loads map[Incarnation]*load
 
@@ -86,8 +91,7 @@ func (l loads) remove(e *Event) {
 		delete(l, e.ID.Writer)
 		return
 	}
-	of.events--
-	of.buckets -= len(e.Buckets)
+	of.remove(e)
 }
 
 // room returns an error if a writer may not open so much more.

@@ -217,7 +217,7 @@ func (m *Machine) poll(now Time) {
 	if m.phase != standing && m.phase != fresh || now < m.hasteUntil {
 		every = m.cfg.Lease / 60
 	}
-	m.next = now.Add(every)
+	m.next, m.peeked = now.Add(every), now
 	m.read()
 }
 

@@ -136,7 +136,7 @@ func (m *Machine) hear(now Time, from Incarnation, message *Message) error {
 
 // checkLog returns an error if the entries cannot all be taken.
 func (m *Machine) checkLog(from Incarnation, entries []Entry) error {
-	announced := make(map[EventID]*Event)
+	announced, settled := make(map[EventID]*Event), make(map[EventID]bool)
 	var more load
 	for i := range entries {
 		e := &entries[i].Event
@@ -153,12 +153,16 @@ func (m *Machine) checkLog(from Incarnation, entries []Entry) error {
 		if known != nil && !known.equal(e) {
 			return violation("the event %d is another one than was announced", e.ID.Sequence)
 		}
-		if known == nil && !entries[i].Settled {
+		switch {
+		case known == nil && !entries[i].Settled:
 			announced[e.ID] = e
 			more.add(e)
+		case known != nil && entries[i].Settled && !settled[e.ID]:
+			settled[e.ID] = true
+			more.remove(e)
 		}
 	}
-	if more.events == 0 {
+	if len(announced) == 0 {
 		return nil
 	}
 	return m.room(from, more)

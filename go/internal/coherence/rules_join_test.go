@@ -95,10 +95,9 @@ func TestNoCopyIsTakenBeforeTheLastDeadlineHasPassed(t *testing.T) {
 	b := putOutAndBack(t, a)
 	before, _ := b.version(1)
 	comes := func() {
-		b.do(func() {
-			b.m.Receive(b.now, anna, &Message{Kind: Copy, Attempt: b.m.attempt, State: &Snapshot{Epoch: 1 << 40}})
-		})
+		b.receive(anna, &Message{Kind: Copy, Attempt: b.m.attempt, State: &Snapshot{Epoch: 1 << 40}})
 	}
+	b.m.sourcesAsked[anna] = struct{}{}
 	comes()
 	if after, _ := b.version(1); after != before || len(b.took(Enter)) != 0 {
 		t.Error("taken while somebody may still read by the old table")
@@ -157,9 +156,51 @@ func TestWhoHasSaidByeIsNotWaitedForHoweverItIsConnected(t *testing.T) {
 	a := b.join(anna)
 	b.read(In, a)
 	b.receive(anna, &Message{Kind: Bye})
-	b.do(func() { b.m.Linked(b.now, anna) })
 	b.announce(1)
-	if len(b.took(Passed)) != 1 {
+	if b.read(In, a); len(b.took(Passed)) != 0 {
+		t.Error("believes a bye though the row is there")
+	}
+	b.now = b.now.Add(time.Millisecond)
+	if b.read(In); len(b.took(Passed)) != 1 {
 		t.Error("waits for one that has left")
+	}
+	b.do(func() { b.m.Linked(b.now, anna) })
+	b.announce(2)
+	if len(b.took(Passed)) != 1 {
+		t.Error("waits for one that has left and is still connected")
+	}
+}
+
+func TestAByeIsNotBelievedByAViewThatBeganBefore(t *testing.T) {
+	b := newBench(t)
+	b.read(In, b.join(anna))
+	begun := b.now
+	b.now = b.now.Add(time.Millisecond)
+	b.receive(anna, &Message{Kind: Bye})
+	b.announce(1)
+	own := Row{Incarnation: self, Address: "own", State: In}
+	b.do(func() { b.m.Reading(b.now, begun, []Row{own}, nil) })
+	if len(b.took(Passed)) != 0 {
+		t.Error("that view may have missed the row")
+	}
+	if b.read(In); len(b.took(Passed)) != 1 {
+		t.Error("waits for one that has left")
+	}
+}
+
+func TestWhoHasSaidByeAndIsOutIsNotWaitedFor(t *testing.T) {
+	b := newBench(t)
+	a := b.join(anna)
+	b.read(In, a)
+	b.receive(anna, &Message{Kind: Bye})
+	b.announce(1)
+	a.State = Out
+	if b.read(In, a); len(b.took(Passed)) != 1 {
+		t.Error("waits a lease for one that serves nothing any more")
+	}
+	b.do(func() { b.m.Linked(b.now, anna) })
+	b.announce(2)
+	if len(b.took(Passed)) != 1 {
+		t.Error("waits for it when it is connected again")
 	}
 }

@@ -175,6 +175,7 @@ func TestWhoDoesNotLookAtADatabaseIsToldOfItsNotes(t *testing.T) {
 		t.Error("tells one that is out")
 	}
 	other := newOutside(t)
+	other.shows(nil, mine(In), theirs(In, 1, 2))
 	before, _ := other.version(3)
 	other.receive(later, messages[0])
 	other.receive(later, messages[0])
@@ -202,11 +203,10 @@ func TestAJoinerAppliesWhatItWasToldToItsCopy(t *testing.T) {
 		want  uint64
 	}{"the copy lacks it": {nil, 100 + 2}, "the copy holds it": {[]OutsideID{1}, 100}} {
 		b := newOutside(t)
+		b.shows(nil, mine(In), theirs(In, 1))
 		b.do(func() { b.m.startOver(b.now) })
-		b.do(func() {
-			entry := Entry{Event: Event{ID: EventID{Sequence: 1}, Nonce: 2, All: true}}
-			b.m.Receive(b.now, later, &Message{Kind: Outside, Entries: []Entry{entry}})
-		})
+		entry := Entry{Event: Event{ID: EventID{Sequence: 1}, Nonce: 2, All: true}}
+		b.receive(later, &Message{Kind: Outside, Entries: []Entry{entry}})
 		if len(b.m.applied) > 0 {
 			t.Errorf("%s: it has no versions yet", what)
 		}

@@ -211,9 +211,9 @@ func TestTablesMayDifferAsLongAsTheNotesDo(t *testing.T) {
 	b.shows([]*OutsideWrite{named(1, 1)}, mine(In), a)
 	compare := func(applied ...OutsideID) {
 		state := &Snapshot{Settled: b.m.packSettled(), Applied: applied}
-		b.do(func() {
-			b.m.Receive(b.now, anna, &Message{Kind: Compare, Sequence: b.m.table.digest + 2, State: state})
-		})
+		b.receive(anna, &Message{Kind: Compare, Sequence: b.m.table.digest + 2, State: state})
+		b.now = b.now.Add(b.m.cfg.Lease / 2)
+		b.shows([]*OutsideWrite{named(1, 1)}, mine(In), a)
 	}
 	compare()
 	compare(2)

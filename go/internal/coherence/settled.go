@@ -1,6 +1,9 @@
 package coherence
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // settledBy is which events of one writer are settled: those up to through, and those of above.
 // Its memory does not grow with the number of events.
@@ -44,13 +47,13 @@ func (m *Machine) markSettled(id EventID) {
 	}
 }
 
-// skip moves through up to the first of above.
+// skip moves through up over the lower half of above.
 func (by *settledBy) skip() {
-	first := uint64(maxSequence)
-	for n := range by.above {
-		first = min(first, n)
+	above := slices.Sorted(maps.Keys(by.above))
+	for _, n := range above[:len(above)/2] {
+		delete(by.above, n)
+		by.through, by.skipped = n, n
 	}
-	by.through, by.skipped = first-1, first-1
 }
 
 func (m *Machine) packSettled() map[Incarnation]SettledBy {

@@ -39,6 +39,7 @@ type sim struct {
 	places    []*place
 	processes []*process // in the order of their start
 	byID      map[Incarnation]*process
+	insiders  map[Incarnation]bool
 	// blocked is until when nothing that one place sends reaches another.
 	blocked [dbPlace + 2][dbPlace + 2]time.Duration
 	database
@@ -66,7 +67,7 @@ type place struct {
 }
 
 func newSim(seed uint64, off rule, bias func(*options)) *sim {
-	s := &sim{byID: make(map[Incarnation]*process), faults: true, loads: true, off: off}
+	s := &sim{byID: make(map[Incarnation]*process), insiders: make(map[Incarnation]bool), faults: true, loads: true, off: off}
 	s.second = server{place: dbPlace + 1, identity: 1}
 	s.place = dbPlace
 	s.random.Seed(seed, 7)

@@ -21,12 +21,12 @@ type insider struct {
 // newInsider is one with a row of the members table, in that state, or without.
 func (s *sim) newInsider(next func() uint64, state State) *insider {
 	x := &insider{s: s, next: next}
-	for x.id == 0 || s.byID[x.id] != nil || s.row(x.id) != nil {
-		x.id = Incarnation(1 + next()%1000)
-		if next() == 0 { // whatever an input says
-			x.id = Incarnation(1001 + len(s.rows) + s.Starts)
-		}
+	// One that is drawn already, of which an input may have the same again, is followed by the next.
+	x.id = Incarnation(1 + next()%1000)
+	for s.byID[x.id] != nil || s.insiders[x.id] {
+		x.id++
 	}
+	s.insiders[x.id] = true
 	if state != 0 {
 		s.rows = append(s.rows, &memberRow{Row: Row{Incarnation: x.id, State: state}, seen: s.now, changed: s.now})
 		s.counted++

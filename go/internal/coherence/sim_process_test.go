@@ -59,7 +59,7 @@ func (s *sim) start(l *place) {
 		store:   make(map[name]int),
 		flights: make(map[name]*flight),
 	}
-	for p.id == 0 || s.byID[p.id] != nil {
+	for p.id == 0 || s.byID[p.id] != nil || s.insiders[p.id] {
 		p.id = Incarnation(1 + s.below(1000))
 	}
 	if s.chance(s.partial) {

@@ -1,0 +1,205 @@
+package coherence
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Everything that a peer can make grow has a bound (R17).
+
+// tells announces events of a writer until one is refused, and returns how many were taken.
+func (b *bench) tells(who Incarnation, most int, buckets ...uint32) int {
+	for n := range most {
+		message := &Message{Kind: Events, Sequence: b.m.heard[who],
+			Entries: []Entry{{uint64(n) + 1, event(who, uint64(n)+1, buckets...), false}}}
+		if err := b.m.Receive(b.now, who, message); err != nil {
+			if !errors.Is(err, ErrViolation) {
+				b.t.Error(err)
+			}
+			return n
+		}
+	}
+	b.m.Actions()
+	return most
+}
+
+func TestOpenEventsOfAWriterAreBounded(t *testing.T) {
+	b := withBoth(t)
+	if n := b.tells(anna, 2*MaxOpenEvents, 1); n != MaxOpenEvents {
+		t.Errorf("%d of one member are taken", n)
+	}
+	last := b.m.heard[anna]
+	b.hear(anna, last, Entry{last + 1, event(anna, 1, 1), true}, Entry{last + 2, event(anna, last+1, 1), false})
+	if len(b.m.open) != MaxOpenEvents {
+		t.Error("one that has settled an event may not announce another")
+	}
+	if n := b.tells(berta, 10, 1); n != 10 {
+		t.Error("another one pays for it")
+	}
+}
+
+func TestOpenEventsOfWritersWithoutARowAreBounded(t *testing.T) {
+	b := withBoth(t)
+	total := 0
+	for i := range Incarnation(100) {
+		n := b.tells(1000+i, 1000, 1)
+		if total += n; n > maxStrangeEvents || i < 5 && n != maxStrangeEvents {
+			t.Fatalf("%d of one writer", n)
+		}
+	}
+	if total != maxStrangeTotal {
+		t.Errorf("%d of all of them", total)
+	}
+	if b.tells(anna, 100, 1) != 100 {
+		t.Error("a member pays for them")
+	}
+}
+
+func TestBucketsOfOpenEventsAreBounded(t *testing.T) {
+	const buckets = 1 << 17
+	b := newJoiner(t, buckets)
+	b.read(Joining)
+	b.do(func() { b.m.Elected(b.now, true, nil, nil) })
+	b.do(func() { b.m.OpenTransactions(b.now, "", nil, nil) })
+	b.do(func() { b.m.Entered(b.now, true, nil) })
+	b.read(In, b.join(anna))
+	wide := make([]uint32, maxBuckets)
+	for i := range wide {
+		wide[i] = uint32(i)
+	}
+	if n := b.tells(anna, 100, wide...); n != maxOpenBuckets/maxBuckets {
+		t.Errorf("%d wide events of one member are taken", n)
+	}
+	if n := b.tells(1000, 100, wide...); n != 1 {
+		t.Errorf("%d wide events of one without a row are taken", n)
+	}
+	var id EventID
+	for range maxOpenBuckets/maxBuckets + 1 {
+		b.do(func() { id = b.mustAnnounce("db", false, wide) })
+	}
+	if !b.m.open[id].event.All || b.m.load.of(self).buckets != maxOpenBuckets {
+		t.Error("the own events name more than others would take")
+	}
+}
+
+func TestOwnOpenEventsAreBounded(t *testing.T) {
+	b := withBoth(t)
+	var first EventID
+	for range MaxOpenEvents {
+		if id := b.announce(1); first == (EventID{}) {
+			first = id
+		}
+	}
+	b.out = nil
+	if _, err := b.m.Announce(b.now, "db", false, []uint32{2}); !errors.Is(err, ErrTooManyOpen) || !strings.Contains(err.Error(), "4096") {
+		t.Errorf("one more: %v", err)
+	}
+	b.wantDoubt("what was refused", 2, false)
+	b.do(func() { b.m.Settle(b.now, first) })
+	b.announce(2)
+	long := strings.Repeat("d", MaxDatabaseID+1)
+	if _, err := b.m.Announce(b.now, long, false, []uint32{3}); err == nil {
+		t.Error("the others could not decode the event of a database with such an id")
+	}
+}
+
+func TestWhatIsSettledIsKeptInBoundedMemory(t *testing.T) {
+	b := withBoth(t)
+	b.hear(anna, 0, Entry{1, event(anna, 3, 1), false})
+	before, _ := b.version(1)
+	for n := uint64(2); n < 3*maxAbove; n++ {
+		e := event(anna, 2*n, 2) // every second one is never heard of
+		b.hear(anna, b.m.heard[anna], Entry{n, e, true})
+		b.out = nil
+	}
+	by := b.m.settled[anna]
+	if len(by.above) > maxAbove {
+		t.Errorf("%d are kept one by one", len(by.above))
+	}
+	b.wantDoubt("it is open still", 1, true)
+	b.hear(anna, b.m.heard[anna], Entry{3 * maxAbove, event(anna, 3, 1), true})
+	b.wantDoubt("settled", 1, false)
+	if after, _ := b.version(1); after&^1 != before&^1+6 {
+		t.Errorf("version %x, %x before: it counts as settled before it was", after, before)
+	}
+	// Of what was skipped it is not known that it is settled: so it is in doubt when it is announced.
+	b.hear(anna, b.m.heard[anna], Entry{4 * maxAbove, event(anna, 5, 3), false})
+	b.wantDoubt("skipped, and announced late", 3, true)
+	copied := newJoiner(t, 8)
+	copied.do(func() { copied.m.enter(copied.now, b.m.snapshot()) })
+	copied.wantDoubt("at one that has copied", 3, true)
+	copied.wantDoubt("nor there", 1, false)
+}
+
+func TestWritersWithoutARowAreForgotten(t *testing.T) {
+	b := withBoth(t)
+	for i := range Incarnation(3 * maxWriters) {
+		b.hear(1000+i, 0, Entry{1, event(1000+i, 1, 1), true})
+		b.now++
+		b.out = nil
+	}
+	if n := len(b.m.heard); n > maxWriters+2 || len(b.m.settled) > maxWriters+2 {
+		t.Errorf("of %d writers it is known what they have said, of %d what they have settled", n, len(b.m.settled))
+	}
+	unknown := event(999, 1, 2)
+	unknown.Database = "nobody's"
+	b.hear(999, 0, Entry{1, unknown, false})
+	rows := []Row{b.join(anna), b.join(berta)}
+	for end := b.now.Add(forgetAfter + time.Minute); b.now < end; b.now = b.now.Add(time.Second) {
+		b.read(In, rows...)
+		b.out = nil
+	}
+	if n := len(b.m.heard) + len(b.m.settled) + len(b.m.rowless) + len(b.m.open); n > 0 {
+		t.Errorf("%d things are kept for ever", n)
+	}
+}
+
+func TestWhatAJoinerIsToldIsKeptInBoundedMemory(t *testing.T) {
+	b := newJoiner(t, 8)
+	for n := uint64(1); n <= maxToldSettled+10; n++ {
+		b.hear(anna, b.m.heard[anna], Entry{n, event(anna, n, 1), false}, Entry{n + 1<<20, event(anna, n, 1), true})
+		b.m.heard[anna] = 0
+		b.out = nil
+	}
+	b.hear(anna, 0, Entry{1 << 30, event(anna, 1<<30, 2), false})
+	told := &b.m.told
+	if len(told.settled) > maxToldSettled || len(told.open) != 1 {
+		t.Errorf("%d that are settled and %d that are open", len(told.settled), len(told.open))
+	}
+	copied := &Snapshot{Epoch: 1 << 40, Open: []Event{event(anna, 7, 3)}}
+	b.do(func() { b.m.enter(b.now, copied) })
+	b.wantDoubt("announced", 2, true)
+	b.wantDoubt("open in the copy, as its settlement was forgotten", 3, true)
+	if v, settled := b.version(1); !settled || v < 1<<40+1<<20 {
+		t.Errorf("version %x: names of before may be used again", v)
+	}
+	if n := b.tells(berta, 2*MaxOpenEvents, 1); n != maxStrangeEvents {
+		t.Errorf("a joiner takes %d events of one without a row", n)
+	}
+}
+
+func TestNotesThatAreToldAreKeptInBoundedMemory(t *testing.T) {
+	b := newOutside(t)
+	var ids []OutsideID
+	wide := make([]uint32, maxBuckets)
+	for n := range OutsideID(2 * maxToldBuckets / maxBuckets) {
+		ids = append(ids, n+1)
+	}
+	b.shows(nil, mine(In), theirs(In, ids...))
+	b.do(func() { b.m.startOver(b.now) })
+	for _, id := range ids {
+		note := Entry{Event: Event{ID: EventID{Sequence: uint64(id)}, Nonce: 2, Buckets: wide}}
+		b.receive(later, &Message{Kind: Outside, Entries: []Entry{note}})
+	}
+	named := 0
+	for _, told := range b.m.toldNotes {
+		if named += len(told.write.Buckets); len(told.write.Buckets) == 0 && !told.write.All {
+			t.Error("a note over nothing")
+		}
+	}
+	if named > maxToldBuckets || named != b.m.toldBuckets {
+		t.Errorf("%d buckets, counted as %d", named, b.m.toldBuckets)
+	}
+}

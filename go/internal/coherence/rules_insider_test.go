@@ -1,0 +1,225 @@
+package coherence
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// What one that has the cluster's secret may say of itself, and what it may not say of others (R17).
+
+// refuse has the machine hear what no honest peer says, of which nothing may stay.
+func (b *bench) refuse(what string, from Incarnation, message *Message) {
+	b.t.Helper()
+	open, digest, heard := len(b.m.open), b.m.table.digest, b.m.heard[from]
+	err := b.m.Receive(b.now, from, message)
+	if !errors.Is(err, ErrViolation) {
+		b.t.Errorf("%s is taken: %v", what, err)
+	}
+	if len(b.m.open) != open || b.m.table.digest != digest || b.m.heard[from] != heard {
+		b.t.Errorf("%s is refused, and something of it stays", what)
+	}
+}
+
+func (b *bench) wantDoubt(what string, bucket uint32, want bool) {
+	b.t.Helper()
+	if _, settled := b.version(bucket); settled == want {
+		b.t.Errorf("%s: bucket %d in doubt: %v", what, bucket, !settled)
+	}
+}
+
+func event(writer Incarnation, n uint64, buckets ...uint32) Event {
+	return Event{ID: EventID{writer, n}, Nonce: 2 * n, Database: "db", Buckets: buckets}
+}
+
+func says(entries ...Entry) *Message { return &Message{Kind: Events, Entries: entries} }
+
+// withBoth has anna and berta in.
+func withBoth(t *testing.T) *bench {
+	b := newBench(t)
+	b.read(In, b.join(anna), b.join(berta))
+	b.took(0)
+	return b
+}
+
+func TestNobodyAnnouncesForAnother(t *testing.T) {
+	b := withBoth(t)
+	mine := Entry{1, event(anna, 1, 1), false}
+	b.refuse("another one's event", anna, says(mine, Entry{2, event(berta, 1, 2), false}))
+	b.refuse("an event of this process", anna, says(mine, Entry{2, event(self, 1, 2), false}))
+	b.wantDoubt("nothing was taken", 1, false)
+	b.hear(anna, 0, mine)
+	b.wantDoubt("its own is", 1, true)
+}
+
+func TestASettlementIsOfTheEventThatWasAnnounced(t *testing.T) {
+	b := withBoth(t)
+	announced := event(anna, 1, 1)
+	b.hear(anna, 0, Entry{1, announced, false})
+	for what, change := range map[string]func(*Event){
+		"other buckets":   func(e *Event) { e.Buckets = []uint32{2} },
+		"all buckets":     func(e *Event) { e.All, e.Buckets = true, nil },
+		"another nonce":   func(e *Event) { e.Nonce = 4 },
+		"another databse": func(e *Event) { e.Database = "" },
+	} {
+		other := announced
+		change(&other)
+		b.refuse(what, anna, says(Entry{2, other, true}))
+		b.refuse(what+", announced again", anna, says(Entry{2, other, false}))
+	}
+	both := announced
+	both.ID.Sequence, both.Buckets = 2, []uint32{2}
+	changed := both
+	changed.Nonce += 2
+	b.refuse("another one in the same message", anna, says(Entry{2, both, false}, Entry{3, changed, true}))
+	b.wantDoubt("nobody has settled it", 1, true)
+	b.hear(anna, 1, Entry{2, announced, true})
+	b.wantDoubt("settled", 1, false)
+}
+
+func TestOfAnotherOnesEventTheDatabaseDecides(t *testing.T) {
+	b := withBoth(t)
+	e := event(anna, 1, 1)
+	before, _ := b.version(1)
+	b.hear(anna, 0, Entry{1, e, false})
+	b.wait(10 * time.Millisecond)
+	b.hear(berta, 0, Entry{1, e, true})
+	b.wantDoubt("another than the writer has settled it", 1, true)
+	b.took(0)
+	b.wait(350 * time.Millisecond)
+	if len(b.took(OpenTransactions)) != 1 {
+		t.Fatal("the database is not asked before the event is an orphan")
+	}
+	b.do(func() { b.m.OpenTransactions(b.now, "db", []string{"7"}, nil) })
+	b.wait(350 * time.Millisecond)
+	b.do(func() { b.m.OpenTransactions(b.now, "db", []string{"7"}, nil) })
+	b.wantDoubt("its transaction is open", 1, true)
+	b.wait(350 * time.Millisecond)
+	b.do(func() { b.m.OpenTransactions(b.now, "db", nil, nil) })
+	b.wantDoubt("its transaction has ended", 1, false)
+	if after, _ := b.version(1); after != before+e.Nonce {
+		t.Errorf("version %x, %x before", after, before)
+	}
+}
+
+func TestNothingIsSettledInAdvance(t *testing.T) {
+	b := withBoth(t)
+	before, _ := b.version(1)
+	b.hear(berta, 0, Entry{1, event(anna, 1, 1), true}, Entry{2, event(self, 1, 1), true})
+	b.receive(berta, &Message{Kind: Level, Entries: []Entry{{0, event(anna, 1, 1), true}, {0, event(self, 1, 1), true}}})
+	if after, _ := b.version(1); after != before || b.m.Counts().Refused != 4 || len(b.m.settled) != 0 {
+		t.Errorf("renamed, or kept: %v, refused %d", b.m.settled, b.m.Counts().Refused)
+	}
+	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})
+	b.wantDoubt("announced after that", 1, true)
+	id := b.announce(2)
+	b.wantDoubt("announced here after that", 2, true)
+	b.hear(berta, 2, Entry{3, b.m.open[id].event, true})
+	b.wait(2 * time.Second)
+	b.wantDoubt("another one has settled what is under way here", 2, true)
+	b.do(func() { b.m.Settle(b.now, id) })
+	b.wantDoubt("settled here", 2, false)
+}
+
+func TestAWriterMaySettleWhatItNeverAnnounced(t *testing.T) {
+	b := withBoth(t)
+	before, _ := b.version(1)
+	b.hear(anna, 0, Entry{1, event(anna, 1, 1), true}, Entry{2, event(anna, 1, 1), true})
+	if after, _ := b.version(1); after != before+2 {
+		t.Errorf("version %x, %x before: it was given up before it was announced here", after, before)
+	}
+}
+
+func TestWhatWasNotSentIsNotAnswered(t *testing.T) {
+	b := withBoth(t)
+	b.announce(1)
+	b.refuse("a future entry", anna, &Message{Kind: Ack, Sequence: b.m.number + 1})
+	b.refuse("a future probe", anna, &Message{Kind: Alive, Attempt: b.m.attempt + 1})
+	b.refuse("a future acknowledgement", anna, &Message{Kind: Word, Attempt: b.m.attempt + 1})
+	for _, attempt := range []uint64{b.m.attempt, b.m.attempt + 1} {
+		b.refuse("a copy that nobody asked for", anna, &Message{Kind: Copy, Attempt: attempt, State: &Snapshot{Epoch: 2}})
+	}
+	b.acknowledge(anna)
+	if len(b.took(Passed)) != 0 {
+		t.Error("passed without berta")
+	}
+	b.acknowledge(berta)
+	if len(b.took(Passed)) != 1 {
+		t.Error("did not pass")
+	}
+}
+
+func TestMessagesThatNoMachineMakesAreRefused(t *testing.T) {
+	b := withBoth(t)
+	b.refuse("event 0", anna, says(Entry{1, event(anna, 0, 1), true}))
+	b.refuse("an event with the highest number", anna, says(Entry{1, event(anna, maxSequence, 1), true}))
+	b.refuse("levelling what is open", anna, &Message{Kind: Level, Entries: []Entry{{0, event(anna, 1, 1), false}}})
+	b.refuse("a note with a writer", anna, &Message{Kind: Outside, Entries: []Entry{{0, event(anna, 1, 1), false}}})
+	b.refuse("a long message", anna, &Message{Kind: Events, Entries: make([]Entry, entriesInMessage+1)})
+}
+
+func TestACopyIsGivenToMembersAndNotAgainAtOnce(t *testing.T) {
+	b := withBoth(t)
+	copies := func(who Incarnation) (n int) {
+		b.took(0)
+		for range 5 {
+			b.receive(who, &Message{Kind: CopyRequest, Attempt: 1})
+		}
+		for _, a := range b.took(Send) {
+			if a.Message.Kind == Copy {
+				n++
+			}
+		}
+		return n
+	}
+	b.do(func() { b.m.Linked(b.now, 77) })
+	if n := copies(77); n != 0 {
+		t.Error("one without a row gets a copy")
+	}
+	if n := copies(anna); n != 1 {
+		t.Errorf("%d copies for five requests", n)
+	}
+	b.now = b.now.Add(retry)
+	if n := copies(anna); n != 1 {
+		t.Error("none for one that asks again, as nothing has come")
+	}
+}
+
+func TestPeersDoNotMakeAProcessAskTheDatabaseAllTheTime(t *testing.T) {
+	b := withBoth(t)
+	b.took(0)
+	reads := 0
+	for i := range Incarnation(500) {
+		b.receive(1000+i, &Message{Kind: Probe})
+		b.receive(anna, &Message{Kind: Ask, Attempt: uint64(i)})
+		b.receive(berta, &Message{Kind: Bye})
+		b.wait(10 * time.Millisecond)
+		if n := len(b.took(Read)); n > 0 {
+			reads += n
+			b.read(In, b.join(anna), b.join(berta))
+		}
+	}
+	if reads == 0 || reads > 200 { // 5 seconds, by 50 ms, and the 4 a lease that there are anyway
+		t.Errorf("%d views in 5 s", reads)
+	}
+	if len(b.m.members) != 2 {
+		t.Error("one without a row is a member")
+	}
+	for i := range Incarnation(3 * maxAsks) {
+		b.receive(1000+i, &Message{Kind: Ask, Attempt: 1})
+	}
+	if n := len(b.m.words); n > maxAsks {
+		t.Errorf("%d joiners are waited for", n)
+	}
+}
+
+func TestWhoHasNoRowIsNotWaitedFor(t *testing.T) {
+	b := newBench(t)
+	b.do(func() { b.m.Linked(b.now, anna) })
+	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})
+	b.wantDoubt("it may be about to get its row", 1, true)
+	b.announce(2)
+	if len(b.took(Passed)) != 1 {
+		t.Error("a commit waits for one that has no row")
+	}
+}
