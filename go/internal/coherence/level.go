@@ -150,14 +150,13 @@ func (m *Machine) isSooner(a, b EventID) bool {
 // copiesAnew tells whether this process may copy anew because its versions are others than another
 // member's. After each time it pauses, and longer, so that one that lies does not keep it from serving.
 func (m *Machine) copiesAnew(now Time) bool {
-	const least, most = 2, 64 // leases
 	if now < m.anewAt {
 		return false
 	}
-	if now >= m.anewAt.Add(most*m.cfg.Lease) {
+	if now >= m.anewAt.Add(maxPause*m.cfg.Lease) {
 		m.anewPause = 0
 	}
-	m.anewPause = min(max(2*m.anewPause, least*m.cfg.Lease), most*m.cfg.Lease)
+	m.anewPause = min(max(2*m.anewPause, minPause*m.cfg.Lease), maxPause*m.cfg.Lease)
 	m.anewAt = now.Add(m.anewPause)
 	return true
 }

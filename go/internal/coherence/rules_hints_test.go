@@ -1,0 +1,221 @@
+package coherence
+
+import (
+	"testing"
+	"time"
+)
+
+// Events over databases that not everybody serves, and what two members do whose tables differ (R17).
+
+const elsewhere = "elsewhere" // a database that the bench does not serve
+
+func over(database string, e Event) Event {
+	e.Database = database
+	return e
+}
+
+func TestAnEventOverADatabaseThatIsNotServedPutsNothingInDoubt(t *testing.T) {
+	b := withBoth(t)
+	e := over(elsewhere, event(anna, 1, 1))
+	all := Event{ID: EventID{anna, 2}, Nonce: 4, Database: elsewhere, All: true}
+	before, _ := b.version(1)
+	b.hear(anna, 0, Entry{1, e, false}, Entry{2, all, false})
+	b.wantDoubt("it is not served", 1, false)
+	b.do(func() { b.m.Serve(elsewhere) })
+	b.wantDoubt("it is served now", 1, true)
+	b.wantDoubt("everything is in doubt", 7, true)
+	b.do(func() { b.m.Unserve(elsewhere) })
+	b.wait(2 * time.Second)
+	b.wantDoubt("a reader may have loaded a deadline before", 7, true)
+	b.read(In, b.join(anna), b.join(berta))
+	b.wait(2 * time.Second)
+	b.wantDoubt("nobody reads a key of it any more", 7, false)
+	b.hear(anna, 2, Entry{3, e, true}, Entry{4, all, true})
+	if after, ok := b.version(1); after != before+e.Nonce+all.Nonce || !ok {
+		t.Errorf("version %x, %x before, in doubt %v", after, before, !ok)
+	}
+	if len(b.m.open) != 0 || len(b.m.causes) != 0 {
+		t.Error("something is left of them")
+	}
+}
+
+func TestAnOwnEventIsInDoubtWhateverIsServed(t *testing.T) {
+	b := withBoth(t)
+	var id EventID
+	b.do(func() { id = b.mustAnnounce(elsewhere, false, []uint32{1}) })
+	b.wantDoubt("the own event", 1, true)
+	b.do(func() { b.m.Lost(id) })
+	b.wait(time.Second)
+	if asked := b.took(OpenTransactions); len(asked) == 0 || asked[0].Database != elsewhere {
+		t.Errorf("asked %v", asked)
+	}
+}
+
+// unconfirmed has a bench that believes what berta says of anna's event over a database that it does not serve.
+func unconfirmed(t *testing.T) (b *bench, e Event) {
+	b = withBoth(t)
+	e = over(elsewhere, event(anna, 1, 1))
+	before, _ := b.version(1)
+	a := b.join(anna)
+	b.hear(anna, 0, Entry{1, e, false})
+	b.hear(berta, 0, Entry{1, e, true})
+	if after, _ := b.version(1); after != before {
+		t.Error("believed though the writer is in and says nothing of it")
+	}
+	a.State = Out
+	b.read(In, a, b.join(berta))
+	b.hear(berta, 1, Entry{2, e, true})
+	b.hear(berta, 2, Entry{3, e, true})
+	if after, _ := b.version(1); after != before+e.Nonce {
+		t.Errorf("version %x, %x before", after, before)
+	}
+	return b, e
+}
+
+func TestASettlementThatNobodyHereCanConfirmStaysOpenForOthers(t *testing.T) {
+	b, _ := unconfirmed(t)
+	before, _ := b.version(1)
+	if s := b.m.snapshot(); len(s.Open) != 0 || len(s.Renamed) != 1 {
+		t.Fatalf("a copy shows %v as open and %v as renamed", s.Open, s.Renamed)
+	}
+	other := newJoiner(t, 8)
+	other.do(func() { other.m.Serve(elsewhere) })
+	other.do(func() { other.m.enter(other.now, b.m.snapshot()) })
+	b.do(func() { b.m.Serve(elsewhere) })
+	for what, at := range map[string]*bench{"here": b, "at one that has copied": other} {
+		at.do(func() { at.m.Entered(at.now, true, nil) })
+		at.wantDoubt(what, 1, true)
+		at.read(In)
+		at.wait(1500 * time.Millisecond)
+		at.do(func() { at.m.OpenTransactions(at.now, elsewhere, nil, nil) })
+		at.wantDoubt(what+", confirmed", 1, false)
+		if after, _ := at.version(1); after != before {
+			t.Errorf("%s: renamed twice, %x and before %x", what, after, before)
+		}
+	}
+}
+
+func TestTheWriterItselfConfirmsItsEvent(t *testing.T) {
+	b, e := unconfirmed(t)
+	before, _ := b.version(1)
+	b.hear(anna, 1, Entry{2, e, true})
+	if after, _ := b.version(1); after != before || len(b.m.open) != 0 {
+		t.Errorf("version %x, %x before, %d open", after, before, len(b.m.open))
+	}
+}
+
+// compare has a member tell its digest, and what it has settled.
+func (b *bench) compare(from Incarnation, settled map[Incarnation]SettledBy) {
+	b.receive(from, &Message{Kind: Compare, Sequence: b.m.table.digest + 2, State: &Snapshot{Settled: settled}})
+	b.now = b.now.Add(b.m.cfg.Lease / 2)
+	b.read(In, b.join(anna), b.join(berta))
+}
+
+func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
+	dead := map[Incarnation]SettledBy{77: {Through: 1}}
+	b := withBoth(t)
+	b.compare(anna, dead)
+	b.compare(anna, dead)
+	b.compare(berta, dead)
+	b.compare(berta, dead)
+	b.compare(berta, dead)
+	if b.m.phase != standing {
+		t.Fatal("copies anew after two times, or because of another than the eldest")
+	}
+	if b.compare(anna, dead); b.m.phase == standing {
+		t.Error("differs for good")
+	}
+	if b.m.prefer != anna {
+		t.Error("copies from another one")
+	}
+
+	b = withBoth(t)
+	for n := range uint64(10) {
+		b.compare(anna, map[Incarnation]SettledBy{berta: {Through: n + 1}})
+		b.hear(berta, n, Entry{n + 1, event(berta, n+1, 1), true})
+	}
+	if b.m.phase != standing {
+		t.Error("copies anew though each of the events was on its way")
+	}
+
+	b = withBoth(t)
+	b.hear(77, 0, Entry{1, event(77, 1, 1), false})
+	for range 10 {
+		b.compare(anna, dead)
+	}
+	if b.m.phase != standing {
+		t.Error("copies anew though the database decides of the event")
+	}
+}
+
+func TestOneThatLiesOfItsVersionsCostsLittle(t *testing.T) {
+	b := withBoth(t)
+	away := 0
+	for end := b.now.Add(100 * b.m.cfg.Lease); b.now < end; {
+		b.compare(anna, b.m.packSettled())
+		if b.m.phase != standing {
+			away++
+			b.m.phase = standing // as if it had its copy
+		}
+	}
+	if away < 2 || away > 16 {
+		t.Errorf("copies anew %d times in 100 leases", away)
+	}
+}
+
+func TestDigestsOfThoseThatAreNotInCountForNothing(t *testing.T) {
+	b := withBoth(t)
+	a := b.join(anna)
+	a.State = Joining
+	b.read(In, a)
+	b.took(0)
+	for _, who := range []Incarnation{anna, 77} {
+		b.do(func() { b.m.Linked(b.now, who) })
+		b.receive(who, &Message{Kind: Compare, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+	}
+	b.do(func() { b.m.Linked(b.now, berta) })
+	for range 100 {
+		b.receive(berta, &Message{Kind: Compare, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+	}
+	if b.m.phase != standing || len(b.took(Send)) > 0 {
+		t.Error("answered")
+	}
+}
+
+func TestANoteIsToldOnlyByAMemberThatHasAppliedIt(t *testing.T) {
+	b := newOutside(t)
+	note := named(7, 1)
+	tells := func() {
+		b.receive(later, &Message{Kind: Outside, Entries: []Entry{{Event: note.event()}}})
+	}
+	for what, row := range map[string]Row{"in, and has not applied it": theirs(In, 8), "out": theirs(Out, 7)} {
+		b.shows(nil, mine(In), row)
+		if tells(); len(b.m.toldNotes)+len(b.m.applied) > 0 {
+			t.Errorf("believes one that is %s", what)
+		}
+	}
+	b.shows(nil, mine(In), theirs(In, 7))
+	if tells(); len(b.m.applied) != 1 {
+		t.Error("does not believe one that has applied it")
+	}
+}
+
+func TestWhatTheDatabaseSaysOfANoteCountsWhateverWasTold(t *testing.T) {
+	b := newOutside(t)
+	b.shows(nil, mine(In), theirs(In, 7))
+	false7, true7 := named(7, 1), named(7, 2)
+	b.receive(later, &Message{Kind: Outside, Entries: []Entry{{Event: false7.event()}}})
+	copier := newOutside(t)
+	copier.do(func() { copier.m.enter(copier.now, b.m.snapshot()) })
+	for what, at := range map[string]*bench{"here": b, "at one that has copied": copier} {
+		before, _ := at.version(2)
+		at.do(func() { at.m.OutsideWrites(0, at.now, []*OutsideWrite{true7}) })
+		at.do(func() { at.m.OutsideWrites(0, at.now, []*OutsideWrite{true7}) })
+		if after, _ := at.version(2); after != before+true7.Nonce {
+			t.Errorf("%s: version %x, %x before", what, after, before)
+		}
+		if s := at.m.snapshot(); len(s.Told) != 0 {
+			t.Errorf("%s: still only told", what)
+		}
+	}
+}

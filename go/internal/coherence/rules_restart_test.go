@@ -1,0 +1,98 @@
+package coherence
+
+import (
+	"testing"
+	"time"
+)
+
+// What a process does after a panic under the machine (R17).
+
+func TestAfterAnErrorOfItsOwnAProcessServesNothingAndJoinsByACopy(t *testing.T) {
+	b := withBoth(t)
+	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})
+	waits := b.announce(2)
+	b.m.doubt[1].events, b.m.allOpen = 7, 3 // half changed
+	b.m.order = b.m.order[:1]
+	b.m.waiting = nil
+	b.m.reading = true
+	b.took(0)
+	b.do(func() { b.m.Restart(b.now, "a test") })
+	if b.m.table.Deadline() != 0 || b.m.Serves(b.now) {
+		t.Error("serves still")
+	}
+	if len(b.took(Read)) != 1 {
+		t.Error("asks for no view, though nobody may answer the one before")
+	}
+	b.wantDoubt("open", 1, true)
+	b.wantDoubt("the own event", 2, true)
+	b.wantDoubt("nothing", 3, false)
+	if d := b.m.doubt[1]; d.events != 1 || b.m.allOpen != 0 {
+		t.Error("counts what there is not")
+	}
+	rows := []Row{b.join(anna), b.join(berta)}
+	b.read(In, rows...)
+	b.acknowledge(anna)
+	b.acknowledge(berta)
+	if passed := b.took(Passed); len(passed) != 1 || passed[0].Event != waits {
+		t.Errorf("passed %v: whoever waits to commit must not wait for ever", passed)
+	}
+	b.wait(time.Second)
+	if len(b.took(Post)) != 1 {
+		t.Error("does not join again")
+	}
+	before := b.m.table.settledWord(wordEpoch)
+	b.do(func() { b.m.enter(b.now, &Snapshot{Epoch: before + 1<<40}) })
+	b.wantDoubt("open, after the copy", 1, true)
+	b.wantDoubt("the own event, after the copy", 2, true)
+	b.do(func() { b.m.Settle(b.now, waits) })
+	b.hear(anna, 1, Entry{2, event(anna, 1, 1), true})
+	b.wantDoubt("settled", 1, false)
+	b.wantDoubt("settled here", 2, false)
+}
+
+func TestAnEventWhoseNumberNobodyWasGivenIsGivenUp(t *testing.T) {
+	b := withBoth(t)
+	id := b.announce(1)
+	b.m.open[id].own.given = false // the error came before it was returned
+	b.took(0)
+	b.do(func() { b.m.Restart(b.now, "a test") })
+	if len(b.m.open) != 0 {
+		t.Error("stays open: nobody will settle it")
+	}
+	told := 0
+	for _, a := range b.took(Send) {
+		if a.Message.Kind == Events && a.Message.Entries[0].Settled {
+			told++
+		}
+	}
+	if told != 2 {
+		t.Errorf("%d members are told", told)
+	}
+}
+
+func TestAProcessAloneStartsAnewUnderOtherNames(t *testing.T) {
+	n := uint64(0)
+	m := New(Config{Incarnation: self, Alone: true, Random: func() uint64 { n += 1 << 20; return n }},
+		NewTable(make([]uint64, TableHeader+8)), 1)
+	before, _ := m.table.Version(1)
+	id, err := m.Announce(2, "db", false, []uint32{2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Restart(3, "a test")
+	if after, ok := m.table.Version(1); !ok || after == before || !m.Serves(4) {
+		t.Error("the names are the same, or it does not serve")
+	}
+	if _, ok := m.table.Version(2); ok {
+		t.Error("what is under way is not in doubt")
+	}
+	m.Settle(5, id)
+	if _, ok := m.table.Version(2); !ok {
+		t.Error("in doubt for ever")
+	}
+	m.Leave(6)
+	m.Restart(7, "a test")
+	if m.table.Deadline() != 0 {
+		t.Error("one that has left serves again")
+	}
+}
