@@ -262,11 +262,6 @@ class Databases:
         ]
         return [look for look in begun if look is not None]
 
-    @property
-    def ids(self) -> list[str]:
-        """The ids of the databases that are looked at."""
-        return [*self._by_id]
-
     def know(self, known: dict[str, Known]) -> None:
         """Take what the cluster's row says."""
         self._known = known

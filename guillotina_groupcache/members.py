@@ -283,10 +283,9 @@ class Members:
 
     async def _rows(self) -> list[asyncpg.Record]:
         assert self._table is not None
-        line, table = self._table.line, self._table.table
-        rows = await self._table.read(
-            lambda text: line.fetch(text, SILENT_AFTER, table, self._databases.ids), self._prepared(sql.READ), 2
-        )
+        line, ids = self._table.line, [database.id for database in self._databases]
+        arguments = (SILENT_AFTER, self._table.table, ids)
+        rows = await self._table.read(lambda text: line.fetch(text, *arguments), self._prepared(sql.READ), 2)
         if not rows or rows[0]["counted"] is None:
             raise asyncpg.UndefinedTableError("the cluster's row is gone, or was made by an earlier version")
         known, unreadable = decode_known(rows[0]["identities"])

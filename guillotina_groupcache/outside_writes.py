@@ -21,6 +21,7 @@ from guillotina.db.storages.pg import PostgresqlStorage
 from guillotina_groupcache import notes_table, triggers
 from guillotina_groupcache.keys import record_keys
 from guillotina_groupcache.lines import connect
+from guillotina_groupcache.notes import Note, decode, places_of, split
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -37,46 +38,6 @@ _SHOW: Final = (
     f"{notes_table.EXIST} AS notes_exist, {triggers.FOUND} AS triggers, {triggers.SHAPE} AS shape,"
     " CASE WHEN row_number() OVER () = 1 THEN {notes} END AS notes"
 )
-
-#: zoid, parent_id, id, of
-Place = tuple[str, str | None, str | None, str | None]
-
-
-class Note(msgspec.Struct, frozen=True):
-    """A row of `groupcache_outside_writes`."""
-
-    id: int
-    application: str  #: the writer's `application_name`
-    rows: int
-    places: list[Place] | None  #: those that rows had or have. None: everything may have changed
-
-
-class _Shown(msgspec.Struct):
-    """A note as a view shows it: its places may be anything that JSON is."""
-
-    id: int
-    application: str
-    rows: int
-    places: msgspec.Raw
-
-
-def _split(notes: str | None) -> list[msgspec.Raw]:
-    """The notes that a view shows, one by one."""
-    return msgspec.json.decode(notes, type=list[msgspec.Raw]) if notes else []
-
-
-def _note(raw: msgspec.Raw) -> Note:
-    shown = msgspec.json.decode(raw, type=_Shown)
-    return Note(shown.id, shown.application, shown.rows, _places(shown.places))
-
-
-def _places(raw: msgspec.Raw) -> list[Place] | None:
-    """The places of a note. What no trigger of ours can have written stands for everything."""
-    try:
-        places = msgspec.json.decode(raw, type=list[Place] | None)
-    except ValueError:  # msgspec's errors are of this kind
-        return None
-    return places if places is not None and len(places) <= 2 * triggers.MAX_ROWS else None
 
 
 class OutsideWrites:
@@ -152,7 +113,7 @@ class OutsideWrites:
         somebody has changed the triggers, even if they are right again: nobody knows what was written meanwhile.
         """
         before, shape = self._shape, row["shape"]
-        if row["notes"] == "false" or len(_split(row["notes"])) > notes_table.MAX_READ:
+        if row["notes"] == "false" or len(split(row["notes"])) > notes_table.MAX_READ:
             await self._note(notes_table.SUM_UP)
             logger.debug("groupcache: %s: the notes are too large to be read: everything is bumped", self._database)
             return True
@@ -192,7 +153,7 @@ class OutsideWrites:
 
     async def registered(self, row: Any) -> list[int]:
         """The ids of all notes that a row shows; the library knows what each stands for."""
-        notes = [_note(raw) for raw in _split(row["notes"])]
+        notes = [decode(raw) for raw in split(row["notes"])]
         done = 0
         for note in notes:
             if note.id in self._known:
@@ -223,7 +184,7 @@ class OutsideWrites:
             await connection.execute("ROLLBACK TO SAVEPOINT groupcache")
             return set(), False
         notes = [
-            Note(row["id"], row["application"], row["rows"], row["places"] and _places(msgspec.Raw(row["places"])))
+            Note(row["id"], row["application"], row["rows"], row["places"] and places_of(msgspec.Raw(row["places"])))
             for row in rows
         ]
         return set().union(*map(self._keys, notes)), any(note.places is None for note in notes)

@@ -1,0 +1,48 @@
+"""The notes of outside writes as the database shows them: anybody may have written anything there."""
+
+from __future__ import annotations
+
+import msgspec
+
+from guillotina_groupcache.triggers import MAX_ROWS
+
+#: zoid, parent_id, id, of
+Place = tuple[str, str | None, str | None, str | None]
+
+
+class Note(msgspec.Struct, frozen=True):
+    """A row of `groupcache_outside_writes`."""
+
+    id: int
+    application: str  #: the writer's `application_name`
+    rows: int
+    places: list[Place] | None  #: those that rows had or have. None: everything may have changed
+
+
+class _Shown(msgspec.Struct):
+    """A note as a view shows it: its places may be anything that JSON is."""
+
+    id: int
+    application: str
+    rows: int
+    places: msgspec.Raw
+
+
+def split(notes: str | None) -> list[msgspec.Raw]:
+    """The notes that a view shows, one by one."""
+    return msgspec.json.decode(notes, type=list[msgspec.Raw]) if notes else []
+
+
+def decode(raw: msgspec.Raw) -> Note:
+    """A note that a view shows."""
+    shown = msgspec.json.decode(raw, type=_Shown)
+    return Note(shown.id, shown.application, shown.rows, places_of(shown.places))
+
+
+def places_of(raw: msgspec.Raw) -> list[Place] | None:
+    """The places of a note. What no trigger of ours can have written stands for everything."""
+    try:
+        places = msgspec.json.decode(raw, type=list[Place] | None)
+    except ValueError:  # msgspec's errors are of this kind
+        return None
+    return places if places is not None and len(places) <= 2 * MAX_ROWS else None
