@@ -4,9 +4,13 @@ A value is one of: a record (the row of an object), a list of ids, a number, `_E
 annotation that is not there), `ABSENT` (the database has no such row) and `TOO_LARGE` (it has one, but too
 large to be cached).
 
-The byte form is MessagePack (msgspec), never pickle: decoding runs no code of the sender's choice. It is an
-array whose first element is a number that tells the form (the tags below). A row of exactly the nine columns
-that Guillotina 7.1 loads is the array of its values; a row with any other columns is a map, and names them.
+The byte form is MessagePack (msgspec): an array whose first element is a number that tells the form (the tags
+below). A row of exactly the nine columns that Guillotina 7.1 loads is the array of its values; a row with any other
+columns is a map, and names them.
+
+Decoding runs no code, but a record's column `state` is a pickle, which Guillotina loads when the object is read. So
+whoever can give a value to a process runs code in it, as whoever can write to the database does. That is why TCP needs
+`secret` or `tls` (`section`).
 """
 
 from __future__ import annotations
