@@ -138,6 +138,8 @@ def test_a_client_without_the_secret(dsn: str, node: Callable[..., Node]) -> Non
             assert writer.http.patch(item, {"title": str(number)}).status == 204
             assert title(plain, item) == title(cluster[0], item) == str(number)
         assert not plain.says_in_standing()
+        # Nobody else may come to listen there, and be believed: it does not even dial.
+        assert cluster[0].http.stats()["network"]["faults"] == {}
 
 
 # --- processes that do not start

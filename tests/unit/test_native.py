@@ -359,6 +359,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "buckets": {"buckets": 3},
     "lease": {"lease": 0},
     "listen": {"alone": False, "listen": ["nowhere"], "secret": SECRET},
+    "TCP without a secret": {"alone": False, "listen": ["127.0.0.1:0"]},
     "tls": {
         "alone": False,
         "listen": ["127.0.0.1:0"],
