@@ -170,6 +170,16 @@ func gc_database(handle C.int64_t, id *C.uint8_t, idSize C.size_t, prefix *C.uin
 	})
 }
 
+// gc_unserve serves no key of a database any more.
+//
+//export gc_unserve
+func gc_unserve(handle C.int64_t, id *C.uint8_t, size C.size_t) C.int64_t {
+	return call(handle, func(n *node.Node) (C.int64_t, error) {
+		n.Unserve(string(view(id, size)))
+		return 0, nil
+	})
+}
+
 // gc_get copies a key's value from this process's memory into buf. It returns the value's
 // length (more than size: nothing was copied), -1 for a miss, -2 for a bypass; found tells
 // where it was and how its freshness is tested. After a miss the key is got wherever it is, and

@@ -200,6 +200,11 @@ class Node:
         word = self._check(self._lib.gc_database(self._handle, name, len(name), prefix, len(prefix)))
         return None if word < 0 else word
 
+    def unserve(self, id_: str) -> None:
+        """Serve no key of a database any more, and have events over it put nothing in doubt here."""
+        name = id_.encode(errors="replace")
+        self._check(self._lib.gc_unserve(self._handle, name, len(name)))
+
     def get(self, key: bytes, request: int = 0) -> Found | Missed:
         """The value of a key if this process has it in memory and may serve it now.
 

@@ -28,6 +28,7 @@ ffi.cdef(
     int64_t gc_version(int64_t handle, const uint8_t *key, size_t key_size, uint64_t *version);
     int64_t gc_table(int64_t handle, size_t *words);
     int64_t gc_database(int64_t handle, const uint8_t *id, size_t id_size, const uint8_t *prefix, size_t size);
+    int64_t gc_unserve(int64_t handle, const uint8_t *id, size_t size);
     int64_t gc_read(int64_t handle, uint64_t request, const uint8_t *keys, size_t size);
     int64_t gc_warm(int64_t handle, uint64_t request, const uint8_t *keys, size_t size);
     int64_t gc_loaded(int64_t handle, uint64_t load, const uint8_t *results, size_t size, int failed);

@@ -155,6 +155,8 @@ class GroupcacheUtility:
         """Serve a database no more: its connections are about to be closed."""
         self._loader.remove(database)
         self._members.remove(database)
+        if self._node is not None:
+            self._node.unserve(database)
 
     @property
     def storages(self) -> list[Any]:

@@ -90,12 +90,43 @@ func (s *sim) breakMessage(p, from *process, message *Message) *Message {
 		return s.copyHolds(p, message)
 	case s.off == offTold && message.Kind == Outside:
 		return nothingNamed(message)
+	case s.off == offRenamed && message.Kind == Copy:
+		bare := *message.State
+		bare.Renamed = nil
+		return &Message{Kind: Copy, Attempt: message.Attempt, State: &bare}
 	case s.off == offTable && message.Kind == Copy:
 		bare := *message.State
 		bare.Buckets = nil
 		return &Message{Kind: Copy, Attempt: message.Attempt, State: &bare}
 	}
 	return message
+}
+
+// breakEntries takes entries of another one's log without a rule. It tells whether that is all.
+func (s *sim) breakEntries(p *process, from Incarnation, message *Message) bool {
+	if message.Kind != Events || s.off != offWriter && s.off != offAnnounced {
+		return false
+	}
+	m, now := p.m, s.clock(p)
+	if message.Sequence > m.heard[from] {
+		return true
+	}
+	for _, e := range message.Entries {
+		if e.Number <= m.heard[from] || e.Event.ID.Sequence == 0 || e.Event.ID.Sequence >= maxSequence {
+			continue
+		}
+		m.heard[from] = e.Number
+		o := m.open[e.Event.ID]
+		if s.off == offAnnounced && e.Settled && o != nil && o.own == nil {
+			m.endDoubt(o)
+			o.event = e.Event
+		}
+		if s.off == offWriter || e.Event.ID.Writer == from {
+			m.learn(now, e.Event.ID.Writer, e)
+		}
+	}
+	m.send(from, &Message{Kind: Ack, Sequence: m.heard[from]})
+	return true
 }
 
 // breakRead is what a reader takes deadline and version for.

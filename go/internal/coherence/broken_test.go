@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"runtime/debug"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -70,14 +71,25 @@ const (
 	offTold
 	offNonce
 	offHolds
+	// Those of members that speak for others (R17).
+	offWriter
+	offAnnounced
+	offHint
+	offAdvance
+	offBye
+	offServed
+	offRenamed
+	offInvented
 )
 
-var rules = []struct {
+type brokenRule struct {
 	off  rule
 	name string
 	says string
 	bias func(*options)
-}{
+}
+
+var rules = []brokenRule{
 	{offDoubt, "doubt", "an announced bucket is bypassed until it is settled (R4)", nil},
 	{offAcks, "acks", "a commit waits for every member's acknowledgement (R3)", nil},
 	{offOutwait, "outwait", "a writer waits one lease after a member was marked out (R3)", nil},
@@ -128,13 +140,25 @@ var rules = []struct {
 	{offTold, "told", "who does not look at a database applies the notes that it is told of (R14)", outsidePartly},
 }
 
+// rulesOfInsiders are those that only a member needs that says what it likes (R17).
+var rulesOfInsiders = []brokenRule{
+	{offWriter, "writer", "only its writer announces an event", insiders},
+	{offAnnounced, "announced", "a settlement is of the event as it was announced", insiders},
+	{offHint, "hint", "what another than the writer says is over the database confirms", insiders},
+	{offAdvance, "advance", "nothing is settled in advance", insiders},
+	{offBye, "bye", "a bye is of the session's own incarnation", insiders},
+	{offServed, "served", "an event is in doubt where its database begins to be served", servedLater},
+	{offRenamed, "renamed", "what nobody could confirm is in doubt at one that copies", servedLater},
+	{offInvented, "invented", "what the database says of a note counts, whatever was told", insidersAndNotes},
+}
+
 func TestEveryRuleIsNeeded(t *testing.T) {
 	if raced {
 		t.Skip("takes minutes with the race detector; make simulate runs it without")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(800))
 	const most = 20000 // schedules until a read must have been wrong
-	for _, rule := range rules {
+	for _, rule := range slices.Concat(rules, rulesOfInsiders) {
 		t.Run(rule.name, func(t *testing.T) {
 			schedules, wrong := schedulesUntilWrong(most, rule.off, rule.bias)
 			if wrong == nil {

@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -17,8 +18,10 @@ func messages() []*Message {
 		{Kind: Copy, Attempt: 4, State: &Snapshot{
 			Epoch: 4, Buckets: map[uint32]uint64{0: 2, 7: 1 << 50},
 			Open: []Event{e}, Recent: []Event{all, e},
-			Settled: map[Incarnation]SettledBy{7: {Through: 2, Above: []uint64{5, 9}}},
+			Renamed: []Event{all},
+			Settled: map[Incarnation]SettledBy{7: {Through: 2, Skipped: 1, Above: []uint64{5, 9}}},
 			Applied: []OutsideID{3, 1 << 58},
+			Told:    []Event{{ID: EventID{Sequence: 3}, Nonce: 2, Buckets: []uint32{1}}},
 		}},
 		{Kind: Compare, Attempt: 1, State: &Snapshot{Settled: map[Incarnation]SettledBy{}}},
 		{Kind: Level, Entries: []Entry{{0, e, true}}},
@@ -51,6 +54,14 @@ func TestCutOrLongMessagesAreRefused(t *testing.T) {
 	}
 }
 
+func manySettled(n int) map[Incarnation]SettledBy {
+	settled := make(map[Incarnation]SettledBy, n)
+	for who := range n {
+		settled[Incarnation(who+1)] = SettledBy{}
+	}
+	return settled
+}
+
 func TestWhatNoMachineSendsIsRefused(t *testing.T) {
 	for what, e := range map[string]Event{
 		"an odd nonce":          {Nonce: 3},
@@ -62,6 +73,23 @@ func TestWhatNoMachineSendsIsRefused(t *testing.T) {
 		if _, err := Decode(m.Append(nil), 8); err == nil {
 			t.Errorf("%s was taken", what)
 		}
+	}
+	for what, m := range map[string]*Message{
+		"too many entries":            {Kind: Events, Entries: make([]Entry, entriesInMessage+1)},
+		"a long id of a database":     {Kind: Events, Entries: []Entry{{1, Event{Database: strings.Repeat("d", MaxDatabaseID+1)}, false}}},
+		"all buckets, and some":       {Kind: Events, Entries: []Entry{{1, Event{All: true, Buckets: []uint32{1}}, false}}},
+		"a state where none belongs":  {Kind: Events, State: &Snapshot{}},
+		"versions in a comparison":    {Kind: Compare, State: &Snapshot{Buckets: map[uint32]uint64{1: 2}}},
+		"open events in a comparison": {Kind: Compare, State: &Snapshot{Open: make([]Event, 1)}},
+		"too much that is settled":    {Kind: Compare, State: &Snapshot{Settled: map[Incarnation]SettledBy{1: {Above: make([]uint64, maxAbove+1)}}}},
+		"too many writers":            {Kind: Compare, State: &Snapshot{Settled: manySettled(maxPacked + 1)}},
+	} {
+		if _, err := Decode(m.Append(nil), 8); err == nil {
+			t.Errorf("%s is taken", what)
+		}
+	}
+	if _, err := Decode((&Message{Kind: Compare, State: &Snapshot{Settled: manySettled(maxPacked)}}).Append(nil), 8); err != nil {
+		t.Error("as many writers as there may be are refused")
 	}
 	notes := &Message{Kind: Compare, State: &Snapshot{Applied: []OutsideID{2, 1}}}
 	if _, err := Decode(notes.Append(nil), 8); err == nil {

@@ -65,7 +65,12 @@ func (x *insider) speaks() {
 	if q.m.links[x.id] = struct{}{}; x.below(16) == 0 {
 		q.m.Linked(s.clock(q), x.id)
 	}
-	s.hearWhole(q, x, message)
+	switch {
+	case s.off == nothing:
+		s.hearWhole(q, x, message)
+	case !s.breakInsider(q, message):
+		_ = q.m.Receive(s.clock(q), x.id, message)
+	}
 	s.act(q)
 }
 

@@ -81,7 +81,9 @@ func (s *sim) start(l *place) {
 			p.m.Serve(strconv.Itoa(d))
 			continue
 		}
-		s.at(p.second, p, func() { p.m.Serve(strconv.Itoa(d)) })
+		if s.off != offServed {
+			s.at(p.second, p, func() { p.m.Serve(strconv.Itoa(d)) })
+		}
 	}
 	s.members(p)
 	s.act(p)
@@ -176,6 +178,10 @@ func (s *sim) receive(p, from *process, message *Message) {
 	s.Messages++
 	if s.off != nothing {
 		message = s.breakMessage(p, from, message)
+	}
+	if s.breakEntries(p, from.id, message) {
+		s.act(p)
+		return
 	}
 	if err := p.m.Receive(s.clock(p), from.id, message); err != nil && s.off == nothing {
 		s.wrong("%v takes what %v says for a violation: %v", p, from, err)

@@ -51,6 +51,20 @@ func (n *Node) Database(id string, prefix []byte) (word int, err error) {
 	return word, err
 }
 
+// Unserve serves no key of the database that people know as id any more, until [Node.Database] tells of it
+// again. What others announce over it puts nothing in doubt here after a lease: nobody here could ask
+// whether it is over.
+func (n *Node) Unserve(id string) {
+	n.input(func(m *coherence.Machine, _ coherence.Time) {
+		for number, database := range n.databases.all() {
+			if database.id == id {
+				m.ForgetLooks(number)
+			}
+		}
+		m.Unserve(id)
+	})
+}
+
 func (d *databases) all() []served {
 	if list := d.list.Load(); list != nil {
 		return *list

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"guillotina_groupcache/internal/cache"
@@ -102,4 +103,67 @@ func TestTheDatabasesOfAProcessAreBounded(t *testing.T) {
 	if word, err := p.Database("b", []byte("b")); !errors.Is(err, ErrTooManyDatabases) {
 		t.Errorf("word %d, %v", word, err)
 	}
+}
+
+// What others announce over a database puts something in doubt where that database is served (R17).
+func TestAnEventCountsWhereItsDatabaseIsServed(t *testing.T) {
+	db := newDatabase()
+	a, b := openTwo(t, db, unixAddress(t)), openTwo(t, db, unixAddress(t))
+	together(t, a, b)
+	eventually(t, "both are served", func() bool { return a.may("oa") && a.may("ob") })
+	event, err := b.Announce("c", nil, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is heard of", func() bool {
+		a.Node.mu.Lock()
+		defer a.Node.mu.Unlock()
+		return a.machine.Counts().Acknowledged > 0
+	})
+	if !a.may("oa") {
+		t.Error("in doubt because of a database that is not served")
+	}
+	if _, err := a.Database("c", []byte("c")); err != nil {
+		t.Fatal(err)
+	}
+	if a.may("oa") {
+		t.Error("not in doubt though its database is served")
+	}
+	a.Unserve("c")
+	if a.table.DatabaseDeadline(2) != 0 {
+		t.Error("keys of it are served still")
+	}
+	eventually(t, "not in doubt any more", func() bool { return a.may("oa") })
+	if err := b.Settle(event, nil); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "settled", func() bool { return b.may("oa") })
+}
+
+func TestAnAnnouncementThatIsRefusedLeavesNothing(t *testing.T) {
+	p := open(t, newDatabase(), nil)
+	long := strings.Repeat("d", coherence.MaxDatabaseID+1)
+	if _, err := p.Announce(long, packed("k"), false); err == nil {
+		t.Error("the others could not read the event")
+	}
+	if _, err := p.Database(long, []byte("d")); err == nil {
+		t.Error("it could be served, and nothing of it be written")
+	}
+	var events []uint64
+	for range coherence.MaxOpenEvents {
+		event, err := p.Announce("db", packed("k"), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, event)
+	}
+	if _, err := p.Announce("db", packed("other"), false); !errors.Is(err, coherence.ErrTooManyOpen) {
+		t.Errorf("one more is announced: %v", err)
+	}
+	for _, event := range events {
+		if err := p.Settle(event, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "nothing is in doubt", func() bool { return p.settled("k") && p.settled("other") })
 }
