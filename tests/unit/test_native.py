@@ -133,6 +133,19 @@ def test_a_key_of_no_database_is_bypassed() -> None:
         node.close()
 
 
+def test_what_is_under_way_is_bounded(node: Node) -> None:
+    """A commit that cannot be announced fails by itself; there is room when another one is settled."""
+    events = []
+    with pytest.raises(LibraryError, match="too many transactions .* 4096"):
+        for _ in range(10000):
+            events.append(node.announce("db", [b"key"]))
+    node.settle(events.pop())
+    events.append(node.announce("db", [b"other"]))
+    for event in events:
+        node.settle(event)
+    assert node.get(b"key") is Missed.MISS
+
+
 def test_the_databases_of_a_process_are_bounded(node: Node) -> None:
     words = {node.database(str(i), b"%d." % i) for i in range(native.MAX_DATABASES - 1)}
     assert len(words) == native.MAX_DATABASES - 1 and max(filter(None, words)) < native.HEADER_WORDS
@@ -302,6 +315,7 @@ def test_a_panic_is_an_error(node: Node) -> None:
 
 CALLS: dict[str, Callable[[Node], Any]] = {
     "database": lambda node: node.database("far", b"far"),
+    "unserve": lambda node: node.unserve("far"),
     "get": lambda node: node.get(b"key"),
     "read": lambda node: node.read(1, [b"key"]),
     "loaded": lambda node: node.loaded(1, [b"value"]),

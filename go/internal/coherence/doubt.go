@@ -76,10 +76,10 @@ func (m *Machine) endLeaving(now Time) {
 }
 
 // touchesServed tells whether keys that are served here may be changed by an event: one of a
-// database that is served, or of none in particular, or one of this process itself.
+// database that is served, or one of this process itself.
 func (m *Machine) touchesServed(o *openEvent) bool {
 	_, served := m.servedHere[o.event.Database]
-	return served || o.event.Database == "" || o.own != nil
+	return served || o.own != nil
 }
 
 // bringIntoDoubt brings an open event's buckets into doubt, if keys that are served are in them.

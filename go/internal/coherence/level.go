@@ -153,10 +153,10 @@ func (m *Machine) copiesAnew(now Time) bool {
 	if now < m.anewAt {
 		return false
 	}
-	if now >= m.anewAt.Add(maxPause*m.cfg.Lease) {
+	if now >= m.anewAt.Add(maxAnew*m.cfg.Lease) {
 		m.anewPause = 0
 	}
-	m.anewPause = min(max(2*m.anewPause, minPause*m.cfg.Lease), maxPause*m.cfg.Lease)
+	m.anewPause = min(max(2*m.anewPause, minAnew*m.cfg.Lease), maxAnew*m.cfg.Lease)
 	m.anewAt = now.Add(m.anewPause)
 	return true
 }

@@ -90,6 +90,8 @@ func (m *Machine) checkEntries(message *Message) error {
 			return violation("an event that is not settled is told to level")
 		case message.Kind != Outside && (e.Event.ID.Sequence == 0 || e.Event.ID.Sequence >= maxSequence):
 			return violation("an event has the number %d", e.Event.ID.Sequence)
+		case message.Kind != Outside && e.Event.Database == "":
+			return violation("the event %d names no database: only a process alone has such", e.Event.ID.Sequence)
 		}
 	}
 	return nil

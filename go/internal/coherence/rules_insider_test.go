@@ -57,10 +57,10 @@ func TestASettlementIsOfTheEventThatWasAnnounced(t *testing.T) {
 	announced := event(anna, 1, 1)
 	b.hear(anna, 0, Entry{1, announced, false})
 	for what, change := range map[string]func(*Event){
-		"other buckets":   func(e *Event) { e.Buckets = []uint32{2} },
-		"all buckets":     func(e *Event) { e.All, e.Buckets = true, nil },
-		"another nonce":   func(e *Event) { e.Nonce = 4 },
-		"another databse": func(e *Event) { e.Database = "" },
+		"other buckets":    func(e *Event) { e.Buckets = []uint32{2} },
+		"all buckets":      func(e *Event) { e.All, e.Buckets = true, nil },
+		"another nonce":    func(e *Event) { e.Nonce = 4 },
+		"another database": func(e *Event) { e.Database = "db2" },
 	} {
 		other := announced
 		change(&other)
@@ -153,6 +153,7 @@ func TestMessagesThatNoMachineMakesAreRefused(t *testing.T) {
 	b := withBoth(t)
 	b.refuse("event 0", anna, says(Entry{1, event(anna, 0, 1), true}))
 	b.refuse("an event with the highest number", anna, says(Entry{1, event(anna, maxSequence, 1), true}))
+	b.refuse("an event of no database", anna, says(Entry{1, Event{ID: EventID{anna, 1}, Nonce: 2, All: true}, false}))
 	b.refuse("levelling what is open", anna, &Message{Kind: Level, Entries: []Entry{{0, event(anna, 1, 1), false}}})
 	b.refuse("a note with a writer", anna, &Message{Kind: Outside, Entries: []Entry{{0, event(anna, 1, 1), false}}})
 	b.refuse("a long message", anna, &Message{Kind: Events, Entries: make([]Entry, entriesInMessage+1)})

@@ -109,10 +109,12 @@ const (
 	// patience is after how many tries a joiner marks out one from whom no copy comes.
 	patience = 6
 	// minPause and maxPause bound the pause before one that was put out tries to join again
-	// though it does not reach everybody who is alive, and before one copies anew because its
-	// versions differ again, in leases.
+	// though it does not reach everybody who is alive, in leases.
 	minPause = 2
 	maxPause = 8
+	// minAnew and maxAnew bound the pause before one copies anew because its versions differ again.
+	minAnew = 2
+	maxAnew = 4
 	// maxLog bounds the entries kept for one member that does not acknowledge, and those
 	// kept by a joiner until it has its copy.
 	maxLog = 1 << 16
