@@ -41,3 +41,19 @@ func benchmarkCall(b *testing.B, listen string, secret Secret, size, atOnce int)
 	}
 	b.ReportMetric(float64(time.Since(began).Microseconds())/float64(b.N), "µs/call")
 }
+
+// BenchmarkHandshake measures how long it takes until a session has begun at both sides.
+func BenchmarkHandshake(b *testing.B) {
+	for _, way := range ways {
+		b.Run(way.name, func(b *testing.B) {
+			server := newNode(b, func(o *Options) { o.Listen, o.Secret = []string{way.listen(b)}, way.secret })
+			client := newNode(b, func(o *Options) { o.Secret = way.secret })
+			for b.Loop() {
+				s := dial(b, client, server)
+				call(b, s, "hello")
+				s.Close(nil)
+				<-s.Done()
+			}
+		})
+	}
+}

@@ -87,10 +87,21 @@ func TestAnInsiderCannotBeAnother(t *testing.T) {
 			send(t, conn, ed25519.Sign(victim.key, proofOf(roleDialler, bound, said, other)))
 			return conn
 		},
-		"the listener's own proof, sent back to it": func(t *testing.T, server *node, secret Secret, _ *Identity) net.Conn {
-			first, theirs := insider(t, server, secret, newIdentity(t).newHello(Peer{}))
-			_ = first.Close()
-			conn, _ := insider(t, server, secret, theirs)
+		"the listener's own hello and proof, sent back to it": func(t *testing.T, server *node, secret Secret, _ *Identity) net.Conn {
+			conn := rawConn(t, server)
+			if secret != nil {
+				security, err := fromSecret(secret)
+				if err != nil {
+					t.Fatal(err)
+				}
+				conn = tls.Client(conn, security.server)
+				send(t, conn, nil) // begins the handshake
+			}
+			theirs, err := readHello(conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			send(t, conn, theirs.encode())
 			proof := make([]byte, proofSize)
 			if _, err := io.ReadFull(conn, proof); err != nil {
 				t.Fatal(err)
@@ -106,6 +117,7 @@ func TestAnInsiderCannotBeAnother(t *testing.T) {
 				server := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{way.listen(t)}, way.secret })
 				victim := newNode(t, func(o *Options) { o.Secret = way.secret })
 				healthy := dial(t, victim, server)
+				call(t, healthy, "before")
 				conn := attack(t, server, way.secret, victim.identity)
 				waitFault(t, server, ReasonProof)
 				waitClosed(t, conn)

@@ -1,0 +1,55 @@
+"""A silent flood of a peer port takes no descriptors that the application needs (R17)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Iterator
+
+import pytest
+
+from demo.client import CONTAINER
+from demo.cluster import Cluster
+from tests.cluster.few_descriptors import DESCRIPTORS
+from tests.postgres import PostgresServer
+
+SECRET = "a secret of the tests, not of anybody"
+FLOOD = 2000  # connections, of which half are held open at once
+
+
+@pytest.fixture(scope="module")
+def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
+    name = f"groupcache_{os.getpid()}_descriptors"
+    dsn = postgres.create_database(name)
+    applications = ["guillotina", "tests.cluster.few_descriptors", "guillotina_groupcache"]
+    try:
+        with Cluster(dsn, 2, SECRET, overrides={"applications": applications}) as cluster:
+            yield cluster
+    finally:
+        postgres.drop_database(name)
+
+
+def test_a_silent_flood_leaves_descriptors_to_the_application(cluster: Cluster) -> None:
+    node = cluster[0]
+    assert node.process is not None and node.address is not None
+    host, port = node.address.rsplit(":", 1)
+    descriptors = f"/proc/{node.process.pid}/fd"
+    held: deque[socket.socket] = deque()
+    most = 0
+    try:
+        for number in range(FLOOD):
+            held.append(socket.create_connection((host, int(port)), timeout=20))
+            if len(held) > FLOOD // 2:
+                held.popleft().close()
+            if number % 100 == 0:
+                most = max(most, len(os.listdir(descriptors)))
+                assert node.http.get(CONTAINER).status == 200
+        assert node.http.stats()["network"]["handshakes"] <= DESCRIPTORS // 8
+        cluster.wait_whole()
+    finally:
+        for connection in held:
+            connection.close()
+    assert most < DESCRIPTORS - 32
+    assert "Too many open files" not in node.log() and "Traceback" not in node.log()
+    assert "cannot accept" not in node.log()
