@@ -41,6 +41,7 @@ type Node struct {
 	mu      sync.Mutex
 	machine *coherence.Machine
 	broken  bool // a panic has left half a change, and the machine could not restart
+	quiet   bool // the machine restarts again and again: its notes do not fill the log
 	databases
 	links map[coherence.Incarnation]*link
 	ring  []string
@@ -233,7 +234,9 @@ func (n *Node) carryOut() {
 			case coherence.Members:
 				n.membersChanged()
 			case coherence.Note:
-				n.log("info", a.Text)
+				if !n.quiet {
+					n.log("info", a.Text)
+				}
 			default:
 				n.ask(a)
 			}

@@ -33,7 +33,9 @@ func (n *Node) locked(f func()) {
 // restart has the machine begin anew. Where that panics too it is tried again before anything else
 // is done. The caller holds mu.
 func (n *Node) restart(because string) {
-	n.broken = true
+	_, loud := n.throttle.Allow("restart")
+	n.broken, n.quiet = true, !loud
+	defer func() { n.quiet = false }()
 	n.machine.Restart(now(), because)
 	n.carryOut()
 	n.broken = false

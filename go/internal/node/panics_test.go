@@ -55,7 +55,12 @@ func TestAPanicOfAGoroutineDoesNotEndTheProcess(t *testing.T) {
 	}
 	<-done
 	eventually(t, "it is not under way any more", func() bool { return a.reads.Load() == 0 })
-	a.inputGuarded(func(*coherence.Machine, coherence.Time) { panic("under the machine") })
+	for range 3 {
+		a.inputGuarded(func(*coherence.Machine, coherence.Time) { panic("under the machine") })
+	}
+	if n := a.noted("after an error of its own"); n > 1 {
+		t.Errorf("%d lines for restarts", n)
+	}
 	eventually(t, "the log has one line with the stack", func() bool { return a.noted("panics_test.go") == 1 })
 	eventually(t, "it serves again", a.serves)
 	a.write("k", "v", true)

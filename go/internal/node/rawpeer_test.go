@@ -3,7 +3,6 @@ package node
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -16,10 +15,7 @@ import (
 // rawPeer is a client of the protocol on a unix socket, written from its description in
 // transport/hello.go and transport/identity.go: it greets as an honest process and then sends
 // whatever bytes a test likes.
-type rawPeer struct {
-	key  ed25519.PrivateKey
-	lane bool
-}
+type rawPeer struct{ key ed25519.PrivateKey }
 
 const rawHelloSize = 4 + 2 + 32 + 32 + 1 + 2
 
@@ -32,21 +28,12 @@ func newRawPeer(t testing.TB) *rawPeer {
 	return &rawPeer{key: key}
 }
 
-func (r *rawPeer) incarnation() uint64 {
-	digest := sha256.Sum256(append([]byte("guillotina_groupcache incarnation v1"), r.key.Public().(ed25519.PublicKey)...))
-	return binary.BigEndian.Uint64(digest[:])>>1 | 1
-}
-
 func (r *rawPeer) hello() []byte {
 	b := append([]byte("GGCT"), 0, 6)
 	b = append(b, r.key.Public().(ed25519.PublicKey)...)
 	nonce := make([]byte, 32)
 	_, _ = rand.Read(nonce)
-	b = append(b, nonce...)
-	if r.lane {
-		return append(b, 1, 0, 0)
-	}
-	return append(b, 0, 0, 0)
+	return append(append(b, nonce...), 0, 0, 0) // no lane, no address
 }
 
 // connect opens a connection without a word. It ends with the test.

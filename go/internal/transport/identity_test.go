@@ -62,6 +62,13 @@ func TestAnInsiderCannotBeAnother(t *testing.T) {
 			send(t, conn, ed25519.Sign(newIdentity(t).key, proofOf(roleDialler, bound, own, other)))
 			return conn
 		},
+		"the victim's public key, for a lane": func(t *testing.T, server *node, secret Secret, victim *Identity) net.Conn {
+			own := victim.newHello(Peer{Lane: true})
+			conn, other := insider(t, server, secret, own)
+			bound, _ := binding(conn)
+			send(t, conn, ed25519.Sign(newIdentity(t).key, proofOf(roleDialler, bound, own, other)))
+			return conn
+		},
 		"the victim's proof of another connection": func(t *testing.T, server *node, secret Secret, victim *Identity) net.Conn {
 			own := victim.newHello(Peer{}) // recorded with the proof below
 			conn, other := insider(t, server, secret, own)

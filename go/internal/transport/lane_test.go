@@ -108,9 +108,11 @@ func TestALaneAsksAndThePeerKnowsItForOne(t *testing.T) {
 				t.Errorf("answer of %d bytes: %d, %v", size, len(got), err)
 			}
 		}
+		l.mu.Lock() // the loop may still be looking whether there is more
 		if cap(l.arrived) > 2*arrivalStep {
 			t.Errorf("%d bytes are kept after a large answer", cap(l.arrived))
 		}
+		l.mu.Unlock()
 		var remote *RemoteError
 		if _, err := await(t, ask(l, patience, kindFail, []byte("no such thing"))); !errors.As(err, &remote) {
 			t.Errorf("a failed request gave %v", err)

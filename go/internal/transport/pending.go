@@ -13,8 +13,9 @@ import (
 // is done in milliseconds, so that those who have been there for longest are most likely the ones
 // that say nothing, and thousands of these keep no peer out.
 type pending struct {
+	most int
 	// slots bounds those that are open: also one that had to go holds its descriptor until its
-	// goroutine has ended, and the next one waits for that.
+	// goroutine has ended. Some may be about to, so that not each next one waits for the last.
 	slots chan struct{}
 
 	mu    sync.Mutex
@@ -27,14 +28,16 @@ type pendingConn struct {
 	ousted atomic.Bool
 }
 
-func newPending(most int) pending { return pending{slots: make(chan struct{}, most)} }
+func newPending(most int) pending {
+	return pending{most: most, slots: make(chan struct{}, most+most/4)}
+}
 
 // add counts a connection in, closes another one if there are too many, and waits until there is
 // room. It is false where done is closed before that.
 func (p *pending) add(conn net.Conn, done <-chan struct{}) (*pendingConn, bool) {
 	c := &pendingConn{Conn: conn, source: sourceOf(conn)}
 	p.mu.Lock()
-	if len(p.conns) >= cap(p.slots) {
+	if len(p.conns) >= p.most {
 		i := oldestOfBusiest(p.conns, func(c *pendingConn) string { return c.source })
 		ousted := p.conns[i]
 		p.conns = append(p.conns[:i], p.conns[i+1:]...)

@@ -21,7 +21,7 @@ func (l Limits) withDescriptors() Limits {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return l
 	}
-	each := int(min(max(limit.Cur/8, 4), 1<<20))
+	each := int(min(max(limit.Cur/10, 4), 1<<20)) // of handshakes a quarter more may be about to end
 	l.Handshakes, l.Unlisted = min(l.Handshakes, each), min(l.Unlisted, each)
 	return l
 }
