@@ -225,7 +225,7 @@ PORTS = "has no usable port: give host:port with a port from 1 to 65535"
         ("unix:", "has no absolute path: give unix:/path"),
         ("unix:g.sock", "has no absolute path: give unix:/path"),
         ("unix:/g\0", "has a character in its path that cannot be printed: give unix:/path without it"),
-        ("unix:/g\n", "has a character in its path that cannot be printed: give unix:/path without it"),
+        ("unix:/g\nh", "has a character in its path that cannot be printed: give unix:/path without it"),
         ("unix:/" + "g" * 107, "has a path of 108 bytes: give one of at most 107"),
         ("unix:/" + "é" * 54, "has a path of 109 bytes: give one of at most 107"),
     ],

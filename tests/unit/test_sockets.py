@@ -13,23 +13,21 @@ from guillotina_groupcache import sockets
 from guillotina_groupcache.interfaces import ConfigurationError
 
 NAME = "guillotina_groupcache"
+REMEDY = "or give listen, for example 127.0.0.1:9000-9255, and a secret"
 
 
 @pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder for temporary files of one test."""
-    folder = tmp_path / "tmp"
-    folder.mkdir()
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files of one test. Its path is short: that of a socket has 107 bytes at most."""
+    folder = tmp_path_factory.mktemp("t")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Path:
-    """The folder of a session."""
-    folder = tmp_path / "run"
-    folder.mkdir(mode=0o700)
-    return folder
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a session, which `mktemp` makes with mode 0700."""
+    return tmp_path_factory.mktemp("r")
 
 
 def error(environ: dict[str, str]) -> str:
@@ -37,7 +35,7 @@ def error(environ: dict[str, str]) -> str:
         sockets.automatic(environ)
     message = str(caught.value)
     assert "\n" not in message and message.startswith("groupcache.listen: ")
-    assert message.endswith("or give listen, for example 127.0.0.1:9000-9255, and a secret")
+    assert message.endswith(REMEDY)
     return message
 
 
@@ -81,7 +79,7 @@ def beside(own: Path, environ: dict[str, str], caplog: pytest.LogCaptureFixture)
     assert not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) == 0o700 and path.stat().st_uid == os.geteuid()
     (line, *_) = {record.getMessage() for record in caplog.records}
     assert line.startswith(f"groupcache: {own} is not a directory of this user that nobody else can enter (mode 0700)")
-    assert str(path) in line and line.endswith("or give listen, for example 127.0.0.1:9000-9255")
+    assert str(path) in line and line.endswith(REMEDY)
     return path
 
 
