@@ -89,7 +89,8 @@ def sorted_out(records: Iterable[asyncpg.Record]) -> tuple[list[Row], list[async
 def _is_address(text: str) -> bool:
     """Whether a process can have an address; a client has the empty one."""
     try:
-        return not text or bool(Address.parse(text))
+        # Settings may have blanks and lines around an address, a row has none.
+        return not text or (text.isprintable() and text == text.strip() and bool(Address.parse(text)))
     except ValueError:
         return False
 

@@ -25,6 +25,8 @@ OWNERLESS = {
     "address of 10 MB": (f"{ROW} (7, repeat('a', {MANY}), '', 'in', '', '{{}}')", "address 'aaaa"),
     "escape sequence": (f"{ROW} (7, E'unix:/\\x1b[2J', '', 'in', '', '{{}}')", r"'unix:/\x1b[2J'"),
     "line in an address": (f"{ROW} (7, E'unix:/a\nERROR b', '', 'in', '', '{{}}')", r"'unix:/a\nERROR b'"),
+    "line after an address": (f"{ROW} (7, E'127.0.0.1:9\\n', '', 'in', '', '{{}}')", r"'127.0.0.1:9\n'"),
+    "blank before an address": (f"{ROW} (7, ' 127.0.0.1:9', '', 'in', '', '{{}}')", "' 127.0.0.1:9'"),
     "line in a host": (f"{ROW} (7, '', E'a\nERROR b', 'in', '', '{{}}')", r"host 'a\nERROR b'"),
     "backwards": (f"{ROW} (7, U&'unix:/\\202Ea', '', 'in', '', '{{}}')", r"'unix:/\u202ea'"),
     "no address": (f"{ROW} (7, 'elsewhere', '', 'in', '', '{{}}')", "'elsewhere'"),
