@@ -69,6 +69,15 @@ func underInsider(seed uint64, state State, input []byte, story func(*sim)) erro
 	s.run(s.now + simLease/2)
 	s.loads = false
 	s.run(s.now + simLease)
+	s.checkRecovered()
+	if s.violation != nil {
+		return fmt.Errorf("seed %d, an insider whose row is %v: %w", seed, state, s.violation)
+	}
+	return nil
+}
+
+// checkRecovered looks whether nothing is left of an insider that has gone.
+func (s *sim) checkRecovered() {
 	for _, p := range s.processes {
 		if what := p.m.beyondBounds(); what != "" {
 			s.wrong("%v keeps too much: %s", p, what)
@@ -80,8 +89,4 @@ func underInsider(seed uint64, state State, input []byte, story func(*sim)) erro
 	if s.violation == nil {
 		s.rest()
 	}
-	if s.violation != nil {
-		return fmt.Errorf("seed %d, an insider whose row is %v: %w", seed, state, s.violation)
-	}
-	return nil
 }

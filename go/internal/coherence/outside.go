@@ -54,13 +54,6 @@ type outside struct {
 	firstListed map[OutsideID]Time // when a view first showed those that are listed
 }
 
-// toldNote is a note that another process told of, and when it did last.
-type toldNote struct {
-	write   *OutsideWrite
-	at      Time
-	applied bool // the table holds it, and no look has shown it
-}
-
 // noteList is which notes there were when a database was looked at last.
 type noteList struct {
 	asked  Time
@@ -89,14 +82,6 @@ func (m *Machine) applyLists() {
 	for _, told := range m.toldNotes {
 		m.applyTold(told)
 	}
-}
-
-// applyTold applies a note that another process has told of, if the table does not hold it.
-func (m *Machine) applyTold(told *toldNote) {
-	if _, known := m.applied[told.write.ID]; !known {
-		told.applied = true
-	}
-	m.applyNote(told.write, told.at)
 }
 
 func (m *Machine) applyList(list *noteList) {
@@ -136,65 +121,12 @@ func (m *Machine) bump(w *OutsideWrite) {
 	}
 }
 
-// toldOutside takes notes of databases that this process may not look at, from a member whose row says
-// that it has applied them. They are kept for a copy that is taken later as well: its row may seem to
-// say that they are applied, where the database has executed late what was said of the versions before.
-func (m *Machine) toldOutside(now Time, from *member, message *Message) {
-	if !from.isIn() {
-		return
-	}
-	for i := range message.Entries {
-		e := &message.Entries[i].Event
-		id := OutsideID(e.ID.Sequence)
-		if !slices.Contains(from.row.Applied, id) {
-			continue // no view shows it yet, or it is invented
-		}
-		told := m.toldNotes[id]
-		if told == nil {
-			told = &toldNote{write: m.keepTold(e)}
-			m.toldNotes[id] = told
-		}
-		told.at = now
-		if m.hasState() {
-			m.applyTold(told)
-		}
-	}
-}
-
-// keepTold returns a note that was told of; beyond what is kept of all such notes it is over everything.
-func (m *Machine) keepTold(e *Event) *OutsideWrite {
-	w := &OutsideWrite{OutsideID(e.ID.Sequence), e.Nonce, e.All, e.Buckets}
-	if m.toldBuckets+len(w.Buckets) > maxToldBuckets {
-		w.All, w.Buckets = true, nil
-	}
-	m.toldBuckets += len(w.Buckets)
-	return w
-}
-
 func (w *OutsideWrite) event() Event {
 	return Event{ID: EventID{Sequence: uint64(w.ID)}, Nonce: w.Nonce, All: w.All, Buckets: w.Buckets}
 }
 
 func (w *OutsideWrite) equal(v *OutsideWrite) bool {
 	return w.Nonce == v.Nonce && w.All == v.All && slices.Equal(w.Buckets, v.Buckets)
-}
-
-// takeApplied is for a copy, which holds these notes. Of some its sender knows only what it was told.
-func (m *Machine) takeApplied(now Time, s *Snapshot) {
-	m.applied = make(map[OutsideID]Time, len(s.Applied))
-	for _, id := range s.Applied {
-		m.applied[id] = now
-	}
-	for _, told := range m.toldNotes {
-		told.applied = false
-	}
-	for i := range s.Told {
-		e := &s.Told[i]
-		if told := m.toldNotes[OutsideID(e.ID.Sequence)]; told != nil {
-			m.toldBuckets -= len(told.write.Buckets)
-		}
-		m.toldNotes[OutsideID(e.ID.Sequence)] = &toldNote{m.keepTold(e), now, true}
-	}
 }
 
 // packApplied returns the notes that the table holds, in order.
