@@ -14,7 +14,6 @@ func (m *Machine) tryAll(now Time) {
 			return false
 		}
 		m.counts.Passed++
-		o.own.passed = true
 		m.act(Action{Kind: Passed, Event: o.event.ID})
 		return true
 	})

@@ -69,11 +69,10 @@ type openEvent struct {
 
 // own is the state of an event of this process until COMMIT may be sent, and after.
 type own struct {
-	needs  map[Incarnation]uint64 // entry that a member has to acknowledge
-	slow   Time                   // when who has not acknowledged is marked out
-	passed bool                   // COMMIT may be sent
-	given  bool                   // whoever announces has its number
-	lost   bool                   // the answer to COMMIT was lost (R9)
+	needs map[Incarnation]uint64 // entry that a member has to acknowledge
+	slow  Time                   // when who has not acknowledged is marked out
+	given bool                   // whoever announces has its number
+	lost  bool                   // the answer to COMMIT was lost (R9)
 }
 
 func newEvents(doubts doubts) events {

@@ -53,11 +53,12 @@ func (m *Machine) restoreEvents(now Time) {
 	m.showDoubt()
 	for _, o := range inOrder(m.open) {
 		switch {
-		case o.own == nil:
+		case o.own == nil || o.own.lost:
 		case !o.own.given:
 			m.settle(o)
 			m.tellAll(now, Entry{Event: o.event, Settled: true})
-		case !o.own.passed:
+		default:
+			// Also one that has passed: nobody may have been told, and to be told twice is harmless.
 			m.waiting = append(m.waiting, o)
 		}
 	}

@@ -116,6 +116,7 @@ func TestNothingIsSettledInAdvance(t *testing.T) {
 	b.wantDoubt("announced here after that", 2, true)
 	b.hear(berta, 2, Entry{3, b.m.open[id].event, true})
 	b.wait(2 * time.Second)
+	b.do(func() { b.m.OpenTransactions(b.now, "db", nil, nil) })
 	b.wantDoubt("another one has settled what is under way here", 2, true)
 	b.do(func() { b.m.Settle(b.now, id) })
 	b.wantDoubt("settled here", 2, false)

@@ -32,9 +32,16 @@ func TestAfterAnErrorOfItsOwnAProcessServesNothingAndJoinsByACopy(t *testing.T) 
 	rows := []Row{b.join(anna), b.join(berta)}
 	b.read(In, rows...)
 	b.acknowledge(anna)
+	if len(b.took(Passed)) != 0 {
+		t.Error("passed without berta")
+	}
 	b.acknowledge(berta)
 	if passed := b.took(Passed); len(passed) != 1 || passed[0].Event != waits {
 		t.Errorf("passed %v: whoever waits to commit must not wait for ever", passed)
+	}
+	b.do(func() { b.m.Restart(b.now, "another test") })
+	if passed := b.took(Passed); len(passed) != 1 || passed[0].Event != waits {
+		t.Errorf("passed %v: the action may have been lost in the error", passed)
 	}
 	b.wait(time.Second)
 	if len(b.took(Post)) != 1 {

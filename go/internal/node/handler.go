@@ -55,7 +55,7 @@ func (h *handler) Message(s *transport.Session, kind transport.Kind, body []byte
 			}
 		})
 		if err != nil {
-			s.Close(err)
+			s.Close(transport.Violation(err))
 		}
 	case framePut:
 		p, err := unpackPut(body)
