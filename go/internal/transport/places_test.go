@@ -55,6 +55,15 @@ func alive(sessions []*Session) (n int) {
 	return n
 }
 
+func waitDone(t *testing.T, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal("it has not ended")
+	}
+}
+
 // However many sessions those without a row open, a member finds a place and keeps it.
 func TestStrangersTakeNoMembersPlace(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:0", socketPath(t)} {
@@ -118,8 +127,8 @@ func TestTheSessionsOfOneProcessAreBounded(t *testing.T) {
 			call(t, s, "it has begun at the other side too")
 			sessions = append(sessions, s)
 		}
-		<-lane.Done()
-		<-sessions[0].Done()
+		waitDone(t, lane.Done())
+		waitDone(t, sessions[0].Done())
 		call(t, sessions[1], "the third last")
 		call(t, sessions[3], "the last")
 		call(t, before, "another process")
@@ -190,8 +199,8 @@ func TestWhoNeverGetsARowIsClosed(t *testing.T) {
 	call(t, s, "it is early")
 	time.Sleep(time.Millisecond)
 	server.CloseUnlisted(time.Millisecond)
-	<-s.Done()
-	<-lane.Done()
+	waitDone(t, s.Done())
+	waitDone(t, lane.Done())
 	waitFault(t, server, ReasonUnlisted)
 	call(t, lasts, "it has a row")
 	rows.remove(member)
