@@ -85,7 +85,7 @@ func TestFitting(t *testing.T) {
 		return names
 	}
 	for _, c := range []struct{ n, size, want int }{
-		{0, 0, 0}, {1, maxKey, 1}, {maxNames, 50, maxNames}, {maxNames + 1, 50, maxNames}, {100, maxKey, 31},
+		{0, 0, 0}, {1, maxKey, 1}, {maxNames, 50, maxNames}, {maxNames + 1, 50, maxNames}, {100, maxKey, 31}, {3, maxKey + 1, 0},
 	} {
 		names := of(c.n, c.size)
 		if got := fitting(names); got != c.want {
@@ -97,14 +97,36 @@ func TestFitting(t *testing.T) {
 	}
 }
 
-// A key that no request can hold is read past the cache, also by who owns it.
-func TestALongKeyIsReadFromTheDatabase(t *testing.T) {
+// A key that no request can hold is kept where it is read, and asked of nobody.
+func TestALongKeyIsAskedOfNoPeer(t *testing.T) {
 	db := newDatabase()
-	p := open(t, db, settings{"alone": true})
-	for size, want := range map[int]bool{maxKey: true, maxKey + 1: false} {
-		if _, ok := p.Version([]byte(strings.Repeat("k", size))); ok != want {
-			t.Errorf("a key of %d bytes is served: %v", size, ok)
+	a, b, _ := three(t, db)
+	var keys []string
+	for i := 0; len(keys) < 3; i++ {
+		key := fmt.Sprint(strings.Repeat("k", maxKey), i)
+		if i == 0 {
+			key = keyOf(b, 0) // a short one between them
 		}
+		if b.group.Owner([]byte(key)) == "" {
+			keys = append(keys, key)
+			db.with(func() { db.values[key] = "v" })
+		}
+	}
+	for _, together := range [][]string{keys, keys[1:2]} {
+		for i, r := range a.readServed(together...) {
+			if string(r.Value) != "v" {
+				t.Errorf("key %d is %q from %d", i, r.Value, r.Source)
+			}
+		}
+	}
+	a.write(keys[1], "w", true)
+	for _, p := range []*process{a, b} {
+		if got := p.get(keys[1]); got != "w" {
+			t.Errorf("%s reads %q", p.address, got)
+		}
+	}
+	if faults := b.transport.Stats().Faults; len(faults) != 0 || db.loadsOf(keys[1]) < 2 {
+		t.Errorf("faults: %v; %d loads", faults, db.loadsOf(keys[1]))
 	}
 }
 

@@ -57,7 +57,7 @@ const (
 	maxFlights = 1 << 14
 	maxReads   = 1 << 13
 	// maxNames, maxKey and maxRequest bound one request for names: how many, the bytes of one key,
-	// and of all. A key that is longer is read from the database.
+	// and of all. For a key that is longer no peer is asked.
 	maxNames   = 1 << 10
 	maxKey     = 4 << 10
 	maxRequest = 128 << 10

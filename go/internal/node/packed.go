@@ -56,11 +56,11 @@ func packNames(names []cache.Name) []byte {
 	return b
 }
 
-// fitting returns how many names, from the first on, fit one request.
+// fitting returns how many names, from the first on, fit one request; 0: the first one fits none.
 func fitting(names []cache.Name) int {
 	size := 0
 	for i, n := range names[:min(len(names), maxNames)] {
-		if size += 8 + 4 + len(n.Key); size > maxRequest {
+		if size += 8 + 4 + len(n.Key); size > maxRequest || len(n.Key) > maxKey {
 			return i
 		}
 	}

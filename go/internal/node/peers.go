@@ -14,7 +14,10 @@ import (
 // peers is the node as the cache sees it: the way to the owners of names.
 type peers Node
 
-var errUnreachable = errors.New("node: the owner cannot be reached")
+var (
+	errUnreachable = errors.New("node: the owner cannot be reached")
+	errLongKey     = errors.New("node: for so long a key no peer is asked")
+)
 
 // Get asks an owner. It asks again for what did not fit the answer, for as long as each
 // answer brings something, and in time. What it could not get is an error each.
@@ -35,7 +38,12 @@ func (n *Node) getFrom(ctx context.Context, address string, names []cache.Name) 
 	results := make([]cache.Result, 0, len(names))
 	for len(results) < len(names) {
 		rest := names[len(results):]
-		more, err := n.question(ctx, session, rest[:fitting(rest)])
+		fits := fitting(rest)
+		if fits == 0 {
+			results = append(results, cache.Result{Err: errLongKey})
+			continue
+		}
+		more, err := n.question(ctx, session, rest[:fits])
 		n.breakers.note(address, err)
 		if err != nil {
 			for len(results) < len(names) {
@@ -89,6 +97,10 @@ func (p *peers) Asker(address string) func(cache.Name, func(cache.Result)) {
 		return nil
 	}
 	return func(name cache.Name, done func(cache.Result)) {
+		if fitting([]cache.Name{name}) == 0 {
+			done(cache.Result{Err: errLongKey})
+			return
+		}
 		asked := now()
 		to.Ask(peerTimeout, func(body []byte, err error) {
 			n.breakers.note(address, err)

@@ -20,7 +20,7 @@ type put struct {
 // owner loads it when it is asked.
 func (p *peers) Put(address string, event uint64, name cache.Name, value []byte, expires int64) {
 	life := lifeOf(expires, now())
-	if session := (*Node)(p).sessionTo(address); session != nil && life > 0 {
+	if session := (*Node)(p).sessionTo(address); session != nil && life > 0 && len(name.Key) <= maxKey {
 		_ = session.Send(framePut, packPut(put{event: event, life: life, name: name}), value)
 	}
 }

@@ -58,7 +58,7 @@ func (n *Node) Get(request uint64, key, buf []byte) (int, Found) {
 // name gives a key the name that it has now, if it may be served. The order is R2's.
 func (n *Node) name(key []byte) (cache.Name, bool) {
 	database, known := n.databases.of(key)
-	if !known || len(key) > maxKey {
+	if !known {
 		return cache.Name{}, false
 	}
 	deadline := n.table.DatabaseDeadline(database)
