@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestWhatIsTooMuchEndsItsSession(t *testing.T) {
 	requests := map[string][]byte{
 		"too many names": packNames(many),
 		"a long key":     packNames([]cache.Name{long}),
-		"much in all":    packNames([]cache.Name{name(strings.Repeat("k", maxRequest))}),
+		"much in all":    packNames(slices.Repeat([]cache.Name{name(strings.Repeat("k", maxKey))}, maxRequest/maxKey)),
 	}
 	violations := func() uint64 { return p.transport.Stats().Faults[transport.ReasonViolation] }
 	for what, body := range requests {

@@ -44,6 +44,9 @@ func TestAnswersThatAreCutOrMakeNoSenseAreRefused(t *testing.T) {
 			t.Errorf("cut to %d bytes: %v", n, err)
 		}
 	}
+	if got, err := unpackAnswer(good, 1, 0); err == nil {
+		t.Errorf("more than was asked for was taken as %v", got)
+	}
 	answer := func(source cache.Source, life uint64, value string) []byte {
 		return appendBytes(binary.LittleEndian.AppendUint64([]byte{byte(source)}, life), []byte(value))
 	}

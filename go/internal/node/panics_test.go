@@ -83,6 +83,7 @@ func TestAPanicOfAMessageEndsItsSession(t *testing.T) {
 	a.Node.mu.Unlock()
 	must(t, session.Send(frameCoherence, (&coherence.Message{Kind: coherence.Ask}).Append(nil)))
 	wantEnded(t, session, "a panic")
+	eventually(t, "the clock meets it too", func() bool { return a.noted("error\x00panic: runtime error") == 1 })
 	a.Node.mu.Lock()
 	if !a.broken {
 		t.Error("a machine that cannot restart does not count as broken")

@@ -243,6 +243,45 @@ func TestASlowHandshakeOutlastsAFloodOfAnotherSource(t *testing.T) {
 	}
 }
 
+// One that had to go has its descriptor until its goroutine has ended: the next ones wait for that.
+func TestWhoHadToGoIsWaitedFor(t *testing.T) {
+	noLeaks(t)
+	p, done := newPending(4), make(chan struct{})
+	var all []*pendingConn
+	for range 5 {
+		conn, other := net.Pipe()
+		t.Cleanup(func() { _, _ = conn.Close(), other.Close() })
+		c, ok := p.add(conn, done)
+		if !ok {
+			t.Fatal("there is room")
+		}
+		all = append(all, c)
+	}
+	if p.len() != 4 || !all[0].ousted.Load() || all[1].ousted.Load() {
+		t.Errorf("%d are in handshake", p.len())
+	}
+	conn, other := net.Pipe()
+	t.Cleanup(func() { _, _ = conn.Close(), other.Close() })
+	added := make(chan bool)
+	go func() {
+		_, ok := p.add(conn, done)
+		added <- ok
+	}()
+	select {
+	case <-added:
+		t.Error("one more is open")
+	case <-time.After(20 * time.Millisecond):
+	}
+	p.remove(all[0])
+	if !<-added {
+		t.Error("it does not come in")
+	}
+	close(done)
+	if _, ok := p.add(conn, done); ok {
+		t.Error("it comes in after the end")
+	}
+}
+
 // withDescriptors lets this process have few more descriptors than it has open, until it ends.
 func withDescriptors(t *testing.T, limit uint64) {
 	t.Helper()
