@@ -12,12 +12,14 @@ from demo.cluster import Cluster, Node, wait_for
 from tests.cluster.steps import (
     change_title,
     everywhere,
+    mark,
     new,
     title,
     title_everywhere,
     uid,
     wait_settled,
 )
+from tests.oracle_fixtures import Watch
 
 COUNTERS = {
     "gets",
@@ -87,19 +89,23 @@ def _counters(node: Node, path: str) -> dict[str, int]:
     return {name: int(headers[f"xg-cache-{name}"]) for name in ("hits", "misses", "stored")}
 
 
-def test_clear_renames_everything_at_every_node(cluster: Cluster) -> None:
+def test_clear_renames_everything_at_every_node(cluster: Cluster, oracle: Watch) -> None:
     items = [new(cluster[0], f"cleared-{i}", "aaaa") for i in range(3)]
     oids = [uid(cluster[0], item) for item in items]
+    unnoticed = mark(cluster)  # else everybody would read of the change with the next view
     for i, (old, changed) in enumerate((("aaaa", "bbbb"), ("bbbb", "cccc"), ("cccc", "dddd"))):
         wait_settled(cluster)
         for item, oid in zip(items, oids, strict=True):
             title_everywhere(cluster, item, old)
-            change_title(cluster, oid, old, changed)
+            change_title(cluster, oid, old, changed, unnoticed)
         for item in items:
             title_everywhere(cluster, item, old)
         assert cluster[i].http.post(f"{CONTAINER if i else ''}/@cache-clear").status == 200
         for item in items:
             title_everywhere(cluster, item, changed)
+    assert all("UPDATE objects SET state = decode" in fault for fault in oracle.take()), (
+        "what the test itself has changed"
+    )
 
 
 CALLS = [("GET", "@cache-stats"), ("GET", "@cache-stats?cluster=true"), ("POST", "@cache-clear")]
