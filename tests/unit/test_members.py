@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
 
+from guillotina_groupcache.interfaces import LibraryError
 from guillotina_groupcache.members import CLEAN_EVERY
 from tests.unit import life_members
 
@@ -95,6 +97,26 @@ async def test_only_what_was_waited_for_is_written_off(database: str) -> None:
         assert await one.missing() == 0
         await one.post(1)
         assert await one.missing() == 0
+
+
+async def test_questions_are_answered_after_one_whose_answer_was_not_taken(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a panic in the library: a process that asks nothing any more would never serve again."""
+    async with process(database) as one:
+        take = one.members._answer
+
+        def refuse(number: int, answer: dict[str, Any]) -> None:
+            take(number, answer)
+            raise LibraryError("panic: an index\n\ngoroutine 17 [running]:")
+
+        one.members._answer = refuse
+        for _ in range(5):
+            await asyncio.wait_for(one.ask(op="read", asked=0), life_members.TIMEOUT)
+        one.members._answer = take
+        assert await asyncio.wait_for(one.missing(), 5.0) == 0
+    (line,) = [record.getMessage() for record in caplog.records if "was not taken" in record.getMessage()]
+    assert "an index" in line and line.isprintable()
 
 
 async def test_a_row_that_nobody_has_counted_is_known_too(database: str) -> None:
