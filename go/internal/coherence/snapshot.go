@@ -33,7 +33,7 @@ func (m *Machine) snapshot() *Snapshot {
 // copyFor gives a member a copy. A joiner asks again when none has come for a while; whoever asks more
 // often would have this process gather all that it knows again and again.
 func (m *Machine) copyFor(now Time, p *member, attempt uint64) {
-	if m.Serves(now) && p.shown && (p.copied == 0 || now >= p.copied.Add(retry/2)) {
+	if m.Serves(now) && (p.copied == 0 || now >= p.copied.Add(retry/2)) {
 		p.copied = now
 		m.send(p.row.Incarnation, &Message{Kind: Copy, Attempt: attempt, State: m.snapshot()})
 	}
