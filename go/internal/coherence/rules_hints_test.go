@@ -139,6 +139,8 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 	}
 
 	b = withBoth(t)
+	b.compare(anna, dead)
+	b.compare(anna, dead)
 	b.hear(77, 0, Entry{1, event(77, 1, 1), false})
 	for range 10 {
 		b.compare(anna, dead)
