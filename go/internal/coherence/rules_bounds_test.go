@@ -99,9 +99,16 @@ func TestOwnOpenEventsAreBounded(t *testing.T) {
 	b.wantDoubt("what was refused", 2, false)
 	b.do(func() { b.m.Settle(b.now, first) })
 	b.announce(2)
+}
+
+func TestTheIDOfADatabaseIsBounded(t *testing.T) {
+	b := withBoth(t)
 	long := strings.Repeat("d", MaxDatabaseID+1)
-	if _, err := b.m.Announce(b.now, long, false, []uint32{3}); err == nil {
+	if _, err := b.m.Announce(b.now, long, false, []uint32{3}); err == nil || len(b.m.open) != 0 {
 		t.Error("the others could not decode the event of a database with such an id")
+	}
+	if _, err := b.m.Announce(b.now, long[1:], false, []uint32{3}); err != nil {
+		t.Error(err)
 	}
 }
 

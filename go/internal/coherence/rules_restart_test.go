@@ -86,6 +86,9 @@ func TestAProcessAloneStartsAnewUnderOtherNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.table.setDoubt(wordEpoch, true) // half changed
+	m.table.setDoubt(TableHeader+1, true)
+	m.table.setDoubt(TableHeader+2, false)
 	m.Restart(3, "a test")
 	if after, ok := m.table.Version(1); !ok || after == before || !m.Serves(4) {
 		t.Error("the names are the same, or it does not serve")
