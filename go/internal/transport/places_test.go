@@ -269,7 +269,7 @@ func TestWhoHadToGoIsWaitedFor(t *testing.T) {
 	}()
 	select {
 	case <-added:
-		t.Error("one more is open")
+		t.Fatal("one more is open")
 	case <-time.After(20 * time.Millisecond):
 	}
 	p.remove(all[0])

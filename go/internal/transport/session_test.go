@@ -251,6 +251,9 @@ func TestPanicOfTheHandlerEndsOnlyItsSession(t *testing.T) {
 	if !strings.Contains(server.logged(), "on purpose") || !strings.Contains(server.logged(), "recorder") {
 		t.Fatalf("no panic with a stack in the log: %s", server.logged())
 	}
+	if n := strings.Count(server.logged(), "[running]"); n != 1 {
+		t.Errorf("%d stacks in the log for one kind", n)
+	}
 }
 
 func TestCloseOfATransport(t *testing.T) {
