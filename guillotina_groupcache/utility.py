@@ -423,7 +423,8 @@ class GroupcacheUtility:
         self.settle(await self.announce(database, changed, everything))
 
     async def clear(self) -> None:
-        await self.invalidate("", (), everything=True)
+        # An event names a database, whatever it renames. The first one is served by every process.
+        await self.invalidate(next(iter(self._loader), ""), (), everything=True)
 
     # --- statistics
 

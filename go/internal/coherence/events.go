@@ -3,6 +3,7 @@ package coherence
 import (
 	"cmp"
 	"container/list"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -97,6 +98,9 @@ func (m *Machine) Announce(now Time, database string, all bool, buckets []uint32
 	mine := m.load.of(m.cfg.Incarnation)
 	if mine.events >= MaxOpenEvents {
 		return EventID{}, fmt.Errorf("%w: %d, which is the most", ErrTooManyOpen, mine.events)
+	}
+	if database == "" && !m.cfg.Alone {
+		return EventID{}, errors.New("coherence: an event names no database: only a process alone has such")
 	}
 	if len(database) > MaxDatabaseID {
 		return EventID{}, fmt.Errorf("coherence: the id of a database has %d bytes, at most %d are allowed",
