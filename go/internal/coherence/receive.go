@@ -128,10 +128,10 @@ func (m *Machine) hear(now Time, from Incarnation, message *Message) error {
 	if err := m.makeRoomFor(now, from); err != nil {
 		return err
 	}
-	m.heard[from] = last
 	for _, e := range entries {
 		m.learn(now, from, e)
 	}
+	m.heard[from] = last // not before: what a panic has kept from being learned is sent again
 	m.send(from, &Message{Kind: Ack, Sequence: last})
 	return nil
 }

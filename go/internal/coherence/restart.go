@@ -7,7 +7,8 @@ import (
 
 // Restart is for a panic under the machine, after which what it was about to change may be half
 // changed. The process serves nothing at once and joins again by a copy (R5). What was acknowledged
-// stays, and commits go on meanwhile; an own event whose number nobody was given is given up.
+// stays, and commits go on meanwhile; an own event whose number nobody was given is given up. What
+// was asked before is asked again: an answer to it must not reach the machine any more.
 func (m *Machine) Restart(now Time, because string) {
 	if m.phase == left {
 		return
@@ -19,6 +20,7 @@ func (m *Machine) Restart(now Time, because string) {
 		m.startOver(now)
 	}
 	m.publish()
+	m.askedOrphans = nil
 	m.restoreMembers()
 	m.restoreEvents(now)
 	if !m.cfg.Alone {

@@ -106,3 +106,50 @@ func TestAProcessAloneStartsAnewUnderOtherNames(t *testing.T) {
 		t.Error("one that has left serves again")
 	}
 }
+
+// What was not learned before a panic is not acknowledged after it: the writer would commit by that.
+func TestWhatAPanicHasKeptFromBeingLearnedIsNotAcknowledged(t *testing.T) {
+	b := withBoth(t)
+	bad, good := event(anna, 1, 1), event(anna, 2, 2)
+	bad.Buckets = []uint32{1 << 20} // the table has no such bucket: a panic
+	message := &Message{Kind: Events, Entries: []Entry{{1, bad, false}, {2, good, false}}}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Fatal("no panic")
+			}
+			delete(b.m.open, bad.ID) // as if it were mended
+			b.do(func() { b.m.Restart(b.now, "a test") })
+		}()
+		_ = b.m.Receive(b.now, anna, message)
+	}()
+	b.took(0)
+	message.Entries[0].Event.Buckets = []uint32{3}
+	b.receive(anna, message)
+	for _, sent := range b.took(Send) {
+		if sent.Message.Kind == Ack && sent.Message.Sequence >= 2 && b.m.announcedHere(good.ID) == nil {
+			t.Error("acknowledges an event of which it knows nothing")
+		}
+	}
+}
+
+// The answer to what was asked before the panic may be lost with it.
+func TestTheDatabaseIsAskedOfOrphansAgainAfterAnErrorOfItsOwn(t *testing.T) {
+	b := withBoth(t)
+	row := b.join(anna)
+	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})
+	ask := func() int {
+		b.wait(1500 * time.Millisecond)
+		b.read(In, row, b.join(berta))
+		b.wait(retry)
+		return len(b.took(OpenTransactions))
+	}
+	if n := ask(); n != 1 {
+		t.Fatalf("asked %d times", n)
+	}
+	b.do(func() { b.m.Restart(b.now, "a test") })
+	b.m.phase = standing // as if it had its copy
+	if n := ask(); n != 1 {
+		t.Errorf("asked %d times after it: the event stays in doubt for ever", n)
+	}
+}

@@ -40,8 +40,9 @@ type Node struct {
 	// is queued for a session under it is sent in the order in which the machine said so.
 	mu      sync.Mutex
 	machine *coherence.Machine
-	broken  bool // a panic has left half a change, and the machine could not restart
-	quiet   bool // the machine restarts again and again: its notes do not fill the log
+	todo    []coherence.Action // what the machine has asked for and is not done yet
+	broken  bool               // a panic has left half a change, and the machine could not restart
+	quiet   bool               // the machine restarts again and again: its notes do not fill the log
 	databases
 	links map[coherence.Incarnation]*link
 	ring  []string
@@ -222,24 +223,30 @@ func (n *Node) tick() {
 	n.lanes.tick()
 }
 
-// carryOut does what the machine asks for. The caller holds mu.
+// carryOut does what the machine asks for. A panic loses the one action that it comes from: without
+// the others a commit, or a member, would wait in vain. The caller holds mu.
 func (n *Node) carryOut() {
-	for actions := n.machine.Actions(); len(actions) > 0; actions = n.machine.Actions() {
-		for _, a := range actions {
-			switch a.Kind {
-			case coherence.Send:
-				n.sendCoherence(a.To, a.Message)
-			case coherence.Passed:
-				n.tell(completion.Passed, a.Event.Sequence, nil)
-			case coherence.Members:
-				n.membersChanged()
-			case coherence.Note:
-				if !n.quiet {
-					n.log("info", a.Text)
-				}
-			default:
-				n.ask(a)
+	for {
+		n.todo = append(n.todo, n.machine.Actions()...)
+		if len(n.todo) == 0 {
+			n.todo = nil
+			return
+		}
+		a := n.todo[0]
+		n.todo = n.todo[1:]
+		switch a.Kind {
+		case coherence.Send:
+			n.sendCoherence(a.To, a.Message)
+		case coherence.Passed:
+			n.tell(completion.Passed, a.Event.Sequence, nil)
+		case coherence.Members:
+			n.membersChanged()
+		case coherence.Note:
+			if !n.quiet {
+				n.log("info", a.Text)
 			}
+		default:
+			n.ask(a)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"guillotina_groupcache/internal/coherence"
 	"guillotina_groupcache/internal/transport"
@@ -36,9 +37,23 @@ func (n *Node) restart(because string) {
 	_, loud := n.throttle.Allow("restart")
 	n.broken, n.quiet = true, !loud
 	defer func() { n.quiet = false }()
+	n.forgetQuestions()
 	n.machine.Restart(now(), because)
 	n.carryOut()
 	n.broken = false
+}
+
+// forgetQuestions drops what was asked, or was to be asked, of the database: the machine asks again, and
+// would take an answer to the earlier question for one to the later.
+func (n *Node) forgetQuestions() {
+	n.pending = nil
+	n.todo = slices.DeleteFunc(n.todo, func(a coherence.Action) bool {
+		switch a.Kind {
+		case coherence.Read, coherence.Post, coherence.Elect, coherence.Enter, coherence.OpenTransactions:
+			return true
+		}
+		return false
+	})
 }
 
 // inputGuarded is input for a goroutine of this package, which a panic must not leave.

@@ -100,3 +100,27 @@ func TestAPanicOfAMessageEndsItsSession(t *testing.T) {
 		t.Error("it was not counted")
 	}
 }
+
+// What else was to be done waits for nothing; what was asked of the database is asked again, and an
+// answer to the earlier question is none to the later.
+func TestAPanicInWhatIsDoneLosesNothingElse(t *testing.T) {
+	t.Parallel()
+	db := newDatabase()
+	a, b, c := three(t, db)
+	const event, question = 4711, 1 << 40
+	a.mu.Lock()
+	passed := a.expect(true, event)
+	a.mu.Unlock()
+	a.guarded(func() {
+		a.locked(func() {
+			a.pending[question] = func(*coherence.Machine, coherence.Time, answer) { t.Error("a late answer is taken") }
+			a.todo = []coherence.Action{
+				{Kind: coherence.Send, To: b.incarnation}, // without a message: a panic
+				{Kind: coherence.Passed, Event: coherence.EventID{Writer: a.incarnation, Sequence: event}},
+			}
+		})
+	})
+	a.await("a commit may be sent", passed)
+	must(t, a.Answer(question, []byte("{}")))
+	lives(t, a, b, c)
+}
