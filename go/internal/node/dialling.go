@@ -45,7 +45,9 @@ func (n *Node) keepDialling(ctx context.Context, row coherence.Row) {
 				continue
 			}
 		}
-		if errors.Is(err, transport.ErrNotAdmitted) {
+		// Another one that listens where the member was does not refuse in its name.
+		var refusal *transport.RefusalError
+		if errors.As(err, &refusal) && coherence.Incarnation(refusal.By) == row.Incarnation {
 			n.inputGuarded(func(m *coherence.Machine, now coherence.Time) { m.Refused(now, row.Incarnation) })
 		}
 		if n.provesEnd(row) {

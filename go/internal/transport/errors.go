@@ -3,6 +3,9 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 var (
@@ -34,6 +37,26 @@ func (e *RemoteError) Error() string { return "peer: " + e.Message }
 
 // Is makes a peer's overload an ErrOverload.
 func (e *RemoteError) Is(target error) bool { return e.overload && target == ErrOverload }
+
+// RefusalError is what Dial returns with ErrNotAdmitted in it. The process that was dialled has
+// proved who it is, which may be another one than its address was thought to lead to.
+type RefusalError struct {
+	By  uint64 // its incarnation
+	err error
+}
+
+func (e *RefusalError) Error() string { return e.err.Error() }
+func (e *RefusalError) Unwrap() error { return e.err }
+
+// Printable is a text that another process wrote, as a part of one line.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, text)
+}
 
 // Reason is why a connection was refused or a session broken off, as counted in Stats.
 type Reason string

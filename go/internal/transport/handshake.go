@@ -71,6 +71,9 @@ func (t *Transport) greet(ctx context.Context, raw net.Conn, self Peer, dialled 
 		return nil, err
 	}
 	if err := t.decide(conn, in, other.peer, dialled != nil); err != nil {
+		if errors.Is(err, ErrNotAdmitted) {
+			err = &RefusalError{other.peer.Incarnation, err}
+		}
 		return nil, err
 	}
 	g := &greeted{peer: other.peer, raw: raw, conn: conn, in: in}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -120,7 +119,7 @@ func readVerdict(from io.Reader) error {
 	if len(text) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w by the other side: %s", ErrNotAdmitted, strings.ToValidUTF8(string(text), "?"))
+	return fmt.Errorf("%w by the other side: %s", ErrNotAdmitted, Printable(string(text)))
 }
 
 // hint explains a wrong magic where it can.

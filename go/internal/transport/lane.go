@@ -244,7 +244,7 @@ func (l *Lane) take(f frame, got []finished) []finished {
 	case typeAnswer:
 		end.body = slices.Clone(f.body)
 	case typeFailure:
-		end.err = &RemoteError{string(f.body), f.kind == codeOverload}
+		end.err = &RemoteError{Printable(string(f.body)), f.kind == codeOverload}
 	case typeBeat:
 		return got
 	default:

@@ -190,7 +190,7 @@ func (s *Session) receive() error {
 		case typeAnswer:
 			s.calls.finish(f.id, result{body: f.body})
 		case typeFailure:
-			s.calls.finish(f.id, result{err: &RemoteError{string(f.body), f.kind == codeOverload}})
+			s.calls.finish(f.id, result{err: &RemoteError{Printable(string(f.body)), f.kind == codeOverload}})
 		}
 	}
 }
