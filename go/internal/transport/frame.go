@@ -74,6 +74,8 @@ func bodySize(parts [][]byte) int {
 type frameReader struct {
 	from  io.Reader
 	limit int // bytes of a body
+	// refuses tells whether a body of so many bytes is too large for this peer; nil: none is.
+	refuses func(size int) bool
 
 	header [headerSize]byte
 	buf    []byte // reused for bodies that are valid only until the next frame
@@ -90,6 +92,9 @@ func (r *frameReader) next() (frame, error) {
 		return frame{}, cut(err, "header")
 	}
 	f, size, err := decodeHeader(r.header[:], r.limit)
+	if err == nil && r.refuses != nil && r.refuses(size) {
+		err = faultf(ReasonOversized, "a frame of %d bytes from a process without a row in the members table", size)
+	}
 	if err != nil {
 		return frame{}, err
 	}

@@ -22,6 +22,10 @@ type queue struct {
 	count  int      // frames not yet written, those taken included
 	bytes  int      // their size
 	closed bool     // no more puts
+
+	strangers  *strangers
+	isStranger func() bool // nil: the peer is none
+	held       int         // bytes that are counted in strangers
 }
 
 // role is who writes now.
@@ -45,7 +49,7 @@ func (q *queue) put(frame []byte, direct bool) (now bool, err error) {
 	if q.closed {
 		return false, ErrClosed
 	}
-	if q.count+1 > q.maxFrames || q.bytes+len(frame) > q.maxBytes {
+	if q.count+1 > q.maxFrames || q.bytes+len(frame) > q.maxBytes || !q.hold(len(frame)) {
 		return false, ErrOverload
 	}
 	q.count++
@@ -66,8 +70,7 @@ func (q *queue) put(frame []byte, direct bool) (now bool, err error) {
 func (q *queue) wrote(size int, stuck bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.count--
-	q.bytes -= size
+	q.gone(size)
 	q.who, q.stuck = nobody, stuck
 	if stuck {
 		q.who = theWriter // nothing may be written before what is stuck
@@ -102,8 +105,7 @@ func (q *queue) take() (batch [][]byte, work, open bool) {
 func (q *queue) written(size int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.count--
-	q.bytes -= size
+	q.gone(size)
 }
 
 // close refuses further puts. What is queued can still be taken.

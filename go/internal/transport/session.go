@@ -142,7 +142,7 @@ func (s *Session) end(cause error) {
 		s.cause = cause
 		close(s.ended)
 		_ = s.raw.Close() // there is nothing to do about an error here
-		s.queue.close()
+		s.queue.drop()
 		s.calls.end(closedBy(cause))
 		s.owner.faults.note(s.remote, cause)
 	})
@@ -248,10 +248,13 @@ func (s *Session) fail(id uint64, err error) {
 }
 
 func newSession(t *Transport, g *greeted, outgoing bool) *Session {
-	return &Session{
+	s := &Session{
 		owner: t, peer: g.peer, remote: g.remote, source: g.source, outgoing: outgoing, raw: g.raw, conn: g.conn,
 		timed: timedBelow(g.conn),
 		in:    frameReader{from: g.in, limit: t.limits.Frame},
 		queue: newQueue(t.limits), calls: newCalls(), ended: make(chan struct{}),
 	}
+	s.in.refuses = s.refuses
+	s.queue.strangers, s.queue.isStranger = &t.strangers, s.isStranger
+	return s
 }

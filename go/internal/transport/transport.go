@@ -20,6 +20,8 @@ type Transport struct {
 	faults   *faults
 	counters counters
 
+	strangers strangers
+
 	listed   func(incarnation uint64) bool // nil: everyone is
 	pending  pending
 	blocking atomic.Int64 // lanes of peers that have a thread each
