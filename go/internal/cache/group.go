@@ -235,8 +235,10 @@ func (g *Group) load(ctx context.Context, key string, dest transport.Sink) error
 	return dest.SetBytes(r.Value, toWall(r.Expires))
 }
 
-// Serve answers a peer, from memory or by a load, never by asking another peer.
-func (g *Group) Serve(ctx context.Context, names []Name) []Result { return g.owner.Get(ctx, names) }
+// Serve answers a peer, from memory or by a load, never by asking another peer; see [Owner.Serve].
+func (g *Group) Serve(ctx context.Context, names []Name, budget int) []Result {
+	return g.owner.Serve(ctx, names, budget)
+}
 
 // ServeNow is Serve for what is in memory, see [Owner.Cached]; it is false when something is
 // not, and never waits.

@@ -190,7 +190,7 @@ func TestGroupServesWithoutAskingAnyone(t *testing.T) {
 	if _, ok := g.ServeNow(wanted, 1000); ok {
 		t.Error("served what is not there")
 	}
-	for i, r := range g.Serve(t.Context(), wanted) {
+	for i, r := range g.Serve(t.Context(), wanted, 1000) {
 		wantResult(t, r, Database, valueOf(string(wanted[i].Key)))
 	}
 	if results, ok := g.ServeNow(wanted, 1000); !ok || len(results) != 2 {

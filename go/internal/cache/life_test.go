@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -68,7 +69,7 @@ func (m *member) Get(ctx context.Context, address string, names []Name) ([]Resul
 	if other.down {
 		return nil, errors.New("it is down")
 	}
-	results := other.Serve(ctx, names)
+	results := other.Serve(ctx, names, math.MaxInt)
 	answered := other.clock()
 	for i, r := range results {
 		switch left := r.Expires - answered; {

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,33 +78,7 @@ func NewOwner(store *Store, loader Loader, ttl time.Duration, limits Limits) *Ow
 
 // Get answers names in order. What is not in the store and not being loaded is loaded at once.
 func (o *Owner) Get(ctx context.Context, names []Name) []Result {
-	results := make([]Result, len(names))
-	waits := make([]*flight, len(names))
-	var mine []*flight
-	for i, name := range names {
-		if value, expires, ok := o.store.Get(name.Key, name.Version, nil); ok {
-			results[i] = Result{Value: value, Source: Own, Expires: expires}
-			continue
-		}
-		f, leads, err := o.join(name)
-		if err != nil {
-			results[i] = Result{Err: err}
-			continue
-		}
-		waits[i] = f
-		results[i].Source = Shared
-		if leads {
-			results[i].Source = Database
-			mine = append(mine, f)
-		}
-	}
-	o.load(mine)
-	for i, f := range waits {
-		if f != nil {
-			results[i] = f.wait(ctx, results[i].Source)
-		}
-	}
-	return results
+	return o.Serve(ctx, names, math.MaxInt)
 }
 
 // Cached answers names in order, until the values exceed budget bytes, if all of these are in
@@ -121,6 +96,39 @@ func (o *Owner) Cached(names []Name, budget int) ([]Result, bool) {
 		}
 	}
 	return results, true
+}
+
+// Serve answers names in order, until the values exceed budget bytes: what goes past it is not even
+// copied, as a request may name one large value many times. What is not in the store and not being
+// loaded is loaded at once, up to where what is in the store exceeds the budget.
+func (o *Owner) Serve(ctx context.Context, names []Name, budget int) []Result {
+	results := make([]Result, 0, len(names))
+	waits := make([]*flight, len(names))
+	var mine []*flight
+	for i, room := 0, budget; i < len(names) && room >= 0; i++ {
+		if value, expires, ok := o.store.Get(names[i].Key, names[i].Version, nil); ok {
+			results = append(results, Result{Value: value, Source: Own, Expires: expires})
+			room -= len(value)
+			continue
+		}
+		f, leads, err := o.join(names[i])
+		r := Result{Source: Shared, Err: err}
+		if leads {
+			r.Source = Database
+			mine = append(mine, f)
+		}
+		waits[i], results = f, append(results, r)
+	}
+	o.load(mine)
+	for i := range results {
+		if waits[i] != nil {
+			results[i] = waits[i].wait(ctx, results[i].Source)
+		}
+		if budget -= len(results[i].Value); budget < 0 {
+			return results[:i+1]
+		}
+	}
+	return results
 }
 
 func (f *flight) wait(ctx context.Context, source Source) Result {

@@ -102,7 +102,7 @@ func (n *Node) serve(names []cache.Name, size int, answer func([]byte, error)) {
 	asked := n.work(func(ctx context.Context) {
 		defer n.serving.Add(-int64(size))
 		defer answer(nil, errFailed) // after a panic; a second answer is none
-		results := asPeer(n.group.Serve(ctx, names))
+		results := asPeer(n.group.Serve(ctx, names, answerBudget))
 		answer(packAnswer(results, answerBudget, now()), nil)
 	})
 	if !asked {

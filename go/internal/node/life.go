@@ -94,8 +94,8 @@ func unpackAnswer(b []byte, names int, asked coherence.Time) (results []cache.Re
 			r.Err = errNotThere
 		} else {
 			var ok bool
-			if r.Expires, ok = expiryOf(life, asked); !ok || r.Source > cache.Shared {
-				return nil, errPacked
+			if r.Expires, ok = expiryOf(life, asked); !ok || r.Source < cache.Peer || r.Source > cache.Shared {
+				return nil, errPacked // own and hot are of this process, in whose statistics they count
 			}
 		}
 		results = append(results, r)

@@ -58,6 +58,8 @@ func TestAnswersThatAreCutOrMakeNoSenseAreRefused(t *testing.T) {
 		"an endless one":               answer(cache.Nowhere, forever, ""),
 		"a value of what is not there": answer(cache.Nowhere, 0, "v"),
 		"a source that there is not":   answer(cache.Shared+1, 1, "v"),
+		"the asker's own store":        answer(cache.Own, 1, "v"),
+		"the asker's copies":           answer(cache.Hot, 1, "v"),
 	} {
 		if got, err := unpackAnswer(b, 2, 0); err == nil {
 			t.Errorf("%s was taken as %v", what, got)
@@ -66,7 +68,7 @@ func TestAnswersThatAreCutOrMakeNoSenseAreRefused(t *testing.T) {
 }
 
 func TestPackAnswerKeepsToItsBudget(t *testing.T) {
-	value := cache.Result{Value: make([]byte, 87), Source: cache.Own, Expires: cache.Never} // 100 bytes with its header
+	value := cache.Result{Value: make([]byte, 87), Source: cache.Peer, Expires: cache.Never} // 100 bytes with its header
 	for budget, want := range map[int]int{0: 1, 99: 1, 100: 1, 199: 1, 200: 2, 1000: 3} {
 		got, err := unpackAnswer(packAnswer([]cache.Result{value, value, value}, budget, 0), 3, 0)
 		if err != nil || len(got) != want {

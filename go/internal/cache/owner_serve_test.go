@@ -1,0 +1,24 @@
+package cache
+
+import "testing"
+
+// What is asked for beyond the budget is neither copied nor loaded: its asker comes again.
+func TestOwnerServesNoMoreThanItsBudget(t *testing.T) {
+	d := &database{respond: give}
+	o := newOwner(t, d, roomy)
+	o.Put(Name{[]byte("large"), 2}, make([]byte, 100), 0, Never)
+	wanted := names(2, "a", "large", "large", "large", "b")
+	results := o.Serve(t.Context(), wanted, 150)
+	if len(results) != 3 || len(results[2].Value) != 100 {
+		t.Errorf("%d results", len(results))
+	}
+	wantResult(t, results[0], Database, valueOf("a"))
+	if hits := o.store.Stats().Hits; hits != 2 || d.loadsOf("b") != 0 {
+		t.Errorf("%d values were copied, and what comes after them was loaded %d times", hits, d.loadsOf("b"))
+	}
+	for i, r := range o.Serve(t.Context(), names(2, "c", "d"), 0) {
+		if wantResult(t, r, Database, valueOf("c")); i > 0 {
+			t.Error("more than the first one was served without a budget")
+		}
+	}
+}
