@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/coherence"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -153,23 +154,24 @@ func TestStatisticsOfAPeerAreChecked(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
 	good, err := p.Stats()
 	must(t, err)
-	if again, err := checkedStats(good, uint64(p.incarnation)); err != nil || !bytes.Equal(again, good) {
+	self := coherence.Row{Incarnation: p.incarnation}
+	if again, err := checkedStats(good, self); err != nil || !bytes.Equal(again, good) {
 		t.Errorf("%s became %s, %v", good, again, err)
 	}
 	for what, text := range map[string]string{
 		"no JSON":       "{",
 		"no object":     "[1]",
 		"nothing":       "null",
-		"of another":    strings.Replace(string(good), hex(uint64(p.incarnation)), hex(7), 1),
+		"of another":    strings.Replace(string(good), hex(self), hex(7), 1),
 		"a wrong type":  strings.Replace(string(good), `"gets":`, `"gets":"many","x":`, 1),
 		"nested deeply": strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000),
 		"too long":      `{"address":"` + strings.Repeat("a", maxStats) + `"}`,
 	} {
-		if got, err := checkedStats([]byte(text), uint64(p.incarnation)); err == nil {
+		if got, err := checkedStats([]byte(text), self); err == nil {
 			t.Errorf("%s was taken: %.100s", what, got)
 		}
 	}
-	if got, err := checkedStats([]byte(strings.Replace(string(good), "{", `{"x":{"y":[[[[1]]]]},`, 1)), uint64(p.incarnation)); err != nil || !bytes.Equal(got, good) {
+	if got, err := checkedStats([]byte(strings.Replace(string(good), "{", `{"x":{"y":[[[[1]]]]},`, 1)), self); err != nil || !bytes.Equal(got, good) {
 		t.Errorf("a field that there is not stays: %.100s, %v", got, err)
 	}
 }

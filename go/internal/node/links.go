@@ -149,14 +149,3 @@ func (n *Node) sessionTo(address string) *transport.Session {
 	}
 	return nil
 }
-
-// currentSessions returns the session to each process that can be reached. The caller holds mu.
-func (n *Node) currentSessions() []*transport.Session {
-	var sessions []*transport.Session
-	for _, l := range n.links {
-		if l.current != nil {
-			sessions = append(sessions, l.current)
-		}
-	}
-	return sessions
-}

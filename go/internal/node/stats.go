@@ -1,17 +1,13 @@
 package node
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
-	"guillotina_groupcache/internal/completion"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -178,60 +174,3 @@ func ofStore(s cache.Stats) storeStatistics {
 }
 
 func hex(bits uint64) string { return fmt.Sprintf("%016x", bits) }
-
-// PeerStats asks every member that can be reached for its statistics, and puts a JSON list of
-// their answers into the queue under the id request. Each is JSON in a string: one that cannot be
-// read, as it is nested too deeply, must not cost the others.
-func (n *Node) PeerStats(request uint64) {
-	n.mu.Lock()
-	sessions := n.currentSessions()
-	n.mu.Unlock()
-	n.wg.Go(func() {
-		answers := make([]string, len(sessions))
-		var wg sync.WaitGroup
-		for i, session := range sessions {
-			wg.Go(func() { answers[i] = string(n.statsOf(session)) })
-		}
-		wg.Wait()
-		text, err := json.Marshal(answers)
-		if err != nil {
-			panic(err) // strings always have a JSON form
-		}
-		n.tell(completion.PeerStats, request, text)
-	})
-}
-
-func (n *Node) statsOf(session *transport.Session) []byte {
-	ctx, cancel := context.WithTimeout(n.life, peerTimeout)
-	defer cancel()
-	text, err := session.Call(ctx, frameStats)
-	if err == nil {
-		text, err = checkedStats(text, session.Peer().Incarnation)
-	}
-	if err != nil {
-		text, err = json.Marshal(map[string]string{"address": session.Peer().Address, "error": err.Error()})
-	}
-	if err != nil {
-		panic(err) // strings always have a JSON form
-	}
-	return text
-}
-
-// checkedStats returns a peer's statistics in the form that this process gives its own: what reads
-// them need not be ready for anything else, and not for more than maxStats.
-func checkedStats(text []byte, of uint64) ([]byte, error) {
-	if len(text) > maxStats {
-		return nil, fmt.Errorf("its statistics have %d bytes, at most %d are allowed", len(text), maxStats)
-	}
-	var s statistics
-	if err := json.Unmarshal(text, &s); err != nil {
-		return nil, fmt.Errorf("its statistics make no sense: %w", err)
-	}
-	if s.Incarnation != hex(of) {
-		return nil, errors.New("its statistics are those of another process")
-	}
-	if s.Hits == nil || s.Away == nil || s.Members == nil || s.Outside.ByApplication == nil {
-		return nil, errors.New("its statistics are not complete")
-	}
-	return json.Marshal(s)
-}

@@ -1,0 +1,68 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// A member may tell what it likes, but of itself, in one line, and of times that there are.
+func TestWhatAMemberTellsOfItselfIsItsOwn(t *testing.T) {
+	p, s := listed(t, newDatabase())
+	text, err := p.Stats()
+	must(t, err)
+	var told map[string]any
+	must(t, json.Unmarshal(text, &told))
+	told["incarnation"], told["address"] = hex(s.who), p.address
+	told["uptime"], told["longest_doubt"] = -1, 1e300
+	told["because"], told["databases_away"] = "x\n\x1b[2J", []string{strings.Repeat("d", 1000) + "\u202e"}
+	told["hits"] = map[string]int{"own\n": 1}
+	text, err = json.Marshal(told)
+	must(t, err)
+	s.mu.Lock()
+	s.answer = func() ([]byte, error) { return text, nil }
+	s.mu.Unlock()
+	answers := p.peerStatistics()
+	if len(answers) != 1 || answers[0]["incarnation"] != hex(s.who) || answers[0]["address"] != s.Address() {
+		t.Fatalf("it speaks as another one: %.300v", answers)
+	}
+	a := answers[0]
+	if a["uptime"] != 0.0 || a["longest_doubt"] != maxStatsSeconds {
+		t.Errorf("times of %v and %v seconds", a["uptime"], a["longest_doubt"])
+	}
+	if because, away := a["because"], a["databases_away"].([]any)[0].(string); because != "x??[2J" || len(away) != maxStatsText {
+		t.Errorf("it does not serve because of %q, and misses a database of %d bytes", because, len(away))
+	}
+	if _, changed := a["hits"].(map[string]any)["own?"]; !changed {
+		t.Errorf("hits: %q", a["hits"])
+	}
+}
+
+// A failure is shown with the address of the members table, and in one line.
+func TestWhyAMemberTellsNothingIsOneLine(t *testing.T) {
+	p, s := listed(t, newDatabase())
+	s.mu.Lock()
+	s.answer = func() ([]byte, error) { return nil, errors.New("no\nwarning: all is lost\x07") }
+	s.mu.Unlock()
+	if answers := p.peerStatistics(); len(answers) != 1 || answers[0]["address"] != s.Address() ||
+		answers[0]["error"] != "peer: no?warning: all is lost?" {
+		t.Errorf("%q", answers)
+	}
+}
+
+// peerStatistics asks the members for their statistics.
+func (p *process) peerStatistics() (answers []map[string]any) {
+	p.t.Helper()
+	id := p.numbers.Add(1)
+	c := p.expect(false, id)
+	p.PeerStats(id)
+	var texts []string // each is JSON
+	must(p.t, json.Unmarshal(p.await("the peers' statistics", c), &texts))
+	for _, text := range texts {
+		var answer map[string]any
+		must(p.t, json.Unmarshal([]byte(text), &answer))
+		answers = append(answers, answer)
+	}
+	return answers
+}
