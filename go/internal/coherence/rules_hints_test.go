@@ -221,3 +221,26 @@ func TestWhatTheDatabaseSaysOfANoteCountsWhateverWasTold(t *testing.T) {
 		}
 	}
 }
+
+func TestADigestIsAnsweredOnceInAWhile(t *testing.T) {
+	b := withBoth(t)
+	b.took(0)
+	answers := func() (n int) {
+		for range 100 {
+			b.receive(berta, &Message{Kind: Compare, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+		}
+		for _, a := range b.took(Send) {
+			if a.Message.Kind == Compare {
+				n++
+			}
+		}
+		return n
+	}
+	if n := answers(); n != 1 {
+		t.Errorf("%d answers to a hundred digests", n)
+	}
+	b.now = b.now.Add(b.m.cfg.Lease / 2)
+	if n := answers(); n != 1 {
+		t.Errorf("%d answers later", n)
+	}
+}
