@@ -98,6 +98,7 @@ soak: $(LIBRARY)  ## the same for SOAK_SECONDS (600), and what takes long: 200,0
 	PARTITION_SECONDS=60 $(PYTEST) tests/histories/test_partition.py
 	$(PYTEST) --soak -m soak tests/unit tests/cluster
 	cd go && go test ./internal/coherence -run TestEveryRuleIsNeeded -timeout 30m
+	cd go && go test -race ./internal/node -run TestARandomInsider -timeout 30m -insider.for=5m
 	ORACLE_EXAMPLES=$(ORACLE_EXAMPLES) $(PYTEST) tests/unit/test_event_oracle.py
 
 test-guillotina: $(LIBRARY)  ## Guillotina's own suite with this cache

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/transport"
 )
 
 // attacked are two processes, the second of which keeps a key that the first one will write.
@@ -34,6 +35,7 @@ func TestAnInsiderAnnouncesInAnothersName(t *testing.T) {
 	if in.say(reader, in.entries(announcement(e))) {
 		t.Error("a session announced an event of another writer and goes on")
 	}
+	eventually(t, "it is counted", func() bool { return reader.transport.Stats().Faults[transport.ReasonViolation] > 0 })
 	overwritten(t, in, writer, reader, key)
 }
 
@@ -89,35 +91,38 @@ func TestAnInsiderSettlesAnOpenEvent(t *testing.T) {
 // An event is what was announced here: a settlement that tells of other buckets, or of all, leaves
 // no doubt behind and no counter below zero.
 func TestAnInsiderSettlesOtherBucketsThanItHasAnnounced(t *testing.T) {
-	whole := func(e coherence.Event) coherence.Event { e.All, e.Buckets = true, nil; return e }
-	for what, change := range map[string]func(announced, settled *coherence.Event){
-		"others":              func(a, s *coherence.Event) { s.Buckets = []uint32{a.Buckets[0] ^ 1} },
-		"more":                func(a, s *coherence.Event) { s.Buckets = []uint32{a.Buckets[0] &^ 1, a.Buckets[0] | 1} },
-		"none":                func(_, s *coherence.Event) { s.Buckets = nil },
-		"all for one":         func(_, s *coherence.Event) { *s = whole(*s) },
-		"one for all":         func(a, _ *coherence.Event) { *a = whole(*a) },
-		"both":                func(_, s *coherence.Event) { s.All = true },
-		"under another nonce": func(_, s *coherence.Event) { s.Nonce += 2 },
+	t.Parallel() // it waits
+	in, writer, reader, key := attacked(t)
+	whole := func(e *coherence.Event) { e.All, e.Buckets = true, nil }
+	for _, change := range []func(announced, settled *coherence.Event){
+		func(a, s *coherence.Event) { s.Buckets = []uint32{a.Buckets[0] ^ 1} },
+		func(a, s *coherence.Event) { s.Buckets = []uint32{a.Buckets[0] &^ 1, a.Buckets[0] | 1} },
+		func(_, s *coherence.Event) { s.Buckets = nil },
+		func(_, s *coherence.Event) { whole(s) },
+		func(a, _ *coherence.Event) { whole(a) },
+		func(_, s *coherence.Event) { s.All = true },
+		func(_, s *coherence.Event) { s.Nonce += 2 },
 	} {
-		t.Run(what, func(t *testing.T) {
-			in, writer, reader, key := attacked(t)
-			for range 2 {
-				a := in.next(bucketOf(reader, key))
-				s := a
-				change(&a, &s)
-				in.say(reader, in.entries(announcement(a)))
-				in.say(reader, in.entries(settlement(s)), in.entries(settlement(s)))
-			}
-			e := in.next()
-			e.All = true
-			in.say(reader, in.entries(announcement(e)), in.entries(settlement(e)), in.entries(settlement(e)))
-			overwritten(t, in, writer, reader, key)
-		})
+		for range 2 {
+			a := in.next(bucketOf(reader, key))
+			s := a
+			change(&a, &s)
+			in.say(reader, in.entries(announcement(a)))
+			in.say(reader, in.entries(settlement(s)), in.entries(settlement(s)))
+		}
+		e := in.next()
+		whole(&e)
+		in.say(reader, in.entries(announcement(e)), in.entries(settlement(e)), in.entries(settlement(e)))
 	}
+	if n := reader.transport.Stats().Faults[transport.ReasonPanic]; n > 0 {
+		t.Errorf("%d panics", n)
+	}
+	overwritten(t, in, writer, reader, key)
 }
 
 // What an insider leaves open ends when the database says so, whatever database it has named.
 func TestAnInsiderLeavesEventsOpen(t *testing.T) {
+	t.Parallel() // it waits
 	in, writer, reader, key := attacked(t)
 	for _, database := range []string{"db", "", "elsewhere"} {
 		for _, p := range []*process{writer, reader} {
@@ -152,12 +157,14 @@ func TestAnInsiderTellsOfWritesFromOutside(t *testing.T) {
 // What it says has no part in what a row tells to have applied.
 func TestAnInsiderTellsOfManyWritesFromOutside(t *testing.T) {
 	in, writer, reader, _ := attacked(t)
-	var entries []coherence.Entry
-	for i := range 100_000 {
-		event := coherence.Event{ID: coherence.EventID{Sequence: random() >> 1}, Nonce: uint64(2 * i), Buckets: []uint32{1}}
-		entries = append(entries, coherence.Entry{Event: event})
+	for range 5 {
+		var entries []coherence.Entry
+		for range 20_000 {
+			event := coherence.Event{ID: coherence.EventID{Sequence: random() >> 1}, Nonce: random() &^ 1, Buckets: []uint32{1}}
+			entries = append(entries, coherence.Entry{Event: event})
+		}
+		in.say(reader, &coherence.Message{Kind: coherence.Outside, Entries: entries})
 	}
-	in.say(reader, &coherence.Message{Kind: coherence.Outside, Entries: entries})
 	reader.writeOutsideAndWait()
 	if n := len(reader.db.row(reader.incarnationID()).Applied); n > 1000 {
 		t.Errorf("its row names %d writes from outside", n)

@@ -12,6 +12,7 @@ import (
 
 // A copy that nobody has asked for would have a joiner believe that the writer's events are all over.
 func TestAnInsiderGivesACopyThatNobodyAskedFor(t *testing.T) {
+	t.Parallel() // it waits
 	db := newDatabase()
 	short := settings{"lease": 0.6}
 	writer := open(t, db, with(settings{"listen": unixAddress(t)}, short))
@@ -89,6 +90,7 @@ func TestAnInsiderSaysBye(t *testing.T) {
 // Where a member was that has crashed an insider may listen: it refuses nobody in the member's name.
 // What it says is a part of one line of the log, whatever it looks like.
 func TestAnInsiderRefusesInTheNameOfAMember(t *testing.T) {
+	t.Parallel() // it waits
 	address := unixAddress(t)
 	in := newInsider(t, address)
 	refusal := errors.New("no\nerror: the database is lost \x1b[2J")

@@ -31,8 +31,13 @@ type insider struct {
 func newInsider(t testing.TB, listen string) *insider {
 	t.Helper()
 	in := &insider{t: t, sessions: make(map[*process]*transport.Session)}
-	in.who = 1 // below everybody's: who differs from it is the younger one
-	options := transport.Options{Self: transport.Peer{Incarnation: uint64(in.who)}, Handler: in, Admit: in.admit}
+	options := transport.Options{Identity: newIdentity(t), Handler: in, Admit: in.admit}
+	for range 30 { // of many, so that it is the eldest: who differs from that one copies anew
+		if other := newIdentity(t); other.Incarnation() < options.Identity.Incarnation() {
+			options.Identity = other
+		}
+	}
+	in.who = coherence.Incarnation(options.Identity.Incarnation())
 	if listen != "" {
 		options.Listen = []string{listen}
 	}

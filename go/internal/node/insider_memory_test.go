@@ -1,0 +1,95 @@
+package node
+
+import (
+	"encoding/binary"
+	"net"
+	"testing"
+	"time"
+
+	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/transport"
+)
+
+// sessionsOf opens raw sessions of as many processes without a row.
+func sessionsOf(t *testing.T, p *process, n int) (conns []net.Conn) {
+	t.Helper()
+	for range n {
+		conn := connect(t, p)
+		must(t, newRawPeer(t).greet(conn))
+		conns = append(conns, conn)
+	}
+	return conns
+}
+
+// rawFrame is the header of a frame, as transport/frame.go describes it.
+func rawFrame(typ, kind byte, id uint64, size int) []byte {
+	b := binary.BigEndian.AppendUint32(nil, uint32(size))
+	return binary.BigEndian.AppendUint64(append(b, typ, kind), id)
+}
+
+const (
+	rawMessage = 1
+	rawRequest = 2
+	rawBeat    = 5
+)
+
+// Who has no row has nothing large to say: frames that never come whole would be kept.
+func TestInsidersBeginLargeFrames(t *testing.T) {
+	in, writer, reader, key := attacked(t)
+	before := heapInUse()
+	const size = 15 << 20
+	for _, conn := range sessionsOf(t, reader, 20) {
+		if _, err := conn.Write(rawFrame(rawMessage, byte(frameCoherence), 0, size)); err == nil {
+			_, _ = conn.Write(make([]byte, size-1)) // as far as it is taken
+		}
+	}
+	if grown := heapInUse() - before; grown > 100<<20 {
+		t.Errorf("frames that have not come whole take %d bytes", grown)
+	}
+	overwritten(t, in, writer, reader, key)
+}
+
+// Answers wait here for who reads so slowly that its session goes on.
+func TestInsidersReadSlowlyWhatTheyAskFor(t *testing.T) {
+	db, slow := newDatabase(), settings{"lease": 20} // a session without a row goes on for four of them
+	reader := open(t, db, with(settings{"listen": unixAddress(t)}, slow))
+	together(t, reader)
+	large := keyOf(reader, 1)
+	reader.db.with(func() { reader.db.values[large] = string(make([]byte, 2<<20)) })
+	reader.readServed(large)
+	version, _ := reader.Version([]byte(large))
+	name := cache.Name{Key: []byte(large), Version: version}
+	names := packNames([]cache.Name{name, name, name, name})
+	conns := sessionsOf(t, reader, 20)
+	before, served := heapInUse(), reader.counts.served.Load()
+	const each = 3
+	for id := range uint64(each) {
+		for _, conn := range conns {
+			_, err := conn.Write(append(rawFrame(rawRequest, byte(frameGet), id+1, len(names)), names...))
+			must(t, err)
+		}
+	}
+	eventually(t, "all is answered, or its session has ended", func() bool {
+		ended := reader.transport.Stats().Faults[transport.ReasonFlood]
+		return (reader.counts.served.Load()-served)/4+each*ended >= uint64(each*len(conns))
+	})
+	for _, conn := range conns {
+		go sip(conn)
+	}
+	eventually(t, "little waits", func() bool { return heapInUse()-before < 110<<20 })
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	wantUnharmed(t, reader)
+}
+
+// sip reads just so much, and says just so much, that the other side sees progress, until the
+// connection ends.
+func sip(conn net.Conn) {
+	for buf := make([]byte, 64<<10); ; time.Sleep(500 * time.Millisecond) {
+		if _, err := conn.Read(buf); err != nil {
+			return
+		}
+		_, _ = conn.Write(rawFrame(rawBeat, 0, 0, 0)) // else it is noticed by the next read
+	}
+}
