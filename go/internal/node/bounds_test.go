@@ -162,7 +162,7 @@ func TestStatisticsOfAPeerAreChecked(t *testing.T) {
 		"no JSON":       "{",
 		"no object":     "[1]",
 		"nothing":       "null",
-		"of another":    strings.Replace(string(good), hex(self), hex(7), 1),
+		"of another":    strings.Replace(string(good), hex(p.incarnationID()), hex(7), 1),
 		"a wrong type":  strings.Replace(string(good), `"gets":`, `"gets":"many","x":`, 1),
 		"nested deeply": strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000),
 		"too long":      `{"address":"` + strings.Repeat("a", maxStats) + `"}`,

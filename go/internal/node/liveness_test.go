@@ -69,7 +69,7 @@ func folderAddress(t *testing.T, folder string) string {
 	return "unix:" + filepath.Join(folder, "s")
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
