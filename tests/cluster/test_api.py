@@ -55,8 +55,14 @@ def test_hits_are_counted_by_source(cluster: Cluster) -> None:
     for node in cluster.nodes:
         # A note may come in between, as that of the triggers that are made at the start, and everything is loaded anew.
         wait_for(lambda node=node: _reads_memory_alone(node, item), "a read from memory alone")
+    wait_for(lambda: _reads_decoded(cluster[1], item), "a read of what is kept decoded")
     (told,) = [peer for peer in cluster[0].http.stats(cluster=True)["peers"] if peer["address"] == cluster[1].address]
     assert told["hits"]["decoded"] == told["decoded"]["hits"] == cluster[1].http.stats()["decoded"]["hits"] > 0
+
+
+def _reads_decoded(node: Node, path: str) -> bool:
+    title(node, path)
+    return int(node.http.stats()["decoded"]["hits"]) > 0
 
 
 def _reads_memory_alone(node: Node, path: str) -> bool:
