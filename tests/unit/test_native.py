@@ -136,7 +136,7 @@ def test_a_key_of_no_database_is_bypassed() -> None:
 def test_what_is_under_way_is_bounded(node: Node) -> None:
     """A commit that cannot be announced fails by itself; there is room when another one is settled."""
     events = []
-    with pytest.raises(LibraryError, match="too many transactions .* 4096"):
+    with pytest.raises(LibraryError, match=r"too many transactions .* 4096"):
         for _ in range(10000):
             events.append(node.announce("db", [b"key"]))
     node.settle(events.pop())
