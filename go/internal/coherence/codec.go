@@ -220,7 +220,7 @@ func (d *decoder) snapshot(compares bool) *Snapshot {
 		}
 	}
 	s.Open, s.Renamed, s.Recent, s.Told = d.events(), d.events(), d.events(), d.events()
-	if compares && (len(s.Buckets) > 0 || len(s.Open)+len(s.Renamed)+len(s.Recent)+len(s.Told) > 0) {
+	if compares && (len(s.Buckets) > 0 || len(s.Renamed)+len(s.Recent)+len(s.Told) > 0) {
 		d.bad = true
 	}
 	n := d.bounded(8+1+1+1, maxPacked)

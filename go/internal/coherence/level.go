@@ -49,13 +49,18 @@ func (m *Machine) compare(now Time) {
 		m.level = now.Add(m.cfg.Lease / 2) // until it is known whether that is so for good
 	}
 	if other != nil {
-		m.sendCompare(other.row.Incarnation, 1)
+		m.sendCompare(now, other.row.Incarnation, 1)
 	}
 }
 
-func (m *Machine) sendCompare(to Incarnation, attempt uint64) {
-	m.send(to, &Message{Kind: Compare, Attempt: attempt, Sequence: m.table.digest,
-		State: &Snapshot{Settled: m.packSettled(), Applied: m.packApplied()}})
+func (m *Machine) sendCompare(now Time, to Incarnation, attempt uint64) {
+	state := &Snapshot{Settled: m.packSettled(), Applied: m.packApplied()}
+	for _, o := range inOrder(m.open) {
+		if o.cause != nil && m.isOrphan(now, o) {
+			state.Open = append(state.Open, Event{ID: o.event.ID})
+		}
+	}
+	m.send(to, &Message{Kind: Compare, Attempt: attempt, Sequence: m.table.digest, State: state})
 }
 
 // compared answers with what the other one lacks, and, when it was the one to begin, with
@@ -86,26 +91,25 @@ func (m *Machine) compared(now Time, p *member, message *Message) {
 		m.send(from, &Message{Kind: Level, Entries: part})
 	}
 	if message.Attempt == 1 {
-		m.sendCompare(from, 0)
+		m.sendCompare(now, from, 0)
 	}
 }
 
 // differsForGood tells whether two tables differ though nothing is on its way that would make them
 // equal: both have settled and applied the same, or the same event is settled at one of the two only, three times
-// in a row, and is not open here. It was announced to one of the two and then given up, or its writer
+// in a row, and no database is asked of it. It was announced to one of the two and then given up, or its writer
 // has died, and the other one refuses to hear of it from anybody else.
 func (m *Machine) differsForGood(p *member, message *Message) bool {
 	if message.Sequence == m.table.digest {
 		p.differs = difference{}
 		return false
 	}
-	ours, theirs := m.packSettled(), message.State.Settled
-	if id := p.differs.id; p.differs.times > 0 && m.open[id] == nil &&
-		ours[id.Writer].has(id.Sequence) != theirs[id.Writer].has(id.Sequence) {
+	c := comparison{m, m.packSettled(), message.State.Settled, message.State.Open}
+	id, equal := c.first()
+	if last := p.differs.id; p.differs.times > 0 && c.stays(last) && (id == last || !c.isForgotten(last.Writer)) {
 		p.differs.times++
 		return p.differs.times >= 3
 	}
-	id, equal := m.firstDifference(ours, theirs)
 	if p.differs = (difference{}); id != (EventID{}) {
 		p.differs = difference{id, 1}
 	}
@@ -118,24 +122,60 @@ type difference struct {
 	times int
 }
 
-// firstDifference returns an event that one of the two has settled and the other has not, and that is
-// not open here, where there is one; and whether both have settled the same.
-func (m *Machine) firstDifference(ours, theirs map[Incarnation]SettledBy) (first EventID, equal bool) {
+// comparison is of what two members have settled. Of what is asked the other one waits for the answer
+// of a database.
+type comparison struct {
+	m            *Machine
+	ours, theirs map[Incarnation]SettledBy
+	asked        []Event
+}
+
+// first returns an event that one of the two has settled and the other has not, and that may stay so,
+// where there is one; and whether both have settled the same. One of a writer that one of the two may
+// have forgotten counts only where nothing else differs: then it is the event that makes the tables differ.
+func (c *comparison) first() (first EventID, equal bool) {
 	equal = true
-	for _, packed := range []map[Incarnation]SettledBy{ours, theirs} {
+	var forgotten EventID
+	others := false
+	for _, packed := range []map[Incarnation]SettledBy{c.ours, c.theirs} {
 		for who := range packed {
-			sequence, differs := ours[who].differs(theirs[who])
+			sequence, differs := c.ours[who].differs(c.theirs[who])
 			if !differs {
 				continue
 			}
 			equal = false
+			soonest := &first
+			if c.isForgotten(who) {
+				soonest = &forgotten
+			} else {
+				others = true
+			}
 			id := EventID{who, sequence}
-			if m.open[id] == nil && (first == EventID{} || m.isSooner(id, first)) {
-				first = id
+			if c.stays(id) && (*soonest == EventID{} || c.m.isSooner(id, *soonest)) {
+				*soonest = id
 			}
 		}
 	}
+	if !others {
+		first = forgotten
+	}
 	return first, equal
+}
+
+// stays tells whether an event is settled at one of the two only, and no database is asked of it.
+func (c *comparison) stays(id EventID) bool {
+	if o := c.m.open[id]; o != nil && o.cause != nil {
+		return false
+	}
+	return c.ours[id.Writer].has(id.Sequence) != c.theirs[id.Writer].has(id.Sequence) &&
+		!slices.ContainsFunc(c.asked, func(e Event) bool { return e.ID == id })
+}
+
+// isForgotten tells whether one of the two may have forgotten a writer, which each does at its own time.
+func (c *comparison) isForgotten(who Incarnation) bool {
+	_, here := c.ours[who]
+	_, there := c.theirs[who]
+	return here != there && !c.m.Listed(who)
 }
 
 // isSooner orders events by how little is to be hoped for: those of writers that are not alive come first, as

@@ -41,7 +41,7 @@ type Message struct {
 	// not taken for the present (Ask, Word, CopyRequest, Copy, Probe, Alive); 1 asks for the receiver's
 	// list in return (Compare).
 	Attempt uint64
-	State   *Snapshot // Copy; only Settled and Applied of it: Compare
+	State   *Snapshot // Copy; only Settled, Applied, and the ids of Open that a database is asked of: Compare
 }
 
 // Entry of a log: an event that is announced, or settled.

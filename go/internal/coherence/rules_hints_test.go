@@ -150,6 +150,82 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 	}
 }
 
+// compareBusily has anna tell what she has settled, with an event of berta's more each time.
+func (b *bench) compareBusily(n uint64, state *Snapshot) {
+	b.hear(berta, n-1, Entry{n, event(berta, n, 1), true})
+	state.Settled[berta] = SettledBy{Through: n - 1}
+	b.receive(anna, &Message{Kind: Compare, Sequence: b.m.table.digest + 2, State: state})
+	b.now = b.now.Add(b.m.cfg.Lease / 2)
+	b.read(In, b.join(anna), b.join(berta))
+}
+
+func TestWhoeverForgetsAWriterSoonerMakesNobodyCopyAnew(t *testing.T) {
+	const gone = Incarnation(77)
+	forgotten, kept := map[Incarnation]SettledBy{}, map[Incarnation]SettledBy{gone: {Through: 5}}
+	for what, settled := range map[string][2]map[Incarnation]SettledBy{"here": {forgotten, kept}, "there": {kept, forgotten}} {
+		b := withBoth(t)
+		for who, by := range settled[0] {
+			b.m.settled[who] = by.unpack()
+		}
+		for n := range uint64(10) {
+			b.compareBusily(n+1, &Snapshot{Settled: settled[1]})
+		}
+		if b.m.phase != standing {
+			t.Errorf("copies anew, in a busy cluster, because a writer is forgotten %s", what)
+		}
+	}
+}
+
+func TestNobodyCopiesAnewWhileTheEldestAsksItsDatabase(t *testing.T) {
+	b := withBoth(t)
+	const dead = Incarnation(77)
+	b.m.settled[dead] = SettledBy{Through: 2}.unpack()
+	theirs := &Snapshot{Settled: map[Incarnation]SettledBy{dead: {Through: 1}}, Open: []Event{{ID: EventID{dead, 2}}}}
+	for n := range uint64(10) {
+		b.compareBusily(n+1, theirs)
+	}
+	if b.m.phase != standing {
+		t.Error("copies anew, and has the event in doubt again, though it knows that it is over")
+	}
+	theirs.Open = nil
+	for n := uint64(11); n < 14; n++ {
+		b.compareBusily(n, theirs)
+	}
+	if b.m.phase == standing {
+		t.Error("differs for good")
+	}
+}
+
+func TestAnEventThatNoDatabaseHereConfirmsIsSettledByACopy(t *testing.T) {
+	b := withBoth(t)
+	e := over(elsewhere, event(berta, 1, 1))
+	b.hear(berta, 0, Entry{1, e, false})
+	for range 3 { // its settlement went to anna before anybody told this process
+		b.compare(anna, map[Incarnation]SettledBy{berta: {Through: 1}})
+	}
+	if b.m.phase == standing {
+		t.Error("differs for as long as the writer lives, which told it of the event before it was a member")
+	}
+}
+
+func TestTheOneThatAsksItsDatabaseSaysSo(t *testing.T) {
+	b := withBoth(t)
+	b.hear(77, 0, Entry{1, event(77, 1, 1), false}, Entry{2, over(elsewhere, event(77, 2, 1)), false})
+	b.hear(berta, 0, Entry{1, event(77, 1, 1), true})
+	b.took(0)
+	b.receive(berta, &Message{Kind: Compare, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+	for _, sent := range b.took(Send) {
+		if sent.Message.Kind == Compare {
+			message, err := Decode(sent.Message.Append(nil), b.m.table.Buckets())
+			if err != nil || len(message.State.Open) != 1 || message.State.Open[0].ID != (EventID{77, 1}) {
+				t.Errorf("says %+v, %v", message, err)
+			}
+			return
+		}
+	}
+	t.Error("no answer")
+}
+
 func TestOneThatLiesOfItsVersionsCostsLittle(t *testing.T) {
 	b := withBoth(t)
 	away := 0
