@@ -83,7 +83,7 @@ func (m *Machine) compared(now Time, p *member, message *Message) {
 	}
 	var lacking []Entry
 	for _, e := range m.recent {
-		if !theirs[e.ID.Writer].has(e.ID.Sequence) {
+		if m.isTold(now, e.ID.Writer) && !theirs[e.ID.Writer].has(e.ID.Sequence) {
 			lacking = append(lacking, Entry{Event: e, Settled: true})
 		}
 	}
@@ -93,6 +93,15 @@ func (m *Machine) compared(now Time, p *member, message *Message) {
 	if message.Attempt == 1 {
 		m.sendCompare(now, from, 0)
 	}
+}
+
+// tellFor is for how long after its row has gone others are told of a writer's events. Who refuses them,
+// or has forgotten the writer, would be told of them all with every comparison.
+const tellFor = time.Minute
+
+func (m *Machine) isTold(now Time, who Incarnation) bool {
+	since, gone := m.rowless[who]
+	return m.settled[who] != nil && (!gone || now < since.Add(tellFor))
 }
 
 // differsForGood tells whether two tables differ though nothing is on its way that would make them

@@ -1,0 +1,190 @@
+package coherence
+
+import (
+	"testing"
+	"time"
+)
+
+// What two members tell each other when their tables differ, and when one of them copies anew (R17).
+
+// compare has a member tell its digest, and what it has settled.
+func (b *bench) compare(from Incarnation, settled map[Incarnation]SettledBy) {
+	b.receive(from, &Message{Kind: Compare, Sequence: b.m.table.digest + 2, State: &Snapshot{Settled: settled}})
+	b.now = b.now.Add(b.m.cfg.Lease / 2)
+	b.read(In, b.join(anna), b.join(berta))
+}
+
+func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
+	dead := map[Incarnation]SettledBy{77: {Through: 1}}
+	b := withBoth(t)
+	b.compare(anna, dead)
+	b.compare(anna, dead)
+	b.compare(berta, dead)
+	b.compare(berta, dead)
+	b.compare(berta, dead)
+	if b.m.phase != standing {
+		t.Fatal("copies anew after two times, or because of another than the eldest")
+	}
+	if b.compare(anna, dead); b.m.phase == standing {
+		t.Error("differs for good")
+	}
+	if b.m.prefer != anna {
+		t.Error("copies from another one")
+	}
+
+	b = withBoth(t)
+	for n := range uint64(10) {
+		b.compare(anna, map[Incarnation]SettledBy{berta: {Through: n + 1}})
+		b.hear(berta, n, Entry{n + 1, event(berta, n+1, 1), true})
+	}
+	if b.m.phase != standing {
+		t.Error("copies anew though each of the events was on its way")
+	}
+
+	b = withBoth(t)
+	b.compare(anna, dead)
+	b.compare(anna, dead)
+	b.hear(77, 0, Entry{1, event(77, 1, 1), false})
+	for range 10 {
+		b.compare(anna, dead)
+	}
+	if b.m.phase != standing {
+		t.Error("copies anew though the database decides of the event")
+	}
+}
+
+// compareBusily has anna tell what she has settled, with an event of berta's more each time.
+func (b *bench) compareBusily(n uint64, state *Snapshot) {
+	b.hear(berta, n-1, Entry{n, event(berta, n, 1), true})
+	state.Settled[berta] = SettledBy{Through: n - 1}
+	b.receive(anna, &Message{Kind: Compare, Sequence: b.m.table.digest + 2, State: state})
+	b.now = b.now.Add(b.m.cfg.Lease / 2)
+	b.read(In, b.join(anna), b.join(berta))
+}
+
+func TestWhoeverForgetsAWriterSoonerMakesNobodyCopyAnew(t *testing.T) {
+	const gone = Incarnation(77)
+	forgotten, kept := map[Incarnation]SettledBy{}, map[Incarnation]SettledBy{gone: {Through: 5}}
+	for what, settled := range map[string][2]map[Incarnation]SettledBy{"here": {forgotten, kept}, "there": {kept, forgotten}} {
+		b := withBoth(t)
+		for who, by := range settled[0] {
+			b.m.settled[who] = by.unpack()
+		}
+		for n := range uint64(10) {
+			b.compareBusily(n+1, &Snapshot{Settled: settled[1]})
+		}
+		if b.m.phase != standing {
+			t.Errorf("copies anew, in a busy cluster, because a writer is forgotten %s", what)
+		}
+	}
+}
+
+func TestNobodyCopiesAnewWhileTheEldestAsksItsDatabase(t *testing.T) {
+	b := withBoth(t)
+	const dead = Incarnation(77)
+	b.m.settled[dead] = SettledBy{Through: 2}.unpack()
+	theirs := &Snapshot{Settled: map[Incarnation]SettledBy{dead: {Through: 1}}, Open: []Event{{ID: EventID{dead, 2}}}}
+	for n := range uint64(10) {
+		b.compareBusily(n+1, theirs)
+	}
+	if b.m.phase != standing {
+		t.Error("copies anew, and has the event in doubt again, though it knows that it is over")
+	}
+	theirs.Open = nil
+	for n := uint64(11); n < 14; n++ {
+		b.compareBusily(n, theirs)
+	}
+	if b.m.phase == standing {
+		t.Error("differs for good")
+	}
+}
+
+func TestAnEventThatNoDatabaseHereConfirmsIsSettledByACopy(t *testing.T) {
+	b := withBoth(t)
+	e := over(elsewhere, event(berta, 1, 1))
+	b.hear(berta, 0, Entry{1, e, false})
+	for range 3 { // its settlement went to anna before anybody told this process
+		b.compare(anna, map[Incarnation]SettledBy{berta: {Through: 1}})
+	}
+	if b.m.phase == standing {
+		t.Error("differs for as long as the writer lives, which told it of the event before it was a member")
+	}
+}
+
+func TestTheOneThatAsksItsDatabaseSaysSo(t *testing.T) {
+	b := withBoth(t)
+	b.hear(77, 0, Entry{1, event(77, 1, 1), false}, Entry{2, over(elsewhere, event(77, 2, 1)), false})
+	b.hear(berta, 0, Entry{1, event(77, 1, 1), true})
+	b.took(0)
+	b.receive(berta, &Message{Kind: Compare, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+	for _, sent := range b.took(Send) {
+		if sent.Message.Kind == Compare {
+			message, err := Decode(sent.Message.Append(nil), b.m.table.Buckets())
+			if err != nil || len(message.State.Open) != 1 || message.State.Open[0].ID != (EventID{77, 1}) {
+				t.Errorf("says %+v, %v", message, err)
+			}
+			return
+		}
+	}
+	t.Error("no answer")
+}
+
+func TestEventsOfAWriterThatIsLongGoneAreToldNoMore(t *testing.T) {
+	b := withBoth(t)
+	const gone = Incarnation(77)
+	b.hear(gone, 0, Entry{1, event(gone, 1, 1), false}, Entry{2, event(gone, 1, 1), true})
+	told := func() (n int) {
+		b.took(0)
+		b.compare(anna, map[Incarnation]SettledBy{})
+		for _, sent := range b.took(Send) {
+			if sent.Message.Kind == Level {
+				n++
+			}
+		}
+		return n
+	}
+	if told() != 1 {
+		t.Error("tells nobody of what another one lacks")
+	}
+	for _, later := range []time.Duration{tellFor, forgetAfter} {
+		b.now = b.now.Add(later)
+		b.read(In, b.join(anna), b.join(berta))
+		if told() != 0 {
+			t.Errorf("tells after %v of what the other one refuses, or has forgotten, with every comparison", later)
+		}
+	}
+}
+
+func TestOneThatLiesOfItsVersionsCostsLittle(t *testing.T) {
+	b := withBoth(t)
+	away := 0
+	for end := b.now.Add(100 * b.m.cfg.Lease); b.now < end; {
+		b.compare(anna, b.m.packSettled())
+		if b.m.phase != standing {
+			away++
+			b.m.phase = standing // as if it had its copy
+		}
+	}
+	if away < 2 || away > 30 {
+		t.Errorf("copies anew %d times in 100 leases", away)
+	}
+}
+
+func TestDigestsOfThoseThatAreNotInCountForNothing(t *testing.T) {
+	b := withBoth(t)
+	a := b.join(anna)
+	a.State = Joining
+	b.read(In, a)
+	b.took(0)
+	for _, who := range []Incarnation{anna, 77} {
+		b.do(func() { b.m.Linked(b.now, who) })
+		b.receive(who, &Message{Kind: Compare, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+	}
+	b.do(func() { b.m.Linked(b.now, berta) })
+	for range 100 {
+		b.receive(berta, &Message{Kind: Compare, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+	}
+	if b.m.phase != standing || len(b.took(Send)) > 0 {
+		t.Error("answered")
+	}
+}
