@@ -60,7 +60,7 @@ func TestInsidersReadSlowlyWhatTheyAskFor(t *testing.T) {
 	version, _ := reader.Version([]byte(large))
 	name := cache.Name{Key: []byte(large), Version: version}
 	names := packNames([]cache.Name{name, name, name, name})
-	conns := sessionsOf(t, reader, 20)
+	conns := sessionsOf(t, reader, 12)
 	before, served := heapInUse(), reader.counts.served.Load()
 	const each = 3
 	for id := range uint64(each) {
@@ -69,13 +69,13 @@ func TestInsidersReadSlowlyWhatTheyAskFor(t *testing.T) {
 			must(t, err)
 		}
 	}
+	for _, conn := range conns {
+		go sip(conn)
+	}
 	eventually(t, "all is answered, or its session has ended", func() bool {
 		ended := reader.transport.Stats().Faults[transport.ReasonFlood]
 		return (reader.counts.served.Load()-served)/4+each*ended >= uint64(each*len(conns))
 	})
-	for _, conn := range conns {
-		go sip(conn)
-	}
 	eventually(t, "little waits", func() bool { return heapInUse()-before < 110<<20 })
 	for _, conn := range conns {
 		_ = conn.Close()
