@@ -84,9 +84,9 @@ def test_rows_that_nobody_can_own_cost_nothing(cluster: Cluster) -> None:
     path = new(cluster[0], "beside", "0")
     title_everywhere(cluster, path, "0")
     execute(cluster, BESIDE)
-    assert all(map(in_standing, cluster.nodes))
     serves_and_writes(cluster, path, LEASE_AND_MORE)
-    assert all(map(in_standing, cluster.nodes)), "by a view that began later"
+    # By a view that began later. One that was slow for a moment, on a busy machine, may have been put out meanwhile.
+    wait_for(lambda: all(map(in_standing, cluster.nodes)), "all to serve")
 
     def left() -> set[int]:
         with database_transaction(cluster) as cursor:
