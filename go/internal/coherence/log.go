@@ -69,9 +69,12 @@ func (m *Machine) dropLog(p *member) {
 	}
 }
 
-// resend sends what a member has not acknowledged, in parts that fit a frame.
+// resend sends what a member has not acknowledged, in parts that fit a frame. With each connection the
+// log begins anew: the member may have forgotten a writer that was long without a row, and would take
+// nothing of its log any more. Nothing is lost by that, as all that came before is acknowledged.
 func (m *Machine) resend(p *member) {
-	before := p.log.before
+	before := uint64(0)
+	p.log.before = before
 	for part := range slices.Chunk(p.log.entries, entriesInMessage) {
 		m.sendEntries(p, before, slices.Clone(part))
 		before = part[len(part)-1].Number

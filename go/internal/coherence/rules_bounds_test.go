@@ -210,3 +210,29 @@ func TestNotesThatAreToldAreKeptInBoundedMemory(t *testing.T) {
 		t.Errorf("%d buckets, counted as %d", named, b.m.toldBuckets)
 	}
 }
+
+// Otherwise a process that comes back, after it was without a row for long, would put out everybody: they
+// do not acknowledge what comes after a gap.
+func TestWhoHasForgottenAWriterHearsItAgain(t *testing.T) {
+	b := withBoth(t)
+	b.hear(77, 0, Entry{9, event(77, 1, 1), false}, Entry{10, event(77, 1, 1), true})
+	b.now = b.now.Add(forgetAfter)
+	b.read(In, b.join(anna), b.join(berta))
+	if _, known := b.m.heard[77]; known {
+		t.Fatal("is not forgotten")
+	}
+
+	writer := withBoth(t)
+	id := writer.announce(1)
+	writer.do(func() { writer.m.Settle(writer.now, id) })
+	writer.acknowledge(anna)
+	writer.do(func() { writer.m.Unlinked(anna) })
+	writer.do(func() { writer.m.Linked(writer.now, anna) })
+	writer.took(0)
+	writer.announce(2)
+	for _, sent := range writer.took(Send) {
+		if sent.To == anna && sent.Message.Kind == Events && sent.Message.Sequence != 0 {
+			t.Errorf("tells it what comes after the entry %d, of which it may know nothing", sent.Message.Sequence)
+		}
+	}
+}
