@@ -386,7 +386,7 @@ func TestAnEventOverAllPutsEverythingInDoubtAndRenamesIt(t *testing.T) {
 	b := newBench(t)
 	before, _ := b.version(3)
 	var id EventID
-	b.do(func() { id = b.mustAnnounce("", true, nil) })
+	b.do(func() { id = b.mustAnnounce("db", true, nil) })
 	if _, ok := b.version(3); ok {
 		t.Error("not in doubt")
 	}
@@ -488,6 +488,10 @@ func TestAnOrphanStaysInDoubtUntilTheDatabaseSaysItIsOver(t *testing.T) {
 func TestAnOwnOrphanOfNoDatabaseInParticularAsksThemAll(t *testing.T) {
 	b := newBench(t)
 	var id EventID
+	if _, err := b.m.Announce(b.now, "", true, nil); err == nil {
+		t.Error("announced to members, each of which would end its session")
+	}
+	b.m.cfg.Alone = true
 	b.do(func() { id = b.mustAnnounce("", true, nil) })
 	b.do(func() { b.m.Lost(id) })
 	b.wait(time.Second)
