@@ -220,7 +220,7 @@ func (d *decoder) snapshot(compares bool) *Snapshot {
 		}
 	}
 	s.Open, s.Renamed, s.Recent, s.Told = d.events(), d.events(), d.events(), d.events()
-	if compares && (len(s.Buckets) > 0 || len(s.Renamed)+len(s.Recent)+len(s.Told) > 0) {
+	if compares && (len(s.Buckets) > 0 || len(s.Renamed)+len(s.Recent)+len(s.Told) > 0 || !areIDs(s.Open)) {
 		d.bad = true
 	}
 	n := d.bounded(8+1+1+1, maxPacked)
@@ -234,6 +234,11 @@ func (d *decoder) snapshot(compares bool) *Snapshot {
 	}
 	d.bad = d.bad || !slices.IsSorted(s.Applied)
 	return s
+}
+
+// areIDs tells whether events say no more than which they are.
+func areIDs(events []Event) bool {
+	return !slices.ContainsFunc(events, func(e Event) bool { return !e.equal(&Event{ID: e.ID}) })
 }
 
 func (d *decoder) settledBy() SettledBy {

@@ -75,14 +75,14 @@ func TestWhatNoMachineSendsIsRefused(t *testing.T) {
 		}
 	}
 	for what, m := range map[string]*Message{
-		"too many entries":            {Kind: Events, Entries: make([]Entry, entriesInMessage+1)},
-		"a long id of a database":     {Kind: Events, Entries: []Entry{{1, Event{Database: strings.Repeat("d", MaxDatabaseID+1)}, false}}},
-		"all buckets, and some":       {Kind: Events, Entries: []Entry{{1, Event{All: true, Buckets: []uint32{1}}, false}}},
-		"a state where none belongs":  {Kind: Events, State: &Snapshot{}},
-		"versions in a comparison":    {Kind: Compare, State: &Snapshot{Buckets: map[uint32]uint64{1: 2}}},
-		"open events in a comparison": {Kind: Compare, State: &Snapshot{Open: make([]Event, 1)}},
-		"too much that is settled":    {Kind: Compare, State: &Snapshot{Settled: map[Incarnation]SettledBy{1: {Above: make([]uint64, maxAbove+1)}}}},
-		"too many writers":            {Kind: Compare, State: &Snapshot{Settled: manySettled(maxPacked + 1)}},
+		"too many entries":           {Kind: Events, Entries: make([]Entry, entriesInMessage+1)},
+		"a long id of a database":    {Kind: Events, Entries: []Entry{{1, Event{Database: strings.Repeat("d", MaxDatabaseID+1)}, false}}},
+		"all buckets, and some":      {Kind: Events, Entries: []Entry{{1, Event{All: true, Buckets: []uint32{1}}, false}}},
+		"a state where none belongs": {Kind: Events, State: &Snapshot{}},
+		"versions in a comparison":   {Kind: Compare, State: &Snapshot{Buckets: map[uint32]uint64{1: 2}}},
+		"buckets in a comparison":    {Kind: Compare, State: &Snapshot{Open: []Event{{Buckets: []uint32{1}}}}},
+		"too much that is settled":   {Kind: Compare, State: &Snapshot{Settled: map[Incarnation]SettledBy{1: {Above: make([]uint64, maxAbove+1)}}}},
+		"too many writers":           {Kind: Compare, State: &Snapshot{Settled: manySettled(maxPacked + 1)}},
 	} {
 		if _, err := Decode(m.Append(nil), 8); err == nil {
 			t.Errorf("%s is taken", what)
