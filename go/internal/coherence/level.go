@@ -75,7 +75,7 @@ func (m *Machine) compared(now Time, p *member, message *Message) {
 	}
 	*last = now
 	from, theirs := p.row.Incarnation, message.State.Settled
-	if p == m.eldest() && m.differsForGood(p, message) && m.copiesAnew(now) {
+	if p == m.eldest() && m.differsForGood(p, message) && m.isDrawn() && m.copiesAnew(now) {
 		m.note("its versions differ from another member's: joins again")
 		m.phase, m.prefer = fresh, from
 		m.publish()
@@ -194,6 +194,16 @@ func (m *Machine) isSooner(a, b EventID) bool {
 		return !live
 	}
 	return compareIDs(a, b) < 0
+}
+
+// atATime is how many members copy anew at a time, as a rule.
+const atATime = 8
+
+// isDrawn draws who copies anew: where it is the eldest that differs, all others do, and all of them at once
+// would leave it alone to serve, with dozens of copies to give.
+func (m *Machine) isDrawn() bool {
+	one := uint64(len(m.order)) / atATime
+	return one < 2 || m.cfg.Random()%one == 0
 }
 
 // copiesAnew tells whether this process may copy anew because its versions are others than another

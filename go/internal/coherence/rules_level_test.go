@@ -79,6 +79,28 @@ func TestWhoeverForgetsAWriterSoonerMakesNobodyCopyAnew(t *testing.T) {
 	}
 }
 
+func TestOfManyThatDifferFromTheEldestAFewCopyAnewAtATime(t *testing.T) {
+	b := withBoth(t)
+	rows := []Row{b.join(anna)}
+	for n := range Incarnation(62) {
+		rows = append(rows, b.join(berta+n))
+	}
+	compare := func(times int, drawn uint64) {
+		b.m.cfg.Random = func() uint64 { return drawn }
+		for range times {
+			b.read(In, rows...)
+			b.receive(anna, &Message{Kind: Compare, Sequence: 2, State: &Snapshot{Settled: b.m.packSettled()}})
+			b.now = b.now.Add(b.m.cfg.Lease / 2)
+		}
+	}
+	if compare(10, 1); b.m.phase != standing {
+		t.Error("copies anew, as all the others do")
+	}
+	if compare(1, 0); b.m.phase == standing {
+		t.Error("never copies anew")
+	}
+}
+
 func TestNobodyCopiesAnewWhileTheEldestAsksItsDatabase(t *testing.T) {
 	b := withBoth(t)
 	const dead = Incarnation(77)
