@@ -28,7 +28,14 @@ VALUES = {
     "a byte more than the buffer": b"v" * (native._BUFFER_SIZE + 1),
     "5 MB": bytes(range(256)) * (LARGEST // 256),
 }
-KEYS = {"empty": b"", "NUL": b"\0", "NULs": b"\0\0a\0", "every byte": bytes(range(256)), "4 KB": b"k" * 4096, "64 KB": b"k" * 65536}
+KEYS = {
+    "empty": b"",
+    "NUL": b"\0",
+    "NULs": b"\0\0a\0",
+    "every byte": bytes(range(256)),
+    "4 KB": b"k" * 4096,
+    "64 KB": b"k" * 65536,
+}
 
 
 @pytest.fixture
