@@ -28,13 +28,24 @@ class _Shown(msgspec.Struct):
     places: msgspec.Raw
 
 
-def split(notes: str | None) -> list[msgspec.Raw]:
-    """The notes that a view shows, one by one."""
-    return msgspec.json.decode(notes, type=list[msgspec.Raw]) if notes else []
+def split(notes: str | None) -> list[msgspec.Raw] | None:
+    """The notes that a view shows, one by one; None where they cannot be read, as they are too large, or too deep."""
+    try:
+        return msgspec.json.decode(notes, type=list[msgspec.Raw]) if notes else []
+    except (ValueError, RecursionError):  # msgspec's errors are of the former kind
+        return None
 
 
-def decode(raw: msgspec.Raw) -> Note:
-    """A note that a view shows."""
+def decode(notes: str | None) -> list[Note] | None:
+    """The notes that a view shows; None where they cannot be read."""
+    shown = split(notes)
+    try:
+        return None if shown is None else [_decoded(raw) for raw in shown]
+    except RecursionError:
+        return None
+
+
+def _decoded(raw: msgspec.Raw) -> Note:
     shown = msgspec.json.decode(raw, type=_Shown)
     return Note(shown.id, shown.application, shown.rows, places_of(shown.places))
 
@@ -43,6 +54,6 @@ def places_of(raw: msgspec.Raw) -> list[Place] | None:
     """The places of a note. What no trigger of ours can have written stands for everything."""
     try:
         places = msgspec.json.decode(raw, type=list[Place] | None)
-    except ValueError:  # msgspec's errors are of this kind
+    except (ValueError, RecursionError):
         return None
     return places if places is not None and len(places) <= 2 * MAX_ROWS else None

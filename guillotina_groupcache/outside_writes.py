@@ -113,9 +113,9 @@ class OutsideWrites:
         somebody has changed the triggers, even if they are right again: nobody knows what was written meanwhile.
         """
         before, shape = self._shape, row["shape"]
-        if row["notes"] == "false" or len(split(row["notes"])) > notes_table.MAX_READ:
-            await self._note(notes_table.SUM_UP)
-            logger.debug("groupcache: %s: the notes are too large to be read: everything is bumped", self._database)
+        shown = split(row["notes"])
+        if shown is None or len(shown) > notes_table.MAX_READ:
+            await self._sum_up()
             return True
         if not shape or not self._are_right(row):
             return False
@@ -130,6 +130,10 @@ class OutsideWrites:
                 logger.info("groupcache: %s: its table was changed by DDL: everything is bumped", self._database)
         self._shape = shape
         return before not in ("", shape)
+
+    async def _sum_up(self) -> None:
+        await self._note(notes_table.SUM_UP)
+        logger.debug("groupcache: %s: the notes cannot be read: everything is bumped", self._database)
 
     async def _note(self, statement: str, *arguments: Any) -> None:
         connection = await connect(self._storage)
@@ -152,8 +156,14 @@ class OutsideWrites:
             await connection.execute(notes_table.FORGET.format(schema=self._storage._db_schema), ids)
 
     async def registered(self, row: Any) -> list[int]:
-        """The ids of all notes that a row shows; the library knows what each stands for."""
-        notes = [decode(raw) for raw in split(row["notes"])]
+        """The ids of all notes that a row shows; the library knows what each stands for.
+
+        Raises `LookupError` where they could not be read, and the view is to be tried again.
+        """
+        notes = decode(row["notes"])
+        if notes is None:
+            await self._sum_up()
+            raise LookupError("the notes could not be read, and were summed up")
         done = 0
         for note in notes:
             if note.id in self._known:

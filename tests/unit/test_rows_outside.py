@@ -67,6 +67,7 @@ async def test_a_number_that_no_note_has(outsider: asyncpg.Connection, database:
         f"to_jsonb(repeat('x', {MAX_PLACES_SIZE + 1}))",
         # What is stored can hardly be compressed, and is not looked at before it is taken apart.
         "(SELECT jsonb_agg(md5(n::text)) FROM generate_series(1, 60000) n)",
+        "(repeat('[', 3000) || repeat(']', 3000))::jsonb",
     ],
 )
 async def test_notes_that_are_too_large_are_summed_up(
