@@ -1,6 +1,7 @@
 package coherence
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -55,9 +56,11 @@ func (m *Machine) compare(now Time) {
 
 func (m *Machine) sendCompare(now Time, to Incarnation, attempt uint64) {
 	state := &Snapshot{Settled: m.packSettled(), Applied: m.packApplied()}
-	for _, o := range inOrder(m.open) {
-		if o.cause != nil && m.isOrphan(now, o) {
-			state.Open = append(state.Open, Event{ID: o.event.ID})
+	for _, database := range slices.Sorted(maps.Keys(m.causes)) {
+		for e := m.causes[database].Front(); e != nil; e = e.Next() {
+			if o := e.Value.(*openEvent); m.isOrphan(now, o) {
+				state.Open = append(state.Open, Event{ID: o.event.ID})
+			}
 		}
 	}
 	m.send(to, &Message{Kind: Compare, Attempt: attempt, Sequence: m.table.digest, State: state})
