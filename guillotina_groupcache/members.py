@@ -329,10 +329,8 @@ class Members:
                     lost += [id_] * (new.losses > (old.losses if old else 0))
             if lost:
                 await self._statement(sql.ALL_OUT, "a database may have lost commits")
-                self._lines.warning(
-                    "losses",
-                    "groupcache: the database %s may have lost commits: everything cached is renamed",
-                    ", ".join(lost),
+                logger.warning(
+                    "groupcache: the database %s may have lost commits: everything cached is renamed", ", ".join(lost)
                 )
 
     # --- the other questions
