@@ -7,12 +7,13 @@ import (
 )
 
 // Two processes that began with the same copy and have settled the same events hold the same
-// table whatever the order, and so share names. An event that was announced and then given up
-// before every member heard of it can leave them different, and so can an election that
-// overlaps with the last step of a joiner. That is never wrong, but costs the sharing. So each
-// tells another one now and then what it has settled and is told what it lacks, which is a hint to ask
-// the database (R17). Of two that lack nothing and still differ, the younger copies anew from the eldest. What was written from outside (R14)
-// each finds by itself: as long as two have not applied the same notes they may differ.
+// table whatever the order, and so share versioned keys. An event that was announced and then given
+// up before every member heard of it can leave them different, and so can an election that overlaps
+// with the last step of a joiner. That is never wrong, but costs the sharing. So each tells another
+// one now and then what it has settled and is told what it lacks, which is a hint to ask the
+// database (R17). A member that differs from the eldest for good copies anew from it. What was
+// written from outside (R14) each finds by itself: as long as two have not applied the same notes
+// they may differ.
 
 // maxRecent bounds what is kept to level others: settled events, each counted with its buckets.
 const maxRecent = 1 << 14
