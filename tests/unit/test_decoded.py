@@ -203,7 +203,7 @@ async def test_what_is_in_doubt_is_read_from_the_database(database: str) -> None
         again = await txn._get(oid)
         assert dict(again) == row and again is not row
         app.utility.settle(event)
-        everything = await app.utility.announce("", (), everything=True)
+        everything = await app.utility.announce("db", (), everything=True)
         assert await txn._get(oid) is not row
         app.utility.settle(everything)
 
