@@ -126,6 +126,7 @@ func TestSilentConnectionsInHandshakeAreBounded(t *testing.T) {
 			server := newNode(t, func(o *Options) { o.Listen, o.Secret, o.Limits = []string{way.listen(t)}, way.secret, limits })
 			client := newNode(t, func(o *Options) { o.Secret = way.secret })
 			healthy := dial(t, client, server)
+			call(t, healthy, "in handshake no more") // where it could be the oldest
 			const n = 300
 			conns := make([]net.Conn, n)
 			for i := range conns {
