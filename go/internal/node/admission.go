@@ -62,7 +62,14 @@ func (a *admission) add(address string) {
 
 // admits tells whether the process at the address of a row is let in. A client, which has none, always
 // is: it shows by the secret, or a certificate, that it belongs to the cluster.
-func (a *admission) admits(address string) bool {
+func (a *admission) admits(address string) bool { return a.check(address, a.suspect) }
+
+// letsIn is admits for a connection, whose other end says what it likes: that it is not let in the
+// transport logs, as it does of all that it refuses.
+func (a *admission) letsIn(address string) bool { return a.check(address, func(string) {}) }
+
+// check tells whether an address is let in; refused is called with one that is not, under mu.
+func (a *admission) check(address string, refused func(address string)) bool {
 	if !a.list || address == "" {
 		return true
 	}
@@ -72,22 +79,7 @@ func (a *admission) admits(address string) bool {
 	if a.knows(address) {
 		return true
 	}
-	a.suspect(address)
-	a.wakeUp()
-	return false
-}
-
-// letsIn is admits for a connection, whose other end says what it likes: that it is not let in the
-// transport logs, as it does of all that it refuses.
-func (a *admission) letsIn(address string) bool {
-	if !a.list || address == "" {
-		return true
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.knows(spelling(address)) {
-		return true
-	}
+	refused(address)
 	a.wakeUp()
 	return false
 }
