@@ -127,7 +127,7 @@ async def commit_announced(oids: list[str], commits: int) -> list[float]:
 
 async def without_notes() -> None:
     """Have this node mark no transaction, and remove the triggers that note writes without a mark."""
-    from guillotina_groupcache import triggers
+    from guillotina_groupcache.database import triggers
     from guillotina_groupcache.interfaces import IGroupcacheUtility
 
     utility: Any = get_utility(IGroupcacheUtility)

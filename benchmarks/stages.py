@@ -44,7 +44,7 @@ MOMENTS: Final = {
         "guillotina_groupcache.utility.GroupcacheUtility.get",
         "guillotina_groupcache.native.Node.get",
         "guillotina_groupcache.utility.GroupcacheUtility._take",
-        "guillotina_groupcache.loader.Loader.load",
+        "guillotina_groupcache.database.loader.Loader.load",
         "guillotina.db.storages.pg.PostgresqlStorage.load",
         "guillotina_groupcache.native.Node.loaded",
         "guillotina_groupcache.records.decode",

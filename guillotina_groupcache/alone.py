@@ -13,11 +13,11 @@ from typing import Final
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache.databases import LOOK_TIMEOUT
-from guillotina_groupcache.lines import TIMEOUT, Line
-from guillotina_groupcache.outside_writes import OutsideWrites
-from guillotina_groupcache.process import LEASE
-from guillotina_groupcache.served import REFRESH_EVERY, Served, cluster_alone
+from guillotina_groupcache.database.connections import TIMEOUT, Line
+from guillotina_groupcache.database.databases import LOOK_TIMEOUT
+from guillotina_groupcache.database.outside_writes import OutsideWrites
+from guillotina_groupcache.database.served import REFRESH_EVERY, Served, cluster_alone
+from guillotina_groupcache.settings.role import LEASE
 
 logger = logging.getLogger("guillotina_groupcache")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 from guillotina.exceptions import ConflictError, RestartCommit
 
-from guillotina_groupcache.lines import TIMEOUT
+from guillotina_groupcache.database.connections import TIMEOUT
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility

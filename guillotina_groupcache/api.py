@@ -16,7 +16,7 @@ from guillotina.interfaces import IApplication, IContainer
 from guillotina.response import HTTPPreconditionFailed
 
 from guillotina_groupcache.interfaces import IGroupcacheUtility
-from guillotina_groupcache.process import is_enabled
+from guillotina_groupcache.settings.role import is_enabled
 
 _OFF: Final = "the cache of this process is switched off (groupcache.enabled)"
 _STATS: Final[dict[str, Any]] = {

@@ -11,7 +11,7 @@ from guillotina.const import TRASHED_ID
 from guillotina_groupcache import keys, records
 from guillotina_groupcache.interfaces import RecordError
 from guillotina_groupcache.keys import Kind, object_keys, place_keys, record_keys, stored_oid
-from guillotina_groupcache.process import is_referee
+from guillotina_groupcache.settings.role import is_referee
 from guillotina_groupcache.throttled import Throttled
 
 if TYPE_CHECKING:

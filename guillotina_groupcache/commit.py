@@ -20,7 +20,7 @@ from guillotina_groupcache import keys
 from guillotina_groupcache.announcing import Answers, StandIn, announced, announced_transaction
 from guillotina_groupcache.changes import Stored, Writes, stubs
 from guillotina_groupcache.keys import Kind, stored_oid
-from guillotina_groupcache.process import is_referee
+from guillotina_groupcache.settings.role import is_referee
 from guillotina_groupcache.strategy import GroupcacheStrategy
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from guillotina.interfaces import ICacheUtility
 from guillotina.utils import resolve_dotted_name
 
 from guillotina_groupcache.interfaces import ConfigurationError
-from guillotina_groupcache.section import shown
+from guillotina_groupcache.settings.parser import shown
 
 ADDON: Final = "guillotina_groupcache"
 STRATEGY: Final = "groupcache"

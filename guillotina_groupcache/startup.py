@@ -24,7 +24,7 @@ from guillotina_groupcache.interfaces import (
     IGroupcacheUtility,
     LibraryError,
 )
-from guillotina_groupcache.process import is_enabled
+from guillotina_groupcache.settings.role import is_enabled
 from guillotina_groupcache.utility import GroupcacheUtility
 
 logger = logging.getLogger("guillotina_groupcache")

@@ -13,8 +13,8 @@ from guillotina.component import query_utility
 
 from guillotina_groupcache import status
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
-from guillotina_groupcache.process import is_enabled
-from guillotina_groupcache.section import ENABLED_VARIABLE
+from guillotina_groupcache.settings.parser import ENABLED_VARIABLE
+from guillotina_groupcache.settings.role import is_enabled
 
 #: Seconds until those who are alive are connected, or count as out of reach.
 PATIENCE: Final = 5.0

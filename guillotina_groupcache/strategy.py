@@ -13,10 +13,10 @@ from guillotina.db.interfaces import ITransaction, ITransactionCache
 
 from guillotina_groupcache import keys, metrics, records
 from guillotina_groupcache.changes import Writes
-from guillotina_groupcache.decoded import Home, Place
 from guillotina_groupcache.interfaces import IGroupcacheUtility
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import EPOCH, Source
+from guillotina_groupcache.near_cache import Home, Place
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility

@@ -14,9 +14,9 @@ import asyncpg
 from guillotina.db.factory import _convert_dsn, _get_connection_options
 from guillotina.utils import list_or_dict_items
 
-from guillotina_groupcache import triggers
+from guillotina_groupcache.database import triggers
+from guillotina_groupcache.database.connections import connect_to
 from guillotina_groupcache.interfaces import GroupcacheError
-from guillotina_groupcache.lines import connect_to
 
 #: For how long the removal waits for those who use a table, and makes others wait.
 LOCK_TIMEOUT: Final = "2s"

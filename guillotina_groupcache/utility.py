@@ -12,17 +12,16 @@ from typing import Any, Final
 import msgspec
 from zope.interface import implementer
 
-from guillotina_groupcache import keys, limits, metrics, peer_stats, records, settings
+from guillotina_groupcache import keys, limits, metrics, peer_stats, records
 from guillotina_groupcache.alone import Alone
-from guillotina_groupcache.decoded import DecodedRecords, Place
+from guillotina_groupcache.database.loader import Loader, SharedLoads
+from guillotina_groupcache.database.members import Members
 from guillotina_groupcache.interfaces import (
     ConfigurationError,
     GroupcacheError,
     IGroupcacheUtility,
     RecordError,
 )
-from guillotina_groupcache.loader import Loader, SharedLoads
-from guillotina_groupcache.members import Members
 from guillotina_groupcache.native import (
     MAX_DATABASE_ID,
     MAX_DATABASES,
@@ -36,7 +35,11 @@ from guillotina_groupcache.native import (
     unpack_result,
     unpack_results,
 )
-from guillotina_groupcache.process import (
+from guillotina_groupcache.near_cache import DecodedRecords, Place
+from guillotina_groupcache.requests import Requests
+from guillotina_groupcache.settings import model as settings
+from guillotina_groupcache.settings.parser import shown
+from guillotina_groupcache.settings.role import (
     Role,
     decoded_size,
     described,
@@ -46,8 +49,6 @@ from guillotina_groupcache.process import (
     role_of,
     why_uncached,
 )
-from guillotina_groupcache.requests import Requests
-from guillotina_groupcache.section import shown
 from guillotina_groupcache.throttled import Throttled, printable
 
 logger = logging.getLogger("guillotina_groupcache")

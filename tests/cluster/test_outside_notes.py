@@ -10,8 +10,8 @@ import psycopg2
 import pytest
 
 from demo.cluster import Cluster, Node, wait_for
-from guillotina_groupcache.notes_table import MAX_NOTES
-from guillotina_groupcache.triggers import FEW_ROWS, MAX_PLACES
+from guillotina_groupcache.database.notes_table import MAX_NOTES
+from guillotina_groupcache.database.triggers import FEW_ROWS, MAX_PLACES
 from tests.cluster import outside, outside_changes
 from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import copied, notes, psql

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from demo.cluster import Cluster, wait_for
-from guillotina_groupcache.triggers import uninstall
+from guillotina_groupcache.database.triggers import uninstall
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import psql

@@ -11,7 +11,7 @@ import pytest
 
 from demo.client import CONTAINER
 from demo.cluster import Cluster, Node, wait_for
-from guillotina_groupcache.section import ENABLED_VARIABLE
+from guillotina_groupcache.settings.parser import ENABLED_VARIABLE
 from tests.cluster.steps import database_transaction, json_of, new, title, title_everywhere
 
 SAYS = "groupcache: switched off: this process reads from the database, caches and announces nothing"

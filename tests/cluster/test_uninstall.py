@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from demo.cluster import Node, wait_for
-from guillotina_groupcache.section import ENABLED_VARIABLE
+from guillotina_groupcache.settings.parser import ENABLED_VARIABLE
 from tests.cluster.steps import execute
 from tests.postgres import PostgresServer
 

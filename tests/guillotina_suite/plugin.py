@@ -15,7 +15,7 @@ import pytest
 import pytest_docker_fixtures
 from guillotina import app_settings, testing
 
-from guillotina_groupcache.section import ENABLED_VARIABLE
+from guillotina_groupcache.settings.parser import ENABLED_VARIABLE
 from tests.guillotina_suite.services import PostgresImage, RedisImage
 from tests.oracle_fixtures import WATCH, _judged, oracle  # noqa: F401
 from tests.oracle_judge import APPLICATION as ORACLE

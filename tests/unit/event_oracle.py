@@ -14,8 +14,8 @@ from guillotina.registry import REGISTRY_DATA_KEY
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys, records
+from guillotina_groupcache.database.loader import Loader
 from guillotina_groupcache.keys import Key, Kind
-from guillotina_groupcache.loader import Loader
 from guillotina_groupcache.native import Source
 from tests.unit.event_universe import NAMES, DbVacuum, Operation, World, begin
 from tests.unit.life_app import DATABASE, App

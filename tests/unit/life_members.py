@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from guillotina_groupcache.members import Members
+from guillotina_groupcache.database.members import Members
 from tests.postgres_embedded import EmbeddedPostgres
 
 FIRST, SECOND = "db", "far"

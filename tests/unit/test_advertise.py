@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from guillotina_groupcache.addresses import Host, Listen
-from guillotina_groupcache.advertise import find_host
 from guillotina_groupcache.interfaces import ConfigurationError
+from guillotina_groupcache.settings.addresses import Host, Listen
+from guillotina_groupcache.settings.advertise import find_host
 from tests.unit.life_app import running
 
 IPV4 = Listen.parse("0.0.0.0:9000")

@@ -109,7 +109,7 @@ def no_question(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(self: object, database: str) -> list[str]:
         raise LookupError("not asked in this test")
 
-    monkeypatch.setattr("guillotina_groupcache.members.Members._open_in", never)
+    monkeypatch.setattr("guillotina_groupcache.database.members.Members._open_in", never)
 
 
 @pytest.mark.usefixtures("no_question")

@@ -13,7 +13,6 @@ from guillotina.db.transaction import Transaction
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys
-from guillotina_groupcache.decoded import OVERHEAD, Decoded, DecodedRecords
 from guillotina_groupcache.native import (
     DECODED_BYTES,
     DECODED_HITS,
@@ -23,6 +22,7 @@ from guillotina_groupcache.native import (
     Found,
     Source,
 )
+from guillotina_groupcache.near_cache import OVERHEAD, Decoded, DecodedRecords
 from tests.unit.life_app import App, add, object_key, running, set_title, until
 from tests.unit.life_database import connected
 

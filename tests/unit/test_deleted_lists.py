@@ -9,9 +9,9 @@ from guillotina.const import TRASHED_ID
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys
-from guillotina_groupcache.decoded import KEEPS_LOADS_IN_ORDER
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import Source
+from guillotina_groupcache.near_cache import KEEPS_LOADS_IN_ORDER
 from tests.unit.life_app import DATABASE, App, add, object_key, running
 
 

@@ -164,7 +164,7 @@ def test_importing_loads_no_library_and_starts_no_thread() -> None:
         import os, pkgutil, importlib
         import guillotina_groupcache
 
-        for module in pkgutil.iter_modules(guillotina_groupcache.__path__, "guillotina_groupcache."):
+        for module in pkgutil.walk_packages(guillotina_groupcache.__path__, "guillotina_groupcache."):
             if not module.name.endswith(("native_build", "libgroupcache")):  # setup.py's, and the library itself
                 importlib.import_module(module.name)
         print("libgroupcache" in open("/proc/self/maps").read(), len(os.listdir("/proc/self/task")))

@@ -13,8 +13,8 @@ from guillotina.interfaces import IAnnotations
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys, records
+from guillotina_groupcache.database.loader import BATCH, Loader, _grouped
 from guillotina_groupcache.keys import Key, Kind
-from guillotina_groupcache.loader import BATCH, Loader, _grouped
 from guillotina_groupcache.records import ABSENT, MAX_RECORD_SIZE, TOO_LARGE
 from tests.unit.life_app import DATABASE, TIMEOUT, App, add, running, uncached
 from tests.unit.life_database import connected

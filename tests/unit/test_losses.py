@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from guillotina_groupcache import members_table as sql
-from guillotina_groupcache.losses import Known, Look, Watch
+from guillotina_groupcache.database import members_table as sql
+from guillotina_groupcache.database.failover import Known, Look, Watch
 from tests.postgres_embedded import EmbeddedPostgres
 from tests.unit.life_members import execute, fail_over, put_back, two_members
 

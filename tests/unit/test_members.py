@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from guillotina_groupcache.database.members import CLEAN_EVERY
 from guillotina_groupcache.interfaces import LibraryError
-from guillotina_groupcache.members import CLEAN_EVERY
 from tests.unit import life_members
 
 #: The tables as the first version made them.

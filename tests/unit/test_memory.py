@@ -17,11 +17,11 @@ SIZE = 64 * 10**6
 FILL = f"""
 import asyncio, os
 from guillotina_groupcache import records
-from guillotina_groupcache.decoded import DecodedRecords
+from guillotina_groupcache.near_cache import DecodedRecords
 from guillotina_groupcache.keys import Kind, encode, prefix
 from guillotina_groupcache.native import EPOCH, HEADER_WORDS, Found, Node, Source
-from guillotina_groupcache.process import Role, decoded_size, node_config
-from guillotina_groupcache.settings import Settings
+from guillotina_groupcache.settings.role import Role, decoded_size, node_config
+from guillotina_groupcache.settings.model import Settings
 
 def resident():
     with open("/proc/self/statm") as statm:

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from guillotina_groupcache import keys, notes_table, triggers
+from guillotina_groupcache import keys
+from guillotina_groupcache.database import notes_table, triggers
 from guillotina_groupcache.keys import Kind
 from tests.unit import life_members
 from tests.unit.life_database import connected

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from guillotina_groupcache.decoded import KEEPS_LOADS_IN_ORDER
+from guillotina_groupcache.near_cache import KEEPS_LOADS_IN_ORDER
 from guillotina_groupcache.strategy import GroupcacheStrategy
 from tests.unit.life_app import add, running, set_title, title, uncached
 

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from guillotina_groupcache import rows
+from guillotina_groupcache.database import rows
 from tests.unit.life_members import Process, process, storage_of
 
 ROW = "INSERT INTO groupcache_members (incarnation, address, host, state, reason, applied) VALUES "

@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from guillotina_groupcache.notes_table import MAX_PLACES_SIZE
+from guillotina_groupcache.database.notes_table import MAX_PLACES_SIZE
 from tests.unit.life_database import TIMEOUT, connected
 from tests.unit.test_outside_writes import outsider, process  # noqa: F401
 from tests.unit.test_served import _quick, claim_of, connection, refused  # noqa: F401

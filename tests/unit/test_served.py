@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from guillotina_groupcache import served
+from guillotina_groupcache.database import served
+from guillotina_groupcache.database.served import Served, cluster_alone, cluster_of
 from guillotina_groupcache.interfaces import ConfigurationError
-from guillotina_groupcache.served import Served, cluster_alone, cluster_of
 from tests.unit.life_database import TIMEOUT, connected
 from tests.unit.life_members import storage_of
 

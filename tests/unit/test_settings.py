@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from guillotina_groupcache.addresses import Address, Advertised
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
-from guillotina_groupcache.section import ENABLED_VARIABLE, SECRET_VARIABLE, is_enabled, parse
-from guillotina_groupcache.settings import NOWHERE, Secret, Settings, Tls
+from guillotina_groupcache.settings.addresses import Address, Advertised
+from guillotina_groupcache.settings.model import NOWHERE, Secret, Settings, Tls
+from guillotina_groupcache.settings.parser import ENABLED_VARIABLE, SECRET_VARIABLE, is_enabled, parse
 
 SECRET = "correct horse battery staple"
 TLS = {"cert": "/etc/g/cert.pem", "key": "/etc/g/key.pem", "ca": "/etc/g/ca.pem"}

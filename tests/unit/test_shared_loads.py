@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from guillotina_groupcache import keys
+from guillotina_groupcache.database.loader import SharedLoads
 from guillotina_groupcache.interfaces import GroupcacheError
 from guillotina_groupcache.keys import Key, Kind
-from guillotina_groupcache.loader import SharedLoads
 from tests.unit.life_app import DATABASE, TIMEOUT
 from tests.unit.life_tasks import begun_at_once
 
@@ -240,7 +240,7 @@ async def test_cancel_before_a_load_has_begun() -> None:
 
 
 async def test_a_load_that_hangs_holds_up_the_next_one_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("guillotina_groupcache.loader.TURN_TIMEOUT", 0.01)
+    monkeypatch.setattr("guillotina_groupcache.database.loader.TURN_TIMEOUT", 0.01)
     gate = Gate()
     first = gate.get()
     await gate.wait_begun(1)
@@ -254,7 +254,7 @@ async def test_a_load_that_hangs_holds_up_the_next_one_for_a_while_only(monkeypa
 
 
 async def test_a_reader_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("guillotina_groupcache.loader.LOAD_TIMEOUT", 0.01)
+    monkeypatch.setattr("guillotina_groupcache.database.loader.LOAD_TIMEOUT", 0.01)
     gate = Gate()
     reader = gate.get()
     await gate.wait_begun(1)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from guillotina_groupcache import sockets
 from guillotina_groupcache.interfaces import ConfigurationError
+from guillotina_groupcache.settings import sockets
 
 NAME = "guillotina_groupcache"
 REMEDY = "or give listen, for example 127.0.0.1:9000-9255, and a secret"

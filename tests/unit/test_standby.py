@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from guillotina_groupcache.loader import Loader
+from guillotina_groupcache.database.loader import Loader
 from guillotina_groupcache.native import Source
 from tests.postgres_embedded import EmbeddedPostgres
 from tests.unit.life_app import TIMEOUT, App, add, object_key, running

@@ -12,9 +12,9 @@ import pytest
 from guillotina.const import TRASHED_ID
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache import triggers
-from guillotina_groupcache.notes_table import MAX_NOTES
-from guillotina_groupcache.triggers import FEW_ROWS, MAX_PLACES, MAX_ROWS
+from guillotina_groupcache.database import triggers
+from guillotina_groupcache.database.notes_table import MAX_NOTES
+from guillotina_groupcache.database.triggers import FEW_ROWS, MAX_PLACES, MAX_ROWS
 from tests.unit.life_database import connected
 
 MARK = triggers.mark("1/2/public", "it's \\ an id")

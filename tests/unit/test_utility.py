@@ -15,8 +15,8 @@ import pytest
 from guillotina.db.storages.dummy import DummyStorage
 
 from demo.cluster import SECRET, free_port
+from guillotina_groupcache.database.members import Members
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
-from guillotina_groupcache.members import Members
 from guillotina_groupcache.native import MAX_DATABASE_ID, MAX_DATABASES, Completion, Kind, Source
 from guillotina_groupcache.utility import GroupcacheUtility
 from tests.postgres import PostgresServer

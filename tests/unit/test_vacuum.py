@@ -17,8 +17,9 @@ from guillotina.db.interfaces import IVacuumProvider
 from guillotina.interfaces import IAnnotations
 from guillotina.transactions import transaction
 
-from guillotina_groupcache import keys, members_table, records, vacuum
+from guillotina_groupcache import keys, records, vacuum
 from guillotina_groupcache.cascade import MAX_ROWS
+from guillotina_groupcache.database import members_table
 from guillotina_groupcache.keys import Kind
 from tests.unit import life_app as life
 from tests.unit.life_database import blocked, blocked_on_row, connected

@@ -11,8 +11,8 @@ from typing import Final
 
 import asyncpg
 
-from guillotina_groupcache.losses import FLUSHED, IDENTITIES, IDENTITY, OBJECTS
-from guillotina_groupcache.rows import MEMBERS, OLD, SILENT
+from guillotina_groupcache.database.failover import FLUSHED, IDENTITIES, IDENTITY, OBJECTS
+from guillotina_groupcache.database.rows import MEMBERS, OLD, SILENT
 
 logger = logging.getLogger("guillotina_groupcache")
 

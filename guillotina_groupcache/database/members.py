@@ -15,16 +15,16 @@ import asyncpg
 import msgspec
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache import members_table as sql
-from guillotina_groupcache import rows as members_rows
-from guillotina_groupcache.databases import Change, Database, Databases
+from guillotina_groupcache.database import members_table as sql
+from guillotina_groupcache.database import rows as members_rows
+from guillotina_groupcache.database.connections import TIMEOUT
+from guillotina_groupcache.database.databases import Change, Database, Databases
+from guillotina_groupcache.database.failover import UNREADABLE, Known, decode_known
+from guillotina_groupcache.database.notes_table import FORGET
+from guillotina_groupcache.database.outside_writes import OutsideWrites, Register
+from guillotina_groupcache.database.served import cluster_of
 from guillotina_groupcache.interfaces import ConfigurationError
-from guillotina_groupcache.lines import TIMEOUT
-from guillotina_groupcache.losses import UNREADABLE, Known, decode_known
-from guillotina_groupcache.notes_table import FORGET
-from guillotina_groupcache.outside_writes import OutsideWrites, Register
-from guillotina_groupcache.section import shown
-from guillotina_groupcache.served import cluster_of
+from guillotina_groupcache.settings.parser import shown
 from guillotina_groupcache.throttled import Throttled
 
 logger = logging.getLogger("guillotina_groupcache")

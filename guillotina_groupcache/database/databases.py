@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache.lines import Line, connect
-from guillotina_groupcache.losses import FLUSHED, IDENTITY, OBJECTS, Known, Look, Watch, identity_of
-from guillotina_groupcache.outside_writes import OutsideWrites, Register
-from guillotina_groupcache.served import REFRESH_EVERY, Served, cluster_of
+from guillotina_groupcache.database.connections import Line, connect
+from guillotina_groupcache.database.failover import FLUSHED, IDENTITY, OBJECTS, Known, Look, Watch, identity_of
+from guillotina_groupcache.database.outside_writes import OutsideWrites, Register
+from guillotina_groupcache.database.served import REFRESH_EVERY, Served, cluster_of
 
 logger = logging.getLogger("guillotina_groupcache")
 

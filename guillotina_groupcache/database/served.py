@@ -21,7 +21,7 @@ import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache.interfaces import ConfigurationError
-from guillotina_groupcache.section import shown
+from guillotina_groupcache.settings.parser import shown
 
 logger = logging.getLogger("guillotina_groupcache")
 

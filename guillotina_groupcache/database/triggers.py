@@ -20,7 +20,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from guillotina_groupcache.notes_table import CLEAN, CREATE, EXIST, INSERT, MAX_NOTES
+from guillotina_groupcache.database.notes_table import CLEAN, CREATE, EXIST, INSERT, MAX_NOTES
 
 #: Raised with every change of the functions or triggers: the newest one stays.
 VERSION: Final = 1

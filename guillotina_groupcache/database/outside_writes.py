@@ -18,10 +18,10 @@ import asyncpg
 import msgspec
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache import notes_table, triggers
+from guillotina_groupcache.database import notes_table, triggers
+from guillotina_groupcache.database.connections import connect
+from guillotina_groupcache.database.notes import Note, decode, places_of, split
 from guillotina_groupcache.keys import record_keys
-from guillotina_groupcache.lines import connect
-from guillotina_groupcache.notes import Note, decode, places_of, split
 
 logger = logging.getLogger("guillotina_groupcache")
 

@@ -10,10 +10,11 @@ from guillotina import app_settings
 from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
 from guillotina.utils import list_or_dict_items
 
-from guillotina_groupcache import advertise, section, sockets
-from guillotina_groupcache.addresses import Advertised
-from guillotina_groupcache.decoded import KEEPS_LOADS_IN_ORDER
-from guillotina_groupcache.settings import NOWHERE, Settings
+from guillotina_groupcache.near_cache import KEEPS_LOADS_IN_ORDER
+from guillotina_groupcache.settings import advertise, sockets
+from guillotina_groupcache.settings import parser as section
+from guillotina_groupcache.settings.addresses import Advertised
+from guillotina_groupcache.settings.model import NOWHERE, Settings
 
 #: Buckets of the version table; the same in the whole cluster.
 BUCKETS: Final = 1 << 20

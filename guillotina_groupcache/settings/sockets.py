@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from guillotina_groupcache.addresses import Listen
 from guillotina_groupcache.interfaces import ConfigurationError
+from guillotina_groupcache.settings.addresses import Listen
 
 logger = logging.getLogger("guillotina_groupcache")
 

@@ -14,9 +14,9 @@ from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
-from guillotina_groupcache.addresses import Address, Advertised, Listen, Name
 from guillotina_groupcache.interfaces import ConfigurationError
-from guillotina_groupcache.settings import NOWHERE, Secret, Settings, Tls
+from guillotina_groupcache.settings.addresses import Address, Advertised, Listen, Name
+from guillotina_groupcache.settings.model import NOWHERE, Secret, Settings, Tls
 
 #: The environment variable that holds the secret. It goes before the file, as the environment always does.
 SECRET_VARIABLE: Final = "GUILLOTINA_GROUPCACHE_SECRET"  # noqa: S105, it is the name

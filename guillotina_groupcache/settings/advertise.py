@@ -7,8 +7,8 @@ import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
-from guillotina_groupcache.addresses import Host, Listen
 from guillotina_groupcache.interfaces import ConfigurationError
+from guillotina_groupcache.settings.addresses import Host, Listen
 
 logger = logging.getLogger("guillotina_groupcache")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from guillotina_groupcache.triggers import MAX_ROWS
+from guillotina_groupcache.database.triggers import MAX_ROWS
 
 #: zoid, parent_id, id, of
 Place = tuple[str, str | None, str | None, str | None]

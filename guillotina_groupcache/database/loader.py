@@ -20,7 +20,7 @@ from guillotina.db.transaction import _EMPTY, Transaction
 from guillotina_groupcache import keys, records
 from guillotina_groupcache.interfaces import GroupcacheError, KeyFormatError, RecordError
 from guillotina_groupcache.keys import Key, Kind
-from guillotina_groupcache.section import shown
+from guillotina_groupcache.settings.parser import shown
 from guillotina_groupcache.throttled import Throttled
 
 logger = logging.getLogger("guillotina_groupcache")

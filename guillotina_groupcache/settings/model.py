@@ -6,7 +6,7 @@ import hmac
 from dataclasses import dataclass, replace
 from typing import Final
 
-from guillotina_groupcache.addresses import Address, Advertised, Listen, Name
+from guillotina_groupcache.settings.addresses import Address, Advertised, Listen, Name
 
 
 class Secret:

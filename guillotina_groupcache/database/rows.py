@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from guillotina_groupcache.addresses import Address
-from guillotina_groupcache.section import shown
+from guillotina_groupcache.settings.addresses import Address
+from guillotina_groupcache.settings.parser import shown
 from guillotina_groupcache.throttled import Throttled, printable
 
 #: Bytes of an address: the longest is a host name of 253 with a port; a unix socket has fewer (`addresses`).

@@ -1,0 +1,1 @@
+"""PostgreSQL: the members table, loads, and what others write past the cache."""
