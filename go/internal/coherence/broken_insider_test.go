@@ -10,13 +10,13 @@ func (s *sim) breakInsider(q *process, message *Message) bool {
 	victim := s.processes[s.below(len(s.processes))]
 	switch {
 	case s.off == offBye && message.Kind == Bye && victim != q:
-		m.Gone(now, victim.id)
+		m.Ended(now, victim.id)
 		return true
 	case s.off == offInvented && len(s.notes) > 0 && m.hasState():
 		note := s.notes[s.below(len(s.notes))]
 		m.applyNote(&OutsideWrite{ID: note.ID, Nonce: 2}, now)
 		return true
-	case message.Kind != Events && message.Kind != Level:
+	case message.Kind != Events && message.Kind != Repair:
 		return false
 	}
 	taken := false

@@ -72,7 +72,7 @@ func (s *sim) breakNotes(p *process, rows []Row) {
 			m.act(Action{Kind: ForgetOutside, Number: database, Outside: ids})
 		}
 	case offJoiner:
-		if m.listed && (m.phase == waiting || m.phase == copying) {
+		if m.listed && (m.phase == awaitingAcks || m.phase == copying) {
 			var ids []OutsideID
 			for _, list := range m.lists {
 				for _, w := range list.writes {
@@ -86,7 +86,7 @@ func (s *sim) breakNotes(p *process, rows []Row) {
 		for _, q := range m.order {
 			before[q], q.outSince = q.outSince, math.MinInt64/2
 		}
-		if m.phase == standing && m.isLeast(rows) {
+		if m.phase == joined && m.isLeast(rows) {
 			for i := range m.lists {
 				m.lists[i].isNew = true
 			}

@@ -33,16 +33,16 @@ func (s *sim) breakRule(p *process) {
 		m.listed = listed
 	case offLeft:
 		if m.phase == left {
-			m.phase = standing
+			m.phase = joined
 			m.tryAll(now)
 			m.phase = left
 		}
 	case offJoinwait:
-		if m.phase == waiting {
+		if m.phase == awaitingAcks {
 			m.beginCopy(now)
 		}
 	case offLackjoin:
-		if m.phase == waiting && m.asking && len(m.awaited) == 0 {
+		if m.phase == awaitingAcks && m.asking && len(m.awaited) == 0 {
 			m.beginCopy(now)
 		}
 	case offStanding:
@@ -78,8 +78,8 @@ func (s *sim) forgetVanished(p *process) {
 // breakMessage is what a process hears in the place of a message.
 func (s *sim) breakMessage(p, from *process, message *Message) *Message {
 	switch {
-	case s.off == offConfirm && message.Kind == Ask:
-		s.send(p, from, &Message{Kind: Word, Attempt: message.Attempt})
+	case s.off == offConfirm && message.Kind == JoinRequest:
+		s.send(p, from, &Message{Kind: JoinAck, Attempt: message.Attempt})
 	case s.off == offStanding && message.Kind == CopyRequest && !p.m.Serves(s.clock(p)):
 		s.send(p, from, &Message{Kind: Copy, Attempt: message.Attempt, State: p.m.snapshot()})
 	case s.off == offCopy && message.Kind == Copy:
@@ -92,7 +92,7 @@ func (s *sim) breakMessage(p, from *process, message *Message) *Message {
 		return nothingNamed(message)
 	case s.off == offRenamed && message.Kind == Copy:
 		bare := *message.State
-		bare.Renamed = nil
+		bare.Bumped = nil
 		return &Message{Kind: Copy, Attempt: message.Attempt, State: &bare}
 	case s.off == offTable && message.Kind == Copy:
 		bare := *message.State
@@ -176,13 +176,13 @@ func (s *sim) reading(p *process, asked Time, rows []Row, err error) {
 		s.readingBetween(p, asked, rows, err)
 		return
 	}
-	m.Reading(s.clock(p), asked, rows, err)
+	m.ViewTaken(s.clock(p), asked, rows, err)
 	if s.off >= offEverybody && err == nil {
 		s.breakNotes(p, rows)
 	}
 	if s.off == offOrder && err == nil && s.chance(250) {
 		s.after(s.between(0, simLease/2), p, func() {
-			m.Reading(s.clock(p), m.asked, rows, nil)
+			m.ViewTaken(s.clock(p), m.asked, rows, nil)
 			s.act(p)
 		})
 	}
@@ -196,7 +196,7 @@ func (s *sim) readingBetween(p *process, asked Time, rows []Row, err error) {
 			since[q] = q.outSince
 		}
 	}
-	m.Reading(s.clock(p), asked, rows, err)
+	m.ViewTaken(s.clock(p), asked, rows, err)
 	for _, q := range m.order {
 		if t, out := since[q]; out && q.row.State == Out {
 			q.outSince = t

@@ -48,7 +48,7 @@ func (s *Snapshot) append(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(bucket))
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
-	for _, events := range [][]Event{s.Open, s.Renamed, s.Recent, s.Told} {
+	for _, events := range [][]Event{s.Open, s.Bumped, s.Recent, s.Relayed} {
 		b = binary.AppendUvarint(b, uint64(len(events)))
 		for i := range events {
 			b = events[i].append(b)
@@ -82,13 +82,13 @@ func bit(b bool) byte {
 // allocated longer than the bytes that are there can hold.
 func Decode(b []byte, buckets uint32) (*Message, error) {
 	d := &decoder{b: b, buckets: buckets}
-	m := &Message{Kind: Kind(d.byte()), Sequence: d.word(), Attempt: d.number()}
+	m := &Message{Kind: MessageKind(d.byte()), Sequence: d.word(), Attempt: d.number()}
 	for n := d.bounded(minEntry, entriesInMessage); n > 0 && !d.bad; n-- {
 		m.Entries = append(m.Entries, Entry{Number: d.number(), Settled: d.flag(), Event: d.event()})
 	}
 	if d.flag() {
-		d.bad = d.bad || m.Kind != Copy && m.Kind != Compare
-		m.State = d.snapshot(m.Kind == Compare)
+		d.bad = d.bad || m.Kind != Copy && m.Kind != Digest
+		m.State = d.snapshot(m.Kind == Digest)
 	}
 	if m.Kind < Events || m.Kind > Outside || d.bad || len(d.b) > 0 {
 		return nil, ErrMalformed
@@ -219,8 +219,8 @@ func (d *decoder) snapshot(compares bool) *Snapshot {
 			s.Buckets[bucket] = d.even()
 		}
 	}
-	s.Open, s.Renamed, s.Recent, s.Told = d.events(), d.events(), d.events(), d.events()
-	if compares && (len(s.Buckets) > 0 || len(s.Renamed)+len(s.Recent)+len(s.Told) > 0 || !areIDs(s.Open)) {
+	s.Open, s.Bumped, s.Recent, s.Relayed = d.events(), d.events(), d.events(), d.events()
+	if compares && (len(s.Buckets) > 0 || len(s.Bumped)+len(s.Recent)+len(s.Relayed) > 0 || !areIDs(s.Open)) {
 		d.bad = true
 	}
 	n := d.bounded(8+1+1+1, maxPacked)

@@ -12,19 +12,19 @@ func messages() []*Message {
 	return []*Message{
 		{Kind: Events, Sequence: 9, Entries: []Entry{{10, e, false}, {12, all, true}}},
 		{Kind: Ack, Sequence: 12},
-		{Kind: Ask, Attempt: 3},
-		{Kind: Word, Attempt: 3},
+		{Kind: JoinRequest, Attempt: 3},
+		{Kind: JoinAck, Attempt: 3},
 		{Kind: CopyRequest, Attempt: 4},
 		{Kind: Copy, Attempt: 4, State: &Snapshot{
 			Epoch: 4, Buckets: map[uint32]uint64{0: 2, 7: 1 << 50},
 			Open: []Event{e}, Recent: []Event{all, e},
-			Renamed: []Event{all},
+			Bumped:  []Event{all},
 			Settled: map[Incarnation]SettledBy{7: {Through: 2, Skipped: 1, Above: []uint64{5, 9}}},
 			Applied: []OutsideID{3, 1 << 58},
-			Told:    []Event{{ID: EventID{Sequence: 3}, Nonce: 2, Buckets: []uint32{1}}},
+			Relayed: []Event{{ID: EventID{Sequence: 3}, Nonce: 2, Buckets: []uint32{1}}},
 		}},
-		{Kind: Compare, Attempt: 1, State: &Snapshot{Settled: map[Incarnation]SettledBy{}}},
-		{Kind: Level, Entries: []Entry{{0, e, true}}},
+		{Kind: Digest, Attempt: 1, State: &Snapshot{Settled: map[Incarnation]SettledBy{}}},
+		{Kind: Repair, Entries: []Entry{{0, e, true}}},
 		{Kind: Bye},
 		{Kind: Probe, Attempt: 3},
 		{Kind: Alive, Attempt: 3},
@@ -79,19 +79,19 @@ func TestWhatNoMachineSendsIsRefused(t *testing.T) {
 		"a long id of a database":    {Kind: Events, Entries: []Entry{{1, Event{Database: strings.Repeat("d", MaxDatabaseID+1)}, false}}},
 		"all buckets, and some":      {Kind: Events, Entries: []Entry{{1, Event{All: true, Buckets: []uint32{1}}, false}}},
 		"a state where none belongs": {Kind: Events, State: &Snapshot{}},
-		"versions in a comparison":   {Kind: Compare, State: &Snapshot{Buckets: map[uint32]uint64{1: 2}}},
-		"buckets in a comparison":    {Kind: Compare, State: &Snapshot{Open: []Event{{Buckets: []uint32{1}}}}},
-		"too much that is settled":   {Kind: Compare, State: &Snapshot{Settled: map[Incarnation]SettledBy{1: {Above: make([]uint64, maxAbove+1)}}}},
-		"too many writers":           {Kind: Compare, State: &Snapshot{Settled: manySettled(maxPacked + 1)}},
+		"versions in a comparison":   {Kind: Digest, State: &Snapshot{Buckets: map[uint32]uint64{1: 2}}},
+		"buckets in a comparison":    {Kind: Digest, State: &Snapshot{Open: []Event{{Buckets: []uint32{1}}}}},
+		"too much that is settled":   {Kind: Digest, State: &Snapshot{Settled: map[Incarnation]SettledBy{1: {Above: make([]uint64, maxAbove+1)}}}},
+		"too many writers":           {Kind: Digest, State: &Snapshot{Settled: manySettled(maxPacked + 1)}},
 	} {
 		if _, err := Decode(m.Append(nil), 8); err == nil {
 			t.Errorf("%s is taken", what)
 		}
 	}
-	if _, err := Decode((&Message{Kind: Compare, State: &Snapshot{Settled: manySettled(maxPacked)}}).Append(nil), 8); err != nil {
+	if _, err := Decode((&Message{Kind: Digest, State: &Snapshot{Settled: manySettled(maxPacked)}}).Append(nil), 8); err != nil {
 		t.Error("as many writers as there may be are refused")
 	}
-	notes := &Message{Kind: Compare, State: &Snapshot{Applied: []OutsideID{2, 1}}}
+	notes := &Message{Kind: Digest, State: &Snapshot{Applied: []OutsideID{2, 1}}}
 	if _, err := Decode(notes.Append(nil), 8); err == nil {
 		t.Error("notes that are not in order were taken")
 	}

@@ -13,8 +13,8 @@ func (m *Machine) tryAll(now Time) {
 		if !m.cfg.Alone && !m.mayPass(now, o) {
 			return false
 		}
-		m.counts.Passed++
-		m.act(Action{Kind: Passed, Event: o.event.ID})
+		m.counts.Cleared++
+		m.act(Action{Kind: Cleared, Event: o.event.ID})
 		return true
 	})
 }

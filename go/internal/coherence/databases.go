@@ -29,10 +29,10 @@ func (m *Machine) ForgetLooks(database int) {
 	}
 }
 
-// Reached tells that a database has answered a look asked for at the time asked or later, and is
-// the one that the members table knows (R13). It shows with the next [Machine.Reading]. The notes
+// DatabaseReached tells that a database has answered a look asked for at the time asked or later, and is
+// the one that the members table knows (R13). It shows with the next [Machine.ViewTaken]. The notes
 // that the look has shown are told before, see [Machine.OutsideWrites].
-func (m *Machine) Reached(database int, asked Time) {
+func (m *Machine) DatabaseReached(database int, asked Time) {
 	if database >= 0 && database < len(m.reached) {
 		m.reached[database] = max(m.reached[database], asked)
 	}
@@ -53,7 +53,7 @@ func (m *Machine) publishDatabases(deadline Time) {
 	}
 }
 
-// Answers tells whether keys of a database may be served as far as its own server is concerned.
-func (m *Machine) Answers(now Time, database int) bool {
+// Reaches tells whether keys of a database may be served as far as its own server is concerned.
+func (m *Machine) Reaches(now Time, database int) bool {
 	return m.cfg.Alone || now < m.reached[database].Add(m.cfg.Lease)
 }

@@ -11,9 +11,9 @@ func (b *bench) look(asked Time, state State, databases ...int) {
 	rows := []Row{{Incarnation: self, Address: "own", State: state}}
 	b.do(func() {
 		for _, database := range databases {
-			b.m.Reached(database, asked)
+			b.m.DatabaseReached(database, asked)
 		}
-		b.m.Reading(b.now, asked, rows, nil)
+		b.m.ViewTaken(b.now, asked, rows, nil)
 	})
 }
 
@@ -42,13 +42,13 @@ func TestADeadDatabaseLetsOnlyItsOwnDeadlineRunOut(t *testing.T) {
 		b.wait(time.Second)
 		b.look(b.now, In, 0)
 		b.wantDeadlines("one is away", b.now.Add(lease), first.Add(lease))
-		if b.m.Answers(b.now, 1) != (b.now < first.Add(lease)) || !b.m.Answers(b.now, 0) {
-			t.Errorf("answers: %v and %v", b.m.Answers(b.now, 0), b.m.Answers(b.now, 1))
+		if b.m.Reaches(b.now, 1) != (b.now < first.Add(lease)) || !b.m.Reaches(b.now, 0) {
+			t.Errorf("answers: %v and %v", b.m.Reaches(b.now, 0), b.m.Reaches(b.now, 1))
 		}
 	}
 	// A commit needs the view of the members table, and no more.
 	b.announce(1)
-	if !b.m.Serves(b.now) || len(b.took(Passed)) != 1 {
+	if !b.m.Serves(b.now) || len(b.took(Cleared)) != 1 {
 		t.Error("not in standing, or no commit, because of one database")
 	}
 	b.look(b.now, In, 0, 1)
@@ -62,15 +62,15 @@ func TestALookCountsFromItsOwnViewAndNeverLongerThanTheMembersTable(t *testing.T
 	early := b.now
 	b.wait(time.Second)
 	b.do(func() {
-		b.m.Reached(0, early)
-		b.m.Reached(0, early-1)
-		b.m.Reached(5, b.now)  // a word that nobody was given
-		b.m.Reached(-1, b.now) // not the word of a database
+		b.m.DatabaseReached(0, early)
+		b.m.DatabaseReached(0, early-1)
+		b.m.DatabaseReached(5, b.now)  // a word that nobody was given
+		b.m.DatabaseReached(-1, b.now) // not the word of a database
 	})
 	b.wantDeadlines("no view yet", 0)
 	b.look(b.now, In)
 	b.wantDeadlines("a look that came with an earlier view", early.Add(lease))
-	b.do(func() { b.m.Reached(0, b.now.Add(time.Second)) })
+	b.do(func() { b.m.DatabaseReached(0, b.now.Add(time.Second)) })
 	b.look(b.now, In)
 	b.wantDeadlines("the view is older", b.now.Add(lease))
 	b.do(func() { b.m.ForgetLooks(0) })
@@ -95,7 +95,7 @@ func TestAProcessAloneHasNoDeadline(t *testing.T) {
 	m := New(Config{Incarnation: self, Alone: true, Random: func() uint64 { return 2 }},
 		NewTable(make([]uint64, TableHeader+8)), 1)
 	database, _ := m.AddDatabase()
-	if d := m.table.DatabaseDeadline(database); d != math.MaxInt64 || len(m.Actions()) > 0 || !m.Answers(1, database) {
+	if d := m.table.DatabaseDeadline(database); d != math.MaxInt64 || len(m.Actions()) > 0 || !m.Reaches(1, database) {
 		t.Errorf("deadline %d", d)
 	}
 	m.Leave(2)

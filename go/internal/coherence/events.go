@@ -26,7 +26,7 @@ type events struct {
 // Counts are totals since the start.
 type Counts struct {
 	Announced    uint64 // own events announced
-	Passed       uint64 // own events that every member acknowledged
+	Cleared      uint64 // own events that every member acknowledged
 	Settled      uint64 // events settled here, anyone's
 	Acknowledged uint64 // events of others that were heard
 	Orphans      uint64 // events settled because the database said that they are over
@@ -91,7 +91,7 @@ func newEvents(doubts doubts) events {
 const maxBuckets = 1 << 16
 
 // Announce makes an event over buckets, or all, of a transaction of database that has written
-// and not yet committed. Its buckets are in doubt here at once. The action [Passed] tells
+// and not yet committed. Its buckets are in doubt here at once. The action [Cleared] tells
 // when COMMIT may be sent; [Machine.Settle] must follow however the transaction ends. With an
 // error, as [ErrTooManyOpen], there is no event, and nothing may be committed.
 func (m *Machine) Announce(now Time, database string, all bool, buckets []uint32) (EventID, error) {

@@ -29,7 +29,7 @@ type joining struct {
 }
 
 // hasState tells whether epoch, table and events are those of the cluster.
-func (m *Machine) hasState() bool { return m.phase == entering || m.phase == standing }
+func (m *Machine) hasState() bool { return m.phase == entering || m.phase == joined }
 
 // advance takes the next step of joining, if it is time for one.
 func (m *Machine) advance(now Time) {
@@ -37,7 +37,7 @@ func (m *Machine) advance(now Time) {
 		return
 	}
 	switch m.phase {
-	case fresh:
+	case unlisted:
 		if m.listed && m.refusal() != nil {
 			return // it has a row, which is all that it takes to write
 		}
@@ -45,7 +45,7 @@ func (m *Machine) advance(now Time) {
 			m.phase, m.probing = posting, false
 			m.act(Action{Kind: Post})
 		}
-	case waiting:
+	case awaitingAcks:
 		m.awaitWords(now)
 	case copying:
 		if now >= m.retryAt {
@@ -68,7 +68,7 @@ func (m *Machine) Posted(now Time, err error) {
 		m.startOver(now)
 		return
 	}
-	m.phase, m.since, m.retryAt = waiting, now, now
+	m.phase, m.since, m.retryAt = awaitingAcks, now, now
 	m.attempt++
 	m.awaited, m.asking = nil, false
 	m.read()
@@ -79,12 +79,12 @@ func (m *Machine) Posted(now Time, err error) {
 // joining that one cannot commit: so it tries only now and then, in growing pauses, each longer
 // than the lease that a writer waits for who is out.
 func (m *Machine) joinAgain(now Time, because string) {
-	if m.phase == standing && now >= m.stood.Add(minPause*m.cfg.Lease) {
+	if m.phase == joined && now >= m.stood.Add(minPause*m.cfg.Lease) {
 		m.pause = 0
 	}
 	m.pause = min(max(2*m.pause, minPause*m.cfg.Lease), maxPause*m.cfg.Lease)
 	m.attempt++
-	m.phase, m.retryAt = fresh, now.Add(m.pause)
+	m.phase, m.retryAt = unlisted, now.Add(m.pause)
 	m.probing, m.askAt, m.because = true, now, because
 	m.latest = now.Add(maxPause * m.cfg.Lease)
 	if !m.listed {
@@ -94,7 +94,7 @@ func (m *Machine) joinAgain(now Time, because string) {
 
 // startOver begins anew after a pause.
 func (m *Machine) startOver(now Time) {
-	m.phase, m.probing, m.retryAt = fresh, false, now.Add(retry)
+	m.phase, m.probing, m.retryAt = unlisted, false, now.Add(retry)
 }
 
 // everybodyAnswers asks all that may be alive, and tells whether all have answered since this
@@ -103,7 +103,7 @@ func (m *Machine) startOver(now Time) {
 func (m *Machine) everybodyAnswers(now Time) bool {
 	everybody := true
 	for _, p := range m.order {
-		if p.gone || p.row.Silent || p.answered == m.attempt {
+		if p.gone || p.row.Overdue || p.answered == m.attempt {
 			continue
 		}
 		everybody = false
@@ -142,13 +142,13 @@ func (m *Machine) awaitWords(now Time) {
 	if now >= m.retryAt {
 		m.retryAt = now.Add(retry / 6)
 		for _, p := range m.awaited {
-			m.send(p.row.Incarnation, &Message{Kind: Ask, Attempt: m.attempt})
+			m.send(p.row.Incarnation, &Message{Kind: JoinRequest, Attempt: m.attempt})
 		}
 	}
 }
 
 func (m *Machine) gotWord(now Time, who Incarnation, attempt uint64) {
-	if m.phase == waiting && m.asking && attempt == m.attempt {
+	if m.phase == awaitingAcks && m.asking && attempt == m.attempt {
 		m.awaited = slices.DeleteFunc(m.awaited, func(p *member) bool { return p.row.Incarnation == who })
 		m.awaitWords(now)
 	}
@@ -182,7 +182,7 @@ func (m *Machine) tryCopy(now Time) {
 	if m.tries > patience {
 		for _, p := range boots {
 			// It may wait long for open transactions, and is marked out only if it has died.
-			m.act(Action{Kind: MarkOut, To: p.row.Incarnation, Text: "nobody hears of it", Silent: !p.gone})
+			m.act(Action{Kind: MarkOut, To: p.row.Incarnation, Text: "nobody hears of it", IfOverdue: !p.gone})
 		}
 	}
 	m.act(Action{Kind: Elect})
@@ -236,7 +236,7 @@ func (m *Machine) Entered(now Time, ok bool, err error) {
 		m.startOver(now)
 		return
 	}
-	m.phase, m.stood, m.prefer = standing, now, 0
+	m.phase, m.stood, m.prefer = joined, now, 0
 	m.publish()
 	m.read()
 }

@@ -40,7 +40,7 @@ func (l *levelling) remember(e Event) {
 
 // compare tells the eldest member what is settled here, and the eldest tells a random one.
 func (m *Machine) compare(now Time) {
-	if m.phase != standing || now < m.level {
+	if m.phase != joined || now < m.level {
 		return
 	}
 	m.level = now.Add(m.cfg.Lease)
@@ -64,13 +64,13 @@ func (m *Machine) sendCompare(now Time, to Incarnation, attempt uint64) {
 			}
 		}
 	}
-	m.send(to, &Message{Kind: Compare, Attempt: attempt, Sequence: m.table.digest, State: state})
+	m.send(to, &Message{Kind: Digest, Attempt: attempt, Sequence: m.table.digest, State: state})
 }
 
 // compared answers with what the other one lacks, and, when it was the one to begin, with
 // what is settled here. A member asks that twice a lease at most.
 func (m *Machine) compared(now Time, p *member, message *Message) {
-	if m.phase != standing || message.State == nil || !p.isIn() || message.Attempt > 1 {
+	if m.phase != joined || message.State == nil || !p.isIn() || message.Attempt > 1 {
 		return
 	}
 	last := &p.compared[message.Attempt]
@@ -81,7 +81,7 @@ func (m *Machine) compared(now Time, p *member, message *Message) {
 	from, theirs := p.row.Incarnation, message.State.Settled
 	if p == m.eldest() && m.differsForGood(p, message) && m.isDrawn() && m.copiesAnew(now) {
 		m.note("its versions differ from another member's: joins again")
-		m.phase, m.prefer = fresh, from
+		m.phase, m.prefer = unlisted, from
 		m.publish()
 		return
 	}
@@ -92,7 +92,7 @@ func (m *Machine) compared(now Time, p *member, message *Message) {
 		}
 	}
 	for part := range slices.Chunk(lacking, entriesInMessage) {
-		m.send(from, &Message{Kind: Level, Entries: part})
+		m.send(from, &Message{Kind: Repair, Entries: part})
 	}
 	if message.Attempt == 1 {
 		m.sendCompare(now, from, 0)
@@ -241,7 +241,7 @@ func (m *Machine) eldest() *member {
 
 // levelled takes what another one has settled, and this process lacks.
 func (m *Machine) levelled(now Time, p *member, message *Message) {
-	if m.phase == standing && p.isIn() {
+	if m.phase == joined && p.isIn() {
 		for _, e := range message.Entries {
 			m.learn(now, p.row.Incarnation, e)
 		}

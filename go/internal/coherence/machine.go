@@ -9,14 +9,14 @@ import (
 type phase uint8
 
 const (
-	fresh    phase = iota // has no row yet, or was put out and must post again
-	posting               // asked the database to write the row
-	waiting               // row is there; waits for everyone's word, or one lease (R5)
-	copying               // looks for one in standing to copy from, or to be elected (R7)
-	booting               // elected; waits until the transactions open then have ended
-	entering              // has its copy; asked the database to turn the row to in
-	standing              // row is in: serves as long as its reading is fresh (R2)
-	left                  // said bye
+	unlisted     phase = iota // has no row yet, or was put out and must post again
+	posting                   // asked the database to write the row
+	awaitingAcks              // row is there; waits for everyone's word, or one lease (R5)
+	copying                   // looks for one in standing to copy from, or to be elected (R7)
+	booting                   // elected; waits until the transactions open then have ended
+	entering                  // has its copy; asked the database to turn the row to in
+	joined                    // row is in: serves as long as its reading is fresh (R2)
+	left                      // said bye
 )
 
 // Machine is the coherence protocol of one process. Every method takes the time now; what is
@@ -81,7 +81,7 @@ func New(cfg Config, table *Table, now Time) *Machine {
 	m.events = newEvents(newDoubts())
 	if cfg.Alone {
 		m.table.reset(m.even(), nil)
-		m.phase = standing
+		m.phase = joined
 		m.publish()
 		return m
 	}
@@ -113,9 +113,9 @@ func (m *Machine) Tick(now Time) {
 	m.compare(now)
 }
 
-// Linked tells that a connection to a process can be used; what it has not acknowledged is
+// Connected tells that a connection to a process can be used; what it has not acknowledged is
 // sent again.
-func (m *Machine) Linked(now Time, who Incarnation) {
+func (m *Machine) Connected(now Time, who Incarnation) {
 	m.links[who] = struct{}{}
 	if p := m.members[who]; p != nil {
 		p.gone, p.refuses = p.bye, false
@@ -143,19 +143,19 @@ func (m *Machine) standAside(refusing *member) {
 // refusal returns a member that is alive and does not let this process in.
 func (m *Machine) refusal() *member {
 	for _, p := range m.order {
-		if p.refuses && !p.gone && !p.row.Silent {
+		if p.refuses && !p.gone && !p.row.Overdue {
 			return p
 		}
 	}
 	return nil
 }
 
-// Unlinked tells that the last connection to a process is gone.
-func (m *Machine) Unlinked(who Incarnation) { delete(m.links, who) }
+// Disconnected tells that the last connection to a process is gone.
+func (m *Machine) Disconnected(who Incarnation) { delete(m.links, who) }
 
-// Gone tells that a process is proved to have ended. It needs no announcement and no wait (R3),
+// Ended tells that a process is proved to have ended. It needs no announcement and no wait (R3),
 // and its word is not needed (R5).
-func (m *Machine) Gone(now Time, who Incarnation) {
+func (m *Machine) Ended(now Time, who Incarnation) {
 	delete(m.links, who)
 	p := m.members[who]
 	if p == nil || p.gone {
@@ -236,7 +236,7 @@ func byIncarnation(a, b *member) int { return cmp.Compare(a.row.Incarnation, b.r
 
 func (m *Machine) act(a Action) { m.out = append(m.out, a) }
 
-func (m *Machine) note(text string) { m.act(Action{Kind: Note, Text: text}) }
+func (m *Machine) note(text string) { m.act(Action{Kind: Log, Text: text}) }
 
 // send is for messages that may be lost: who needs the answer asks again.
 func (m *Machine) send(to Incarnation, message *Message) {
@@ -269,7 +269,7 @@ func (m *Machine) markOutOfReach(now Time, p *member) {
 		p.outOfReach = true
 		m.note("cannot reach " + p.describe() + " and so cannot join while it lives: reads go to the database")
 	}
-	m.act(Action{Kind: MarkOut, To: p.row.Incarnation, Text: "nobody hears of it", Silent: true})
+	m.act(Action{Kind: MarkOut, To: p.row.Incarnation, Text: "nobody hears of it", IfOverdue: true})
 	m.read()
 }
 

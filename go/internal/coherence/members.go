@@ -32,10 +32,10 @@ type ask struct {
 	at      Time
 }
 
-// Reading takes a reading of the members table that was asked for at the time asked, or the
+// ViewTaken takes a reading of the members table that was asked for at the time asked, or the
 // failure to get one. What it shows besides the rows is told before: [Machine.Missing], and of each
-// database that has answered [Machine.OutsideWrites] and then [Machine.Reached].
-func (m *Machine) Reading(now, asked Time, rows []Row, err error) {
+// database that has answered [Machine.OutsideWrites] and then [Machine.DatabaseReached].
+func (m *Machine) ViewTaken(now, asked Time, rows []Row, err error) {
 	m.reading, m.failed = false, ""
 	if err != nil {
 		m.failed = err.Error()
@@ -102,7 +102,7 @@ func (m *Machine) takeRows(now Time, rows []Row, seamless bool) {
 func (m *Machine) putOut(now Time, p *member) {
 	p.outSince = now
 	m.dropLog(p)
-	if m.phase == fresh && m.probing && !p.gone {
+	if m.phase == unlisted && m.probing && !p.gone {
 		// Somebody waits a lease for it now, and would wait for this one anew.
 		m.retryAt = max(m.retryAt, min(now.Add(minPause*m.cfg.Lease), m.latest))
 	}
@@ -131,7 +131,7 @@ func (m *Machine) vanish(now Time, p *member) (changed bool) {
 
 // lookAtOwnRow begins anew when the table shows this process out, or not at all.
 func (m *Machine) lookAtOwnRow(now Time) {
-	if m.phase == fresh && m.probing && !m.listed {
+	if m.phase == unlisted && m.probing && !m.listed {
 		m.retryAt = now
 	}
 	if m.isLate() {
@@ -142,14 +142,14 @@ func (m *Machine) lookAtOwnRow(now Time) {
 	if p := m.refusal(); p != nil && m.listed && m.state != Out {
 		m.standAside(p) // the first time may have been lost
 	}
-	if m.phase < waiting || m.asked < m.since || m.listed && m.state != Out {
+	if m.phase < awaitingAcks || m.asked < m.since || m.listed && m.state != Out {
 		return
 	}
 	reason := "its row in the members table is gone"
 	if m.listed {
 		reason = "it was put out (" + m.reason + ")"
 	}
-	if m.phase == standing {
+	if m.phase == joined {
 		m.note(reason + ": joins again")
 	}
 	m.joinAgain(now, reason)
@@ -159,9 +159,9 @@ func (m *Machine) lookAtOwnRow(now Time) {
 // back: the database has executed late what counted as failed.
 func (m *Machine) isLate() bool {
 	switch m.phase {
-	case waiting, copying:
+	case awaitingAcks, copying:
 		return m.listed && m.asked >= m.since && (m.state == In || m.state == Boot)
-	case standing:
+	case joined:
 		return m.listed && m.asked >= m.stood && (m.state == Joining || m.state == Boot)
 	}
 	return false
@@ -171,7 +171,7 @@ func (m *Machine) isLate() bool {
 func (m *Machine) publish() {
 	deadline := Time(0)
 	switch {
-	case m.phase != standing:
+	case m.phase != joined:
 	case m.cfg.Alone:
 		deadline = math.MaxInt64
 	case m.listed && m.state != Out:
@@ -189,9 +189,9 @@ func (m *Machine) isFresh(now Time) bool {
 // Serves tells whether the process is in standing.
 func (m *Machine) Serves(now Time) bool {
 	if m.cfg.Alone {
-		return m.phase == standing
+		return m.phase == joined
 	}
-	return m.phase == standing && m.listed && m.state != Out && m.isFresh(now)
+	return m.phase == joined && m.listed && m.state != Out && m.isFresh(now)
 }
 
 // outlastLease is a lease on anyone's clock.
@@ -203,7 +203,7 @@ func (m *Machine) read() {
 	m.again = m.reading
 	if !m.reading {
 		m.reading = true
-		m.act(Action{Kind: Read})
+		m.act(Action{Kind: TakeView})
 	}
 }
 
@@ -214,7 +214,7 @@ func (m *Machine) poll(now Time) {
 		return
 	}
 	every := m.cfg.Lease / 4
-	if m.phase != standing && m.phase != fresh || now < m.hasteUntil {
+	if m.phase != joined && m.phase != unlisted || now < m.hasteUntil {
 		every = m.cfg.Lease / 60
 	}
 	m.next, m.peeked = now.Add(every), now
@@ -245,7 +245,7 @@ func (m *Machine) giveWords(asked Time) {
 			continue
 		}
 		if p := m.members[a.who]; p != nil && p.row.State != Out {
-			m.send(a.who, &Message{Kind: Word, Attempt: a.attempt})
+			m.send(a.who, &Message{Kind: JoinAck, Attempt: a.attempt})
 		}
 	}
 	m.words = later

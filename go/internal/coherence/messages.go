@@ -1,24 +1,24 @@
 package coherence
 
-// Kind tells messages apart.
-type Kind uint8
+// MessageKind tells messages apart.
+type MessageKind uint8
 
 const (
 	// Events carries entries of the sender's log for the receiver.
-	Events Kind = iota + 1
+	Events MessageKind = iota + 1
 	// Ack acknowledges every entry of the receiver's log up to Sequence.
 	Ack
-	// Ask asks for the receiver's word that it counts the sender in (R5).
-	Ask
-	// Word is that word.
-	Word
+	// JoinRequest asks for the receiver's word that it counts the sender in (R5).
+	JoinRequest
+	// JoinAck is that word.
+	JoinAck
 	// CopyRequest asks one in standing for its state (R5).
 	CopyRequest
 	// Copy is that state.
 	Copy
-	// Compare tells what the sender has settled; Level answers with what it lacks.
-	Compare
-	Level
+	// Digest tells what the sender has settled; Level answers with what it lacks.
+	Digest
+	Repair
 	// Bye tells that the sender serves and writes nothing any more.
 	Bye
 	// Probe asks whether messages go both ways; Alive is the answer.
@@ -31,7 +31,7 @@ const (
 
 // Message is what one machine says to another.
 type Message struct {
-	Kind Kind
+	Kind MessageKind
 	// Sequence is the number of the entry before the first of Entries, 0 where the log
 	// begins anew (Events); the last one acknowledged (Ack); the digest of the table
 	// (Compare).
@@ -56,15 +56,15 @@ type Snapshot struct {
 	Epoch   uint64
 	Buckets map[uint32]uint64
 	Open    []Event
-	// Renamed are open too, but epoch and buckets hold their nonces: another than their writer has
+	// Bumped are open too, but epoch and buckets hold their nonces: another than their writer has
 	// told that they are over, and no database that the sender serves could confirm it.
-	Renamed []Event
+	Bumped  []Event
 	Settled map[Incarnation]SettledBy
 	Recent  []Event     // the last settled ones, so that the joiner can level others
 	Applied []OutsideID // notes that epoch and buckets hold (R14), in order
-	// Told are those of Applied that no look of the sender has shown: another member has told of
+	// Relayed are those of Applied that no look of the sender has shown: another member has told of
 	// them. The sequence is the note's id.
-	Told []Event
+	Relayed []Event
 }
 
 // SettledBy is which events of one writer are settled: all up to Through, and those of Above. Of

@@ -19,7 +19,7 @@ type missing struct {
 	since    Time // when a view first showed this
 }
 
-// Missing tells, before [Machine.Reading] takes a view, how many rows it lacks, and of which
+// Missing tells, before [Machine.ViewTaken] takes a view, how many rows it lacks, and of which
 // count. The cluster's row when it is made counts one row more than there are, as it tells
 // nothing of the time before.
 func (m *Machine) Missing(now, asked Time, rows int, counting uint64) {

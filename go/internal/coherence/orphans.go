@@ -20,7 +20,7 @@ type orphans struct {
 type transactions struct{ names []string }
 
 func (m *Machine) watchOrphans(now Time) {
-	if m.phase != standing || now < m.lookAgain {
+	if m.phase != joined || now < m.lookAgain {
 		return
 	}
 	m.lookAgain = now.Add(retry)
@@ -63,7 +63,7 @@ func (m *Machine) OpenTransactions(now Time, database string, open []string, err
 	asked := m.askedOrphans[database]
 	delete(m.askedOrphans, database)
 	causes := m.causes[database]
-	if err != nil || m.phase != standing || causes == nil {
+	if err != nil || m.phase != joined || causes == nil {
 		return
 	}
 	latest := &transactions{open}

@@ -61,7 +61,7 @@ type noteList struct {
 	isNew  bool // no view was taken since
 }
 
-// OutsideWrites tells, before [Machine.Reached] and [Machine.Reading], which notes a look at a
+// OutsideWrites tells, before [Machine.DatabaseReached] and [Machine.ViewTaken], which notes a look at a
 // database has shown: all that there are. Where the process has a copy they are applied at once,
 // otherwise as soon as it has one.
 func (m *Machine) OutsideWrites(database int, asked Time, writes []*OutsideWrite) {
@@ -136,10 +136,10 @@ func (m *Machine) packApplied() []OutsideID { return slices.Sorted(maps.Keys(m.a
 // those deleted that everybody has applied.
 func (m *Machine) watchOutside(now Time, rows []Row) {
 	m.forgetOld(now)
-	if m.phase == standing && m.listed && m.state == In {
+	if m.phase == joined && m.listed && m.state == In {
 		m.acknowledge(rows)
 	}
-	if m.phase == standing && m.listed && m.state == In && len(m.firstListed) > 0 {
+	if m.phase == joined && m.listed && m.state == In && len(m.firstListed) > 0 {
 		m.forgetNotes(now, rows)
 		for _, row := range rows {
 			if row.State != Out && row.Incarnation != m.cfg.Incarnation {
@@ -215,7 +215,7 @@ func (m *Machine) reachDeaf(now Time, rows []Row, row Row) {
 		has[id] = true
 	}
 	wait := time.Duration(1) // it may be about to say so
-	if row.Silent {
+	if row.Overdue {
 		wait = 0
 	}
 	var lacking []Entry
@@ -226,8 +226,8 @@ func (m *Machine) reachDeaf(now Time, rows []Row, row Row) {
 			}
 		}
 	}
-	if len(lacking) > 0 && row.Silent {
-		m.act(Action{Kind: MarkOut, To: row.Incarnation, Text: "it does not read what was written from outside", Silent: true})
+	if len(lacking) > 0 && row.Overdue {
+		m.act(Action{Kind: MarkOut, To: row.Incarnation, Text: "it does not read what was written from outside", IfOverdue: true})
 		return
 	}
 	for part := range slices.Chunk(lacking, entriesInMessage) {

@@ -63,8 +63,8 @@ func (m *Machine) takeApplied(now Time, s *Snapshot) {
 	for _, told := range m.toldNotes {
 		told.applied = false
 	}
-	for i := range s.Told {
-		e := &s.Told[i]
+	for i := range s.Relayed {
+		e := &s.Relayed[i]
 		if told := m.toldNotes[OutsideID(e.ID.Sequence)]; told != nil {
 			m.toldBuckets -= len(told.write.Buckets)
 		}

@@ -19,9 +19,9 @@ func (m *Machine) Receive(now Time, from Incarnation, message *Message) error {
 	switch message.Kind {
 	case Events:
 		return m.hear(now, from, message)
-	case Ask:
+	case JoinRequest:
 		m.wasAsked(now, from, message.Attempt)
-	case Word:
+	case JoinAck:
 		m.gotWord(now, from, message.Attempt)
 	case Copy:
 		m.copied(now, message)
@@ -43,9 +43,9 @@ func (m *Machine) receiveOfMember(now Time, p *member, message *Message) {
 		}
 	case CopyRequest:
 		m.copyFor(now, p, message.Attempt)
-	case Compare:
+	case Digest:
 		m.compared(now, p, message)
-	case Level:
+	case Repair:
 		m.levelled(now, p, message)
 	case Bye:
 		m.saysBye(now, p)
@@ -60,13 +60,13 @@ func (m *Machine) receiveOfMember(now Time, p *member, message *Message) {
 // check returns an error for what no honest peer says, whatever this process knows of events.
 func (m *Machine) check(from Incarnation, message *Message) error {
 	switch message.Kind {
-	case Events, Level, Outside:
+	case Events, Repair, Outside:
 		return m.checkEntries(message)
 	case Ack:
 		if message.Sequence > m.number {
 			return violation("entry %d of a log is acknowledged, and the last that was sent is %d", message.Sequence, m.number)
 		}
-	case Word, Alive, Copy:
+	case JoinAck, Alive, Copy:
 		if message.Attempt > m.attempt {
 			return violation("try %d is answered, and the last one is %d", message.Attempt, m.attempt)
 		}
@@ -86,7 +86,7 @@ func (m *Machine) checkEntries(message *Message) error {
 		switch {
 		case message.Kind == Outside && (e.Settled || e.Event.ID.Writer != 0):
 			return violation("a note of an outside write has a writer, or is settled")
-		case message.Kind == Level && !e.Settled:
+		case message.Kind == Repair && !e.Settled:
 			return violation("an event that is not settled is told to level")
 		case message.Kind != Outside && (e.Event.ID.Sequence == 0 || e.Event.ID.Sequence >= maxSequence):
 			return violation("an event has the number %d", e.Event.ID.Sequence)

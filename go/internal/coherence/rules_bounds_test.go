@@ -226,8 +226,8 @@ func TestWhoHasForgottenAWriterHearsItAgain(t *testing.T) {
 	id := writer.announce(1)
 	writer.do(func() { writer.m.Settle(writer.now, id) })
 	writer.acknowledge(anna)
-	writer.do(func() { writer.m.Unlinked(anna) })
-	writer.do(func() { writer.m.Linked(writer.now, anna) })
+	writer.do(func() { writer.m.Disconnected(anna) })
+	writer.do(func() { writer.m.Connected(writer.now, anna) })
 	writer.took(0)
 	writer.announce(2)
 	for _, sent := range writer.took(Send) {

@@ -75,8 +75,8 @@ func unconfirmed(t *testing.T) (b *bench, e Event) {
 func TestASettlementThatNobodyHereCanConfirmStaysOpenForOthers(t *testing.T) {
 	b, _ := unconfirmed(t)
 	before, _ := b.version(1)
-	if s := b.m.snapshot(); len(s.Open) != 0 || len(s.Renamed) != 1 {
-		t.Fatalf("a copy shows %v as open and %v as renamed", s.Open, s.Renamed)
+	if s := b.m.snapshot(); len(s.Open) != 0 || len(s.Bumped) != 1 {
+		t.Fatalf("a copy shows %v as open and %v as renamed", s.Open, s.Bumped)
 	}
 	other := newJoiner(t, 8)
 	other.do(func() { other.m.Serve(elsewhere) })
@@ -136,7 +136,7 @@ func TestWhatTheDatabaseSaysOfANoteCountsWhateverWasTold(t *testing.T) {
 		if after, _ := at.version(2); after != before+true7.Nonce {
 			t.Errorf("%s: version %x, %x before", what, after, before)
 		}
-		if s := at.m.snapshot(); len(s.Told) != 0 {
+		if s := at.m.snapshot(); len(s.Relayed) != 0 {
 			t.Errorf("%s: still only told", what)
 		}
 	}
@@ -147,10 +147,10 @@ func TestADigestIsAnsweredOnceInAWhile(t *testing.T) {
 	b.took(0)
 	answers := func() (n int) {
 		for range 100 {
-			b.receive(berta, &Message{Kind: Compare, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+			b.receive(berta, &Message{Kind: Digest, Attempt: 1, Sequence: 2, State: &Snapshot{}})
 		}
 		for _, a := range b.took(Send) {
-			if a.Message.Kind == Compare {
+			if a.Message.Kind == Digest {
 				n++
 			}
 		}

@@ -106,7 +106,7 @@ func TestNothingIsSettledInAdvance(t *testing.T) {
 	b := withBoth(t)
 	before, _ := b.version(1)
 	b.hear(berta, 0, Entry{1, event(anna, 1, 1), true}, Entry{2, event(self, 1, 1), true})
-	b.receive(berta, &Message{Kind: Level, Entries: []Entry{{0, event(anna, 1, 1), true}, {0, event(self, 1, 1), true}}})
+	b.receive(berta, &Message{Kind: Repair, Entries: []Entry{{0, event(anna, 1, 1), true}, {0, event(self, 1, 1), true}}})
 	if after, _ := b.version(1); after != before || b.m.Counts().Refused != 4 || len(b.m.settled) != 0 {
 		t.Errorf("renamed, or kept: %v, refused %d", b.m.settled, b.m.Counts().Refused)
 	}
@@ -136,16 +136,16 @@ func TestWhatWasNotSentIsNotAnswered(t *testing.T) {
 	b.announce(1)
 	b.refuse("a future entry", anna, &Message{Kind: Ack, Sequence: b.m.number + 1})
 	b.refuse("a future probe", anna, &Message{Kind: Alive, Attempt: b.m.attempt + 1})
-	b.refuse("a future acknowledgement", anna, &Message{Kind: Word, Attempt: b.m.attempt + 1})
+	b.refuse("a future acknowledgement", anna, &Message{Kind: JoinAck, Attempt: b.m.attempt + 1})
 	for _, attempt := range []uint64{b.m.attempt, b.m.attempt + 1} {
 		b.refuse("a copy that nobody asked for", anna, &Message{Kind: Copy, Attempt: attempt, State: &Snapshot{Epoch: 2}})
 	}
 	b.acknowledge(anna)
-	if len(b.took(Passed)) != 0 {
+	if len(b.took(Cleared)) != 0 {
 		t.Error("passed without berta")
 	}
 	b.acknowledge(berta)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("did not pass")
 	}
 }
@@ -155,7 +155,7 @@ func TestMessagesThatNoMachineMakesAreRefused(t *testing.T) {
 	b.refuse("event 0", anna, says(Entry{1, event(anna, 0, 1), true}))
 	b.refuse("an event with the highest number", anna, says(Entry{1, event(anna, maxSequence, 1), true}))
 	b.refuse("an event of no database", anna, says(Entry{1, Event{ID: EventID{anna, 1}, Nonce: 2, All: true}, false}))
-	b.refuse("levelling what is open", anna, &Message{Kind: Level, Entries: []Entry{{0, event(anna, 1, 1), false}}})
+	b.refuse("levelling what is open", anna, &Message{Kind: Repair, Entries: []Entry{{0, event(anna, 1, 1), false}}})
 	b.refuse("a note with a writer", anna, &Message{Kind: Outside, Entries: []Entry{{0, event(anna, 1, 1), false}}})
 	b.refuse("a long message", anna, &Message{Kind: Events, Entries: make([]Entry, entriesInMessage+1)})
 }
@@ -174,7 +174,7 @@ func TestACopyIsGivenToMembersAndNotAgainAtOnce(t *testing.T) {
 		}
 		return n
 	}
-	b.do(func() { b.m.Linked(b.now, 77) })
+	b.do(func() { b.m.Connected(b.now, 77) })
 	if n := copies(77); n != 0 {
 		t.Error("one without a row gets a copy")
 	}
@@ -193,10 +193,10 @@ func TestPeersDoNotMakeAProcessAskTheDatabaseAllTheTime(t *testing.T) {
 	reads := 0
 	for i := range Incarnation(500) {
 		b.receive(1000+i, &Message{Kind: Probe})
-		b.receive(anna, &Message{Kind: Ask, Attempt: uint64(i)})
+		b.receive(anna, &Message{Kind: JoinRequest, Attempt: uint64(i)})
 		b.receive(berta, &Message{Kind: Bye})
 		b.wait(10 * time.Millisecond)
-		if n := len(b.took(Read)); n > 0 {
+		if n := len(b.took(TakeView)); n > 0 {
 			reads += n
 			b.read(In, b.join(anna), b.join(berta))
 		}
@@ -208,7 +208,7 @@ func TestPeersDoNotMakeAProcessAskTheDatabaseAllTheTime(t *testing.T) {
 		t.Error("one without a row is a member")
 	}
 	for i := range Incarnation(3 * maxAsks) {
-		b.receive(1000+i, &Message{Kind: Ask, Attempt: 1})
+		b.receive(1000+i, &Message{Kind: JoinRequest, Attempt: 1})
 	}
 	if n := len(b.m.words); n > maxAsks {
 		t.Errorf("%d joiners are waited for", n)
@@ -217,11 +217,11 @@ func TestPeersDoNotMakeAProcessAskTheDatabaseAllTheTime(t *testing.T) {
 
 func TestWhoHasNoRowIsNotWaitedFor(t *testing.T) {
 	b := newBench(t)
-	b.do(func() { b.m.Linked(b.now, anna) })
+	b.do(func() { b.m.Connected(b.now, anna) })
 	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})
 	b.wantDoubt("it may be about to get its row", 1, true)
 	b.announce(2)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("a commit waits for one that has no row")
 	}
 }

@@ -8,7 +8,7 @@ import (
 // How one joins (R5, R7), and how a member is told apart from one that has ended (R3).
 
 func (b *bench) joins() Row {
-	b.do(func() { b.m.Linked(b.now, anna) })
+	b.do(func() { b.m.Connected(b.now, anna) })
 	return Row{Incarnation: anna, Address: "there", State: Joining}
 }
 
@@ -17,14 +17,14 @@ func TestAJoinAcknowledgementIsGivenByAViewBegunAfterTheRequest(t *testing.T) {
 	a := b.joins()
 	begun := b.now
 	b.now = b.now.Add(time.Millisecond)
-	b.receive(anna, &Message{Kind: Ask, Attempt: 3})
+	b.receive(anna, &Message{Kind: JoinRequest, Attempt: 3})
 	b.now = b.now.Add(time.Millisecond)
 	view := func(asked Time) (words int) {
 		b.took(Send)
 		rows := []Row{a, {Incarnation: self, Address: "own", State: In}}
-		b.do(func() { b.m.Reading(b.now, asked, rows, nil) })
+		b.do(func() { b.m.ViewTaken(b.now, asked, rows, nil) })
 		for _, sent := range b.took(Send) {
-			if sent.Message.Kind == Word && sent.To == anna && sent.Message.Attempt == 3 {
+			if sent.Message.Kind == JoinAck && sent.To == anna && sent.Message.Attempt == 3 {
 				words++
 			}
 		}
@@ -50,7 +50,7 @@ func putOutAndBack(t *testing.T, others ...Row) *bench {
 	b.do(func() { b.m.Posted(b.now, nil) })
 	b.read(Joining, others...)
 	for _, p := range others {
-		b.receive(p.Incarnation, &Message{Kind: Word, Attempt: b.m.attempt})
+		b.receive(p.Incarnation, &Message{Kind: JoinAck, Attempt: b.m.attempt})
 	}
 	if b.m.phase != copying || b.now > b.m.served {
 		t.Fatalf("phase %d, with the deadline at %d, now %d", b.m.phase, b.m.served, b.now)
@@ -80,7 +80,7 @@ func (b *bench) requests() (n int) {
 func TestNoCopyIsAskedForBeforeTheLastDeadlineHasPassed(t *testing.T) {
 	a := Row{Incarnation: anna, Address: "there", State: In}
 	b := putOutAndBack(t, a)
-	b.do(func() { b.m.Linked(b.now, anna) })
+	b.do(func() { b.m.Connected(b.now, anna) })
 	b.wait(retry)
 	if b.requests() != 0 {
 		t.Error("asks for a copy while somebody may still read by the old table")
@@ -139,14 +139,14 @@ func TestWhoIsConnectedAgainHasNotEnded(t *testing.T) {
 	b := newBench(t)
 	a := b.join(anna)
 	b.read(In, a)
-	b.do(func() { b.m.Gone(b.now, anna) })
-	b.do(func() { b.m.Linked(b.now, anna) })
+	b.do(func() { b.m.Ended(b.now, anna) })
+	b.do(func() { b.m.Connected(b.now, anna) })
 	b.read(In, a)
 	b.announce(1)
-	if len(b.took(Passed)) != 0 {
+	if len(b.took(Cleared)) != 0 {
 		t.Error("passed without one that is alive")
 	}
-	if b.acknowledge(anna); len(b.took(Passed)) != 1 {
+	if b.acknowledge(anna); len(b.took(Cleared)) != 1 {
 		t.Error("did not pass when it had acknowledged")
 	}
 }
@@ -157,16 +157,16 @@ func TestWhoHasSaidByeIsNotWaitedForHoweverItIsConnected(t *testing.T) {
 	b.read(In, a)
 	b.receive(anna, &Message{Kind: Bye})
 	b.announce(1)
-	if b.read(In, a); len(b.took(Passed)) != 0 {
+	if b.read(In, a); len(b.took(Cleared)) != 0 {
 		t.Error("believes a bye though the row is there")
 	}
 	b.now = b.now.Add(time.Millisecond)
-	if b.read(In); len(b.took(Passed)) != 1 {
+	if b.read(In); len(b.took(Cleared)) != 1 {
 		t.Error("waits for one that has left")
 	}
-	b.do(func() { b.m.Linked(b.now, anna) })
+	b.do(func() { b.m.Connected(b.now, anna) })
 	b.announce(2)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("waits for one that has left and is still connected")
 	}
 }
@@ -179,11 +179,11 @@ func TestAByeIsNotBelievedByAViewThatBeganBefore(t *testing.T) {
 	b.receive(anna, &Message{Kind: Bye})
 	b.announce(1)
 	own := Row{Incarnation: self, Address: "own", State: In}
-	b.do(func() { b.m.Reading(b.now, begun, []Row{own}, nil) })
-	if len(b.took(Passed)) != 0 {
+	b.do(func() { b.m.ViewTaken(b.now, begun, []Row{own}, nil) })
+	if len(b.took(Cleared)) != 0 {
 		t.Error("that view may have missed the row")
 	}
-	if b.read(In); len(b.took(Passed)) != 1 {
+	if b.read(In); len(b.took(Cleared)) != 1 {
 		t.Error("waits for one that has left")
 	}
 }
@@ -195,12 +195,12 @@ func TestWhoHasSaidByeAndIsOutIsNotWaitedFor(t *testing.T) {
 	b.receive(anna, &Message{Kind: Bye})
 	b.announce(1)
 	a.State = Out
-	if b.read(In, a); len(b.took(Passed)) != 1 {
+	if b.read(In, a); len(b.took(Cleared)) != 1 {
 		t.Error("waits a lease for one that serves nothing any more")
 	}
-	b.do(func() { b.m.Linked(b.now, anna) })
+	b.do(func() { b.m.Connected(b.now, anna) })
 	b.announce(2)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("waits for it when it is connected again")
 	}
 }

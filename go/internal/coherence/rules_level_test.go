@@ -9,7 +9,7 @@ import (
 
 // compare has a member tell its digest, and what it has settled.
 func (b *bench) compare(from Incarnation, settled map[Incarnation]SettledBy) {
-	b.receive(from, &Message{Kind: Compare, Sequence: b.m.table.digest + 2, State: &Snapshot{Settled: settled}})
+	b.receive(from, &Message{Kind: Digest, Sequence: b.m.table.digest + 2, State: &Snapshot{Settled: settled}})
 	b.now = b.now.Add(b.m.cfg.Lease / 2)
 	b.read(In, b.join(anna), b.join(berta))
 }
@@ -22,10 +22,10 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 	b.compare(berta, dead)
 	b.compare(berta, dead)
 	b.compare(berta, dead)
-	if b.m.phase != standing {
+	if b.m.phase != joined {
 		t.Fatal("copies anew after two times, or because of another than the eldest")
 	}
-	if b.compare(anna, dead); b.m.phase == standing {
+	if b.compare(anna, dead); b.m.phase == joined {
 		t.Error("differs for good")
 	}
 	if b.m.prefer != anna {
@@ -37,7 +37,7 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 		b.compare(anna, map[Incarnation]SettledBy{berta: {Through: n + 1}})
 		b.hear(berta, n, Entry{n + 1, event(berta, n+1, 1), true})
 	}
-	if b.m.phase != standing {
+	if b.m.phase != joined {
 		t.Error("copies anew though each of the events was on its way")
 	}
 
@@ -48,7 +48,7 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 	for range 10 {
 		b.compare(anna, dead)
 	}
-	if b.m.phase != standing {
+	if b.m.phase != joined {
 		t.Error("copies anew though the database decides of the event")
 	}
 }
@@ -57,7 +57,7 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 func (b *bench) compareBusily(n uint64, state *Snapshot) {
 	b.hear(berta, n-1, Entry{n, event(berta, n, 1), true})
 	state.Settled[berta] = SettledBy{Through: n - 1}
-	b.receive(anna, &Message{Kind: Compare, Sequence: b.m.table.digest + 2, State: state})
+	b.receive(anna, &Message{Kind: Digest, Sequence: b.m.table.digest + 2, State: state})
 	b.now = b.now.Add(b.m.cfg.Lease / 2)
 	b.read(In, b.join(anna), b.join(berta))
 }
@@ -73,7 +73,7 @@ func TestWhoeverForgetsAWriterSoonerMakesNobodyCopyAnew(t *testing.T) {
 		for n := range uint64(10) {
 			b.compareBusily(n+1, &Snapshot{Settled: settled[1]})
 		}
-		if b.m.phase != standing {
+		if b.m.phase != joined {
 			t.Errorf("copies anew, in a busy cluster, because a writer is forgotten %s", what)
 		}
 	}
@@ -89,14 +89,14 @@ func TestOfManyThatDifferFromTheEldestAFewCopyAnewAtATime(t *testing.T) {
 		b.m.cfg.Random = func() uint64 { return drawn }
 		for range times {
 			b.read(In, rows...)
-			b.receive(anna, &Message{Kind: Compare, Sequence: 2, State: &Snapshot{Settled: b.m.packSettled()}})
+			b.receive(anna, &Message{Kind: Digest, Sequence: 2, State: &Snapshot{Settled: b.m.packSettled()}})
 			b.now = b.now.Add(b.m.cfg.Lease / 2)
 		}
 	}
-	if compare(10, 1); b.m.phase != standing {
+	if compare(10, 1); b.m.phase != joined {
 		t.Error("copies anew, as all the others do")
 	}
-	if compare(1, 0); b.m.phase == standing {
+	if compare(1, 0); b.m.phase == joined {
 		t.Error("never copies anew")
 	}
 }
@@ -109,14 +109,14 @@ func TestNobodyCopiesAnewWhileTheEldestAsksItsDatabase(t *testing.T) {
 	for n := range uint64(10) {
 		b.compareBusily(n+1, theirs)
 	}
-	if b.m.phase != standing {
+	if b.m.phase != joined {
 		t.Error("copies anew, and has the event in doubt again, though it knows that it is over")
 	}
 	theirs.Open = nil
 	for n := uint64(11); n < 14; n++ {
 		b.compareBusily(n, theirs)
 	}
-	if b.m.phase == standing {
+	if b.m.phase == joined {
 		t.Error("differs for good")
 	}
 }
@@ -128,7 +128,7 @@ func TestAnEventThatNoDatabaseHereConfirmsIsSettledByACopy(t *testing.T) {
 	for range 3 { // its settlement went to anna before anybody told this process
 		b.compare(anna, map[Incarnation]SettledBy{berta: {Through: 1}})
 	}
-	if b.m.phase == standing {
+	if b.m.phase == joined {
 		t.Error("differs for as long as the writer lives, which told it of the event before it was a member")
 	}
 }
@@ -138,9 +138,9 @@ func TestTheOneThatAsksItsDatabaseSaysSo(t *testing.T) {
 	b.hear(77, 0, Entry{1, event(77, 1, 1), false}, Entry{2, over(elsewhere, event(77, 2, 1)), false})
 	b.hear(berta, 0, Entry{1, event(77, 1, 1), true})
 	b.took(0)
-	b.receive(berta, &Message{Kind: Compare, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+	b.receive(berta, &Message{Kind: Digest, Attempt: 1, Sequence: 2, State: &Snapshot{}})
 	for _, sent := range b.took(Send) {
-		if sent.Message.Kind == Compare {
+		if sent.Message.Kind == Digest {
 			message, err := Decode(sent.Message.Append(nil), b.m.table.Buckets())
 			if err != nil || len(message.State.Open) != 1 || message.State.Open[0].ID != (EventID{77, 1}) {
 				t.Errorf("says %+v, %v", message, err)
@@ -159,7 +159,7 @@ func TestEventsOfAWriterThatIsLongGoneAreToldNoMore(t *testing.T) {
 		b.took(0)
 		b.compare(anna, map[Incarnation]SettledBy{})
 		for _, sent := range b.took(Send) {
-			if sent.Message.Kind == Level {
+			if sent.Message.Kind == Repair {
 				n++
 			}
 		}
@@ -182,9 +182,9 @@ func TestOneThatLiesOfItsVersionsCostsLittle(t *testing.T) {
 	away := 0
 	for end := b.now.Add(100 * b.m.cfg.Lease); b.now < end; {
 		b.compare(anna, b.m.packSettled())
-		if b.m.phase != standing {
+		if b.m.phase != joined {
 			away++
-			b.m.phase = standing // as if it had its copy
+			b.m.phase = joined // as if it had its copy
 		}
 	}
 	if away < 2 || away > 30 {
@@ -199,14 +199,14 @@ func TestDigestsOfThoseThatAreNotInCountForNothing(t *testing.T) {
 	b.read(In, a)
 	b.took(0)
 	for _, who := range []Incarnation{anna, 77} {
-		b.do(func() { b.m.Linked(b.now, who) })
-		b.receive(who, &Message{Kind: Compare, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+		b.do(func() { b.m.Connected(b.now, who) })
+		b.receive(who, &Message{Kind: Digest, Attempt: 1, Sequence: 2, State: &Snapshot{}})
 	}
-	b.do(func() { b.m.Linked(b.now, berta) })
+	b.do(func() { b.m.Connected(b.now, berta) })
 	for range 100 {
-		b.receive(berta, &Message{Kind: Compare, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+		b.receive(berta, &Message{Kind: Digest, Attempt: 1, Sequence: 2, State: &Snapshot{}})
 	}
-	if b.m.phase != standing || len(b.took(Send)) > 0 {
+	if b.m.phase != joined || len(b.took(Send)) > 0 {
 		t.Error("answered")
 	}
 }

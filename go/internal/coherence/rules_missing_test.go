@@ -30,11 +30,11 @@ func TestACommitWaitsForALeaseWhereRowsAreMissing(t *testing.T) {
 	b.lacks(1, 7, In)
 	b.announce(1)
 	b.lacksFor(justBelow, 1, 7, In)
-	if len(b.took(Passed)) != 0 {
+	if len(b.took(Cleared)) != 0 {
 		t.Error("passed though one that it has never seen may still serve")
 	}
 	b.lacksFor(justAbove-justBelow, 1, 7, In)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("did not pass after a lease")
 	}
 }
@@ -52,7 +52,7 @@ func TestMissingRowsAreWrittenOffAfterALeaseAndNotBefore(t *testing.T) {
 	}
 	b.lacks(0, 8, In)
 	b.announce(1)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("did not pass when nothing is missing any more")
 	}
 	b.lacks(0, 8, In)
@@ -76,11 +76,11 @@ func TestFurtherMissingRowsAreWaitedForAnew(t *testing.T) {
 			b.announce(1)
 			missing := b.m.missing
 			b.lacksFor(justBelow, missing.rows, missing.counting, In)
-			if len(b.took(Passed)) != 0 {
+			if len(b.took(Cleared)) != 0 {
 				t.Error("passed before a lease was over")
 			}
 			b.lacksFor(justAbove-justBelow, missing.rows, missing.counting, In)
-			if len(b.took(Passed)) != 1 {
+			if len(b.took(Cleared)) != 1 {
 				t.Error("did not pass after a lease")
 			}
 		})
@@ -118,7 +118,7 @@ func TestRowsThatNobodyHasCountedHideNone(t *testing.T) {
 		t.Errorf("written off: %v", off)
 	}
 	b.announce(1)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("waits for a row that is there")
 	}
 }

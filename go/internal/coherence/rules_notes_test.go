@@ -38,7 +38,7 @@ func TestWhoHasNoCopySaysNothingOfNotes(t *testing.T) {
 	b.wait(time.Second)
 	b.do(func() {
 		b.m.asked = early
-		b.m.Reading(b.now, early, []Row{mine(Joining)}, nil)
+		b.m.ViewTaken(b.now, early, []Row{mine(Joining)}, nil)
 	})
 	b.wantIDs("the view is from before it was let in", AcknowledgeOutside)
 	b.shows(notes, mine(In))
@@ -48,7 +48,7 @@ func TestWhoHasNoCopySaysNothingOfNotes(t *testing.T) {
 func TestANoteIsDeletedWhenEverybodyHasAppliedIt(t *testing.T) {
 	notes := []*OutsideWrite{named(1, 1), named(2, 2)}
 	silent := theirs(In, 1, 2)
-	silent.Silent = true
+	silent.Overdue = true
 	for _, c := range []struct {
 		what string
 		rows []Row
@@ -76,7 +76,7 @@ func TestANoteIsDeletedWhenEverybodyHasAppliedIt(t *testing.T) {
 			t.Errorf("in database %d", a.Number)
 		}
 	}
-	b.do(func() { b.m.Reading(b.now, b.now, []Row{mine(In, 1, 2), theirs(In, 1, 2)}, nil) })
+	b.do(func() { b.m.ViewTaken(b.now, b.now, []Row{mine(In, 1, 2), theirs(In, 1, 2)}, nil) })
 	b.wantIDs("no look has come with this view", ForgetOutside)
 }
 
@@ -99,7 +99,7 @@ func TestANoteIsKeptForALeaseAfterSomebodyWasPutOut(t *testing.T) {
 	}
 	b := newOutside(t)
 	b.shows([]*OutsideWrite{named(1, 1)}, mine(In), theirs(In))
-	b.do(func() { b.m.Gone(b.now, later) })
+	b.do(func() { b.m.Ended(b.now, later) })
 	b.shows([]*OutsideWrite{named(1, 1)}, mine(In, 1), theirs(Out))
 	b.wantIDs("it is proved to have ended", ForgetOutside, []OutsideID{1})
 }
@@ -127,13 +127,13 @@ func TestWhoIsSilentAndReadsNoNotesIsMarkedOut(t *testing.T) {
 	if len(b.took(MarkOut)) != 0 {
 		t.Error("marks out one that gives signs of life")
 	}
-	deaf.Silent = true
+	deaf.Overdue = true
 	b.shows(notes, mine(In, 1), deaf)
-	if got := b.took(MarkOut); len(got) != 1 || got[0].To != later || !got[0].Silent {
+	if got := b.took(MarkOut); len(got) != 1 || got[0].To != later || !got[0].IfOverdue {
 		t.Errorf("does not mark it out, or even if it is heard of: %v", got)
 	}
 	out := theirs(Out)
-	out.Silent = true
+	out.Overdue = true
 	b.shows(notes, mine(In, 1), out)
 	if len(b.took(MarkOut)) != 0 {
 		t.Error("marks out one that is out")
@@ -148,7 +148,7 @@ func TestWhoIsSilentAndReadsNoNotesIsMarkedOut(t *testing.T) {
 func TestWhoDoesNotLookAtADatabaseIsToldOfItsNotes(t *testing.T) {
 	b := newOutside(t)
 	notes := []*OutsideWrite{named(1, 1), all(2)}
-	b.do(func() { b.m.Linked(b.now, later) })
+	b.do(func() { b.m.Connected(b.now, later) })
 	told := func() (messages []*Message) {
 		for _, a := range b.took(Send) {
 			if a.Message.Kind == Outside {
@@ -242,7 +242,7 @@ func TestWhatARowSaysOfNotesChangesNoMembers(t *testing.T) {
 		"host":    func(r *Row) { r.Host = "host" },
 		"state":   func(r *Row) { r.State = Boot },
 		"reason":  func(r *Row) { r.Reason = "why" },
-		"silence": func(r *Row) { r.Silent = true },
+		"silence": func(r *Row) { r.Overdue = true },
 	} {
 		row := theirs(In)
 		change(&row)

@@ -24,8 +24,8 @@ func newOutside(t *testing.T) *bench {
 func (b *bench) shows(writes []*OutsideWrite, rows ...Row) {
 	b.do(func() {
 		b.m.OutsideWrites(0, b.now, writes)
-		b.m.Reached(0, b.now)
-		b.m.Reading(b.now, b.now, rows, nil)
+		b.m.DatabaseReached(0, b.now)
+		b.m.ViewTaken(b.now, b.now, rows, nil)
 	})
 }
 
@@ -148,13 +148,13 @@ func TestAJoinerAppliesWhatItsCopyDoesNotHold(t *testing.T) {
 	b := newJoiner(t, 8)
 	b.m.AddDatabase()
 	a := Row{Incarnation: anna, Address: "there", State: In}
-	b.do(func() { b.m.Linked(b.now, anna) })
+	b.do(func() { b.m.Connected(b.now, anna) })
 	empty, _ := b.version(1)
 	b.shows([]*OutsideWrite{named(1, 1), named(2, 2)}, mine(Joining), a)
 	if v, _ := b.version(1); v != empty || len(b.ids(AcknowledgeOutside)) != 0 {
 		t.Error("applies or acknowledges a note before it has its copy")
 	}
-	b.receive(anna, &Message{Kind: Word, Attempt: b.m.attempt})
+	b.receive(anna, &Message{Kind: JoinAck, Attempt: b.m.attempt})
 	copied := &Snapshot{Epoch: 2, Buckets: map[uint32]uint64{2: 2 << 32, 3: 3 << 32}, Applied: []OutsideID{2, 3}}
 	b.receive(anna, &Message{Kind: Copy, Attempt: b.m.attempt, State: copied})
 	b.do(func() { b.m.OutsideWrites(0, b.now, []*OutsideWrite{named(1, 1), named(2, 2), named(3, 3)}) })
@@ -211,17 +211,17 @@ func TestTablesMayDifferAsLongAsTheNotesDo(t *testing.T) {
 	b.shows([]*OutsideWrite{named(1, 1)}, mine(In), a)
 	compare := func(applied ...OutsideID) {
 		state := &Snapshot{Settled: b.m.packSettled(), Applied: applied}
-		b.receive(anna, &Message{Kind: Compare, Sequence: b.m.table.digest + 2, State: state})
+		b.receive(anna, &Message{Kind: Digest, Sequence: b.m.table.digest + 2, State: state})
 		b.now = b.now.Add(b.m.cfg.Lease / 2)
 		b.shows([]*OutsideWrite{named(1, 1)}, mine(In), a)
 	}
 	compare()
 	compare(2)
 	compare(1, 2)
-	if b.m.phase != standing {
+	if b.m.phase != joined {
 		t.Fatal("joins again though the other one has not applied the same notes")
 	}
-	if compare(1); b.m.phase == standing {
+	if compare(1); b.m.phase == joined {
 		t.Error("does not join again where nothing is lacking")
 	}
 }

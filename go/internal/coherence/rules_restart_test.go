@@ -20,7 +20,7 @@ func TestAfterAnErrorOfItsOwnAProcessServesNothingAndJoinsByACopy(t *testing.T) 
 	if b.m.table.Deadline() != 0 || b.m.Serves(b.now) {
 		t.Error("serves still")
 	}
-	if len(b.took(Read)) != 1 {
+	if len(b.took(TakeView)) != 1 {
 		t.Error("asks for no view, though nobody may answer the one before")
 	}
 	b.wantDoubt("open", 1, true)
@@ -32,15 +32,15 @@ func TestAfterAnErrorOfItsOwnAProcessServesNothingAndJoinsByACopy(t *testing.T) 
 	rows := []Row{b.join(anna), b.join(berta)}
 	b.read(In, rows...)
 	b.acknowledge(anna)
-	if len(b.took(Passed)) != 0 {
+	if len(b.took(Cleared)) != 0 {
 		t.Error("passed without berta")
 	}
 	b.acknowledge(berta)
-	if passed := b.took(Passed); len(passed) != 1 || passed[0].Event != waits {
+	if passed := b.took(Cleared); len(passed) != 1 || passed[0].Event != waits {
 		t.Errorf("passed %v: whoever waits to commit must not wait for ever", passed)
 	}
 	b.do(func() { b.m.Restart(b.now, "another test") })
-	if passed := b.took(Passed); len(passed) != 1 || passed[0].Event != waits {
+	if passed := b.took(Cleared); len(passed) != 1 || passed[0].Event != waits {
 		t.Errorf("passed %v: the action may have been lost in the error", passed)
 	}
 	b.wait(time.Second)
@@ -148,7 +148,7 @@ func TestTheDatabaseIsAskedOfOrphansAgainAfterAnErrorOfItsOwn(t *testing.T) {
 		t.Fatalf("asked %d times", n)
 	}
 	b.do(func() { b.m.Restart(b.now, "a test") })
-	b.m.phase = standing // as if it had its copy
+	b.m.phase = joined // as if it had its copy
 	if n := ask(); n != 1 {
 		t.Errorf("asked %d times after it: the event stays in doubt for ever", n)
 	}

@@ -60,11 +60,11 @@ func (b *bench) wait(d time.Duration) {
 
 func (b *bench) read(state State, rows ...Row) {
 	rows = append(rows, Row{Incarnation: self, Address: "own", State: state})
-	b.do(func() { b.m.Reading(b.now, b.now, rows, nil) })
+	b.do(func() { b.m.ViewTaken(b.now, b.now, rows, nil) })
 }
 
 func (b *bench) join(who Incarnation) Row {
-	b.do(func() { b.m.Linked(b.now, who) })
+	b.do(func() { b.m.Connected(b.now, who) })
 	return Row{Incarnation: who, Address: "there", State: In}
 }
 
@@ -118,11 +118,11 @@ func TestACommitWaitsForEveryMember(t *testing.T) {
 	b.read(In, b.join(anna), b.join(berta))
 	b.announce(1)
 	b.acknowledge(anna)
-	if len(b.took(Passed)) != 0 {
+	if len(b.took(Cleared)) != 0 {
 		t.Error("passed before berta had acknowledged")
 	}
 	b.acknowledge(berta)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("did not pass when all had acknowledged")
 	}
 }
@@ -134,11 +134,11 @@ func TestAMemberThatAppearsMeanwhileIsAnnouncedTo(t *testing.T) {
 	b.announce(1)
 	b.read(In, a, b.join(berta))
 	b.acknowledge(anna)
-	if len(b.took(Passed)) != 0 {
+	if len(b.took(Cleared)) != 0 {
 		t.Error("passed without berta, who is in the reading")
 	}
 	b.acknowledge(berta)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("did not pass")
 	}
 }
@@ -159,16 +159,16 @@ func TestWhoDoesNotAcknowledgeIsMarkedOutAndOutwaited(t *testing.T) {
 		b.wait(100 * time.Millisecond)
 		b.read(In, a)
 	}
-	if len(b.took(Passed)) != 0 {
+	if len(b.took(Cleared)) != 0 {
 		t.Error("passed before a lease was over")
 	}
 	b.wait(300 * time.Millisecond)
 	b.read(In, a)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("did not pass after a lease")
 	}
 	b.announce(2)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("one that has been out for a lease still costs something")
 	}
 }
@@ -177,8 +177,8 @@ func TestWhoIsProvedToHaveEndedCostsNoWait(t *testing.T) {
 	b := newBench(t)
 	b.read(In, b.join(anna))
 	b.announce(1)
-	b.do(func() { b.m.Gone(b.now, anna) })
-	if len(b.took(Passed)) != 1 {
+	b.do(func() { b.m.Ended(b.now, anna) })
+	if len(b.took(Cleared)) != 1 {
 		t.Error("waits for one that has ended")
 	}
 }
@@ -187,15 +187,15 @@ func TestACommitNeedsAFreshReadingWithTheOwnRow(t *testing.T) {
 	b := newBench(t)
 	b.now = b.now.Add(4 * time.Second)
 	b.announce(1)
-	if len(b.took(Passed)) != 0 {
+	if len(b.took(Cleared)) != 0 {
 		t.Error("passed with a reading older than a lease")
 	}
-	b.do(func() { b.m.Reading(b.now, b.now, nil, nil) })
-	if len(b.took(Passed)) != 0 {
+	b.do(func() { b.m.ViewTaken(b.now, b.now, nil, nil) })
+	if len(b.took(Cleared)) != 0 {
 		t.Error("passed with a reading that lacks the own row")
 	}
 	b.read(In)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("did not pass with a fresh reading")
 	}
 }
@@ -209,7 +209,7 @@ func TestWhoHasLeftCommitsAndServesNothingMore(t *testing.T) {
 		t.Error("still serves, or keeps its row")
 	}
 	b.acknowledge(anna)
-	if len(b.took(Passed)) != 0 {
+	if len(b.took(Cleared)) != 0 {
 		t.Error("a commit passed after leaving")
 	}
 }
@@ -242,11 +242,11 @@ func TestWhoIsPutOutJoinsAgainWhenEverybodyAnswers(t *testing.T) {
 func TestWhoIsSilentOrHasEndedNeedNotAnswer(t *testing.T) {
 	b := newBench(t)
 	a, c := b.join(anna), b.join(berta)
-	a.Silent = true
+	a.Overdue = true
 	b.read(In, a, c)
 	b.read(Out, a, c)
 	b.took(Post)
-	b.do(func() { b.m.Gone(b.now, berta) })
+	b.do(func() { b.m.Ended(b.now, berta) })
 	if len(b.took(Post)) != 1 {
 		t.Error("waits for the answer of one that cannot give it")
 	}
@@ -300,14 +300,14 @@ func TestWhoseRowIsGoneCountsAsOutForALease(t *testing.T) {
 	b.read(In, b.join(anna))
 	b.read(In) // somebody has deleted its row; it may not know yet
 	b.announce(1)
-	if len(b.took(Passed)) != 0 {
+	if len(b.took(Cleared)) != 0 {
 		t.Error("passed though one that may still serve was not told")
 	}
 	for range 32 {
 		b.wait(100 * time.Millisecond)
 		b.read(In)
 	}
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("did not pass after a lease")
 	}
 	if len(b.m.Rows()) != 0 {
@@ -317,11 +317,11 @@ func TestWhoseRowIsGoneCountsAsOutForALease(t *testing.T) {
 
 func TestWhoNeverHadARowIsForgottenAtOnce(t *testing.T) {
 	b := newBench(t)
-	b.do(func() { b.m.Linked(b.now, anna) })
+	b.do(func() { b.m.Connected(b.now, anna) })
 	b.receive(anna, &Message{Kind: Probe})
 	b.read(In)
 	b.announce(1)
-	if len(b.took(Passed)) != 1 {
+	if len(b.took(Cleared)) != 1 {
 		t.Error("waits for one that is no member")
 	}
 }
@@ -333,13 +333,13 @@ func TestWhyNamesTheReasonAndThePeer(t *testing.T) {
 	if why := b.m.Why(b.now); why != "" {
 		t.Errorf("in standing, but: %s", why)
 	}
-	b.do(func() { b.m.Reading(b.now, b.now, nil, errors.New("connection refused")) })
+	b.do(func() { b.m.ViewTaken(b.now, b.now, nil, errors.New("connection refused")) })
 	b.now = b.now.Add(4 * time.Second)
 	if why := b.m.Why(b.now); !strings.Contains(why, "4s old: connection refused") {
 		t.Errorf("stale: %s", why)
 	}
 	b.do(func() {
-		b.m.Reading(b.now, b.now, []Row{a, {Incarnation: self, State: Out, Reason: "berta: it does not acknowledge"}}, nil)
+		b.m.ViewTaken(b.now, b.now, []Row{a, {Incarnation: self, State: Out, Reason: "berta: it does not acknowledge"}}, nil)
 	})
 	if why := b.m.Why(b.now); !strings.Contains(why, "berta: it does not acknowledge") || !strings.Contains(why, "when there answer") {
 		t.Errorf("put out: %s", why)
@@ -351,7 +351,7 @@ func TestNothingIsServedAfterTheLeaseOrWhenOut(t *testing.T) {
 	if b.m.table.Deadline() != b.now.Add(3*time.Second) {
 		t.Errorf("deadline is %d at %d", b.m.table.Deadline(), b.now)
 	}
-	b.do(func() { b.m.Reading(b.now, b.now, nil, errors.New("the database does not answer")) })
+	b.do(func() { b.m.ViewTaken(b.now, b.now, nil, errors.New("the database does not answer")) })
 	if b.m.table.Deadline() != b.now.Add(3*time.Second) {
 		t.Error("a failed reading changed the deadline")
 	}
@@ -540,10 +540,10 @@ func TestAFullLogMarksOutAndIsNeverAcknowledged(t *testing.T) {
 	for range maxLog/2 + 1 {
 		b.do(func() { b.m.Settle(b.now, b.mustAnnounce("db", false, []uint32{1})) })
 	}
-	b.took(Passed)
+	b.took(Cleared)
 	b.announce(2)
 	b.acknowledge(anna)
-	if len(b.took(Passed)) != 0 {
+	if len(b.took(Cleared)) != 0 {
 		t.Error("what was dropped counts as acknowledged")
 	}
 	if b.m.members[anna].marked == 0 {
@@ -554,7 +554,7 @@ func TestAFullLogMarksOutAndIsNeverAcknowledged(t *testing.T) {
 func TestWhoIsNotLetInServesNothingAndTakesNothing(t *testing.T) {
 	b := newBench(t)
 	a := b.join(anna)
-	b.do(func() { b.m.Unlinked(anna) })
+	b.do(func() { b.m.Disconnected(anna) })
 	b.read(In, a)
 	b.do(func() { b.m.Refused(b.now, anna) })
 	b.took(MarkOut)
@@ -568,7 +568,7 @@ func TestWhoIsNotLetInServesNothingAndTakesNothing(t *testing.T) {
 	if b.do(func() { b.m.Tick(b.now) }); len(b.took(Post)) != 0 {
 		t.Error("puts itself forward though it has a row")
 	}
-	b.do(func() { b.m.Reading(b.now, b.now, []Row{a}, nil) }) // which was removed
+	b.do(func() { b.m.ViewTaken(b.now, b.now, []Row{a}, nil) }) // which was removed
 	if len(b.took(Post)) != 1 {
 		t.Error("has no row to write by")
 	}
@@ -584,7 +584,7 @@ func TestWhoIsNotLetInServesNothingAndTakesNothing(t *testing.T) {
 	if why := b.m.Why(b.now); !strings.Contains(why, "does not let this process in") {
 		t.Errorf("why: %s", why)
 	}
-	b.do(func() { b.m.Linked(b.now, anna) })
+	b.do(func() { b.m.Connected(b.now, anna) })
 	b.wait(time.Second)
 	if len(b.took(Elect)) == 0 {
 		t.Error("does not go on when it is let in")

@@ -63,7 +63,7 @@ func (x *insider) speaks() {
 		s.tell("the insider says to %v: %s", q, message.describe())
 	}
 	if q.m.links[x.id] = struct{}{}; x.below(16) == 0 {
-		q.m.Linked(s.clock(q), x.id)
+		q.m.Connected(s.clock(q), x.id)
 	}
 	switch {
 	case s.off == nothing:
@@ -86,21 +86,21 @@ func (s *sim) hearWhole(q *process, x *insider, message *Message) {
 
 // message is one of any kind, which q is to hear.
 func (x *insider) message(q *process) *Message {
-	message := &Message{Kind: Kind(1 + x.below(int(Outside)))}
+	message := &Message{Kind: MessageKind(1 + x.below(int(Outside)))}
 	if x.below(3) > 0 {
 		message.Kind = Events
 	}
 	message.Sequence = x.number(0, q.m.number, q.m.heard[x.id])
 	message.Attempt = x.number(0, 1, q.m.attempt)
 	switch message.Kind {
-	case Events, Level, Outside:
+	case Events, Repair, Outside:
 		for range 1 + x.below(3) {
 			message.Entries = append(message.Entries, x.entry(q, message.Kind))
 		}
 		message.Sequence = x.number(0, 0, q.m.heard[x.id])
 	case Copy:
 		message.State = &Snapshot{Epoch: x.next() &^ 1}
-	case Compare:
+	case Digest:
 		message.State = &Snapshot{Settled: q.m.packSettled(), Applied: q.m.packApplied()}
 		if x.below(2) == 0 {
 			message.State.Settled[x.writer()] = SettledBy{Through: x.number(0, 3, 9)}
@@ -133,7 +133,7 @@ func (x *insider) writer() Incarnation {
 	return x.s.processes[x.below(len(x.s.processes))].id
 }
 
-func (x *insider) entry(q *process, kind Kind) Entry {
+func (x *insider) entry(q *process, kind MessageKind) Entry {
 	x.said++
 	e := Entry{Number: x.said, Settled: x.below(2) == 0, Event: x.event(q)}
 	if x.below(16) == 0 {
@@ -182,7 +182,7 @@ func (x *insider) goes() {
 	x.s.tell("the insider goes")
 	for _, p := range x.s.processes {
 		if p.alive {
-			p.m.Unlinked(x.id)
+			p.m.Disconnected(x.id)
 		}
 	}
 }

@@ -101,10 +101,10 @@ func (s *sim) reached(p *process, asked Time, found *look, notes [2][]*OutsideWr
 		case d == 1 && s.now < p.second:
 		case s.serverOf(d) == &s.server:
 			s.outsideWrites(p, d, asked, notes[d])
-			p.m.Reached(d, asked)
+			p.m.DatabaseReached(d, asked)
 		case found != nil:
 			s.outsideWrites(p, d, min(asked, found.asked), found.notes)
-			p.m.Reached(d, min(asked, found.asked))
+			p.m.DatabaseReached(d, min(asked, found.asked))
 		}
 	}
 }

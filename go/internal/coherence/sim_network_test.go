@@ -132,14 +132,14 @@ func (s *sim) dial(p, q *process) {
 	switch {
 	case s.isCut(back, there):
 		if s.off == offGone {
-			p.m.Gone(s.clock(p), q.id)
+			p.m.Ended(s.clock(p), q.id)
 			s.act(p)
 		}
 	case !q.alive:
 		again = to.pause
 		if s.provesEnd(p, q) {
 			s.after(s.delay(), p, func() {
-				p.m.Gone(s.clock(p), q.id)
+				p.m.Ended(s.clock(p), q.id)
 				s.act(p)
 			})
 		}
@@ -205,9 +205,9 @@ func (s *sim) use(p *process, to *peer) {
 	}
 	to.current = best
 	if best == nil {
-		p.m.Unlinked(to.process.id)
+		p.m.Disconnected(to.process.id)
 	} else {
-		p.m.Linked(s.clock(p), to.process.id)
+		p.m.Connected(s.clock(p), to.process.id)
 	}
 	s.act(p)
 }

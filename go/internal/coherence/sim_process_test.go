@@ -143,11 +143,11 @@ func (s *sim) does(p *process, a Action) {
 		if q := s.byID[a.To]; q != nil {
 			s.send(p, q, a.Message)
 		}
-	case Passed:
+	case Cleared:
 		s.passed(p, a.Event)
 	case Members:
 		s.members(p)
-	case Note:
+	case Log:
 		if strings.HasPrefix(a.Text, "its versions differ") {
 			s.Differed++
 		}
@@ -172,7 +172,7 @@ func (s *sim) members(p *process) {
 }
 
 func (s *sim) receive(p, from *process, message *Message) {
-	if s.story != nil && message.Kind != Compare && message.Kind != Level {
+	if s.story != nil && message.Kind != Digest && message.Kind != Repair {
 		s.tell("%v hears of %v: %s", p, from, message.describe())
 	}
 	s.Messages++

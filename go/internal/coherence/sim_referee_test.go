@@ -30,7 +30,7 @@ func (s *sim) changing(before memberRow) {
 
 func (s *sim) askReferee(p *process, a Action) {
 	switch a.Kind {
-	case Read:
+	case TakeView:
 		s.askReading(p)
 	case Post:
 		s.ask(p, func(err error) { s.posted(p, err) }, func() { s.post(p) })
@@ -111,7 +111,7 @@ func (s *sim) readRows(p *process) []Row {
 	rows := make([]Row, 0, len(s.rows))
 	for _, r := range s.rows {
 		row := r.Row
-		row.Silent = s.isUnheard(r)
+		row.Overdue = s.isUnheard(r)
 		rows = append(rows, row)
 	}
 	return rows
@@ -176,7 +176,7 @@ func (s *sim) post(p *process) {
 }
 
 func (s *sim) markOut(p *process, a Action) {
-	if r := s.row(a.To); r != nil && r.State != Out && (!a.Silent || s.isUnheard(r)) {
+	if r := s.row(a.To); r != nil && r.State != Out && (!a.IfOverdue || s.isUnheard(r)) {
 		s.setState(r, Out, fmt.Sprint(p, ": ", a.Text))
 	}
 }

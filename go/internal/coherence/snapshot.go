@@ -16,17 +16,17 @@ func (m *Machine) snapshot() *Snapshot {
 	}
 	for _, o := range inOrder(m.open) {
 		if o.renamed {
-			s.Renamed = append(s.Renamed, o.event)
+			s.Bumped = append(s.Bumped, o.event)
 		} else {
 			s.Open = append(s.Open, o.event)
 		}
 	}
 	for _, told := range m.toldNotes {
 		if told.applied {
-			s.Told = append(s.Told, told.write.event())
+			s.Relayed = append(s.Relayed, told.write.event())
 		}
 	}
-	slices.SortFunc(s.Told, func(a, b Event) int { return cmp.Compare(a.ID.Sequence, b.ID.Sequence) })
+	slices.SortFunc(s.Relayed, func(a, b Event) int { return cmp.Compare(a.ID.Sequence, b.ID.Sequence) })
 	return s
 }
 
@@ -81,11 +81,11 @@ func (m *Machine) enter(now Time, s *Snapshot) {
 // takeOpen takes the open events of a copy, and those that were open here before. An own one is open
 // whatever the copy says of it: whoever has announced it settles it.
 func (m *Machine) takeOpen(now Time, s *Snapshot, before map[EventID]*openEvent) {
-	renamed := make(map[EventID]bool, len(s.Renamed))
-	for _, e := range s.Renamed {
+	renamed := make(map[EventID]bool, len(s.Bumped))
+	for _, e := range s.Bumped {
 		renamed[e.ID] = true
 	}
-	for _, events := range [][]Event{s.Open, s.Renamed} {
+	for _, events := range [][]Event{s.Open, s.Bumped} {
 		for _, e := range events {
 			if m.open[e.ID] == nil && (before[e.ID] == nil || before[e.ID].own == nil) {
 				m.addOpen(now, e, nil).renamed = renamed[e.ID]

@@ -69,8 +69,8 @@ type Row struct {
 	Host string
 	// Reason tells why it is out, and by whom.
 	Reason string
-	// Silent: the database has not heard of it for a while.
-	Silent bool
+	// Overdue: the database has not heard of it for a while.
+	Overdue bool
 	// Applied is which notes of writes from outside it says to have applied (R14).
 	Applied []OutsideID
 }
@@ -78,7 +78,7 @@ type Row struct {
 // equal tells whether two rows say the same of a process, but for the notes.
 func (r *Row) equal(s *Row) bool {
 	return r.Incarnation == s.Incarnation && r.Address == s.Address && r.State == s.State &&
-		r.Host == s.Host && r.Reason == s.Reason && r.Silent == s.Silent
+		r.Host == s.Host && r.Reason == s.Reason && r.Overdue == s.Overdue
 }
 
 // Config says who the process is and how long it waits.
@@ -123,17 +123,17 @@ const (
 // Action is what the machine asks its owner to do. Exactly one of the pointer fields, or
 // none, goes with a kind; see the kinds.
 type Action struct {
-	Kind     ActionKind
-	To       Incarnation // Send, MarkOut
-	Message  *Message    // Send
-	Event    EventID     // Passed
-	Database string      // OpenTransactions
-	Text     string      // Note; MarkOut: the reason
-	Silent   bool        // MarkOut: only if the database has not heard of To for a while
-	Missing  int         // WriteOff: by how many rows
-	Counting uint64      // WriteOff: which count
-	Outside  []OutsideID // AcknowledgeOutside, ForgetOutside: in order
-	Number   int         // ForgetOutside: of the database
+	Kind      ActionKind
+	To        Incarnation // Send, MarkOut
+	Message   *Message    // Send
+	Event     EventID     // Passed
+	Database  string      // OpenTransactions
+	Text      string      // Note; MarkOut: the reason
+	IfOverdue bool        // MarkOut: only if the database has not heard of To for a while
+	Missing   int         // WriteOff: by how many rows
+	Counting  uint64      // WriteOff: which count
+	Outside   []OutsideID // AcknowledgeOutside, ForgetOutside: in order
+	Number    int         // ForgetOutside: of the database
 }
 
 // ActionKind tells what an action asks for.
@@ -142,10 +142,10 @@ type ActionKind uint8
 const (
 	// Send asks to send Message to To, if there is a connection; it may be lost.
 	Send ActionKind = iota + 1
-	// Passed tells that COMMIT may be sent for Event (R3).
-	Passed
-	// Read asks for a reading of the members table: answer with [Machine.Reading].
-	Read
+	// Cleared tells that COMMIT may be sent for Event (R3).
+	Cleared
+	// TakeView asks for a reading of the members table: answer with [Machine.Reading].
+	TakeView
 	// Post asks to write the own row as joining: answer with [Machine.Posted].
 	Post
 	// Elect asks for the conditional update of R7: answer with [Machine.Elected].
@@ -170,6 +170,6 @@ const (
 	// Members tells that the members, their states or addresses have changed: see
 	// [Machine.Rows].
 	Members
-	// Note is a change of state that an operator wants in the log.
-	Note
+	// Log is a change of state that an operator wants in the log.
+	Log
 )

@@ -9,16 +9,16 @@ import (
 // Why tells an operator why the process does not serve from its cache, and because of whom; ""
 // when it does.
 func (m *Machine) Why(now Time) string {
-	if p := m.refusal(); p != nil && m.phase != standing {
+	if p := m.refusal(); p != nil && m.phase != joined {
 		return p.describe() + " does not let this process in"
 	}
 	switch m.phase {
-	case fresh, posting:
+	case unlisted, posting:
 		if m.because == "" {
 			return "it has not joined yet"
 		}
 		return m.because + ", and joins again when " + m.silentOnes() + " answer"
-	case waiting:
+	case awaitingAcks:
 		if len(m.awaited) == 0 && m.mayLack(now) {
 			return "it joins, and waits for a lease, as rows of the members table are missing"
 		}
@@ -56,7 +56,7 @@ func (m *Machine) whyStale(now Time) string {
 func (m *Machine) silentOnes() string {
 	var names []string
 	for _, p := range m.order {
-		if !p.gone && !p.row.Silent && p.answered != m.attempt {
+		if !p.gone && !p.row.Overdue && p.answered != m.attempt {
 			names = append(names, p.describe())
 		}
 	}
