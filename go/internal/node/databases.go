@@ -89,7 +89,7 @@ func (n *Node) databasesAnswer(keys [][]byte) bool {
 	defer n.mu.Unlock()
 	at := now()
 	for _, key := range keys {
-		if number, known := n.databases.of(key); !known || !n.machine.Answers(at, number) {
+		if number, known := n.databases.of(key); !known || !n.machine.Reaches(at, number) {
 			return false
 		}
 	}
@@ -100,7 +100,7 @@ func (n *Node) databasesAnswer(keys [][]byte) bool {
 func (n *Node) away(now coherence.Time) []string {
 	ids := []string{} // a list for JSON also when there is none
 	for number, database := range n.databases.all() {
-		if !n.machine.Answers(now, number) {
+		if !n.machine.Reaches(now, number) {
 			ids = append(ids, database.id)
 		}
 	}

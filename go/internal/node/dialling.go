@@ -51,7 +51,7 @@ func (n *Node) keepDialling(ctx context.Context, row coherence.Row) {
 			n.inputGuarded(func(m *coherence.Machine, now coherence.Time) { m.Refused(now, row.Incarnation) })
 		}
 		if n.provesEnd(row) {
-			n.inputGuarded(func(m *coherence.Machine, now coherence.Time) { m.Gone(now, row.Incarnation) })
+			n.inputGuarded(func(m *coherence.Machine, now coherence.Time) { m.Ended(now, row.Incarnation) })
 		} else if err != nil && !warned && time.Since(failing) > unreachableAfter {
 			warned = true
 			n.log("warning", unreachable(row, err.Error()))

@@ -27,7 +27,7 @@ func TestAnInsiderSettlesForManyWriters(t *testing.T) {
 				entries = append(entries, settlement(coherence.Event{
 					ID: coherence.EventID{Writer: coherence.Incarnation(random() | 1), Sequence: 1 << 40}}))
 			}
-			for _, kind := range []coherence.Kind{coherence.Events, coherence.Level} {
+			for _, kind := range []coherence.MessageKind{coherence.Events, coherence.Repair} {
 				message := in.entries(entries...)
 				message.Kind = kind
 				in.say(reader, message)

@@ -40,7 +40,7 @@ func TestAnInsiderAnnouncesInAnothersName(t *testing.T) {
 }
 
 func TestAnInsiderSettlesInAdvance(t *testing.T) {
-	for what, kind := range map[string]coherence.Kind{"as its own log": coherence.Events, "as anti-entropy": coherence.Level} {
+	for what, kind := range map[string]coherence.MessageKind{"as its own log": coherence.Events, "as anti-entropy": coherence.Repair} {
 		t.Run(what, func(t *testing.T) {
 			in, writer, reader, key := attacked(t)
 			message := in.entries(settlement(nextOf(writer, otherBucket(reader, key))))
@@ -55,7 +55,7 @@ func TestAnInsiderSettlesInAdvance(t *testing.T) {
 func TestAnInsiderSettlesWhatNobodyHasAnnounced(t *testing.T) {
 	in, writer, reader, key := attacked(t)
 	before, _ := reader.table.Version(bucketOf(reader, key))
-	for _, kind := range []coherence.Kind{coherence.Events, coherence.Level} {
+	for _, kind := range []coherence.MessageKind{coherence.Events, coherence.Repair} {
 		e := coherence.Event{ID: coherence.EventID{Writer: 4711, Sequence: 1}, Nonce: 2, Database: "db",
 			Buckets: []uint32{bucketOf(reader, key)}}
 		message := in.entries(settlement(e))
@@ -70,7 +70,7 @@ func TestAnInsiderSettlesWhatNobodyHasAnnounced(t *testing.T) {
 
 // Between announcement and COMMIT nobody but the writer, and the database, can end the doubt.
 func TestAnInsiderSettlesAnOpenEvent(t *testing.T) {
-	for what, kind := range map[string]coherence.Kind{"as its own log": coherence.Events, "as anti-entropy": coherence.Level} {
+	for what, kind := range map[string]coherence.MessageKind{"as its own log": coherence.Events, "as anti-entropy": coherence.Repair} {
 		t.Run(what, func(t *testing.T) {
 			in, writer, reader, key := attacked(t)
 			e := nextOf(writer, bucketOf(reader, key))

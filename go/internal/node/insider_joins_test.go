@@ -50,7 +50,7 @@ func TestAnInsiderTellsOfOtherVersions(t *testing.T) {
 	in, writer, reader, _ := attacked(t)
 	for range 20 {
 		// Nothing is settled yet, so that it lacks nothing.
-		in.say(reader, &coherence.Message{Kind: coherence.Compare, Sequence: random(), State: &coherence.Snapshot{}})
+		in.say(reader, &coherence.Message{Kind: coherence.Digest, Sequence: random(), State: &coherence.Snapshot{}})
 		if !reader.serves() {
 			t.Fatal("it does not serve, because of what an insider has told")
 		}

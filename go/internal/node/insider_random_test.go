@@ -144,12 +144,12 @@ func (in *randomInsider) names() []byte {
 }
 
 func (in *randomInsider) message(p *process) *coherence.Message {
-	m := &coherence.Message{Kind: coherence.Kind(in.r.IntN(int(coherence.Outside)) + 1), Attempt: in.number8() % 8}
+	m := &coherence.Message{Kind: coherence.MessageKind(in.r.IntN(int(coherence.Outside)) + 1), Attempt: in.number8() % 8}
 	if in.r.IntN(2) == 0 {
 		m.Kind = coherence.Events
 	}
 	switch m.Kind {
-	case coherence.Events, coherence.Level, coherence.Outside:
+	case coherence.Events, coherence.Repair, coherence.Outside:
 		for range in.r.IntN(4) {
 			m.Entries = append(m.Entries, in.entry(p))
 		}
@@ -158,7 +158,7 @@ func (in *randomInsider) message(p *process) *coherence.Message {
 		}
 	case coherence.Ack:
 		m.Sequence = in.number8()
-	case coherence.Copy, coherence.Compare:
+	case coherence.Copy, coherence.Digest:
 		m.Sequence, m.State = in.number8(), in.snapshot(p)
 	}
 	return m

@@ -122,9 +122,9 @@ func (n *Node) use(who coherence.Incarnation, l *link) {
 	}
 	l.current = best
 	if best == nil {
-		n.machine.Unlinked(who)
+		n.machine.Disconnected(who)
 	} else {
-		n.machine.Linked(now(), who)
+		n.machine.Connected(now(), who)
 	}
 }
 

@@ -237,11 +237,11 @@ func (n *Node) carryOut() {
 		switch a.Kind {
 		case coherence.Send:
 			n.sendCoherence(a.To, a.Message)
-		case coherence.Passed:
+		case coherence.Cleared:
 			n.tell(completion.Passed, a.Event.Sequence, nil)
 		case coherence.Members:
 			n.membersChanged()
-		case coherence.Note:
+		case coherence.Log:
 			if !n.quiet {
 				n.log("info", a.Text)
 			}

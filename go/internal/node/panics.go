@@ -49,7 +49,7 @@ func (n *Node) forgetQuestions() {
 	n.pending = nil
 	n.todo = slices.DeleteFunc(n.todo, func(a coherence.Action) bool {
 		switch a.Kind {
-		case coherence.Read, coherence.Post, coherence.Elect, coherence.Enter, coherence.OpenTransactions:
+		case coherence.TakeView, coherence.Post, coherence.Elect, coherence.Enter, coherence.OpenTransactions:
 			return true
 		}
 		return false

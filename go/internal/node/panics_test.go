@@ -81,7 +81,7 @@ func TestAPanicOfAMessageEndsItsSession(t *testing.T) {
 	machine := a.machine
 	a.machine = nil
 	a.Node.mu.Unlock()
-	must(t, session.Send(frameCoherence, (&coherence.Message{Kind: coherence.Ask}).Append(nil)))
+	must(t, session.Send(frameCoherence, (&coherence.Message{Kind: coherence.JoinRequest}).Append(nil)))
 	wantEnded(t, session, "a panic")
 	eventually(t, "the clock meets it too", func() bool { return a.noted("error\x00panic: runtime error") == 1 })
 	a.Node.mu.Lock()
@@ -116,7 +116,7 @@ func TestAPanicInWhatIsDoneLosesNothingElse(t *testing.T) {
 			a.pending[question] = func(*coherence.Machine, coherence.Time, answer) { t.Error("a late answer is taken") }
 			a.todo = []coherence.Action{
 				{Kind: coherence.Send, To: b.incarnation}, // without a message: a panic
-				{Kind: coherence.Passed, Event: coherence.EventID{Writer: a.incarnation, Sequence: event}},
+				{Kind: coherence.Cleared, Event: coherence.EventID{Writer: a.incarnation, Sequence: event}},
 			}
 		})
 	})

@@ -74,7 +74,7 @@ func (n *Node) ask(a coherence.Action) {
 	own := question{Incarnation: uint64(n.incarnation)}
 	asked := now()
 	switch a.Kind {
-	case coherence.Read:
+	case coherence.TakeView:
 		n.put(question{Op: "read", Asked: int64(asked)}, func(m *coherence.Machine, now coherence.Time, a answer) {
 			rows, err := a.rows(), a.err()
 			if err == nil {
@@ -82,7 +82,7 @@ func (n *Node) ask(a coherence.Action) {
 				m.Missing(now, asked, a.Missing+len(a.Rows)-len(rows), a.Counting)
 				n.tellReached(m, now, asked, a.Reached)
 			}
-			m.Reading(now, asked, rows, err)
+			m.ViewTaken(now, asked, rows, err)
 			if err == nil {
 				n.listed.note(m)
 			}
@@ -100,7 +100,7 @@ func (n *Node) ask(a coherence.Action) {
 		own.Op = "remove"
 		n.put(own, nil)
 	case coherence.MarkOut:
-		n.put(question{Op: "mark_out", Incarnation: uint64(a.To), Silent: a.Silent,
+		n.put(question{Op: "mark_out", Incarnation: uint64(a.To), Silent: a.IfOverdue,
 			Reason: cmp.Or(n.address, "a client") + ": " + a.Text}, nil)
 	case coherence.WriteOff:
 		n.put(question{Op: "write_off", Missing: a.Missing, Counting: a.Counting}, nil)
@@ -159,7 +159,7 @@ func (n *Node) tellReached(m *coherence.Machine, now, asked coherence.Time, data
 	for i := range databases {
 		r := &databases[i]
 		if looked := min(r.Asked, asked); n.outsideWrites.take(n, m, r, now, looked) {
-			m.Reached(r.Word-coherence.DeadlineWord(0), looked)
+			m.DatabaseReached(r.Word-coherence.DeadlineWord(0), looked)
 		}
 	}
 	n.outsideWrites.forget(now, keepNotes*seconds(n.cfg.Lease))
@@ -175,7 +175,7 @@ func (a *answer) rows() []coherence.Row {
 			continue
 		}
 		rows = append(rows, coherence.Row{Incarnation: coherence.Incarnation(r.Incarnation), Address: r.Address,
-			Host: r.Host, State: state, Reason: r.Reason, Silent: r.Silent, Applied: r.Applied})
+			Host: r.Host, State: state, Reason: r.Reason, Overdue: r.Silent, Applied: r.Applied})
 	}
 	return rows
 }

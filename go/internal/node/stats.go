@@ -157,14 +157,14 @@ func (n *Node) Stats() ([]byte, error) {
 	s.Epoch, s.Versions = hex(epoch), hex(versions)
 	open, doubt, longest := n.machine.Doubt(at)
 	c := n.machine.Counts()
-	s.Events = eventStatistics{c.Announced, c.Passed, c.Acknowledged, c.Settled, c.Orphans, open}
+	s.Events = eventStatistics{c.Announced, c.Cleared, c.Acknowledged, c.Settled, c.Orphans, open}
 	s.Outside = n.outsideWrites.statistics()
 	s.Doubt, s.Longest = doubt, longest.Seconds()
 	s.Members = []memberStatistics{} // a list for JSON also when there is nobody
 	for _, row := range n.machine.Rows() {
 		l := n.links[row.Incarnation]
 		s.Members = append(s.Members, memberStatistics{hex(uint64(row.Incarnation)), row.Address, row.Host,
-			row.State.String(), row.Reason, row.Silent, l != nil && l.current != nil})
+			row.State.String(), row.Reason, row.Overdue, l != nil && l.current != nil})
 	}
 	return json.Marshal(s)
 }

@@ -150,7 +150,7 @@ func TestASessionWithItself(t *testing.T) {
 	session, err := p.transport.Dial(t.Context(), p.address)
 	must(t, err)
 	// It may be refused at once, or when it speaks.
-	_ = session.Send(frameCoherence, (&coherence.Message{Kind: coherence.Ask, Attempt: 1}).Append(nil))
+	_ = session.Send(frameCoherence, (&coherence.Message{Kind: coherence.JoinRequest, Attempt: 1}).Append(nil))
 	wantEnded(t, session, "the own incarnation")
 	p.write("k", "v", true)
 	if rows := p.rows(); len(rows) != 0 {
