@@ -102,7 +102,7 @@ func (t *Transport) welcome(raw net.Conn, c *pendingConn) {
 		err = t.start(newSession(t, g, false))
 	}
 	if err != nil && c.ousted.Load() {
-		err = faultf(ReasonBusy, "%d others came while it was in handshake: %w", t.limits.Handshakes, err)
+		err = faultf(ReasonBusy, "%d others came while it was in handshake: %w", t.limits.PendingHandshakes, err)
 	}
 	if err != nil && t.life.Err() == nil {
 		t.faults.note(remote, err)
@@ -110,7 +110,7 @@ func (t *Transport) welcome(raw net.Conn, c *pendingConn) {
 }
 
 func (t *Transport) greetInTime(raw net.Conn) (*greeted, error) {
-	ctx, cancel := context.WithTimeout(t.life, t.limits.Handshake)
+	ctx, cancel := context.WithTimeout(t.life, t.limits.HandshakeTimeout)
 	defer cancel()
 	return t.handshake(ctx, raw, t.self, nil)
 }

@@ -82,8 +82,8 @@ func newBlockingSocket(conn net.Conn, limits Limits, freed func()) (*blockingSoc
 	}
 	err = errors.Join(
 		unix.SetNonblock(fd, false),
-		setTimeout(fd, unix.SO_RCVTIMEO, limits.Silence),
-		setTimeout(fd, unix.SO_SNDTIMEO, limits.Stall),
+		setTimeout(fd, unix.SO_RCVTIMEO, limits.ReadTimeout),
+		setTimeout(fd, unix.SO_SNDTIMEO, limits.WriteTimeout),
 	)
 	if err != nil {
 		_ = unix.Close(fd)
@@ -124,7 +124,7 @@ func (s *blockingSocket) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write waits for as long as the peer takes something within Limits.Stall.
+// Write waits for as long as the peer takes something within Limits.WriteTimeout.
 func (s *blockingSocket) Write(p []byte) (written int, err error) {
 	for written < len(p) && err == nil {
 		var n int

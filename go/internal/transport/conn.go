@@ -30,7 +30,7 @@ type timedConn struct {
 }
 
 func newTimedConn(conn net.Conn, limits Limits) *timedConn {
-	c := &timedConn{Conn: conn, silence: limits.Silence, stall: limits.Stall}
+	c := &timedConn{Conn: conn, silence: limits.ReadTimeout, stall: limits.WriteTimeout}
 	if system, ok := conn.(syscall.Conn); ok {
 		if raw, err := system.SyscallConn(); err == nil { // else it is closed already
 			c.now = func(p []byte) (int, error) { return polledNow(raw, p) }
@@ -70,7 +70,7 @@ func (c *timedConn) Read(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = faultf(ReasonSilent, "nothing came from it for %v", c.silence)
+		err = faultf(ReasonReadTimeout, "nothing came from it for %v", c.silence)
 	}
 	return n, err
 }
@@ -92,7 +92,7 @@ func (c *timedConn) Write(p []byte) (int, error) {
 		n, err := c.Conn.Write(p[written:min(len(p), written+writeStep)])
 		written += n
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = faultf(ReasonStalled, "it read nothing for %v", c.stall)
+			err = faultf(ReasonWriteTimeout, "it read nothing for %v", c.stall)
 		}
 		if err != nil || written == len(p) {
 			return written, err

@@ -6,7 +6,7 @@ import (
 	"net"
 )
 
-// Dial opens a session to an address, within ctx and Limits.Handshake, whichever ends
+// Dial opens a session to an address, within ctx and Limits.HandshakeTimeout, whichever ends
 // first. The handler's Up has returned when Dial returns. No error proves anything about the
 // process that was to answer, and another one may answer than the caller expects, also the own
 // one: look at Session.Peer.
@@ -33,7 +33,7 @@ func (t *Transport) dial(ctx context.Context, to string, lane bool, use func(*gr
 		return Peer{}, ErrClosed
 	}
 	defer t.group.Done()
-	ctx, cancel := context.WithTimeout(ctx, t.limits.Handshake)
+	ctx, cancel := context.WithTimeout(ctx, t.limits.HandshakeTimeout)
 	defer cancel()
 	defer context.AfterFunc(t.life, cancel)()
 

@@ -23,7 +23,7 @@ var (
 
 	// ErrNotAdmitted is returned by Dial when Options.Admit, here or at the other side, does not
 	// let the other process in: so another process than this one answers there.
-	ErrNotAdmitted = errors.New("not let in")
+	ErrNotAdmitted = errors.New("not admitted")
 )
 
 // RemoteError is the error that the peer's handler answered a request with.
@@ -63,24 +63,24 @@ type Reason string
 
 // The reasons there are.
 const (
-	ReasonBusy      Reason = "busy"      // more than Limits.Handshakes, Sessions, Unlisted or PerProcess
-	ReasonUnlisted  Reason = "unlisted"  // its process has had no row for too long
-	ReasonAccept    Reason = "accept"    // no descriptor, or memory, to accept a connection with
-	ReasonHandshake Reason = "handshake" // not done within Limits.Handshake
-	ReasonTLS       Reason = "tls"       // wrong secret, certificate or TLS version, or no TLS
-	ReasonMagic     Reason = "magic"     // no hello of this protocol
-	ReasonVersion   Reason = "version"   // another version of this protocol
-	ReasonHello     Reason = "hello"     // a broken or incomplete hello
-	ReasonProof     Reason = "proof"     // it is not the process that its hello names
-	ReasonStranger  Reason = "stranger"  // refused by Options.Admit
-	ReasonOversized Reason = "oversized" // a frame longer than Limits.Frame
-	ReasonBroken    Reason = "broken"    // a frame of no known type or form
-	ReasonCut       Reason = "cut"       // the connection ended within a frame
-	ReasonSilent    Reason = "silent"    // nothing read for Limits.Silence
-	ReasonStalled   Reason = "stalled"   // nothing could be written for Limits.Stall
-	ReasonViolation Reason = "violation" // what no honest peer says, see Violation
-	ReasonFlood     Reason = "flood"     // requests, but no room in the queue to refuse them
-	ReasonPanic     Reason = "panic"     // this side's handler panicked
+	ReasonBusy             Reason = "busy"              // more than Limits.PendingHandshakes, Sessions, Unlisted or PerProcess
+	ReasonUnlisted         Reason = "unlisted"          // its process has had no row for too long
+	ReasonAccept           Reason = "accept"            // no descriptor, or memory, to accept a connection with
+	ReasonHandshakeTimeout Reason = "handshake_timeout" // not done within Limits.HandshakeTimeout
+	ReasonTLS              Reason = "tls"               // wrong secret, certificate or TLS version, or no TLS
+	ReasonMagic            Reason = "magic"             // no hello of this protocol
+	ReasonVersion          Reason = "version"           // another version of this protocol
+	ReasonHello            Reason = "hello"             // a broken or incomplete hello
+	ReasonProof            Reason = "proof"             // it is not the process that its hello names
+	ReasonNotAdmitted      Reason = "not_admitted"      // refused by Options.Admit
+	ReasonOversized        Reason = "oversized"         // a frame longer than Limits.Frame
+	ReasonMalformed        Reason = "malformed"         // a frame of no known type or form
+	ReasonTruncated        Reason = "truncated"         // the connection ended within a frame
+	ReasonReadTimeout      Reason = "read_timeout"      // nothing read for Limits.ReadTimeout
+	ReasonWriteTimeout     Reason = "write_timeout"     // nothing could be written for Limits.WriteTimeout
+	ReasonViolation        Reason = "violation"         // what no honest peer says, see Violation
+	ReasonFlood            Reason = "flood"             // requests, but no room in the queue to refuse them
+	ReasonPanic            Reason = "panic"             // this side's handler panicked
 )
 
 // fault is an error that is counted in Stats and logged.

@@ -18,7 +18,7 @@ type faults struct {
 
 func isStranger(err error) bool {
 	var found *fault
-	return errors.As(err, &found) && found.reason == ReasonStranger
+	return errors.As(err, &found) && found.reason == ReasonNotAdmitted
 }
 
 func newFaults(log func(level, text string)) *faults {

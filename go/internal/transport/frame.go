@@ -28,8 +28,8 @@ const (
 
 // Codes of a failure.
 const (
-	codeError    Kind = 0 // the handler's error
-	codeOverload Kind = 1 // ErrOverload
+	codeError    FrameKind = 0 // the handler's error
+	codeOverload FrameKind = 1 // ErrOverload
 )
 
 const (
@@ -43,13 +43,13 @@ const (
 
 type frame struct {
 	typ  frameType
-	kind Kind
+	kind FrameKind
 	id   uint64
 	body []byte
 }
 
 // encodeFrame returns the bytes of a frame whose body is the parts one after the other.
-func encodeFrame(typ frameType, kind Kind, id uint64, parts ...[]byte) []byte {
+func encodeFrame(typ frameType, kind FrameKind, id uint64, parts ...[]byte) []byte {
 	size := bodySize(parts)
 	buf := make([]byte, headerSize, headerSize+size)
 	binary.BigEndian.PutUint32(buf, uint32(size))
@@ -123,12 +123,12 @@ func decodeHeader(header []byte, limit int) (f frame, body int, err error) {
 	if uint64(size) > uint64(limit) {
 		return frame{}, 0, faultf(ReasonOversized, "a frame of %d bytes, at most %d are allowed", size, limit)
 	}
-	f = frame{typ: frameType(header[4]), kind: Kind(header[5]), id: binary.BigEndian.Uint64(header[6:])}
+	f = frame{typ: frameType(header[4]), kind: FrameKind(header[5]), id: binary.BigEndian.Uint64(header[6:])}
 	if f.typ < typeMessage || f.typ > typeBeat {
-		return frame{}, 0, faultf(ReasonBroken, "a frame of unknown type %d", f.typ)
+		return frame{}, 0, faultf(ReasonMalformed, "a frame of unknown type %d", f.typ)
 	}
 	if f.typ == typeBeat && size > 0 {
-		return frame{}, 0, faultf(ReasonBroken, "a beat with a body of %d bytes", size)
+		return frame{}, 0, faultf(ReasonMalformed, "a beat with a body of %d bytes", size)
 	}
 	return f, int(size), nil
 }
@@ -167,7 +167,7 @@ func readBody(from io.Reader, size int, buf []byte) ([]byte, error) {
 // cut makes a fault of an end of the stream within a frame, and leaves other errors alone.
 func cut(err error, where string) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return faultf(ReasonCut, "the connection ended within the %s of a frame", where)
+		return faultf(ReasonTruncated, "the connection ended within the %s of a frame", where)
 	}
 	return err
 }

@@ -42,7 +42,7 @@ func (t *Transport) handshake(ctx context.Context, raw net.Conn, self Peer, dial
 
 func ctxError(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return faultf(ReasonHandshake, "its handshake was not done in time: %w", ctx.Err())
+		return faultf(ReasonHandshakeTimeout, "its handshake was not done in time: %w", ctx.Err())
 	}
 	return ctx.Err()
 }
@@ -95,7 +95,7 @@ func (t *Transport) decide(conn net.Conn, in io.Reader, peer Peer, dialled bool)
 		}
 	}
 	if refusal != nil {
-		return faultf(ReasonStranger, "%w: %w", ErrNotAdmitted, refusal)
+		return faultf(ReasonNotAdmitted, "%w: %w", ErrNotAdmitted, refusal)
 	}
 	if dialled {
 		return readVerdict(in)

@@ -22,12 +22,12 @@ const testSecret = "a secret of the tests, not of anybody"
 
 // Kinds that the recorder answers to.
 const (
-	kindEcho  Kind = 1 + iota // answers the body
-	kindFail                  // answers an error with the body as its text
-	kindHold                  // answers when the test says so
-	kindPanic                 // panics
-	kindSize                  // answers as many bytes as the body's uint32 says
-	kindHang                  // blocks the reader until the test says so
+	kindEcho  FrameKind = 1 + iota // answers the body
+	kindFail                       // answers an error with the body as its text
+	kindHold                       // answers when the test says so
+	kindPanic                      // panics
+	kindSize                       // answers as many bytes as the body's uint32 says
+	kindHang                       // blocks the reader until the test says so
 )
 
 // recorder is a handler that keeps what it saw.
@@ -65,7 +65,7 @@ func (r *recorder) Down(_ *Session, err error) {
 	r.downs = append(r.downs, err)
 }
 
-func (r *recorder) Message(_ *Session, kind Kind, body []byte) {
+func (r *recorder) Message(_ *Session, kind FrameKind, body []byte) {
 	switch kind {
 	case kindPanic:
 		panic("on purpose")
@@ -77,7 +77,7 @@ func (r *recorder) Message(_ *Session, kind Kind, body []byte) {
 	r.messages = append(r.messages, string(body))
 }
 
-func (r *recorder) Request(_ *Session, kind Kind, body []byte, answer func([]byte, error)) {
+func (r *recorder) Request(_ *Session, kind FrameKind, body []byte, answer func([]byte, error)) {
 	switch kind {
 	case kindEcho:
 		answer(body, nil)

@@ -98,9 +98,9 @@ func (t *Transport) newLane(g *greeted, watcher Watcher) (l *Lane, err error) {
 // Done is closed when the lane has ended.
 func (l *Lane) Done() <-chan struct{} { return l.ended }
 
-// Ask sends a request without waiting, as [Session.Ask] does: done gets the answer, or an error,
-// once, also before Ask returns, and must not block. ErrTooLarge is a request over maxAsked.
-func (l *Lane) Ask(within time.Duration, done func(body []byte, err error), kind Kind, body ...[]byte) {
+// CallAsync sends a request without waiting, as [Session.CallAsync] does: done gets the answer, or an error,
+// once, also before CallAsync returns, and must not block. ErrTooLarge is a request over maxAsked.
+func (l *Lane) CallAsync(within time.Duration, done func(body []byte, err error), kind FrameKind, body ...[]byte) {
 	if size := bodySize(body); size > maxAsked {
 		done(nil, fmt.Errorf("%w: %d bytes, at most %d are allowed over a lane", ErrTooLarge, size, maxAsked))
 		return
@@ -151,7 +151,7 @@ func (l *Lane) tick(now time.Time) (got []finished) {
 			got = append(got, finished{done: a.done, err: context.DeadlineExceeded})
 		}
 	}
-	if l.err == nil && now.Sub(l.wrote) >= l.owner.limits.Beat {
+	if l.err == nil && now.Sub(l.wrote) >= l.owner.limits.Heartbeat {
 		got = append(got, l.write(encodeFrame(typeBeat, 0, 0))...)
 	}
 	return got
@@ -183,7 +183,7 @@ func (l *Lane) tell(all []finished) {
 func (l *Lane) write(frame []byte) []finished {
 	if _, err := l.conn.Write(frame); err != nil {
 		if errors.Is(err, errNoRoom) {
-			err = faultf(ReasonStalled, "it does not read what it is asked: %w", err)
+			err = faultf(ReasonWriteTimeout, "it does not read what it is asked: %w", err)
 		}
 		return l.end(err)
 	}
@@ -248,7 +248,7 @@ func (l *Lane) take(f frame, got []finished) []finished {
 	case typeBeat:
 		return got
 	default:
-		return append(got, l.end(faultf(ReasonBroken, "a frame of type %d over a lane", f.typ))...)
+		return append(got, l.end(faultf(ReasonMalformed, "a frame of type %d over a lane", f.typ))...)
 	}
 	a, waits := l.waiting[f.id]
 	if !waits {

@@ -68,9 +68,9 @@ func dialLane(t testing.TB, from, to *node, watcher Watcher) *Lane {
 }
 
 // ask sends a request whose result comes over the channel.
-func ask(l *Lane, within time.Duration, kind Kind, body []byte) chan result {
+func ask(l *Lane, within time.Duration, kind FrameKind, body []byte) chan result {
 	c := make(chan result, 1)
-	l.Ask(within, func(body []byte, err error) { c <- result{body, err} }, kind, body)
+	l.CallAsync(within, func(body []byte, err error) { c <- result{body, err} }, kind, body)
 	return c
 }
 
@@ -174,8 +174,8 @@ func TestARequestOfALaneHasADeadline(t *testing.T) {
 // The peer hears from an idle lane, and wakes nobody with an answer to that.
 func TestAnIdleLaneLivesAndIsSilent(t *testing.T) {
 	noLeaks(t)
-	server := newServer(t, Limits{Beat: 20 * time.Millisecond, Silence: time.Second})
-	client := newNode(t, func(o *Options) { o.Limits = Limits{Beat: 20 * time.Millisecond} })
+	server := newServer(t, Limits{Heartbeat: 20 * time.Millisecond, ReadTimeout: time.Second})
+	client := newNode(t, func(o *Options) { o.Limits = Limits{Heartbeat: 20 * time.Millisecond} })
 	l := dialLane(t, client, server, eventLoop(t))
 	heard := server.Stats().FramesIn
 	waitFor(t, "beats for longer than silence may last", func() bool { l.Tick(); return server.Stats().FramesIn > heard+100 })
@@ -189,7 +189,7 @@ func TestAnIdleLaneLivesAndIsSilent(t *testing.T) {
 	case <-time.After(patience):
 		t.Error("a lane that nobody ticks lives on")
 	}
-	waitFault(t, server, ReasonSilent)
+	waitFault(t, server, ReasonReadTimeout)
 }
 
 func TestWhatEndsALane(t *testing.T) {
@@ -198,11 +198,13 @@ func TestWhatEndsALane(t *testing.T) {
 		"the peer's session":       func(t *testing.T, server, _ *node, _ *Lane) { server.session(t, 0).Close(errors.New("x")) },
 		"the peer's end":           func(_ *testing.T, server, _ *node, _ *Lane) { server.Close() },
 		"the end of its transport": func(_ *testing.T, _, client *node, _ *Lane) { client.Close() },
-		"a panic of who waits":     func(_ *testing.T, _, _ *node, l *Lane) { l.Ask(patience, func([]byte, error) { panic("x") }, kindEcho) },
+		"a panic of who waits": func(_ *testing.T, _, _ *node, l *Lane) {
+			l.CallAsync(patience, func([]byte, error) { panic("x") }, kindEcho)
+		},
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
-			eachWay(t, Limits{Drain: 100 * time.Millisecond}, func(t *testing.T, server, client *node) {
+			eachWay(t, Limits{DrainTimeout: 100 * time.Millisecond}, func(t *testing.T, server, client *node) {
 				l := dialLane(t, client, server, eventLoop(t))
 				waits := ask(l, patience, kindHold, nil)
 				waitFor(t, "the request", func() bool { _, _, _, held := server.seen(); return held == 1 })
@@ -248,9 +250,9 @@ func TestBrokenInputEndsALaneAndNothingElse(t *testing.T) {
 		reason Reason
 	}{
 		"oversized": {tooLong, ReasonOversized},
-		"type 0":    {make([]byte, headerSize), ReasonBroken},
-		"a message": {encodeFrame(typeMessage, 1, 0), ReasonBroken},
-		"a request": {encodeFrame(typeRequest, 1, 0), ReasonBroken},
+		"type 0":    {make([]byte, headerSize), ReasonMalformed},
+		"a message": {encodeFrame(typeMessage, 1, 0), ReasonMalformed},
+		"a request": {encodeFrame(typeRequest, 1, 0), ReasonMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			noLeaks(t)
@@ -281,12 +283,12 @@ func TestAPeerThatDoesNotReadEndsTheLane(t *testing.T) {
 	}
 	first := ask(l, patience, kindEcho, nil)
 	for l.Tick(); len(first) == 0; {
-		l.Ask(patience, func([]byte, error) {}, kindEcho, make([]byte, maxAsked))
+		l.CallAsync(patience, func([]byte, error) {}, kindEcho, make([]byte, maxAsked))
 	}
 	if _, err := await(t, first); !errors.Is(err, ErrClosed) {
 		t.Errorf("who waits gets %v", err)
 	}
-	waitFault(t, client, ReasonStalled)
+	waitFault(t, client, ReasonWriteTimeout)
 }
 
 func TestWhatALaneRefuses(t *testing.T) {
@@ -332,12 +334,12 @@ func TestLanesBeyondTheThreadsAreServedAsWell(t *testing.T) {
 
 // A peer that asks for much and reads nothing costs its own connection, with a thread or without.
 func TestALaneThatDoesNotReadIsEnded(t *testing.T) {
-	eachWay(t, Limits{Stall: 200 * time.Millisecond, Beat: 20 * time.Millisecond}, func(t *testing.T, server, client *node) {
+	eachWay(t, Limits{WriteTimeout: 200 * time.Millisecond, Heartbeat: 20 * time.Millisecond}, func(t *testing.T, server, client *node) {
 		l := dialLane(t, client, server, idle{})
 		for range 20 {
 			ask(l, patience, kindSize, binary.BigEndian.AppendUint32(nil, 1<<20))
 		}
-		waitFault(t, server, ReasonStalled)
+		waitFault(t, server, ReasonWriteTimeout)
 		server.waitDowns(t, 1)
 	})
 }

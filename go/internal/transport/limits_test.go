@@ -35,11 +35,11 @@ func TestBrokenInput(t *testing.T) {
 		logLine string
 	}{
 		{"oversized frame", true, oversized, ReasonOversized, "16777217 bytes"},
-		{"cut header", true, encodeFrame(typeMessage, 0, 0)[:5], ReasonCut, "header of a frame"},
-		{"cut body", true, claimsMuch, ReasonCut, "body of a frame"},
-		{"type 0", true, make([]byte, headerSize), ReasonBroken, "unknown type 0"},
-		{"unknown type", true, encodeFrame(99, 0, 0), ReasonBroken, "unknown type 99"},
-		{"beat with a body", true, encodeFrame(typeBeat, 0, 0, []byte("x")), ReasonBroken, "beat with a body"},
+		{"cut header", true, encodeFrame(typeMessage, 0, 0)[:5], ReasonTruncated, "header of a frame"},
+		{"cut body", true, claimsMuch, ReasonTruncated, "body of a frame"},
+		{"type 0", true, make([]byte, headerSize), ReasonMalformed, "unknown type 0"},
+		{"unknown type", true, encodeFrame(99, 0, 0), ReasonMalformed, "unknown type 99"},
+		{"beat with a body", true, encodeFrame(typeBeat, 0, 0, []byte("x")), ReasonMalformed, "beat with a body"},
 		{"garbage frame", true, []byte(strings.Repeat("garbage ", 10)), ReasonOversized, "1734439522 bytes"},
 		{"garbage hello", false, []byte("GET / HTTP/1.1\r\n\r\n"), ReasonMagic, `"GET "`},
 		{"TLS without a secret here", false, []byte{0x16, 3, 1, 0, 200, 1}, ReasonMagic, "speaks TLS"},
@@ -122,7 +122,7 @@ func TestSilentConnectionsInHandshakeAreBounded(t *testing.T) {
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			noLeaks(t)
-			limits := Limits{Handshakes: 16, Handshake: patience}
+			limits := Limits{PendingHandshakes: 16, HandshakeTimeout: patience}
 			server := newNode(t, func(o *Options) { o.Listen, o.Secret, o.Limits = []string{way.listen(t)}, way.secret, limits })
 			client := newNode(t, func(o *Options) { o.Secret = way.secret })
 			healthy := dial(t, client, server)
@@ -134,17 +134,17 @@ func TestSilentConnectionsInHandshakeAreBounded(t *testing.T) {
 			}
 			waitFor(t, "refusals", func() bool {
 				stats := server.Stats()
-				return stats.Handshakes == 16 && stats.Faults[ReasonBusy] == n-16
+				return stats.PendingHandshakes == 16 && stats.Faults[ReasonBusy] == n-16
 			})
 			call(t, healthy, "still working")
 			call(t, dial(t, newNode(t, func(o *Options) { o.Secret = way.secret }), server), "let in meanwhile")
-			if n := server.Stats().Handshakes; n != 15 {
+			if n := server.Stats().PendingHandshakes; n != 15 {
 				t.Errorf("%d in handshake", n)
 			}
 			for _, conn := range conns {
 				_ = conn.Close()
 			}
-			waitFor(t, "room", func() bool { return server.Stats().Handshakes == 0 })
+			waitFor(t, "room", func() bool { return server.Stats().PendingHandshakes == 0 })
 			call(t, dial(t, client, server), "room again")
 		})
 	}
@@ -169,22 +169,22 @@ func TestAFloodOfSilentConnections(t *testing.T) {
 		}
 	}
 	stats := server.Stats()
-	if stats.Accepted != total/500 || stats.Handshakes > server.limits.Handshakes {
-		t.Errorf("%d peers came in, %d connections are in handshake", stats.Accepted, stats.Handshakes)
+	if stats.Accepted != total/500 || stats.PendingHandshakes > server.limits.PendingHandshakes {
+		t.Errorf("%d peers came in, %d connections are in handshake", stats.Accepted, stats.PendingHandshakes)
 	}
 	if lines := strings.Count(server.logged(), "came while it was in handshake"); lines > 10 {
 		t.Errorf("%d lines in the log", lines)
 	}
 	// An ousted one may still be ending.
 	waitFor(t, "a bounded number of goroutines and files", func() bool {
-		return runtime.NumGoroutine() < goroutines+server.limits.Handshakes+100 &&
-			openFiles(t) < files+held+server.limits.Handshakes+100
+		return runtime.NumGoroutine() < goroutines+server.limits.PendingHandshakes+100 &&
+			openFiles(t) < files+held+server.limits.PendingHandshakes+100
 	})
 	for _, conn := range flood {
 		_ = conn.Close()
 	}
 	waitFor(t, "what the flood has taken to be given back", func() bool {
-		return server.Stats().Handshakes == 0 && openFiles(t) <= files+10
+		return server.Stats().PendingHandshakes == 0 && openFiles(t) <= files+10
 	})
 }
 
@@ -198,9 +198,9 @@ func openFiles(t testing.TB) int {
 }
 
 func TestHandshakeHasADeadline(t *testing.T) {
-	eachWay(t, Limits{Handshake: 50 * time.Millisecond}, func(t *testing.T, server, _ *node) {
+	eachWay(t, Limits{HandshakeTimeout: 50 * time.Millisecond}, func(t *testing.T, server, _ *node) {
 		waitClosed(t, rawConn(t, server))
-		waitFault(t, server, ReasonHandshake)
+		waitFault(t, server, ReasonHandshakeTimeout)
 	})
 }
 
@@ -209,7 +209,7 @@ func TestDialHasADeadline(t *testing.T) {
 	listener, address := rawListener(t) // accepts by its backlog only
 	defer func() { _ = listener.Close() }()
 	for _, secret := range []Secret{nil, Secret(testSecret)} {
-		client := newNode(t, func(o *Options) { o.Secret, o.Limits = secret, Limits{Handshake: 50 * time.Millisecond} })
+		client := newNode(t, func(o *Options) { o.Secret, o.Limits = secret, Limits{HandshakeTimeout: 50 * time.Millisecond} })
 		_, err := client.Dial(context.Background(), address)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("got %v", err)
@@ -327,7 +327,7 @@ func TestFloodOfRequestsEndsTheSession(t *testing.T) {
 }
 
 func TestAPeerThatDoesNotReadIsClosed(t *testing.T) {
-	eachWay(t, Limits{Stall: 100 * time.Millisecond}, func(t *testing.T, server, client *node) {
+	eachWay(t, Limits{WriteTimeout: 100 * time.Millisecond}, func(t *testing.T, server, client *node) {
 		s := dial(t, client, server)
 		if err := server.session(t, 0).Send(kindHang); err != nil { // stops the client's reader
 			t.Fatal(err)
@@ -338,7 +338,7 @@ func TestAPeerThatDoesNotReadIsClosed(t *testing.T) {
 			back := server.session(t, 0)
 			return errors.Is(back.Send(0, make([]byte, 1<<20)), ErrClosed)
 		})
-		waitFault(t, server, ReasonStalled)
+		waitFault(t, server, ReasonWriteTimeout)
 		call(t, other, "still working")
 		close(client.hang)
 		client.waitDowns(t, 1)
@@ -350,13 +350,13 @@ func TestAPeerThatDoesNotReadIsClosed(t *testing.T) {
 
 func TestASilentPeerIsClosed(t *testing.T) {
 	noLeaks(t)
-	server := newServer(t, Limits{Silence: 100 * time.Millisecond, Beat: 10 * time.Millisecond})
+	server := newServer(t, Limits{ReadTimeout: 100 * time.Millisecond, Heartbeat: 10 * time.Millisecond})
 	waitClosed(t, greetedConn(t, server))
-	waitFault(t, server, ReasonSilent)
+	waitFault(t, server, ReasonReadTimeout)
 }
 
 func TestBeatsKeepAnIdleSession(t *testing.T) {
-	eachWay(t, Limits{Silence: 2 * time.Second, Beat: 20 * time.Millisecond}, func(t *testing.T, server, client *node) {
+	eachWay(t, Limits{ReadTimeout: 2 * time.Second, Heartbeat: 20 * time.Millisecond}, func(t *testing.T, server, client *node) {
 		s := dial(t, client, server)
 		// Each side hears of the other although nobody sends.
 		waitFor(t, "beats", func() bool { return client.Stats().FramesIn > 5 && server.Stats().FramesIn > 5 })

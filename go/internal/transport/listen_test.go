@@ -200,13 +200,13 @@ func TestAConnectionWaitsBetweenBindAndListen(t *testing.T) {
 				t.Error("a second Bind worked")
 			}
 			waiting := rawConn(t, server)
-			if n := server.Stats().Handshakes; n != 0 {
+			if n := server.Stats().PendingHandshakes; n != 0 {
 				t.Error("a handshake before Listen")
 			}
 			if err := server.Listen(); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "a handshake", func() bool { return server.Stats().Handshakes == 1 })
+			waitFor(t, "a handshake", func() bool { return server.Stats().PendingHandshakes == 1 })
 			_ = waiting.Close()
 			call(t, dial(t, newNode(t, func(o *Options) { o.Secret = way.secret }), server), "hello")
 		})
@@ -264,18 +264,18 @@ func TestAdmission(t *testing.T) {
 			call(t, dial(t, member, picky), "let in")
 			call(t, dial(t, picky, member), "dialled")
 			if _, err := stranger.Dial(context.Background(), picky.Address()); !errors.Is(err, ErrNotAdmitted) ||
-				!strings.Contains(err.Error(), `not let in by the other side: "`+stranger.Address()) {
+				!strings.Contains(err.Error(), `not admitted by the other side: "`+stranger.Address()) {
 				t.Errorf("the stranger was let in, or not told: %v", err)
 			}
 			if ups, _, _, _ := stranger.seen(); ups != 0 {
 				t.Error("the stranger had a session")
 			}
-			waitFault(t, picky, ReasonStranger)
+			waitFault(t, picky, ReasonNotAdmitted)
 			if _, err := picky.Dial(context.Background(), stranger.Address()); !errors.Is(err, ErrNotAdmitted) ||
 				!strings.Contains(err.Error(), "not on the list") {
 				t.Errorf("a stranger was dialled: %v", err)
 			}
-			if faults := picky.Stats().Faults; faults[ReasonStranger] != 2 || len(faults) != 1 {
+			if faults := picky.Stats().Faults; faults[ReasonNotAdmitted] != 2 || len(faults) != 1 {
 				t.Errorf("faults: %v", faults)
 			}
 			if ups, _, _, _ := picky.seen(); ups != 2 {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Kind says what a frame is about. Its meaning is the caller's.
-type Kind uint8
+// FrameKind says what a frame is about. Its meaning is the caller's.
+type FrameKind uint8
 
 // Peer is who a process is, and what it says of itself in its hello.
 type Peer struct {
@@ -31,13 +31,13 @@ type Handler interface {
 	Down(s *Session, err error)
 
 	// Message is a one-way frame. body is valid only during the call.
-	Message(s *Session, kind Kind, body []byte)
+	Message(s *Session, kind FrameKind, body []byte)
 
 	// Request is a frame that wants an answer. body is valid only during the call; answer
 	// copies what it is given. answer may be called later and from any goroutine; it never
 	// blocks, a second call does nothing, and neither does one after the session's end.
 	// A request that is never answered counts against Limits.Requests for ever.
-	Request(s *Session, kind Kind, body []byte, answer func(body []byte, err error))
+	Request(s *Session, kind FrameKind, body []byte, answer func(body []byte, err error))
 }
 
 // Files names the PEM files of an own PKI. The certificate must be valid for server and

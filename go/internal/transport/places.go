@@ -22,7 +22,7 @@ func (l Limits) withDescriptors() Limits {
 		return l
 	}
 	each := int(min(max(limit.Cur/10, 4), 1<<20)) // of handshakes a quarter more may be about to end
-	l.Handshakes, l.Unlisted = min(l.Handshakes, each), min(l.Unlisted, each)
+	l.PendingHandshakes, l.Unlisted = min(l.PendingHandshakes, each), min(l.Unlisted, each)
 	return l
 }
 

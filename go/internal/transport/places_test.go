@@ -226,11 +226,11 @@ func TestASlowHandshakeOutlastsAFloodOfAnotherSource(t *testing.T) {
 	noLeaks(t)
 	server := newNode(t, func(o *Options) {
 		o.Listen, o.Self.Address, o.Secret = []string{"0.0.0.0:0"}, "127.0.0.1", Secret(testSecret)
-		o.Limits = Limits{Handshakes: 8, Handshake: patience}
+		o.Limits = Limits{PendingHandshakes: 8, HandshakeTimeout: patience}
 	})
 	_, port, _ := net.SplitHostPort(server.listener.Addr().String())
 	slow := connFrom(t, "127.0.0.3", port)
-	waitFor(t, "it is in handshake", func() bool { return server.Stats().Handshakes == 1 })
+	waitFor(t, "it is in handshake", func() bool { return server.Stats().PendingHandshakes == 1 })
 	for range 50 {
 		connFrom(t, "127.0.0.2", port)
 	}
@@ -307,7 +307,7 @@ func TestTheBoundsFollowTheDescriptorsThatThereAre(t *testing.T) {
 	}
 	withDescriptors(t, 8192)
 	n = newNode(t, func(o *Options) { o.Limits.Unlisted = 3 })
-	if n.limits.Handshakes != 512 || n.limits.Unlisted != 3 {
+	if n.limits.PendingHandshakes != 512 || n.limits.Unlisted != 3 {
 		t.Errorf("%+v", n.limits)
 	}
 }

@@ -50,7 +50,7 @@ func (s *Session) Done() <-chan struct{} { return s.ended }
 // copied). Frames arrive in the order in which they were sent, or not at all if the session
 // ends. Send does not wait: it returns ErrOverload when the queue is full, ErrTooLarge,
 // or ErrClosed.
-func (s *Session) Send(kind Kind, body ...[]byte) error {
+func (s *Session) Send(kind FrameKind, body ...[]byte) error {
 	return s.put(typeMessage, kind, 0, body...)
 }
 
@@ -58,7 +58,7 @@ func (s *Session) Send(kind Kind, body ...[]byte) error {
 // *RemoteError when the peer's handler failed or the peer is overloaded, ErrOverload when
 // the queue here is full, ErrTooLarge, ErrClosed when the session ends, and the context's
 // error when that ends first; the answer is dropped then, the peer still works on it.
-func (s *Session) Call(ctx context.Context, kind Kind, body ...[]byte) ([]byte, error) {
+func (s *Session) Call(ctx context.Context, kind FrameKind, body ...[]byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -79,10 +79,10 @@ func (s *Session) Call(ctx context.Context, kind Kind, body ...[]byte) ([]byte, 
 	}
 }
 
-// Ask is Call without a wait: done gets the answer, or an error as of Call, once, from the
-// goroutine that reads the session or from any other, also before Ask returns. It must not
+// CallAsync is Call without a wait: done gets the answer, or an error as of Call, once, from the
+// goroutine that reads the session or from any other, also before CallAsync returns. It must not
 // block. An answer that has not come within a time is a [context.DeadlineExceeded].
-func (s *Session) Ask(within time.Duration, done func(body []byte, err error), kind Kind, body ...[]byte) {
+func (s *Session) CallAsync(within time.Duration, done func(body []byte, err error), kind FrameKind, body ...[]byte) {
 	id := s.calls.next()
 	late := time.AfterFunc(within, func() {
 		err := Guard(func() error { s.calls.finish(id, result{err: context.DeadlineExceeded}); return nil })
@@ -102,7 +102,7 @@ func (s *Session) Ask(within time.Duration, done func(body []byte, err error), k
 }
 
 // Close ends the session and returns at once. With a nil err what is queued is still sent
-// and then the connection closed, for at most Limits.Drain; frames of the peer may arrive
+// and then the connection closed, for at most Limits.DrainTimeout; frames of the peer may arrive
 // until then. With any other err it ends at once. Calls end with ErrClosed either way.
 func (s *Session) Close(err error) {
 	if err != nil {
@@ -114,11 +114,11 @@ func (s *Session) Close(err error) {
 	}
 	s.calls.end(ErrClosed)
 	s.queue.close()
-	time.AfterFunc(s.owner.limits.Drain, func() { s.end(nil) })
+	time.AfterFunc(s.owner.limits.DrainTimeout, func() { s.end(nil) })
 }
 
 // put queues one frame.
-func (s *Session) put(typ frameType, kind Kind, id uint64, body ...[]byte) error {
+func (s *Session) put(typ frameType, kind FrameKind, id uint64, body ...[]byte) error {
 	if size := bodySize(body); size > s.owner.limits.Frame {
 		return fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrTooLarge, size, s.owner.limits.Frame)
 	}

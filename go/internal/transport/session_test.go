@@ -147,7 +147,7 @@ func TestCallsEndWithTheSession(t *testing.T) {
 
 // What was sent before Close(nil) arrives, also while the other side keeps sending.
 func TestCloseSendsWhatIsQueued(t *testing.T) {
-	eachWay(t, Limits{Drain: patience}, func(t *testing.T, server, client *node) {
+	eachWay(t, Limits{DrainTimeout: patience}, func(t *testing.T, server, client *node) {
 		s := dial(t, client, server)
 		back := server.session(t, 0)
 		const n = 200
@@ -257,7 +257,7 @@ func TestPanicOfTheHandlerEndsOnlyItsSession(t *testing.T) {
 }
 
 func TestCloseOfATransport(t *testing.T) {
-	eachWay(t, Limits{Drain: patience}, func(t *testing.T, server, client *node) {
+	eachWay(t, Limits{DrainTimeout: patience}, func(t *testing.T, server, client *node) {
 		s := dial(t, client, server)
 		server.session(t, 0)
 		address := server.Address()
@@ -287,7 +287,7 @@ func TestCloseOfATransport(t *testing.T) {
 
 func TestCloseWaitsForAHangingHandlerOnlyForAWhile(t *testing.T) {
 	noLeaks(t)
-	server, client := newServer(t, Limits{Drain: 1e6}), newNode(t, nil)
+	server, client := newServer(t, Limits{DrainTimeout: 1e6}), newNode(t, nil)
 	s := dial(t, client, server)
 	if err := s.Send(kindHang); err != nil {
 		t.Fatal(err)

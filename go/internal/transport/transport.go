@@ -47,16 +47,16 @@ type counters struct {
 
 // Stats is what a Transport has done since New, and its state now.
 type Stats struct {
-	Sessions   int               `json:"sessions"`   // now, lanes included
-	Handshakes int               `json:"handshakes"` // inbound connections in handshake now
-	Dialled    uint64            `json:"dialled"`    // sessions that this side opened
-	Accepted   uint64            `json:"accepted"`   // sessions that peers opened
-	FramesIn   uint64            `json:"frames_in"`
-	FramesOut  uint64            `json:"frames_out"`
-	BytesIn    uint64            `json:"bytes_in"` // of frames, before TLS
-	BytesOut   uint64            `json:"bytes_out"`
-	Overloads  uint64            `json:"overloads"` // frames refused by a full queue
-	Faults     map[Reason]uint64 `json:"faults"`    // inbound connections refused and sessions broken off
+	Sessions          int               `json:"sessions"`           // now, lanes included
+	PendingHandshakes int               `json:"pending_handshakes"` // inbound connections in handshake now
+	Dialled           uint64            `json:"dialled"`            // sessions that this side opened
+	Accepted          uint64            `json:"accepted"`           // sessions that peers opened
+	FramesIn          uint64            `json:"frames_in"`
+	FramesOut         uint64            `json:"frames_out"`
+	BytesIn           uint64            `json:"bytes_in"` // of frames, before TLS
+	BytesOut          uint64            `json:"bytes_out"`
+	Overloads         uint64            `json:"overloads"` // frames refused by a full queue
+	Faults            map[Reason]uint64 `json:"faults"`    // inbound connections refused and sessions broken off
 }
 
 // New checks the options and returns a Transport that does nothing yet. The caller ends it
@@ -79,7 +79,7 @@ func New(o Options) (*Transport, error) {
 	life, stop := context.WithCancel(context.Background())
 	return &Transport{
 		identity: o.Identity, listen: o.Listen, self: self, admit: o.Admit, security: security, handler: o.Handler, limits: limits,
-		faults: newFaults(o.Log), listed: o.Listed, pending: newPending(limits.Handshakes),
+		faults: newFaults(o.Log), listed: o.Listed, pending: newPending(limits.PendingHandshakes),
 		life: life, stop: stop, sessions: map[*Session]struct{}{}, lanes: map[*Lane]struct{}{},
 	}, nil
 }
@@ -91,7 +91,7 @@ func (t *Transport) Stats() Stats {
 	t.mu.Unlock()
 	c := &t.counters
 	return Stats{
-		Sessions: sessions, Handshakes: t.pending.len(),
+		Sessions: sessions, PendingHandshakes: t.pending.len(),
 		Dialled: c.dialled.Load(), Accepted: c.accepted.Load(),
 		FramesIn: c.framesIn.Load(), FramesOut: c.framesOut.Load(),
 		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
@@ -101,7 +101,7 @@ func (t *Transport) Stats() Stats {
 
 // Close ends the listener and all sessions, these as Session.Close(nil) does, and waits for
 // every goroutine; a handler that does not return it waits for no longer than twice
-// Limits.Drain. It must not be called from the Handler.
+// Limits.DrainTimeout. It must not be called from the Handler.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.closed = true
@@ -126,7 +126,7 @@ func (t *Transport) Close() {
 		t.group.Wait()
 		close(done)
 	}()
-	late := time.NewTimer(2 * t.limits.Drain)
+	late := time.NewTimer(2 * t.limits.DrainTimeout)
 	defer late.Stop()
 	select {
 	case <-done:

@@ -45,7 +45,7 @@ func (s *Session) write() {
 
 func (s *Session) writeQueue() error {
 	out := bufio.NewWriterSize(s.conn, bufferSize)
-	idle := time.NewTimer(s.owner.limits.Beat)
+	idle := time.NewTimer(s.owner.limits.Heartbeat)
 	defer idle.Stop()
 	for {
 		batch, work, open := s.queue.take()
@@ -53,7 +53,7 @@ func (s *Session) writeQueue() error {
 			if err := s.writeBatch(out, batch); err != nil {
 				return err
 			}
-			idle.Reset(s.owner.limits.Beat)
+			idle.Reset(s.owner.limits.Heartbeat)
 			continue
 		}
 		if !open {
@@ -68,7 +68,7 @@ func (s *Session) writeQueue() error {
 			if err := s.put(typeBeat, 0, 0); err != nil && !errors.Is(err, ErrOverload) && !errors.Is(err, ErrClosed) {
 				return err
 			}
-			idle.Reset(s.owner.limits.Beat)
+			idle.Reset(s.owner.limits.Heartbeat)
 		case <-s.ended:
 			return nil
 		}
