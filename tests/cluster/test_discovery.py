@@ -267,7 +267,7 @@ def refused(cluster: Cluster, stranger: Node) -> None:
     stranger.start()
     stranger.wait_ready(in_standing=False)
     for one in cluster.nodes:
-        wait_for(lambda one=one: one.http.stats()["network"]["faults"].get("stranger"), "a refusal")
+        wait_for(lambda one=one: one.http.stats()["network"]["faults"].get("not_admitted"), "a refusal")
         warning = f"the process at {stranger.address} uses the same database and is not in groupcache.peers"
         wait_for(lambda one=one, warning=warning: warning in one.log(), "a warning")
     item = new(cluster[0], "listed", "0")
@@ -282,7 +282,7 @@ def refused(cluster: Cluster, stranger: Node) -> None:
     for one in cluster.nodes:
         connected = {row["address"] for row in one.http.stats()["members"] if row["connected"]}
         assert connected == {other.address for other in cluster.nodes} - {one.address}
-    assert "not let in by the other side" in stranger.log()
+    assert "not admitted by the other side" in stranger.log()
     stranger.stop()
     cluster.wait_whole()
 

@@ -103,7 +103,7 @@ func TestWhoClaimsTheAddressOfAProcessIsRefusedByIt(t *testing.T) {
 		!strings.Contains(err.Error(), "it has the same address as this process") {
 		t.Errorf("got %v", err)
 	}
-	eventually(t, "it is counted", func() bool { return p.transport.Stats().Faults[transport.ReasonStranger] == 1 })
+	eventually(t, "it is counted", func() bool { return p.transport.Stats().Faults[transport.ReasonNotAdmitted] == 1 })
 }
 
 // Nobody answers where no way leads back to oneself; that is said, and no error.

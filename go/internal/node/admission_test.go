@@ -96,7 +96,7 @@ func TestAStaticListKeepsAStrangerOut(t *testing.T) {
 	together(t, a, b)
 	stranger := open(t, db, at(three))
 	eventually(t, "it is refused", func() bool {
-		return a.transport.Stats().Faults[transport.ReasonStranger] > 0 && b.transport.Stats().Faults[transport.ReasonStranger] > 0
+		return a.transport.Stats().Faults[transport.ReasonNotAdmitted] > 0 && b.transport.Stats().Faults[transport.ReasonNotAdmitted] > 0
 	})
 	for i := range 3 {
 		for _, writer := range []*process{a, b} {

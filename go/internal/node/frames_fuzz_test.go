@@ -213,7 +213,7 @@ func TestMutatedFramesLeaveNothingBehind(t *testing.T) {
 	}
 	eventually(t, "nothing left behind", func() bool {
 		stats := p.transport.Stats()
-		return stats.Sessions == 0 && stats.Handshakes == 0 && p.linkCount() == 0 &&
+		return stats.Sessions == 0 && stats.PendingHandshakes == 0 && p.linkCount() == 0 &&
 			runtime.NumGoroutine() <= goroutines && openFiles(t) <= files
 	})
 	if grown := heapInUse() - heap; grown > 32<<20 {

@@ -36,7 +36,7 @@ func (h *handler) Down(s *transport.Session, _ error) {
 	n.locked(func() { n.down(s) })
 }
 
-func (h *handler) Message(s *transport.Session, kind transport.Kind, body []byte) {
+func (h *handler) Message(s *transport.Session, kind transport.FrameKind, body []byte) {
 	n := (*Node)(h)
 	if s.Peer().Lane {
 		s.Close(transport.Violation(errors.New("a message over a lane, which is for requests")))
@@ -69,7 +69,7 @@ func (h *handler) Message(s *transport.Session, kind transport.Kind, body []byte
 	}
 }
 
-func (h *handler) Request(s *transport.Session, kind transport.Kind, body []byte, answer func([]byte, error)) {
+func (h *handler) Request(s *transport.Session, kind transport.FrameKind, body []byte, answer func([]byte, error)) {
 	n := (*Node)(h)
 	switch kind {
 	case frameGet:

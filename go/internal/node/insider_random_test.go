@@ -118,16 +118,16 @@ func (in *randomInsider) act() {
 	case 0: // it goes, whatever is under way
 		s.Close(nil)
 	case 1:
-		s.Ask(time.Millisecond, func([]byte, error) {}, transport.Kind(in.r.IntN(6)), in.names())
+		s.CallAsync(time.Millisecond, func([]byte, error) {}, transport.FrameKind(in.r.IntN(6)), in.names())
 	default:
 		in.taken(s)
 	}
 }
 
-func (in *randomInsider) frame(p *process) (transport.Kind, []byte) {
+func (in *randomInsider) frame(p *process) (transport.FrameKind, []byte) {
 	switch in.r.IntN(12) {
 	case 0:
-		return transport.Kind(in.r.IntN(8)), in.names()
+		return transport.FrameKind(in.r.IntN(8)), in.names()
 	case 1: // what it gives is believed, so it gives nothing that anybody reads
 		name := cache.Name{Key: fmt.Append(nil, "junk ", in.r.IntN(9)), Version: in.number8()}
 		return framePut, append(packPut(put{event: in.number8(), life: in.number8(), name: name}), "junk"...)

@@ -52,14 +52,14 @@ func newInsider(t testing.TB, listen string) *insider {
 func (in *insider) Up(*transport.Session)          {}
 func (in *insider) Down(*transport.Session, error) {}
 
-func (in *insider) Message(_ *transport.Session, _ transport.Kind, body []byte) {
+func (in *insider) Message(_ *transport.Session, _ transport.FrameKind, body []byte) {
 	message, err := coherence.Decode(body, 1<<16)
 	if err == nil && message.Kind == coherence.Copy {
 		in.given.Store(message.State)
 	}
 }
 
-func (in *insider) Request(_ *transport.Session, _ transport.Kind, _ []byte, answer func([]byte, error)) {
+func (in *insider) Request(_ *transport.Session, _ transport.FrameKind, _ []byte, answer func([]byte, error)) {
 	answer([]byte("no list"), nil)
 }
 
@@ -90,7 +90,7 @@ func (in *insider) to(p *process) *transport.Session {
 
 // send sends one frame, and tells whether the session was there for it, and still is when the
 // process has taken it: frames of a session are taken one after the other.
-func (in *insider) send(p *process, kind transport.Kind, body []byte) bool {
+func (in *insider) send(p *process, kind transport.FrameKind, body []byte) bool {
 	s := in.to(p)
 	if err := s.Send(kind, body); err != nil {
 		return false

@@ -80,10 +80,10 @@ func TestALaneGoesWithItsOwner(t *testing.T) {
 // nothing is the handler of a peer that only talks.
 type nothing struct{}
 
-func (nothing) Up(*transport.Session)                                                   {}
-func (nothing) Down(*transport.Session, error)                                          {}
-func (nothing) Message(*transport.Session, transport.Kind, []byte)                      {}
-func (nothing) Request(*transport.Session, transport.Kind, []byte, func([]byte, error)) {}
+func (nothing) Up(*transport.Session)                                                        {}
+func (nothing) Down(*transport.Session, error)                                               {}
+func (nothing) Message(*transport.Session, transport.FrameKind, []byte)                      {}
+func (nothing) Request(*transport.Session, transport.FrameKind, []byte, func([]byte, error)) {}
 
 func TestALaneIsNoLinkAndBringsNoMessages(t *testing.T) {
 	db := newDatabase()

@@ -11,10 +11,10 @@ import (
 
 // Kinds of frames between nodes.
 const (
-	frameCoherence transport.Kind = iota + 1 // a message of package coherence
-	frameGet                                 // names; answered with results
-	framePut                                 // what an event has just written, see put
-	frameStats                               // answered with this process's statistics
+	frameCoherence transport.FrameKind = iota + 1 // a message of package coherence
+	frameGet                                      // names; answered with results
+	framePut                                      // what an event has just written, see put
+	frameStats                                    // answered with this process's statistics
 )
 
 var errSelf = errors.New("node: the session leads to this process itself")

@@ -74,7 +74,7 @@ func (n *Node) question(ctx context.Context, session *transport.Session, names [
 
 // line is a connection over which a peer is asked.
 type line interface {
-	Ask(within time.Duration, done func(body []byte, err error), kind transport.Kind, body ...[]byte)
+	CallAsync(within time.Duration, done func(body []byte, err error), kind transport.FrameKind, body ...[]byte)
 	Close(err error)
 }
 
@@ -102,7 +102,7 @@ func (p *peers) Asker(address string) func(cache.Name, func(cache.Result)) {
 			return
 		}
 		asked := now()
-		to.Ask(peerTimeout, func(body []byte, err error) {
+		to.CallAsync(peerTimeout, func(body []byte, err error) {
 			n.breakers.note(address, err)
 			if err != nil {
 				done(cache.Result{Err: err})

@@ -84,7 +84,7 @@ func TestClaimsOfAddressesDoNotFillTheLog(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	eventually(t, "all are counted", func() bool { return p.transport.Stats().Faults[transport.ReasonStranger] == 20 })
+	eventually(t, "all are counted", func() bool { return p.transport.Stats().Faults[transport.ReasonNotAdmitted] == 20 })
 	if n := p.noted("is not in groupcache.peers"); n != 1 {
 		t.Errorf("%d lines", n)
 	}

@@ -24,11 +24,11 @@ type stranger struct {
 	answer func() ([]byte, error)
 }
 
-func (s *stranger) Up(*transport.Session)                              {}
-func (s *stranger) Down(*transport.Session, error)                     {}
-func (s *stranger) Message(*transport.Session, transport.Kind, []byte) {}
+func (s *stranger) Up(*transport.Session)                                   {}
+func (s *stranger) Down(*transport.Session, error)                          {}
+func (s *stranger) Message(*transport.Session, transport.FrameKind, []byte) {}
 
-func (s *stranger) Request(_ *transport.Session, _ transport.Kind, _ []byte, answer func([]byte, error)) {
+func (s *stranger) Request(_ *transport.Session, _ transport.FrameKind, _ []byte, answer func([]byte, error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
@@ -86,7 +86,7 @@ func TestMalformedFramesEndTheirSessionAndNothingElse(t *testing.T) {
 	p := cluster(t, db, unixAddress(t))[0]
 	s := newStranger(t, "")
 	for what, frame := range map[string]struct {
-		kind transport.Kind
+		kind transport.FrameKind
 		body []byte
 	}{
 		"an unknown kind":             {99, nil},
@@ -104,7 +104,7 @@ func TestMalformedFramesEndTheirSessionAndNothingElse(t *testing.T) {
 		wantEnded(t, session, what)
 	}
 	for what, frame := range map[string]struct {
-		kind transport.Kind
+		kind transport.FrameKind
 		body []byte
 	}{
 		"a question for nothing":  {frameGet, nil},
