@@ -7,7 +7,7 @@ import (
 )
 
 // getMany fills in the missing results. It goes round groupcache, which asks name by name.
-func (g *Group) getMany(ctx context.Context, names []Name, missing []int, results []Result) {
+func (g *Group) getMany(ctx context.Context, names []VersionedKey, missing []int, results []Result) {
 	byOwner := make(map[string][]int)
 	for _, i := range missing {
 		owner := g.Owner(names[i].Key)
@@ -26,7 +26,7 @@ func (g *Group) getMany(ctx context.Context, names []Name, missing []int, result
 }
 
 // ask gets names from their owner, and what the owner does not give from the database.
-func (g *Group) ask(ctx context.Context, owner string, names []Name) []Result {
+func (g *Group) ask(ctx context.Context, owner string, names []VersionedKey) []Result {
 	if owner == "" {
 		return g.owner.Get(ctx, names)
 	}
@@ -49,7 +49,7 @@ func (g *Group) ask(ctx context.Context, owner string, names []Name) []Result {
 
 // fromPeer asks a peer and counts; a failure is every name's. What it gives lives no longer
 // here than what is loaded here: the peer may have another ttl.
-func (g *Group) fromPeer(ctx context.Context, address string, names []Name) []Result {
+func (g *Group) fromPeer(ctx context.Context, address string, names []VersionedKey) []Result {
 	longest := expiry(g.now(), g.ttl)
 	results, err := g.peers.Get(ctx, address, names)
 	if err == nil && len(results) != len(names) {
@@ -72,8 +72,8 @@ func (g *Group) fromPeer(ctx context.Context, address string, names []Name) []Re
 	return results
 }
 
-func pick(names []Name, at []int) []Name {
-	picked := make([]Name, len(at))
+func pick(names []VersionedKey, at []int) []VersionedKey {
+	picked := make([]VersionedKey, len(at))
 	for i, n := range at {
 		picked[i] = names[n]
 	}

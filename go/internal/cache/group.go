@@ -25,13 +25,13 @@ const hotShare = 8
 type Peers interface {
 	// Get asks the process at an address. It answers with a result for each name, in order,
 	// whose expiry is counted from before the question.
-	Get(ctx context.Context, address string, names []Name) ([]Result, error)
-	// Asker returns how to ask the process at an address for one name without waiting: done
+	Get(ctx context.Context, address string, names []VersionedKey) ([]Result, error)
+	// Fetcher returns how to ask the process at an address for one name without waiting: done
 	// is called once, from any goroutine. It is nil when nobody can be asked there now.
-	Asker(address string) func(name Name, done func(Result))
+	Fetcher(address string) func(name VersionedKey, done func(Result))
 	// Put gives a value that event has written, and that ends at expires, to the owner of its
 	// name, without waiting.
-	Put(address string, event uint64, name Name, value []byte, expires int64)
+	Put(address string, event uint64, name VersionedKey, value []byte, expires int64)
 }
 
 // Config of a group.
@@ -134,7 +134,7 @@ func (g *Group) SetPeers(addresses []string) error {
 func (g *Group) Owner(key []byte) string {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	client, remote := g.picker.PickPeer(Name{Key: key}.ringKey())
+	client, remote := g.picker.PickPeer(VersionedKey{Key: key}.ringKey())
 	if !remote {
 		return ""
 	}
@@ -143,7 +143,7 @@ func (g *Group) Owner(key []byte) string {
 
 // Lookup copies a value from the own stores into buf. n is its length: more than len(buf)
 // means that nothing was copied. The source is [Nowhere] when it is not there.
-func (g *Group) Lookup(name Name, buf []byte) (n int, expires int64, source Source) {
+func (g *Group) Lookup(name VersionedKey, buf []byte) (n int, expires int64, source Source) {
 	if n, expires, ok := g.main.GetInto(name.Key, name.Version, buf); ok {
 		return n, expires, Own
 	}
@@ -154,13 +154,13 @@ func (g *Group) Lookup(name Name, buf []byte) (n int, expires int64, source Sour
 }
 
 // Has tells whether a value is in the own stores, without using it.
-func (g *Group) Has(name Name) bool {
+func (g *Group) Has(name VersionedKey) bool {
 	return g.main.Has(name.Key, name.Version) || g.hot.Has(name.Key, name.Version)
 }
 
 // Get answers names in order: from memory, from their owners, of which each is asked once, or
 // from the database.
-func (g *Group) Get(ctx context.Context, names []Name) []Result {
+func (g *Group) Get(ctx context.Context, names []VersionedKey) []Result {
 	results := make([]Result, len(names))
 	var missing []int
 	for i, name := range names {
@@ -179,7 +179,7 @@ func (g *Group) Get(ctx context.Context, names []Name) []Result {
 }
 
 // fromMemory looks into the own stores. groupcache does so too, but does not tell which it was.
-func (g *Group) fromMemory(name Name) (Result, bool) {
+func (g *Group) fromMemory(name VersionedKey) (Result, bool) {
 	if value, expires, ok := g.main.Get(name.Key, name.Version, nil); ok {
 		return Result{Value: value, Source: Own, Expires: expires}, true
 	}
@@ -194,7 +194,7 @@ type trace struct{ source Source }
 
 type traceKey struct{}
 
-func (g *Group) getOne(ctx context.Context, name Name) Result {
+func (g *Group) getOne(ctx context.Context, name VersionedKey) Result {
 	var t trace
 	var value []byte
 	begun, sink := g.now(), transport.AllocatingByteSliceSink(&value)
@@ -211,10 +211,10 @@ func (g *Group) getOne(ctx context.Context, name Name) Result {
 		if expires <= begun {
 			// It was shared by one who began so early that its value had ended before this
 			// request began: groupcache does not know of that.
-			return g.ask(ctx, g.Owner(name.Key), []Name{name})[0]
+			return g.ask(ctx, g.Owner(name.Key), []VersionedKey{name})[0]
 		}
 		g.Shared.Add(1)
-		t.source = Shared
+		t.source = Deduplicated
 	}
 	return Result{Value: value, Source: t.source, Expires: expires}
 }
@@ -225,7 +225,7 @@ func (g *Group) load(ctx context.Context, key string, dest transport.Sink) error
 	if !ok {
 		return errors.New("cache: not a name")
 	}
-	r := g.owner.Get(ctx, []Name{name})[0]
+	r := g.owner.Get(ctx, []VersionedKey{name})[0]
 	if r.Err != nil {
 		return r.Err
 	}
@@ -236,19 +236,19 @@ func (g *Group) load(ctx context.Context, key string, dest transport.Sink) error
 }
 
 // Serve answers a peer, from memory or by a load, never by asking another peer; see [Owner.Serve].
-func (g *Group) Serve(ctx context.Context, names []Name, budget int) []Result {
+func (g *Group) Serve(ctx context.Context, names []VersionedKey, budget int) []Result {
 	return g.owner.Serve(ctx, names, budget)
 }
 
 // ServeNow is Serve for what is in memory, see [Owner.Cached]; it is false when something is
 // not, and never waits.
-func (g *Group) ServeNow(names []Name, budget int) ([]Result, bool) {
+func (g *Group) ServeNow(names []VersionedKey, budget int) ([]Result, bool) {
 	return g.owner.Cached(names, budget)
 }
 
 // Put stores a value at the owner of its name that event has written, and that the database
 // held at from, or later (R8).
-func (g *Group) Put(event uint64, name Name, value []byte, from int64) {
+func (g *Group) Put(event uint64, name VersionedKey, value []byte, from int64) {
 	if owner := g.Owner(name.Key); owner != "" {
 		g.peers.Put(owner, event, name, value, expiry(from, g.ttl))
 		return
@@ -258,7 +258,7 @@ func (g *Group) Put(event uint64, name Name, value []byte, from int64) {
 
 // Keep stores a value that a peer has given to this process as the owner, that the database
 // held at from, or later, and that ends at expires, if not before by the own ttl.
-func (g *Group) Keep(name Name, value []byte, from, expires int64) {
+func (g *Group) Keep(name VersionedKey, value []byte, from, expires int64) {
 	g.owner.Put(name, value, from, expires)
 }
 

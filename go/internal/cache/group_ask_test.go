@@ -11,7 +11,7 @@ func TestWhoHasGivenUpLoadsNothing(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self:1"}, d)
 	withPeers(t, g, n, "peer:1")
 	ctx, giveUp := context.WithCancel(t.Context())
-	n.peers["peer:1"] = func([]Name) ([]Result, error) {
+	n.peers["peer:1"] = func([]VersionedKey) ([]Result, error) {
 		giveUp()
 		return nil, ctx.Err()
 	}
@@ -32,15 +32,15 @@ func TestTheOwnTTLOfACopyBeginsWithTheQuestion(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self:1", TTL: 10, Now: func() int64 { return clock }}, nil)
 	withPeers(t, g, n, "peer:1")
 	answer := n.peers["peer:1"]
-	n.peers["peer:1"] = func(names []Name) ([]Result, error) {
+	n.peers["peer:1"] = func(names []VersionedKey) ([]Result, error) {
 		clock += 3
 		return answer(names)
 	}
 	for i, wanted := range names(2, keysOf(g, "peer:1", 2)...) {
 		asked := clock
 		if i == 0 {
-			g.Get(t.Context(), []Name{wanted})
-		} else if !g.GetSoon(wanted, func(Result) {}) {
+			g.Get(t.Context(), []VersionedKey{wanted})
+		} else if !g.GetAsync(wanted, func(Result) {}) {
 			t.Fatal("the peer was not asked")
 		}
 		if _, expires, source := g.Lookup(wanted, nil); source != Hot || expires != asked+10 {
@@ -56,7 +56,7 @@ func TestGroupHasWhatItOwnsAndWhatItHasCopied(t *testing.T) {
 		if g.Has(wanted) {
 			t.Errorf("%s is there before it was read", wanted.Key)
 		}
-		g.Get(t.Context(), []Name{wanted})
+		g.Get(t.Context(), []VersionedKey{wanted})
 		if !g.Has(wanted) {
 			t.Errorf("%s is not there after it was read", wanted.Key)
 		}

@@ -12,13 +12,13 @@ import (
 // network is the way to peers: each address has a function that answers.
 type network struct {
 	mu    sync.Mutex
-	peers map[string]func(names []Name) ([]Result, error)
+	peers map[string]func(names []VersionedKey) ([]Result, error)
 	asked map[string][]int // address: how many names each question had
 	puts  []string         // address, event, key, version and value
 	held  chan struct{}    // askers wait until it is closed
 }
 
-func (n *network) Get(_ context.Context, address string, names []Name) ([]Result, error) {
+func (n *network) Get(_ context.Context, address string, names []VersionedKey) ([]Result, error) {
 	n.mu.Lock()
 	n.asked[address] = append(n.asked[address], len(names))
 	answer := n.peers[address]
@@ -29,17 +29,17 @@ func (n *network) Get(_ context.Context, address string, names []Name) ([]Result
 	return answer(names)
 }
 
-// Asker asks when the test lets it.
-func (n *network) Asker(address string) func(Name, func(Result)) {
+// Fetcher asks when the test lets it.
+func (n *network) Fetcher(address string) func(VersionedKey, func(Result)) {
 	n.mu.Lock()
 	answer, held := n.peers[address], n.held
 	n.mu.Unlock()
 	if answer == nil {
 		return nil
 	}
-	return func(name Name, done func(Result)) {
+	return func(name VersionedKey, done func(Result)) {
 		ask := func() {
-			results, err := n.Get(context.Background(), address, []Name{name})
+			results, err := n.Get(context.Background(), address, []VersionedKey{name})
 			if err != nil {
 				results = []Result{{Err: err}}
 			}
@@ -53,7 +53,7 @@ func (n *network) Asker(address string) func(Name, func(Result)) {
 	}
 }
 
-func (n *network) Put(address string, event uint64, name Name, value []byte, _ int64) {
+func (n *network) Put(address string, event uint64, name VersionedKey, value []byte, _ int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.puts = append(n.puts, fmt.Sprintf("%s %d %s %d %s", address, event, name.Key, name.Version, value))
@@ -72,7 +72,7 @@ func newGroup(t testing.TB, cfg Config, d *database) (*Group, *network) {
 	if d == nil {
 		d = &database{respond: give}
 	}
-	n := &network{peers: make(map[string]func([]Name) ([]Result, error)), asked: make(map[string][]int)}
+	n := &network{peers: make(map[string]func([]VersionedKey) ([]Result, error)), asked: make(map[string][]int)}
 	cfg.Size, cfg.Limits = 8<<20, roomy
 	if cfg.Now == nil {
 		cfg.Now = realClock
@@ -89,7 +89,7 @@ func newGroup(t testing.TB, cfg Config, d *database) (*Group, *network) {
 func withPeers(t testing.TB, g *Group, n *network, peers ...string) {
 	t.Helper()
 	for _, address := range peers {
-		n.peers[address] = func(names []Name) ([]Result, error) {
+		n.peers[address] = func(names []VersionedKey) ([]Result, error) {
 			results := make([]Result, len(names))
 			for i, name := range names {
 				results[i] = Result{Value: []byte(valueOf(string(name.Key))), Source: Peer, Expires: Never}
@@ -112,7 +112,7 @@ func keysOf(g *Group, address string, count int) (keys []string) {
 	return keys
 }
 
-func wantLookup(t testing.TB, g *Group, name Name, source Source, value string) {
+func wantLookup(t testing.TB, g *Group, name VersionedKey, source Source, value string) {
 	t.Helper()
 	buf := make([]byte, 1024)
 	n, _, from := g.Lookup(name, buf)

@@ -45,9 +45,9 @@ func TestGroupSources(t *testing.T) {
 
 func TestGroupLookupTellsTheLengthOfWhatDoesNotFit(t *testing.T) {
 	g, _ := newGroup(t, Config{Address: "self:1"}, nil)
-	g.Keep(Name{[]byte("a"), 2}, []byte("12345"), 0, Never)
+	g.Keep(VersionedKey{[]byte("a"), 2}, []byte("12345"), 0, Never)
 	buf := []byte("....")
-	if n, _, source := g.Lookup(Name{[]byte("a"), 2}, buf); n != 5 || source != Own || string(buf) != "...." {
+	if n, _, source := g.Lookup(VersionedKey{[]byte("a"), 2}, buf); n != 5 || source != Own || string(buf) != "...." {
 		t.Errorf("got %d, %d, %q", n, source, buf)
 	}
 }
@@ -71,12 +71,12 @@ func TestGroupAsksEachPeerOnceForManyNames(t *testing.T) {
 }
 
 func TestGroupAPeerThatFailsCostsALoadAndNoError(t *testing.T) {
-	for what, answer := range map[string]func([]Name) ([]Result, error){
-		"an error":        func([]Name) ([]Result, error) { return nil, errors.New("no") },
-		"a deadline":      func([]Name) ([]Result, error) { return nil, context.DeadlineExceeded },
-		"too few":         func(n []Name) ([]Result, error) { return make([]Result, len(n)-1), nil },
-		"too many":        func(n []Name) ([]Result, error) { return make([]Result, len(n)+1), nil },
-		"an error for it": func(n []Name) ([]Result, error) { return slices.Repeat([]Result{{Err: errors.New("no")}}, len(n)), nil },
+	for what, answer := range map[string]func([]VersionedKey) ([]Result, error){
+		"an error":        func([]VersionedKey) ([]Result, error) { return nil, errors.New("no") },
+		"a deadline":      func([]VersionedKey) ([]Result, error) { return nil, context.DeadlineExceeded },
+		"too few":         func(n []VersionedKey) ([]Result, error) { return make([]Result, len(n)-1), nil },
+		"too many":        func(n []VersionedKey) ([]Result, error) { return make([]Result, len(n)+1), nil },
+		"an error for it": func(n []VersionedKey) ([]Result, error) { return slices.Repeat([]Result{{Err: errors.New("no")}}, len(n)), nil },
 	} {
 		t.Run(what, func(t *testing.T) {
 			g, n := newGroup(t, Config{Address: "self:1"}, nil)
@@ -98,7 +98,7 @@ func TestGroupAPeerThatFailsCostsALoadAndNoError(t *testing.T) {
 func TestGroupSomeNamesOfAPeerFail(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self:1"}, nil)
 	withPeers(t, g, n, "peer:1")
-	n.peers["peer:1"] = func(names []Name) ([]Result, error) {
+	n.peers["peer:1"] = func(names []VersionedKey) ([]Result, error) {
 		return []Result{{Value: []byte("v"), Source: Peer, Expires: Never}, {Err: errors.New("no")}}, nil
 	}
 	keys := keysOf(g, "peer:1", 2)
@@ -110,7 +110,7 @@ func TestGroupSomeNamesOfAPeerFail(t *testing.T) {
 func TestGroupALoadThatFailsIsAnError(t *testing.T) {
 	d := &database{respond: func(c *call) { c.done(nil, errors.New("no")) }}
 	g, _ := newGroup(t, Config{Address: "self:1"}, d)
-	for _, wanted := range [][]Name{names(2, "a"), names(2, "a", "b")} {
+	for _, wanted := range [][]VersionedKey{names(2, "a"), names(2, "a", "b")} {
 		for _, r := range g.Get(t.Context(), wanted) {
 			if r.Err == nil || r.Source != Nowhere {
 				t.Errorf("got %q from %d", r.Value, r.Source)
@@ -123,11 +123,11 @@ func TestGroupEmptyValues(t *testing.T) {
 	d := &database{respond: func(c *call) { c.give(make([]string, len(c.keys))...) }}
 	g, n := newGroup(t, Config{Address: "self:1"}, d)
 	withPeers(t, g, n, "peer:1")
-	n.peers["peer:1"] = func(names []Name) ([]Result, error) {
+	n.peers["peer:1"] = func(names []VersionedKey) ([]Result, error) {
 		return slices.Repeat([]Result{{Source: Peer, Expires: Never}}, len(names)), nil
 	}
 	own, theirs := keysOf(g, "", 3), keysOf(g, "peer:1", 3)
-	for _, wanted := range [][]Name{names(2, own[0]), names(2, theirs[0]), names(2, own[1], own[2], theirs[1], theirs[2])} {
+	for _, wanted := range [][]VersionedKey{names(2, own[0]), names(2, theirs[0]), names(2, own[1], own[2], theirs[1], theirs[2])} {
 		for range 2 {
 			for _, r := range g.Get(t.Context(), wanted) {
 				wantResult(t, r, r.Source, "")
@@ -155,7 +155,7 @@ func TestGroupSharesOneQuestionToAPeer(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self:1"}, nil)
 	withPeers(t, g, n, "peer:1")
 	release := make(chan struct{})
-	n.peers["peer:1"] = func([]Name) ([]Result, error) {
+	n.peers["peer:1"] = func([]VersionedKey) ([]Result, error) {
 		<-release
 		return []Result{{Value: []byte("v"), Source: Peer, Expires: Never}}, nil
 	}
@@ -205,7 +205,7 @@ func TestGroupInManyHands(t *testing.T) {
 	d := &database{respond: give}
 	g, n := newGroup(t, Config{Address: "self:1"}, d)
 	withPeers(t, g, n, "b:1", "c:1")
-	n.peers["c:1"] = func([]Name) ([]Result, error) { return nil, errors.New("no") }
+	n.peers["c:1"] = func([]VersionedKey) ([]Result, error) { return nil, errors.New("no") }
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
@@ -263,7 +263,7 @@ func TestGroupWithoutRoomStillAnswers(t *testing.T) {
 
 func BenchmarkGroupLookup(b *testing.B) {
 	g, _ := newGroup(b, Config{Address: "self:1"}, nil)
-	name := Name{[]byte("database/object/0123456789abcdef0123456789abcdef"), 2}
+	name := VersionedKey{[]byte("database/object/0123456789abcdef0123456789abcdef"), 2}
 	g.Keep(name, make([]byte, 1024), 0, Never)
 	buf := make([]byte, 64<<10)
 	for b.Loop() {

@@ -42,7 +42,7 @@ func TestALoadIsNotSharedByWhoAsksWhenItsValueHasEnded(t *testing.T) {
 	wantResult(t, within(t, late)[0], Database, "new")
 	d.call(t, 0).give("old")
 	wantResult(t, within(t, first)[0], Database, "old")
-	wantResult(t, within(t, inTime)[0], Shared, "old")
+	wantResult(t, within(t, inTime)[0], Deduplicated, "old")
 	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, "new")
 	if len(o.flights) != 0 || len(o.all) != 0 {
 		t.Errorf("%d loads are left over", len(o.all))
@@ -67,7 +67,7 @@ func TestALoadThatHasOutlivedItsValueLeavesTheNextOneShared(t *testing.T) {
 	}
 	d.call(t, 1).give("new")
 	wantResult(t, within(t, second)[0], Database, "new")
-	wantResult(t, within(t, third)[0], Shared, "new")
+	wantResult(t, within(t, third)[0], Deduplicated, "new")
 }
 
 func TestCloseEndsALoadThatHasOutlivedItsValue(t *testing.T) {
@@ -100,7 +100,7 @@ func newHeldPeer(t *testing.T, ttl time.Duration, d *database) *heldPeer {
 	h.clock.Store(1000)
 	h.Group, h.network = newGroup(t, Config{Address: "self:1", TTL: ttl, Now: h.clock.Load}, d)
 	withPeers(t, h.Group, h.network, "peer:1")
-	h.network.peers["peer:1"] = func([]Name) ([]Result, error) {
+	h.network.peers["peer:1"] = func([]VersionedKey) ([]Result, error) {
 		asked := h.clock.Load()
 		if asked == 1000 {
 			<-h.release
@@ -112,9 +112,9 @@ func newHeldPeer(t *testing.T, ttl time.Duration, d *database) *heldPeer {
 
 // getLater gets a name in the background, and returns when it has looked into the hot store as often
 // as one does who then waits for another one's request: it has that many looks before it.
-func (h *heldPeer) getLater(t *testing.T, name Name, looks int64) <-chan Result {
+func (h *heldPeer) getLater(t *testing.T, name VersionedKey, looks int64) <-chan Result {
 	answer := make(chan Result, 1)
-	go func() { answer <- h.Get(context.Background(), []Name{name})[0] }()
+	go func() { answer <- h.Get(context.Background(), []VersionedKey{name})[0] }()
 	eventually(t, "it waits", func() bool { return h.hot.Stats().Gets == looks })
 	return answer
 }
@@ -156,15 +156,15 @@ func TestWhoAsksSoonWhenTheValueHasEndedSharesNoRequest(t *testing.T) {
 		h := newHeldPeer(t, ttl, nil)
 		name := names(2, keysOf(h.Group, "peer:1", 1)...)[0]
 		first, inTime, late := make(chan Result, 1), make(chan Result, 1), make(chan Result, 1)
-		go h.GetSoon(name, func(r Result) { first <- r })
+		go h.GetAsync(name, func(r Result) { first <- r })
 		eventually(t, "the peer is asked", func() bool { return len(h.network.questions("peer:1")) == 1 })
 		h.clock.Store(1004)
-		h.GetSoon(name, func(r Result) { inTime <- r })
+		h.GetAsync(name, func(r Result) { inTime <- r })
 		h.clock.Store(1010 - int64(ttl))
-		h.GetSoon(name, func(r Result) { late <- r })
+		h.GetAsync(name, func(r Result) { late <- r })
 		close(h.release)
 		wantResult(t, within(t, first), Peer, "of 1000")
-		wantResult(t, within(t, inTime), Shared, "of 1000")
+		wantResult(t, within(t, inTime), Deduplicated, "of 1000")
 		if r := within(t, late); !errors.Is(r.Err, errEnded) {
 			t.Errorf("%s: who asked when it had ended got %q, %v", what, r.Value, r.Err)
 		}

@@ -63,7 +63,7 @@ func (w *world) at(address string) *member {
 	return w.all[slices.IndexFunc(w.all, func(m *member) bool { return m.address == address })]
 }
 
-func (m *member) Get(ctx context.Context, address string, names []Name) ([]Result, error) {
+func (m *member) Get(ctx context.Context, address string, names []VersionedKey) ([]Result, error) {
 	other, asked := m.w.at(address), m.clock()
 	m.w.wait()
 	if other.down {
@@ -87,9 +87,9 @@ func (m *member) Get(ctx context.Context, address string, names []Name) ([]Resul
 	return results, nil
 }
 
-func (m *member) Asker(address string) func(Name, func(Result)) {
-	return func(name Name, done func(Result)) {
-		results, err := m.Get(context.Background(), address, []Name{name})
+func (m *member) Fetcher(address string) func(VersionedKey, func(Result)) {
+	return func(name VersionedKey, done func(Result)) {
+		results, err := m.Get(context.Background(), address, []VersionedKey{name})
 		if err != nil {
 			results = []Result{{Err: err}}
 		}
@@ -97,7 +97,7 @@ func (m *member) Asker(address string) func(Name, func(Result)) {
 	}
 }
 
-func (m *member) Put(address string, _ uint64, name Name, value []byte, expires int64) {
+func (m *member) Put(address string, _ uint64, name VersionedKey, value []byte, expires int64) {
 	other := m.w.at(address)
 	told := other.clock()
 	if expires != Never {
@@ -149,18 +149,18 @@ func endOf(t *testing.T, value []byte) int64 {
 }
 
 // step does something at random, and checks what is read.
-func (w *world) step(t *testing.T, wanted []Name) {
+func (w *world) step(t *testing.T, wanted []VersionedKey) {
 	m := w.all[w.r.IntN(len(w.all))]
 	name := wanted[w.r.IntN(len(wanted))]
 	var results []Result
 	begun := w.now()
 	switch w.r.IntN(8) {
 	case 0, 1:
-		results = m.Group.Get(t.Context(), []Name{name})
+		results = m.Group.Get(t.Context(), []VersionedKey{name})
 	case 2, 3:
 		results = m.Group.Get(t.Context(), wanted)
 	case 4, 5:
-		m.GetSoon(name, func(r Result) { results = append(results, r) })
+		m.GetAsync(name, func(r Result) { results = append(results, r) })
 	case 6:
 		from := m.clock()
 		w.wait()
@@ -177,7 +177,7 @@ func (w *world) step(t *testing.T, wanted []Name) {
 }
 
 // check looks at all that is kept.
-func (w *world) check(t *testing.T, wanted []Name) {
+func (w *world) check(t *testing.T, wanted []VersionedKey) {
 	now, buf := w.now(), make([]byte, 100)
 	for _, m := range w.all {
 		for _, name := range wanted {

@@ -6,9 +6,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Name is what a value is stored under: a key, and the version of its bucket when it was
+// VersionedKey is what a value is stored under: a key, and the version of its bucket when it was
 // asked for. A name means one value for ever.
-type Name struct {
+type VersionedKey struct {
 	Key     []byte
 	Version uint64
 }
@@ -21,19 +21,19 @@ func Hash(key []byte) uint64 { return xxhash.Sum64(key) }
 const nameMark = 0
 
 // ringKey returns the name as groupcache's key: the mark, the key, eight bytes of version.
-func (n Name) ringKey() string {
+func (n VersionedKey) ringKey() string {
 	b := make([]byte, 0, 1+len(n.Key)+8)
 	b = append(append(b, nameMark), n.Key...)
 	return string(binary.BigEndian.AppendUint64(b, n.Version))
 }
 
 // parseRingKey is the inverse of ringKey; it is false for what ringKey did not make.
-func parseRingKey(key string) (Name, bool) {
+func parseRingKey(key string) (VersionedKey, bool) {
 	if len(key) < 1+8 || key[0] != nameMark {
-		return Name{}, false
+		return VersionedKey{}, false
 	}
 	at := len(key) - 8
-	return Name{Key: []byte(key[1:at]), Version: binary.BigEndian.Uint64([]byte(key[at:]))}, true
+	return VersionedKey{Key: []byte(key[1:at]), Version: binary.BigEndian.Uint64([]byte(key[at:]))}, true
 }
 
 // ringHash places both peers and names on the ring. Of a name only the key counts: all
@@ -59,8 +59,8 @@ const (
 	Peer
 	// Database is a load that this request caused, here or at the owner.
 	Database
-	// Shared is a load that was under way for another request.
-	Shared
+	// Deduplicated is a load that was under way for another request.
+	Deduplicated
 )
 
 // Result is a value, or why there is none.

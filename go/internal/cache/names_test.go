@@ -8,7 +8,7 @@ import (
 func TestNamesComeBackFromTheirRingKeys(t *testing.T) {
 	for _, key := range []string{"", "a", "\x00", "a\x00b", "\x00\x00\x00\x00\x00\x00\x00\x00\x00", "ünïcode", "\xff\xfe"} {
 		for _, version := range []uint64{0, 2, 1<<64 - 2} {
-			n := Name{[]byte(key), version}
+			n := VersionedKey{[]byte(key), version}
 			got, ok := parseRingKey(n.ringKey())
 			if !ok || !bytes.Equal(got.Key, n.Key) || got.Version != version {
 				t.Errorf("%q, %d came back as %q, %d, %v", key, version, got.Key, got.Version, ok)
@@ -18,10 +18,10 @@ func TestNamesComeBackFromTheirRingKeys(t *testing.T) {
 }
 
 func TestDifferentNamesHaveDifferentRingKeys(t *testing.T) {
-	seen := make(map[string]Name)
+	seen := make(map[string]VersionedKey)
 	for _, key := range []string{"", "\x00", "\x00\x00", "a", "a\x00", "a\x00\x00\x00\x00\x00\x00\x00\x02"} {
 		for _, version := range []uint64{0, 2, 2 << 8} {
-			n := Name{[]byte(key), version}
+			n := VersionedKey{[]byte(key), version}
 			if other, dup := seen[n.ringKey()]; dup {
 				t.Errorf("%v and %v are the same", n, other)
 			}
@@ -48,7 +48,7 @@ func TestHashIsTheSameInEveryProcess(t *testing.T) {
 func FuzzRingKey(f *testing.F) {
 	f.Add([]byte("a\x00b"), uint64(2))
 	f.Fuzz(func(t *testing.T, key []byte, version uint64) {
-		n := Name{key, version}
+		n := VersionedKey{key, version}
 		got, ok := parseRingKey(n.ringKey())
 		if !ok || !bytes.Equal(got.Key, key) || got.Version != version {
 			t.Errorf("%q, %d came back as %v, %v", key, version, got, ok)

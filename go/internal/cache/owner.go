@@ -55,7 +55,7 @@ type Limits struct {
 // flight is one load, under a deadline of its own: who gives up waiting for it leaves it to
 // the others.
 type flight struct {
-	name    Name
+	name    VersionedKey
 	expires int64 // of its value, counted from before the load began
 	done    chan struct{}
 	once    sync.Once
@@ -77,13 +77,13 @@ func NewOwner(store *Store, loader Loader, ttl time.Duration, limits Limits) *Ow
 }
 
 // Get answers names in order. What is not in the store and not being loaded is loaded at once.
-func (o *Owner) Get(ctx context.Context, names []Name) []Result {
+func (o *Owner) Get(ctx context.Context, names []VersionedKey) []Result {
 	return o.Serve(ctx, names, math.MaxInt)
 }
 
 // Cached answers names in order, until the values exceed budget bytes, if all of these are in
 // the store. What goes past the budget is not even copied: its asker comes again for it.
-func (o *Owner) Cached(names []Name, budget int) ([]Result, bool) {
+func (o *Owner) Cached(names []VersionedKey, budget int) ([]Result, bool) {
 	results := make([]Result, 0, len(names))
 	for _, name := range names {
 		value, expires, ok := o.store.Get(name.Key, name.Version, nil)
@@ -101,7 +101,7 @@ func (o *Owner) Cached(names []Name, budget int) ([]Result, bool) {
 // Serve answers names in order, until the values exceed budget bytes: what goes past it is not even
 // copied, as a request may name one large value many times. What is not in the store and not being
 // loaded is loaded at once, up to where what is in the store exceeds the budget.
-func (o *Owner) Serve(ctx context.Context, names []Name, budget int) []Result {
+func (o *Owner) Serve(ctx context.Context, names []VersionedKey, budget int) []Result {
 	results := make([]Result, 0, len(names))
 	waits := make([]*flight, len(names))
 	var mine []*flight
@@ -112,7 +112,7 @@ func (o *Owner) Serve(ctx context.Context, names []Name, budget int) []Result {
 			continue
 		}
 		f, leads, err := o.join(names[i])
-		r := Result{Source: Shared, Err: err}
+		r := Result{Source: Deduplicated, Err: err}
 		if leads {
 			r.Source = Database
 			mine = append(mine, f)
@@ -147,7 +147,7 @@ func (f *flight) wait(ctx context.Context, source Source) Result {
 // join returns the flight of a name, and whether the caller has to load it. A flight whose value
 // will have ended when it comes, as the load takes longer than the ttl, is left to those who
 // joined it in time.
-func (o *Owner) join(name Name) (f *flight, leads bool, err error) {
+func (o *Owner) join(name VersionedKey) (f *flight, leads bool, err error) {
 	key := name.ringKey()
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -223,7 +223,7 @@ func (o *Owner) finish(flights []*flight, values []Result, err error) {
 
 // Put stores a value under its name that the database held at from, or later, until expires at
 // the latest.
-func (o *Owner) Put(name Name, value []byte, from, expires int64) {
+func (o *Owner) Put(name VersionedKey, value []byte, from, expires int64) {
 	o.store.keep(name, value, min(expires, expiry(from, o.ttl)))
 }
 

@@ -91,10 +91,10 @@ func (d *database) loadsOf(key string) (n int) {
 	return n
 }
 
-func names(version uint64, keys ...string) []Name {
-	list := make([]Name, len(keys))
+func names(version uint64, keys ...string) []VersionedKey {
+	list := make([]VersionedKey, len(keys))
 	for i, key := range keys {
-		list[i] = Name{[]byte(key), version}
+		list[i] = VersionedKey{[]byte(key), version}
 	}
 	return list
 }

@@ -21,7 +21,7 @@ func newOwner(t testing.TB, d *database, limits Limits) *Owner {
 }
 
 // asks asks an owner in the background.
-func asks(ctx context.Context, o *Owner, wanted []Name) <-chan []Result {
+func asks(ctx context.Context, o *Owner, wanted []VersionedKey) <-chan []Result {
 	answer := make(chan []Result, 1)
 	go func() { answer <- o.Get(ctx, wanted) }()
 	return answer
@@ -43,7 +43,7 @@ func TestOwnerLoadsOnceForAllWhoAsk(t *testing.T) {
 		sources[r.Source]++
 		wantResult(t, r, r.Source, "v")
 	}
-	if sources[Database] != 1 || sources[Shared] != askers-1 || d.count() != 1 || o.Loads.Load() != 1 {
+	if sources[Database] != 1 || sources[Deduplicated] != askers-1 || d.count() != 1 || o.Loads.Load() != 1 {
 		t.Errorf("sources %v, %d calls, %d loads counted", sources, d.count(), o.Loads.Load())
 	}
 	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, "v")
@@ -52,12 +52,12 @@ func TestOwnerLoadsOnceForAllWhoAsk(t *testing.T) {
 func TestOwnerLoadsAllThatIsMissingInOneCall(t *testing.T) {
 	d := &database{respond: give}
 	o := newOwner(t, d, roomy)
-	o.Put(Name{[]byte("b"), 2}, []byte("there already"), 0, Never)
+	o.Put(VersionedKey{[]byte("b"), 2}, []byte("there already"), 0, Never)
 	results := o.Get(t.Context(), names(2, "a", "b", "c", "a"))
 	wantResult(t, results[0], Database, valueOf("a"))
 	wantResult(t, results[1], Own, "there already")
 	wantResult(t, results[2], Database, valueOf("c"))
-	wantResult(t, results[3], Shared, valueOf("a"))
+	wantResult(t, results[3], Deduplicated, valueOf("a"))
 	if d.count() != 1 || d.loadsOf("a") != 1 || d.loadsOf("b") != 0 {
 		t.Errorf("%d calls, %d for a, %d for b", d.count(), d.loadsOf("a"), d.loadsOf("b"))
 	}
@@ -103,7 +103,7 @@ func TestOwnerWhoGivesUpLeavesTheLoadToTheOthers(t *testing.T) {
 		t.Errorf("who gave up got %v", r.Err)
 	}
 	d.call(t, 0).give("v")
-	wantResult(t, within(t, other)[0], Shared, "v")
+	wantResult(t, within(t, other)[0], Deduplicated, "v")
 	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, "v")
 	if d.count() != 1 {
 		t.Errorf("%d loads", d.count())
@@ -190,7 +190,7 @@ func TestOwnerLooksAgainBeforeItLoads(t *testing.T) {
 	if err != nil || leads {
 		t.Fatalf("what is in the store is to be loaded: %v, %v", leads, err)
 	}
-	wantResult(t, f.wait(t.Context(), Shared), Own, valueOf("a"))
+	wantResult(t, f.wait(t.Context(), Deduplicated), Own, valueOf("a"))
 }
 
 func TestOwnerRefusesMoreLoadsThanItsLimit(t *testing.T) {
@@ -205,7 +205,7 @@ func TestOwnerRefusesMoreLoadsThanItsLimit(t *testing.T) {
 	eventually(t, "it joins", func() bool { return o.Shared.Load() == 1 })
 	held.give("v", "w")
 	within(t, both)
-	wantResult(t, within(t, joins)[0], Shared, "v")
+	wantResult(t, within(t, joins)[0], Deduplicated, "v")
 	d.respond = give
 	wantResult(t, o.Get(t.Context(), names(2, "c"))[0], Database, valueOf("c"))
 }
@@ -228,10 +228,10 @@ func TestOwnerCloseEndsAllWaits(t *testing.T) {
 func TestOwnerCached(t *testing.T) {
 	o := newOwner(t, &database{}, roomy)
 	for _, key := range []string{"a", "b", "c"} {
-		o.Put(Name{[]byte(key), 2}, []byte("1234"), 0, Never)
+		o.Put(VersionedKey{[]byte(key), 2}, []byte("1234"), 0, Never)
 	}
 	for _, c := range []struct {
-		wanted []Name
+		wanted []VersionedKey
 		budget int
 		want   int // results; -1: not all are there
 	}{

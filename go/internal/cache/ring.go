@@ -32,7 +32,7 @@ func (c *ringClient) Get(ctx context.Context, in *pb.GetRequest, out *pb.GetResp
 	if !ok {
 		return errors.New("cache: not a name")
 	}
-	r := c.group.fromPeer(ctx, c.info.Address, []Name{name})[0]
+	r := c.group.fromPeer(ctx, c.info.Address, []VersionedKey{name})[0]
 	if r.Err != nil {
 		return r.Err
 	}

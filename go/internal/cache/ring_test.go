@@ -96,7 +96,7 @@ func TestRingAllVersionsOfAKeyHaveOneOwner(t *testing.T) {
 	for i := range 1000 {
 		key := fmt.Appendf(nil, "\x00key %d", i)
 		for _, version := range []uint64{0, 2, 1<<64 - 2} {
-			client, remote := g.instance.PickPeer(Name{key, version}.ringKey())
+			client, remote := g.instance.PickPeer(VersionedKey{key, version}.ringKey())
 			owner := ""
 			if remote {
 				owner = client.HashKey()

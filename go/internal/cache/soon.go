@@ -40,7 +40,7 @@ func (s *soon) finish(key string, r Result) {
 	s.mu.Unlock()
 	for i, w := range waiting {
 		if i == 1 && r.Err == nil {
-			r.Source = Shared
+			r.Source = Deduplicated
 		}
 		if i > 0 && r.Err == nil && r.Expires <= w.begun {
 			w.done(Result{Err: errEnded})
@@ -50,16 +50,16 @@ func (s *soon) finish(key string, r Result) {
 	}
 }
 
-// GetSoon asks the owner of a name for its value, without a goroutine: a peer that has it in
+// GetAsync asks the owner of a name for its value, without a goroutine: a peer that has it in
 // memory answers sooner than goroutines are scheduled. It is false where there is no other
 // owner, or none to be asked now. done is called once and must not block; with an error
 // [Group.Get] is the way.
-func (g *Group) GetSoon(name Name, done func(Result)) bool {
+func (g *Group) GetAsync(name VersionedKey, done func(Result)) bool {
 	owner := g.Owner(name.Key)
 	if owner == "" {
 		return false
 	}
-	ask := g.peers.Asker(owner)
+	ask := g.peers.Fetcher(owner)
 	if ask == nil {
 		return false
 	}

@@ -10,10 +10,10 @@ func TestSoonAsksTheOwnerOnceForAllWhoWait(t *testing.T) {
 	withPeers(t, g, n, "peer")
 	n.held = make(chan struct{})
 	key := keysOf(g, "peer", 1)[0]
-	name := Name{[]byte(key), 2}
+	name := VersionedKey{[]byte(key), 2}
 	results := make(chan Result)
 	for range 3 {
-		if !g.GetSoon(name, func(r Result) { results <- r }) {
+		if !g.GetAsync(name, func(r Result) { results <- r }) {
 			t.Fatal("a peer was not asked")
 		}
 	}
@@ -26,7 +26,7 @@ func TestSoonAsksTheOwnerOnceForAllWhoWait(t *testing.T) {
 			t.Errorf("%q, %v", r.Value, r.Err)
 		}
 	}
-	if asked := n.questions("peer"); len(asked) != 1 || sources[Peer] != 1 || sources[Shared] != 2 {
+	if asked := n.questions("peer"); len(asked) != 1 || sources[Peer] != 1 || sources[Deduplicated] != 2 {
 		t.Errorf("asked %d times, sources %v", len(asked), sources)
 	}
 	wantLookup(t, g, name, Hot, valueOf(key))
@@ -36,12 +36,12 @@ func TestSoonIsNotForOwnKeysOrPeersOutOfReach(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self"}, nil)
 	withPeers(t, g, n, "peer")
 	never := func(Result) { t.Error("somebody was asked") }
-	if g.GetSoon(Name{[]byte(keysOf(g, "", 1)[0]), 2}, never) {
+	if g.GetAsync(VersionedKey{[]byte(keysOf(g, "", 1)[0]), 2}, never) {
 		t.Error("asks a peer for an own key")
 	}
-	theirs := Name{[]byte(keysOf(g, "peer", 1)[0]), 2}
+	theirs := VersionedKey{[]byte(keysOf(g, "peer", 1)[0]), 2}
 	delete(n.peers, "peer")
-	if g.GetSoon(theirs, never) {
+	if g.GetAsync(theirs, never) {
 		t.Error("asks a peer that cannot be reached")
 	}
 }
@@ -49,12 +49,12 @@ func TestSoonIsNotForOwnKeysOrPeersOutOfReach(t *testing.T) {
 func TestSoonTellsEveryoneOfAFailureAndKeepsNothing(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self"}, nil)
 	withPeers(t, g, n, "peer")
-	n.peers["peer"] = func([]Name) ([]Result, error) { return nil, errors.New("no") }
+	n.peers["peer"] = func([]VersionedKey) ([]Result, error) { return nil, errors.New("no") }
 	n.held = make(chan struct{})
-	name := Name{[]byte(keysOf(g, "peer", 1)[0]), 2}
+	name := VersionedKey{[]byte(keysOf(g, "peer", 1)[0]), 2}
 	results := make(chan Result)
 	for range 2 {
-		g.GetSoon(name, func(r Result) { results <- r })
+		g.GetAsync(name, func(r Result) { results <- r })
 	}
 	close(n.held)
 	for range 2 {

@@ -163,7 +163,7 @@ func (s *Store) Add(key []byte, version uint64, value []byte, expires int64) boo
 }
 
 // keep is Add but for what has ended already, which would only put out others.
-func (s *Store) keep(name Name, value []byte, expires int64) {
+func (s *Store) keep(name VersionedKey, value []byte, expires int64) {
 	if expires == Never || s.now() < expires {
 		s.Add(name.Key, name.Version, value, expires)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 func TestViews(t *testing.T) {
-	key := Name{[]byte("a"), 2}.ringKey()
+	key := VersionedKey{[]byte("a"), 2}.ringKey()
 	for what, keep := range map[string]bool{"the main store": false, "the hot store": true} {
 		store, _ := testStore(t, 1<<20)
 		v := &view{store: store, keep: keep}
