@@ -17,16 +17,16 @@ import (
 func TestWhatIsTooMuchEndsItsSession(t *testing.T) {
 	p := cluster(t, newDatabase(), unixAddress(t))[0]
 	s := newStranger(t, "")
-	name := func(key string) cache.Name { return cache.Name{Key: []byte(key)} }
-	many := make([]cache.Name, maxNames+1)
+	name := func(key string) cache.VersionedKey { return cache.VersionedKey{Key: []byte(key)} }
+	many := make([]cache.VersionedKey, maxNames+1)
 	for i := range many {
 		many[i] = name(fmt.Sprint(i))
 	}
 	long := name(strings.Repeat("k", maxKey+1))
 	requests := map[string][]byte{
 		"too many names": packNames(many),
-		"a long key":     packNames([]cache.Name{long}),
-		"much in all":    packNames(slices.Repeat([]cache.Name{name(strings.Repeat("k", maxKey))}, maxRequest/maxKey)),
+		"a long key":     packNames([]cache.VersionedKey{long}),
+		"much in all":    packNames(slices.Repeat([]cache.VersionedKey{name(strings.Repeat("k", maxKey))}, maxRequest/maxKey)),
 	}
 	violations := func() uint64 { return p.transport.Stats().Faults[transport.ReasonViolation] }
 	for what, body := range requests {
@@ -77,8 +77,8 @@ func TestManyNamesAreAskedForInParts(t *testing.T) {
 }
 
 func TestFitting(t *testing.T) {
-	of := func(n, size int) []cache.Name {
-		names := make([]cache.Name, n)
+	of := func(n, size int) []cache.VersionedKey {
+		names := make([]cache.VersionedKey, n)
 		for i := range names {
 			names[i].Key = bytes.Repeat([]byte("k"), size)
 		}
@@ -136,12 +136,12 @@ func TestWhatPeersWaitForIsBounded(t *testing.T) {
 	p := cluster(t, db, unixAddress(t))[0]
 	session := newStranger(t, "").dial(t, p)
 	p.serving.Add(maxServing)
-	_, err := session.Call(t.Context(), frameGet, packNames([]cache.Name{{Key: []byte("k")}}))
+	_, err := session.Call(t.Context(), frameGet, packNames([]cache.VersionedKey{{Key: []byte("k")}}))
 	if !errors.Is(err, transport.ErrOverload) {
 		t.Errorf("got %v", err)
 	}
 	p.serving.Add(-maxServing)
-	if _, err := session.Call(t.Context(), frameGet, packNames([]cache.Name{{Key: []byte("k")}})); err != nil {
+	if _, err := session.Call(t.Context(), frameGet, packNames([]cache.VersionedKey{{Key: []byte("k")}})); err != nil {
 		t.Errorf("got %v", err)
 	}
 	eventually(t, "nothing is waited for", func() bool { return p.serving.Load() == 0 })

@@ -88,7 +88,7 @@ func (h *handler) Request(s *transport.Session, kind transport.FrameKind, body [
 
 // serve answers at once what is in memory; a load is waited for elsewhere, so that it holds
 // up no other request of the same peer. The names take size bytes.
-func (n *Node) serve(names []cache.Name, size int, answer func([]byte, error)) {
+func (n *Node) serve(names []cache.VersionedKey, size int, answer func([]byte, error)) {
 	n.counts.served.Add(uint64(len(names)))
 	if results, ok := n.group.ServeNow(names, answerBudget); ok {
 		answer(packAnswer(asPeer(results), answerBudget, now()), nil)

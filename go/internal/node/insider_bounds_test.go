@@ -83,9 +83,9 @@ func TestAnInsiderHasTheDatabaseLookedAt(t *testing.T) {
 
 func TestAnInsiderAsksForManyNames(t *testing.T) {
 	in, writer, reader, key := attacked(t)
-	var names []cache.Name
+	var names []cache.VersionedKey
 	for i := range 300_000 {
-		names = append(names, cache.Name{Key: []byte(fmt.Sprint("name ", i)), Version: 8})
+		names = append(names, cache.VersionedKey{Key: []byte(fmt.Sprint("name ", i)), Version: 8})
 	}
 	session := in.to(reader)
 	if _, err := session.Call(t.Context(), frameGet, packNames(names)); err == nil {
@@ -105,9 +105,9 @@ func TestAnInsiderAsksForOneNameManyTimes(t *testing.T) {
 	reader.db.with(func() { reader.db.values[large] = string(make([]byte, 2<<20)) })
 	reader.readServed(large)
 	version, _ := reader.Version([]byte(large))
-	names := []cache.Name{{Key: []byte("not there"), Version: 8}} // so that it cannot be answered at once
+	names := []cache.VersionedKey{{Key: []byte("not there"), Version: 8}} // so that it cannot be answered at once
 	for range 500 {
-		names = append(names, cache.Name{Key: []byte(large), Version: version})
+		names = append(names, cache.VersionedKey{Key: []byte(large), Version: version})
 	}
 	session := in.to(reader)
 	allocated := allocations()
@@ -128,7 +128,7 @@ func TestAnInsiderPutsValuesOfAnothersEvent(t *testing.T) {
 	in.say(reader, in.entries(announcement(coherence.Event{ID: coherence.EventID{Writer: writer.incarnation,
 		Sequence: e.ID.Sequence - 1}, Nonce: 2, Database: "db"})))
 	for event := range e.ID.Sequence + 2 {
-		name := cache.Name{Key: []byte(keyOf(reader, 1)), Version: 8}
+		name := cache.VersionedKey{Key: []byte(keyOf(reader, 1)), Version: 8}
 		in.send(reader, framePut, append(packPut(put{event: event, life: forever, name: name}), "false"...))
 		if reader.group.Has(name) {
 			t.Fatalf("a value of event %d was kept", event)

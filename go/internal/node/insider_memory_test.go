@@ -58,8 +58,8 @@ func TestInsidersReadSlowlyWhatTheyAskFor(t *testing.T) {
 	reader.db.with(func() { reader.db.values[large] = string(make([]byte, 2<<20)) })
 	reader.readServed(large)
 	version, _ := reader.Version([]byte(large))
-	name := cache.Name{Key: []byte(large), Version: version}
-	names := packNames([]cache.Name{name, name, name, name})
+	name := cache.VersionedKey{Key: []byte(large), Version: version}
+	names := packNames([]cache.VersionedKey{name, name, name, name})
 	conns := sessionsOf(t, reader, 12)
 	before, served := heapInUse(), reader.counts.served.Load()
 	const each = 3

@@ -129,16 +129,16 @@ func (in *randomInsider) frame(p *process) (transport.FrameKind, []byte) {
 	case 0:
 		return transport.FrameKind(in.r.IntN(8)), in.names()
 	case 1: // what it gives is believed, so it gives nothing that anybody reads
-		name := cache.Name{Key: fmt.Append(nil, "junk ", in.r.IntN(9)), Version: in.number8()}
+		name := cache.VersionedKey{Key: fmt.Append(nil, "junk ", in.r.IntN(9)), Version: in.number8()}
 		return framePut, append(packPut(put{event: in.number8(), life: in.number8(), name: name}), "junk"...)
 	}
 	return frameCoherence, in.message(p).Append(nil)
 }
 
 func (in *randomInsider) names() []byte {
-	var names []cache.Name
+	var names []cache.VersionedKey
 	for range in.r.IntN(5) {
-		names = append(names, cache.Name{Key: fmt.Append(nil, "junk ", in.r.IntN(9)), Version: in.number8()})
+		names = append(names, cache.VersionedKey{Key: fmt.Append(nil, "junk ", in.r.IntN(9)), Version: in.number8()})
 	}
 	return packNames(names)
 }

@@ -102,7 +102,7 @@ func TestALaneIsNoLinkAndBringsNoMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Call(context.Background(), frameGet, packNames([]cache.Name{{Key: []byte("k")}})); err != nil {
+	if _, err := s.Call(context.Background(), frameGet, packNames([]cache.VersionedKey{{Key: []byte("k")}})); err != nil {
 		t.Errorf("a question over a lane: %v", err)
 	}
 	a.Node.mu.Lock()
@@ -111,7 +111,7 @@ func TestALaneIsNoLinkAndBringsNoMessages(t *testing.T) {
 	if after != before {
 		t.Errorf("%d sessions of the link, %d before there was a lane", after, before)
 	}
-	body := packPut(put{event: 1, life: forever, name: cache.Name{Key: []byte("k")}})
+	body := packPut(put{event: 1, life: forever, name: cache.VersionedKey{Key: []byte("k")}})
 	if err := s.Send(framePut, body, []byte("v")); err != nil {
 		t.Fatal(err)
 	}

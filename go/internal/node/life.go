@@ -94,7 +94,7 @@ func unpackAnswer(b []byte, names int, asked coherence.Time) (results []cache.Re
 			r.Err = errNotThere
 		} else {
 			var ok bool
-			if r.Expires, ok = expiryOf(life, asked); !ok || r.Source < cache.Peer || r.Source > cache.Shared {
+			if r.Expires, ok = expiryOf(life, asked); !ok || r.Source < cache.Peer || r.Source > cache.Deduplicated {
 				return nil, errPacked // own and hot are of this process, in whose statistics they count
 			}
 		}

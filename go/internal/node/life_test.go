@@ -57,7 +57,7 @@ func TestAnswersThatAreCutOrMakeNoSenseAreRefused(t *testing.T) {
 		"a life of what is not there":  answer(cache.Nowhere, 1, ""),
 		"an endless one":               answer(cache.Nowhere, forever, ""),
 		"a value of what is not there": answer(cache.Nowhere, 0, "v"),
-		"a source that there is not":   answer(cache.Shared+1, 1, "v"),
+		"a source that there is not":   answer(cache.Deduplicated+1, 1, "v"),
 		"the asker's own store":        answer(cache.Own, 1, "v"),
 		"the asker's copies":           answer(cache.Hot, 1, "v"),
 	} {

@@ -43,7 +43,7 @@ func unpackKeys(b []byte) (keys [][]byte, err error) {
 	return keys, nil
 }
 
-func packNames(names []cache.Name) []byte {
+func packNames(names []cache.VersionedKey) []byte {
 	size := 0
 	for _, n := range names {
 		size += 8 + 4 + len(n.Key)
@@ -57,7 +57,7 @@ func packNames(names []cache.Name) []byte {
 }
 
 // fitting returns how many names, from the first on, fit one request; 0: the first one fits none.
-func fitting(names []cache.Name) int {
+func fitting(names []cache.VersionedKey) int {
 	size := 0
 	for i, n := range names[:min(len(names), maxNames)] {
 		if size += 8 + 4 + len(n.Key); size > maxRequest || len(n.Key) > maxKey {
@@ -68,7 +68,7 @@ func fitting(names []cache.Name) int {
 }
 
 // unpackNames copies: the names outlive b. More than fit a request are an error.
-func unpackNames(b []byte) (names []cache.Name, err error) {
+func unpackNames(b []byte) (names []cache.VersionedKey, err error) {
 	if len(b) > maxRequest {
 		return nil, fmt.Errorf("node: names of %d bytes, at most %d are allowed", len(b), maxRequest)
 	}
@@ -80,7 +80,7 @@ func unpackNames(b []byte) (names []cache.Name, err error) {
 		if len(names) == maxNames {
 			return nil, fmt.Errorf("node: more than %d names", maxNames)
 		}
-		n := cache.Name{Version: binary.LittleEndian.Uint64(b)}
+		n := cache.VersionedKey{Version: binary.LittleEndian.Uint64(b)}
 		if n.Key, b, err = takeBytes(b[8:]); err != nil {
 			return nil, err
 		}
@@ -118,7 +118,7 @@ func unpackResults(b []byte) (results []cache.Result, err error) {
 		if r.Value, b, err = takeBytes(b[1:]); err != nil {
 			return nil, err
 		}
-		if r.Source > cache.Shared {
+		if r.Source > cache.Deduplicated {
 			return nil, errPacked
 		}
 		if r.Source == cache.Nowhere {

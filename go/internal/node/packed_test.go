@@ -8,7 +8,7 @@ import (
 )
 
 func TestListsThatAreCutAreRefused(t *testing.T) {
-	names := packNames([]cache.Name{{Key: []byte("a\x00"), Version: 2}, {Key: nil, Version: 1<<64 - 2}})
+	names := packNames([]cache.VersionedKey{{Key: []byte("a\x00"), Version: 2}, {Key: nil, Version: 1<<64 - 2}})
 	results := packResults([]cache.Result{{Value: []byte("v"), Source: cache.Peer}, {Source: cache.Own}}, 1000)
 	for n := range names {
 		if _, err := unpackNames(names[:n]); (err == nil) != (n == 0 || n == 8+4+2) {
@@ -24,7 +24,7 @@ func TestListsThatAreCutAreRefused(t *testing.T) {
 	if _, err := unpackKeys(huge); err == nil {
 		t.Error("a key of 4 GiB was taken")
 	}
-	if _, err := unpackResults([]byte{byte(cache.Shared) + 1, 0, 0, 0, 0}); err == nil {
+	if _, err := unpackResults([]byte{byte(cache.Deduplicated) + 1, 0, 0, 0, 0}); err == nil {
 		t.Error("a source that there is not was taken")
 	}
 }
@@ -64,7 +64,7 @@ func FuzzUnpackKeys(f *testing.F) {
 }
 
 func FuzzUnpackNames(f *testing.F) {
-	f.Add(packNames([]cache.Name{{Key: []byte("a"), Version: 2}, {}}))
+	f.Add(packNames([]cache.VersionedKey{{Key: []byte("a"), Version: 2}, {}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if names, err := unpackNames(b); err == nil && !bytes.Equal(packNames(names), b) {
 			t.Errorf("%v was read as %v", b, names)
@@ -80,7 +80,7 @@ func FuzzUnpackResults(f *testing.F) {
 			t.Errorf("%v was read as %v", b, results)
 		}
 		for _, r := range results {
-			if r.Source > cache.Shared || (r.Err != nil) != (r.Source == cache.Nowhere) {
+			if r.Source > cache.Deduplicated || (r.Err != nil) != (r.Source == cache.Nowhere) {
 				t.Errorf("%v has the result %v", b, r)
 			}
 		}
@@ -89,7 +89,7 @@ func FuzzUnpackResults(f *testing.F) {
 
 func FuzzUnpackPut(f *testing.F) {
 	for _, life := range []uint64{1, forever, 0, 1 << 63} {
-		p := put{event: 7, life: life, name: cache.Name{Key: []byte("a"), Version: 2}}
+		p := put{event: 7, life: life, name: cache.VersionedKey{Key: []byte("a"), Version: 2}}
 		f.Add(append(packPut(p), "value"...))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -21,7 +21,7 @@ var (
 
 // Get asks an owner. It asks again for what did not fit the answer, for as long as each
 // answer brings something, and in time. What it could not get is an error each.
-func (p *peers) Get(ctx context.Context, address string, names []cache.Name) (results []cache.Result, err error) {
+func (p *peers) Get(ctx context.Context, address string, names []cache.VersionedKey) (results []cache.Result, err error) {
 	n := (*Node)(p)
 	// It runs in a goroutine of the cache, and reads what a peer has answered.
 	if !n.guarded(func() { results, err = n.getFrom(ctx, address, names) }) {
@@ -30,7 +30,7 @@ func (p *peers) Get(ctx context.Context, address string, names []cache.Name) (re
 	return results, err
 }
 
-func (n *Node) getFrom(ctx context.Context, address string, names []cache.Name) ([]cache.Result, error) {
+func (n *Node) getFrom(ctx context.Context, address string, names []cache.VersionedKey) ([]cache.Result, error) {
 	session := n.sessionTo(address)
 	if session == nil || n.breakers.open(address) {
 		return nil, errUnreachable
@@ -57,7 +57,7 @@ func (n *Node) getFrom(ctx context.Context, address string, names []cache.Name) 
 }
 
 // question asks for names and returns what fits one answer, which is something.
-func (n *Node) question(ctx context.Context, session *transport.Session, names []cache.Name) ([]cache.Result, error) {
+func (n *Node) question(ctx context.Context, session *transport.Session, names []cache.VersionedKey) ([]cache.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
 	asked := now()
@@ -89,15 +89,15 @@ func (n *Node) lineTo(address string) line {
 	return nil
 }
 
-// Asker asks an owner for one name in the goroutine that calls it.
-func (p *peers) Asker(address string) func(cache.Name, func(cache.Result)) {
+// Fetcher asks an owner for one name in the goroutine that calls it.
+func (p *peers) Fetcher(address string) func(cache.VersionedKey, func(cache.Result)) {
 	n := (*Node)(p)
 	to := n.lineTo(address)
 	if to == nil || n.breakers.open(address) {
 		return nil
 	}
-	return func(name cache.Name, done func(cache.Result)) {
-		if fitting([]cache.Name{name}) == 0 {
+	return func(name cache.VersionedKey, done func(cache.Result)) {
+		if fitting([]cache.VersionedKey{name}) == 0 {
 			done(cache.Result{Err: errLongKey})
 			return
 		}
@@ -115,7 +115,7 @@ func (p *peers) Asker(address string) func(cache.Name, func(cache.Result)) {
 				return
 			}
 			done(results[0])
-		}, frameGet, packNames([]cache.Name{name}))
+		}, frameGet, packNames([]cache.VersionedKey{name}))
 	}
 }
 

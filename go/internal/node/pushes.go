@@ -12,13 +12,13 @@ import (
 type put struct {
 	event uint64
 	life  uint64
-	name  cache.Name
+	name  cache.VersionedKey
 	value []byte
 }
 
 // Put gives a value to its owner. What cannot be sent now is not worth waiting for: the
 // owner loads it when it is asked.
-func (p *peers) Put(address string, event uint64, name cache.Name, value []byte, expires int64) {
+func (p *peers) Put(address string, event uint64, name cache.VersionedKey, value []byte, expires int64) {
 	life := lifeOf(expires, now())
 	if session := (*Node)(p).sessionTo(address); session != nil && life > 0 && len(name.Key) <= maxKey {
 		_ = session.Send(framePut, packPut(put{event: event, life: life, name: name}), value)
@@ -29,7 +29,7 @@ func (p *peers) Put(address string, event uint64, name cache.Name, value []byte,
 func packPut(p put) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, p.event)
 	b = binary.LittleEndian.AppendUint64(b, p.life)
-	return append(b, packNames([]cache.Name{p.name})...)
+	return append(b, packNames([]cache.VersionedKey{p.name})...)
 }
 
 func unpackPut(b []byte) (p put, err error) {

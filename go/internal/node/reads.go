@@ -56,17 +56,17 @@ func (n *Node) Get(request uint64, key, buf []byte) (int, Found) {
 }
 
 // name gives a key the name that it has now, if it may be served. The order is R2's.
-func (n *Node) name(key []byte) (cache.Name, bool) {
+func (n *Node) name(key []byte) (cache.VersionedKey, bool) {
 	database, known := n.databases.of(key)
 	if !known {
-		return cache.Name{}, false
+		return cache.VersionedKey{}, false
 	}
 	deadline := n.table.DatabaseDeadline(database)
 	version, settled := n.table.Version(n.table.Bucket(cache.Hash(key)))
 	if !settled || now() >= deadline {
-		return cache.Name{}, false
+		return cache.VersionedKey{}, false
 	}
-	return cache.Name{Key: key, Version: version}, true
+	return cache.VersionedKey{Key: key, Version: version}, true
 }
 
 // Version returns the version that a key has now. It is false while the key must be read from
@@ -87,7 +87,7 @@ func (n *Node) Read(request uint64, packed []byte) error {
 		return err
 	}
 	results := make([]cache.Result, len(keys))
-	names := make([]cache.Name, 0, len(keys))
+	names := make([]cache.VersionedKey, 0, len(keys))
 	at := make([]int, 0, len(keys))
 	for i, key := range keys {
 		if name, ok := n.name(key); ok {
@@ -105,21 +105,21 @@ func (n *Node) Read(request uint64, packed []byte) error {
 
 // readOne gets a name wherever it is: from its owner without a goroutine, if that can be asked
 // at once.
-func (n *Node) readOne(request uint64, name cache.Name) {
+func (n *Node) readOne(request uint64, name cache.VersionedKey) {
 	if !n.readSoon(request, name) {
-		n.readMany(request, []cache.Name{name}, []int{0}, make([]cache.Result, 1))
+		n.readMany(request, []cache.VersionedKey{name}, []int{0}, make([]cache.Result, 1))
 	}
 }
 
-func (n *Node) readSoon(request uint64, name cache.Name) bool {
+func (n *Node) readSoon(request uint64, name cache.VersionedKey) bool {
 	if n.reads.Add(1) > maxReads {
 		n.reads.Add(-1)
 		return false
 	}
-	asked := n.group.GetSoon(name, func(r cache.Result) {
+	asked := n.group.GetAsync(name, func(r cache.Result) {
 		n.reads.Add(-1)
 		if r.Err != nil {
-			n.readMany(request, []cache.Name{name}, []int{0}, make([]cache.Result, 1))
+			n.readMany(request, []cache.VersionedKey{name}, []int{0}, make([]cache.Result, 1))
 			return
 		}
 		n.counts.from(r.Source)
@@ -132,7 +132,7 @@ func (n *Node) readSoon(request uint64, name cache.Name) bool {
 }
 
 // readMany gets names wherever they are; at are their places among the results.
-func (n *Node) readMany(request uint64, names []cache.Name, at []int, results []cache.Result) {
+func (n *Node) readMany(request uint64, names []cache.VersionedKey, at []int, results []cache.Result) {
 	asked := len(names) > 0 && n.work(func(ctx context.Context) {
 		for j, r := range n.group.Get(ctx, names) {
 			n.counts.from(r.Source)
@@ -156,7 +156,7 @@ func (n *Node) Warm(request uint64, packed []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var names []cache.Name
+	var names []cache.VersionedKey
 	for _, key := range keys {
 		if name, ok := n.name(key); ok && !n.group.Has(name) {
 			names = append(names, name)

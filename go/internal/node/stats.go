@@ -14,7 +14,7 @@ import (
 // counts are totals since the start.
 type counts struct {
 	gets, bypasses, served, pushed atomic.Uint64
-	sources                        [cache.Shared + 1]atomic.Uint64
+	sources                        [cache.Deduplicated + 1]atomic.Uint64
 }
 
 func (c *counts) from(s cache.Source) {
@@ -128,7 +128,7 @@ func (n *Node) Stats() ([]byte, error) {
 			"own":      n.counts.sources[cache.Own].Load(),
 			"hot":      n.counts.sources[cache.Hot].Load(),
 			"peer":     n.counts.sources[cache.Peer].Load(),
-			"shared":   n.counts.sources[cache.Shared].Load(),
+			"shared":   n.counts.sources[cache.Deduplicated].Load(),
 			"database": n.counts.sources[cache.Database].Load(),
 		},
 		PeerLoads:  n.group.PeerLoads.Load(),

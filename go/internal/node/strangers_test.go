@@ -128,10 +128,10 @@ func TestAnyoneWithTheSecretIsServed(t *testing.T) {
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
 	db.with(func() { db.values["k"] = "v" })
-	name := cache.Name{Key: []byte("k"), Version: 8}
+	name := cache.VersionedKey{Key: []byte("k"), Version: 8}
 	session := newStranger(t, "").dial(t, p)
 	for _, source := range []cache.Source{cache.Database, cache.Peer} {
-		body, err := session.Call(t.Context(), frameGet, packNames([]cache.Name{name}))
+		body, err := session.Call(t.Context(), frameGet, packNames([]cache.VersionedKey{name}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,16 +267,16 @@ func TestAnOwnerThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 // It is so for every way to ask it.
 func TestAnOwnerThatIsNotAskedForAWhileIsAskedInNoWay(t *testing.T) {
 	p, s := listed(t, newDatabase())
-	if (*peers)(p.Node).Asker(s.Address()) == nil {
+	if (*peers)(p.Node).Fetcher(s.Address()) == nil {
 		t.Error("an owner cannot be asked")
 	}
 	p.breakers.mu.Lock()
 	p.breakers.pause = map[string]pause{s.Address(): {until: time.Now().Add(time.Hour)}}
 	p.breakers.mu.Unlock()
-	if (*peers)(p.Node).Asker(s.Address()) != nil {
+	if (*peers)(p.Node).Fetcher(s.Address()) != nil {
 		t.Error("it is asked for one name")
 	}
-	if _, err := (*peers)(p.Node).Get(t.Context(), s.Address(), []cache.Name{{Key: []byte("k")}}); !errors.Is(err, errUnreachable) {
+	if _, err := (*peers)(p.Node).Get(t.Context(), s.Address(), []cache.VersionedKey{{Key: []byte("k")}}); !errors.Is(err, errUnreachable) {
 		t.Errorf("it is asked for several: %v", err)
 	}
 }

@@ -25,7 +25,7 @@ func TestATTLHasPassedEverywhereWhenItHasPassedSinceTheLoad(t *testing.T) {
 			if err := a.Settle(event, packed(key, "old")); err != nil {
 				t.Error(err)
 			}
-			eventually(t, "the owner has it", func() bool { return b.group.Has(cache.Name{Key: []byte(key), Version: version(b, key)}) })
+			eventually(t, "the owner has it", func() bool { return b.group.Has(cache.VersionedKey{Key: []byte(key), Version: version(b, key)}) })
 			return held
 		},
 	} {
@@ -149,7 +149,7 @@ func TestWhatIsPushedLivesFromItsAnnouncement(t *testing.T) {
 		"an unknown event":        {4, forever, writer, 0},
 		"an unknown writer":       {1, forever, writer + 1, 0},
 	} {
-		name := cache.Name{Key: []byte(what), Version: 2}
+		name := cache.VersionedKey{Key: []byte(what), Version: 2}
 		p.keep(c.from, put{event: c.event, life: c.life, name: name, value: []byte("v")})
 		if _, expires, _ := p.group.Lookup(name, make([]byte, 10)); expires != int64(c.want) {
 			t.Errorf("%s is kept until %d, want %d", what, expires, c.want)

@@ -34,7 +34,7 @@ func (n *Node) Settle(sequence uint64, pushes []byte) error {
 	if err != nil || len(elements)%2 != 0 {
 		elements, err = nil, errPacked
 	}
-	var names []cache.Name
+	var names []cache.VersionedKey
 	var values [][]byte
 	id := coherence.EventID{Writer: n.incarnation, Sequence: sequence}
 	var from coherence.Time

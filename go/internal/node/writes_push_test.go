@@ -88,7 +88,7 @@ func TestNothingIsLeftToSendAfterASettlement(t *testing.T) {
 func TestWhatHasEndedIsNotPushed(t *testing.T) {
 	a, b, _ := three(t, newDatabase())
 	session := a.sessionTo(b.address)
-	(*peers)(a.Node).Put(b.address, 1, cache.Name{Key: []byte("k")}, []byte("v"), int64(now())-1)
+	(*peers)(a.Node).Put(b.address, 1, cache.VersionedKey{Key: []byte("k")}, []byte("v"), int64(now())-1)
 	if _, err := session.Call(t.Context(), frameStats, nil); err != nil {
 		t.Errorf("the session has ended: %v", err)
 	}
