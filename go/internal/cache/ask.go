@@ -37,7 +37,7 @@ func (g *Group) ask(ctx context.Context, owner string, names []VersionedKey) []R
 			failed = append(failed, i)
 			continue
 		}
-		g.hot.keep(names[i], r.Value, r.Expires)
+		g.hot.Add(names[i].Key, names[i].Version, r.Value, r.Expires)
 	}
 	if len(failed) > 0 && ctx.Err() == nil {
 		for j, r := range g.owner.Get(ctx, pick(names, failed)) {

@@ -4,6 +4,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"github.com/groupcache/groupcache-go/v3"
 	"github.com/groupcache/groupcache-go/v3/transport"
 	"github.com/groupcache/groupcache-go/v3/transport/peer"
+
+	"guillotina_groupcache/internal/store"
 )
 
 // replicas is the number of points a peer has on the ring: with 256 the largest share is
@@ -50,8 +53,8 @@ type Config struct {
 // all who ask here at once, and the hot copies.
 type Group struct {
 	address string
-	main    *Store
-	hot     *Store
+	main    *store.Store
+	hot     *store.Store
 	ttl     time.Duration
 	now     func() int64
 	owner   *Owner
@@ -77,14 +80,14 @@ func New(cfg Config, peers Peers, loader Loader) (*Group, error) {
 	}
 	g := &Group{address: cfg.Address, ttl: cfg.TTL, now: cfg.Now, peers: peers}
 	var err error
-	if g.main, err = NewStore(cfg.Size-hot, cfg.Now); err != nil {
-		return nil, err
+	if g.main, err = store.New(cfg.Size-hot, cfg.Now); err != nil {
+		return nil, fmt.Errorf("groupcache.size: %w", err)
 	}
-	if g.hot, err = NewStore(hot, cfg.Now); err != nil {
+	if g.hot, err = store.New(hot, cfg.Now); err != nil {
 		g.main.Close()
-		return nil, err
+		return nil, fmt.Errorf("groupcache.size: %w", err)
 	}
-	g.owner = NewOwner(g.main, loader, cfg.TTL, cfg.Limits)
+	g.owner = NewOwner(g.main, loader, cfg.TTL, cfg.Now, cfg.Limits)
 	views := []*view{{store: g.main}, {store: g.hot, keep: true}}
 	g.instance = groupcache.New(groupcache.Options{
 		HashFn:    ringHash,
@@ -263,7 +266,7 @@ func (g *Group) Keep(name VersionedKey, value []byte, from, expires int64) {
 }
 
 // Stats of the main and the hot store.
-func (g *Group) Stats() (main, hot Stats) { return g.main.Stats(), g.hot.Stats() }
+func (g *Group) Stats() (main, hot store.Stats) { return g.main.Stats(), g.hot.Stats() }
 
 // Loads tells how many keys were loaded from the database here, how many requests shared a
 // load, and how many loads failed.

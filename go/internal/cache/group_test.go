@@ -72,11 +72,13 @@ func TestGroupAsksEachPeerOnceForManyNames(t *testing.T) {
 
 func TestGroupAPeerThatFailsCostsALoadAndNoError(t *testing.T) {
 	for what, answer := range map[string]func([]VersionedKey) ([]Result, error){
-		"an error":        func([]VersionedKey) ([]Result, error) { return nil, errors.New("no") },
-		"a deadline":      func([]VersionedKey) ([]Result, error) { return nil, context.DeadlineExceeded },
-		"too few":         func(n []VersionedKey) ([]Result, error) { return make([]Result, len(n)-1), nil },
-		"too many":        func(n []VersionedKey) ([]Result, error) { return make([]Result, len(n)+1), nil },
-		"an error for it": func(n []VersionedKey) ([]Result, error) { return slices.Repeat([]Result{{Err: errors.New("no")}}, len(n)), nil },
+		"an error":   func([]VersionedKey) ([]Result, error) { return nil, errors.New("no") },
+		"a deadline": func([]VersionedKey) ([]Result, error) { return nil, context.DeadlineExceeded },
+		"too few":    func(n []VersionedKey) ([]Result, error) { return make([]Result, len(n)-1), nil },
+		"too many":   func(n []VersionedKey) ([]Result, error) { return make([]Result, len(n)+1), nil },
+		"an error for it": func(n []VersionedKey) ([]Result, error) {
+			return slices.Repeat([]Result{{Err: errors.New("no")}}, len(n)), nil
+		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			g, n := newGroup(t, Config{Address: "self:1"}, nil)

@@ -1,14 +1,15 @@
 package cache
 
 import (
-	"math"
 	"time"
+
+	"guillotina_groupcache/internal/store"
 )
 
 // Never is the expiry of a value without a ttl. Every other expiry is an instant in nanoseconds
 // of the clock that [Config.Now] reads, which no one can set; Unix time can be set back, and
 // would then prolong what is kept.
-const Never int64 = math.MaxInt64
+const Never = store.Never
 
 // expiry is when a value ends that was in the database at from, or later; ttl 0 is no limit. A
 // value is as old as the question to the database, however late the answer comes, so from is

@@ -13,12 +13,9 @@ import (
 func clockedOwner(t *testing.T, d *database, limits Limits) (*Owner, *atomic.Int64) {
 	clock := &atomic.Int64{}
 	clock.Store(1000)
-	store := newStore(t, 1<<20, clock.Load)
-	o := NewOwner(store, d, 10, limits)
-	t.Cleanup(func() {
-		o.Close()
-		store.Close()
-	})
+	store := newStore(t, clock.Load)
+	o := NewOwner(store, d, 10, clock.Load, limits)
+	t.Cleanup(o.Close)
 	return o, clock
 }
 

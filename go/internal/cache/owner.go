@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"guillotina_groupcache/internal/store"
 )
 
 // Errors of a load.
@@ -31,9 +33,10 @@ type Loader interface {
 // ask for the same name share. It never asks another process, so that two that differ about
 // who owns a key cannot wait for each other.
 type Owner struct {
-	store  *Store
+	store  *store.Store
 	loader Loader
 	ttl    time.Duration
+	now    func() int64
 	limits Limits
 
 	mu      sync.Mutex
@@ -69,10 +72,10 @@ func (f *flight) land(r Result) {
 	})
 }
 
-// NewOwner returns an owner that keeps values in store, for ttl (0: until they are evicted),
-// by the store's clock.
-func NewOwner(store *Store, loader Loader, ttl time.Duration, limits Limits) *Owner {
-	return &Owner{store: store, loader: loader, ttl: ttl, limits: limits,
+// NewOwner returns an owner that keeps values in s, for ttl (0: until they are evicted), by
+// the clock now, which is the store's.
+func NewOwner(s *store.Store, loader Loader, ttl time.Duration, now func() int64, limits Limits) *Owner {
+	return &Owner{store: s, loader: loader, ttl: ttl, now: now, limits: limits,
 		flights: make(map[string]*flight), all: make(map[*flight]struct{})}
 }
 
@@ -151,7 +154,7 @@ func (o *Owner) join(name VersionedKey) (f *flight, leads bool, err error) {
 	key := name.ringKey()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now := o.store.now()
+	now := o.now()
 	if f = o.flights[key]; f != nil && now < f.expires {
 		o.Shared.Add(1)
 		return f, false, nil
@@ -207,7 +210,7 @@ func (o *Owner) finish(flights []*flight, values []Result, err error) {
 			r.Source = Database // whatever the loader says: Own would mean the store
 			r.Expires = f.expires
 			o.Loads.Add(1)
-			o.store.keep(f.name, r.Value, r.Expires)
+			o.store.Add(f.name.Key, f.name.Version, r.Value, r.Expires)
 		} else {
 			o.Failed.Add(1)
 		}
@@ -224,7 +227,7 @@ func (o *Owner) finish(flights []*flight, values []Result, err error) {
 // Put stores a value under its name that the database held at from, or later, until expires at
 // the latest.
 func (o *Owner) Put(name VersionedKey, value []byte, from, expires int64) {
-	o.store.keep(name, value, min(expires, expiry(from, o.ttl)))
+	o.store.Add(name.Key, name.Version, value, min(expires, expiry(from, o.ttl)))
 }
 
 // Close ends every load with [ErrClosed].

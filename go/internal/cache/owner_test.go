@@ -11,12 +11,9 @@ import (
 var roomy = Limits{Flights: 1000, LoadTimeout: patience}
 
 func newOwner(t testing.TB, d *database, limits Limits) *Owner {
-	store := newStore(t, 1<<20, realClock)
-	o := NewOwner(store, d, 0, limits)
-	t.Cleanup(func() {
-		o.Close()
-		store.Close()
-	})
+	store := newStore(t, realClock)
+	o := NewOwner(store, d, 0, realClock, limits)
+	t.Cleanup(o.Close)
 	return o
 }
 
@@ -255,8 +252,8 @@ func TestOwnerCached(t *testing.T) {
 
 func TestOwnerForgetsAfterItsTTL(t *testing.T) {
 	d := &database{respond: give}
-	store, clock := testStore(t, 1<<20)
-	o := NewOwner(store, d, time.Hour, roomy)
+	clock := &testClock{now: 1000}
+	o := NewOwner(newStore(t, clock.read), d, time.Hour, clock.read, roomy)
 	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Database, valueOf("a"))
 	clock.now += int64(time.Hour) - 1
 	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, valueOf("a"))

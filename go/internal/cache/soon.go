@@ -72,7 +72,7 @@ func (g *Group) GetAsync(name VersionedKey, done func(Result)) bool {
 		if r.Err == nil {
 			g.PeerLoads.Add(1)
 			r.Expires = min(r.Expires, expiry(begun, g.ttl))
-			g.hot.keep(name, r.Value, r.Expires)
+			g.hot.Add(name.Key, name.Version, r.Value, r.Expires)
 		}
 		g.soon.finish(key, r)
 	})

@@ -3,12 +3,14 @@ package cache
 import (
 	"github.com/groupcache/groupcache-go/v3"
 	"github.com/groupcache/groupcache-go/v3/transport"
+
+	"guillotina_groupcache/internal/store"
 )
 
 // view is a store as groupcache's cache: it translates names, and adds only what groupcache
 // alone knows of.
 type view struct {
-	store *Store
+	store *store.Store
 	// keep is false for the main cache, where the owner has stored the value already, for
 	// peers too, which never pass through groupcache here.
 	keep bool
@@ -30,7 +32,7 @@ func (v *view) Get(key string) (transport.ByteView, bool) {
 
 func (v *view) Add(key string, value transport.ByteView) {
 	if name, ok := parseRingKey(key); ok && v.keep {
-		v.store.keep(name, value.ByteSlice(), fromWall(value.Expire()))
+		v.store.Add(name.Key, name.Version, value.ByteSlice(), fromWall(value.Expire()))
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 func TestViews(t *testing.T) {
 	key := VersionedKey{[]byte("a"), 2}.ringKey()
 	for what, keep := range map[string]bool{"the main store": false, "the hot store": true} {
-		store, _ := testStore(t, 1<<20)
+		store := newStore(t, (&testClock{now: 1000}).read)
 		v := &view{store: store, keep: keep}
 		v.Add("not a name", transport.ByteViewFrom([]byte("v")))
 		v.Add(key, transport.ByteViewFrom([]byte("v")))

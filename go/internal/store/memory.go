@@ -1,6 +1,6 @@
 //go:build !race
 
-package cache
+package store
 
 import "syscall"
 

@@ -1,4 +1,4 @@
-package cache
+package store
 
 import (
 	"bytes"
@@ -71,9 +71,9 @@ func (m *model) get(key string, version uint64, now int64) ([]byte, bool) {
 	return value, true
 }
 
-func (m *model) add(key string, version uint64, value []byte, expire int64) bool {
+func (m *model) add(key string, version uint64, value []byte, expire, now int64) bool {
 	n, fits := m.store.arena.blocksFor(len(key), len(value))
-	if !fits {
+	if !fits || now >= expire {
 		return false
 	}
 	for m.blocks()+n > m.store.arena.total {
@@ -183,7 +183,7 @@ func compareWithModel(t *testing.T, mask uint64, random *rand.Rand) {
 			if random.IntN(4) == 0 {
 				expire = clock.now + random.Int64N(100)
 			}
-			if got, want := s.Add([]byte(key), version, value, expire), m.add(key, version, value, expire); got != want {
+			if got, want := s.Add([]byte(key), version, value, expire), m.add(key, version, value, expire, clock.now); got != want {
 				t.Fatalf("step %d: Add(%q, %d, %d bytes) = %v, want %v", step, key, version, len(value), got, want)
 			}
 		case p < 950:

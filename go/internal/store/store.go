@@ -1,4 +1,5 @@
-package cache
+// Package store keeps values in memory, bounded in bytes, under a key and a version.
+package store
 
 import (
 	"fmt"
@@ -8,6 +9,10 @@ import (
 	"sync"
 	"sync/atomic"
 )
+
+// Never is the expiry of a value without a ttl. Every other expiry is an instant in nanoseconds of the
+// clock that [New] was given.
+const Never int64 = math.MaxInt64
 
 // shardCount is the number of locks. It is a power of two, because the upper shardBits bits of a
 // key's hash say in which shard it lies.
@@ -58,10 +63,10 @@ type Stats struct {
 	Hits      int64 // those of the Gets that found their value
 	Evictions int64 // entries dropped to make room for others
 	Expired   int64 // entries dropped because a Get found them expired
-	Rejected  int64 // Adds that stored nothing
+	Rejected  int64 // Adds that found no room
 }
 
-// NewStore returns a store that takes at most maxBytes bytes of memory, everything counted. With a
+// New returns a store that takes at most maxBytes bytes of memory, everything counted. With a
 // limit that is 0, negative, or below about 16 KiB it keeps nothing.
 //
 // now is the clock, in nanoseconds, of which every expiry is an instant. Every hit on a value that
@@ -69,10 +74,10 @@ type Stats struct {
 //
 // The address space is reserved at once, memory is taken as the store fills up, and both are given
 // back by Close only. It fails if the system refuses the memory.
-func NewStore(maxBytes int64, now func() int64) (*Store, error) {
+func New(maxBytes int64, now func() int64) (*Store, error) {
 	memory, err := newArena(maxBytes)
 	if err != nil {
-		return nil, fmt.Errorf("groupcache.size: the system does not give %d bytes of memory: %w", maxBytes, err)
+		return nil, fmt.Errorf("the system does not give %d bytes of memory: %w", maxBytes, err)
 	}
 	s := &Store{seed: maphash.MakeSeed(), hashMask: math.MaxUint64, now: now, arena: memory}
 	s.smallMost = int64(memory.total / smallPart)
@@ -106,7 +111,7 @@ func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, expires 
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	entry := sh.find(hash, key, version)
-	if entry != none && s.expired(entry) {
+	if entry != none && s.expired(s.arena.header(entry).expires) {
 		sh.drop(entry)
 		sh.expired++
 		entry = none
@@ -136,16 +141,20 @@ func (s *Store) Has(key []byte, version uint64) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	entry := sh.find(hash, key, version)
-	return entry != none && !s.expired(entry)
+	return entry != none && !s.expired(s.arena.header(entry).expires)
 }
 
 // Add stores a copy of value under the name (key, version), in place of any version of that key,
 // and evicts others until there is room. From expires on, an instant of the store's clock or
 // [Never], it is a miss.
 //
-// It returns false if nothing was stored: the store is closed, or key and value take more than a
-// third of the limit (a quarter always fits), or all room is taken by other Adds under way.
+// It returns false if nothing was stored: the value has expired already and would only evict others, the store is
+// closed, key and value take more than a third of the limit (a quarter always fits), or all room is taken by other
+// Adds under way.
 func (s *Store) Add(key []byte, version uint64, value []byte, expires int64) bool {
+	if s.expired(expires) {
+		return false
+	}
 	s.adding.RLock()
 	defer s.adding.RUnlock()
 	n, fits := s.arena.blocksFor(len(key), len(value))
@@ -160,13 +169,6 @@ func (s *Store) Add(key []byte, version uint64, value []byte, expires int64) boo
 	defer sh.mu.Unlock()
 	sh.insert(hash, key, entry, s.clock.Add(1))
 	return true
-}
-
-// keep is Add but for what has ended already, which would only put out others.
-func (s *Store) keep(name VersionedKey, value []byte, expires int64) {
-	if expires == Never || s.now() < expires {
-		s.Add(name.Key, name.Version, value, expires)
-	}
 }
 
 // Remove drops the entry of key, whatever its version.
@@ -254,7 +256,6 @@ func (s *Store) shardOf(key []byte) (sh *shard, hash uint64) {
 	return &s.shards[hash>>(64-shardBits)], hash
 }
 
-func (s *Store) expired(entry block) bool {
-	expires := s.arena.header(entry).expires
+func (s *Store) expired(expires int64) bool {
 	return expires != Never && s.now() >= expires
 }

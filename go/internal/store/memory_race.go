@@ -1,6 +1,6 @@
 //go:build race
 
-package cache
+package store
 
 // mapMemory returns memory of Go's own, because the race detector does not look at any other.
 func mapMemory(n int) ([]byte, error) {
