@@ -8,6 +8,7 @@ import (
 
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/store"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -169,7 +170,7 @@ func (n *Node) Stats() ([]byte, error) {
 	return json.Marshal(s)
 }
 
-func ofStore(s cache.Stats) storeStatistics {
+func ofStore(s store.Stats) storeStatistics {
 	return storeStatistics{s.Bytes, s.Items, s.Evictions, s.Expired, s.Rejected}
 }
 
