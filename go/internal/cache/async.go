@@ -65,7 +65,7 @@ func (g *Group) GetAsync(name VersionedKey, done func(Result)) bool {
 	}
 	key, begun := name.ringKey(), g.now()
 	if !g.soon.join(key, waiter{begun, done}) {
-		g.Shared.Add(1)
+		g.deduplicated.Add(1)
 		return true
 	}
 	ask(name, func(r Result) {

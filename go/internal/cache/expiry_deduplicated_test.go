@@ -27,7 +27,7 @@ func TestALoadIsNotSharedByWhoAsksWhenItsValueHasEnded(t *testing.T) {
 	d.call(t, 0)
 	clock.Store(1009)
 	inTime := asks(t.Context(), o, names(2, "a"))
-	eventually(t, "one shares the load", func() bool { return o.Shared.Load() == 1 })
+	eventually(t, "one shares the load", func() bool { return o.Deduplicated.Load() == 1 })
 	clock.Store(1010)
 	late := asks(t.Context(), o, names(2, "a"))
 	d.call(t, 1)
@@ -58,7 +58,7 @@ func TestALoadThatHasOutlivedItsValueLeavesTheNextOneShared(t *testing.T) {
 	d.call(t, 0).give("old")
 	wantResult(t, within(t, first)[0], Database, "old")
 	third := asks(t.Context(), o, names(2, "a"))
-	eventually(t, "the third asks, or shares", func() bool { return o.Shared.Load() == 1 || d.count() > 2 })
+	eventually(t, "the third asks, or shares", func() bool { return o.Deduplicated.Load() == 1 || d.count() > 2 })
 	if d.count() > 2 {
 		t.Fatal("what is being loaded is loaded once more")
 	}

@@ -69,7 +69,7 @@ func (m *member) Get(ctx context.Context, address string, names []VersionedKey) 
 	if other.down {
 		return nil, errors.New("it is down")
 	}
-	results := other.Serve(ctx, names, math.MaxInt)
+	results := other.AsOwner.Serve(ctx, names, math.MaxInt)
 	answered := other.clock()
 	for i, r := range results {
 		switch left := r.Expires - answered; {
@@ -104,7 +104,7 @@ func (m *member) Put(address string, _ uint64, name VersionedKey, value []byte, 
 		expires += told - m.clock()
 	}
 	m.w.wait()
-	other.Keep(name, value, told, expires)
+	other.AsOwner.Keep(name, value, told, expires)
 }
 
 func newWorld(t *testing.T, seed uint64, ttls ...int64) *world {

@@ -28,7 +28,7 @@ func (g *Group) getMany(ctx context.Context, names []VersionedKey, missing []int
 // ask gets names from their owner, and what the owner does not give from the database.
 func (g *Group) ask(ctx context.Context, owner string, names []VersionedKey) []Result {
 	if owner == "" {
-		return g.owner.Get(ctx, names)
+		return g.AsOwner.Get(ctx, names)
 	}
 	results := g.fromPeer(ctx, owner, names)
 	var failed []int
@@ -40,7 +40,7 @@ func (g *Group) ask(ctx context.Context, owner string, names []VersionedKey) []R
 		g.hot.Add(names[i].Key, names[i].Version, r.Value, r.Expires)
 	}
 	if len(failed) > 0 && ctx.Err() == nil {
-		for j, r := range g.owner.Get(ctx, pick(names, failed)) {
+		for j, r := range g.AsOwner.Get(ctx, pick(names, failed)) {
 			results[failed[j]] = r
 		}
 	}

@@ -57,7 +57,7 @@ type Group struct {
 	hot     *store.Store
 	ttl     time.Duration
 	now     func() int64
-	owner   *Owner
+	AsOwner   *Owner
 	peers   Peers
 	soon    soon
 
@@ -69,7 +69,7 @@ type Group struct {
 
 	PeerLoads  atomic.Uint64 // values got from peers
 	PeerErrors atomic.Uint64 // names that a peer was asked for in vain
-	Shared     atomic.Uint64 // requests that waited for another one's, here
+	deduplicated     atomic.Uint64 // requests that waited for another one's, here
 }
 
 // New returns a group that asks peers and loads with loader.
@@ -87,7 +87,7 @@ func New(cfg Config, peers Peers, loader Loader) (*Group, error) {
 		g.main.Close()
 		return nil, fmt.Errorf("groupcache.size: %w", err)
 	}
-	g.owner = NewOwner(g.main, loader, cfg.TTL, cfg.Now, cfg.Limits)
+	g.AsOwner = NewOwner(g.main, loader, cfg.TTL, cfg.Now, cfg.Limits)
 	views := []*view{{store: g.main}, {store: g.hot, keep: true}}
 	g.instance = groupcache.New(groupcache.Options{
 		HashFn:    ringHash,
@@ -216,7 +216,7 @@ func (g *Group) getOne(ctx context.Context, name VersionedKey) Result {
 			// request began: groupcache does not know of that.
 			return g.ask(ctx, g.Owner(name.Key), []VersionedKey{name})[0]
 		}
-		g.Shared.Add(1)
+		g.deduplicated.Add(1)
 		t.source = Deduplicated
 	}
 	return Result{Value: value, Source: t.source, Expires: expires}
@@ -228,7 +228,7 @@ func (g *Group) load(ctx context.Context, key string, dest transport.Sink) error
 	if !ok {
 		return errors.New("cache: not a name")
 	}
-	r := g.owner.Get(ctx, []VersionedKey{name})[0]
+	r := g.AsOwner.Get(ctx, []VersionedKey{name})[0]
 	if r.Err != nil {
 		return r.Err
 	}
@@ -238,17 +238,6 @@ func (g *Group) load(ctx context.Context, key string, dest transport.Sink) error
 	return dest.SetBytes(r.Value, toWall(r.Expires))
 }
 
-// Serve answers a peer, from memory or by a load, never by asking another peer; see [Owner.Serve].
-func (g *Group) Serve(ctx context.Context, names []VersionedKey, budget int) []Result {
-	return g.owner.Serve(ctx, names, budget)
-}
-
-// ServeNow is Serve for what is in memory, see [Owner.Cached]; it is false when something is
-// not, and never waits.
-func (g *Group) ServeNow(names []VersionedKey, budget int) ([]Result, bool) {
-	return g.owner.Cached(names, budget)
-}
-
 // Put stores a value at the owner of its name that event has written, and that the database
 // held at from, or later (R8).
 func (g *Group) Put(event uint64, name VersionedKey, value []byte, from int64) {
@@ -256,13 +245,7 @@ func (g *Group) Put(event uint64, name VersionedKey, value []byte, from int64) {
 		g.peers.Put(owner, event, name, value, expiry(from, g.ttl))
 		return
 	}
-	g.Keep(name, value, from, Never)
-}
-
-// Keep stores a value that a peer has given to this process as the owner, that the database
-// held at from, or later, and that ends at expires, if not before by the own ttl.
-func (g *Group) Keep(name VersionedKey, value []byte, from, expires int64) {
-	g.owner.Put(name, value, from, expires)
+	g.AsOwner.Keep(name, value, from, Never)
 }
 
 // Stats of the main and the hot store.
@@ -271,12 +254,12 @@ func (g *Group) Stats() (main, hot store.Stats) { return g.main.Stats(), g.hot.S
 // Loads tells how many keys were loaded from the database here, how many requests shared a
 // load, and how many loads failed.
 func (g *Group) Loads() (loaded, shared, failed uint64) {
-	return g.owner.Loads.Load(), g.owner.Shared.Load() + g.Shared.Load(), g.owner.Failed.Load()
+	return g.AsOwner.Loads.Load(), g.AsOwner.Deduplicated.Load() + g.deduplicated.Load(), g.AsOwner.Failed.Load()
 }
 
 // Close ends all loads and gives the memory back.
 func (g *Group) Close() {
-	g.owner.Close()
+	g.AsOwner.Close()
 	g.main.Close()
 	g.hot.Close()
 }

@@ -45,7 +45,7 @@ func TestGroupSources(t *testing.T) {
 
 func TestGroupLookupTellsTheLengthOfWhatDoesNotFit(t *testing.T) {
 	g, _ := newGroup(t, Config{Address: "self:1"}, nil)
-	g.Keep(VersionedKey{[]byte("a"), 2}, []byte("12345"), 0, Never)
+	g.AsOwner.Keep(VersionedKey{[]byte("a"), 2}, []byte("12345"), 0, Never)
 	buf := []byte("....")
 	if n, _, source := g.Lookup(VersionedKey{[]byte("a"), 2}, buf); n != 5 || source != Own || string(buf) != "...." {
 		t.Errorf("got %d, %d, %q", n, source, buf)
@@ -189,13 +189,13 @@ func TestGroupServesWithoutAskingAnyone(t *testing.T) {
 	withPeers(t, g, n, "peer:1")
 	// The asker's ring may differ from ours: the key is the peer's here, and still we load it.
 	wanted := names(2, keysOf(g, "peer:1", 2)...)
-	if _, ok := g.ServeNow(wanted, 1000); ok {
+	if _, ok := g.AsOwner.ServeNow(wanted, 1000); ok {
 		t.Error("served what is not there")
 	}
-	for i, r := range g.Serve(t.Context(), wanted, 1000) {
+	for i, r := range g.AsOwner.Serve(t.Context(), wanted, 1000) {
 		wantResult(t, r, Database, valueOf(string(wanted[i].Key)))
 	}
-	if results, ok := g.ServeNow(wanted, 1000); !ok || len(results) != 2 {
+	if results, ok := g.AsOwner.ServeNow(wanted, 1000); !ok || len(results) != 2 {
 		t.Error("what was loaded is not there")
 	}
 	if asked := n.questions("peer:1"); len(asked) > 0 {
@@ -266,7 +266,7 @@ func TestGroupWithoutRoomStillAnswers(t *testing.T) {
 func BenchmarkGroupLookup(b *testing.B) {
 	g, _ := newGroup(b, Config{Address: "self:1"}, nil)
 	name := VersionedKey{[]byte("database/object/0123456789abcdef0123456789abcdef"), 2}
-	g.Keep(name, make([]byte, 1024), 0, Never)
+	g.AsOwner.Keep(name, make([]byte, 1024), 0, Never)
 	buf := make([]byte, 64<<10)
 	for b.Loop() {
 		g.Lookup(name, buf)

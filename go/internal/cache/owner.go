@@ -45,7 +45,7 @@ type Owner struct {
 	all     map[*flight]struct{} // these, and those that have outlived their value
 
 	Loads  atomic.Uint64 // keys loaded from the database
-	Shared atomic.Uint64 // requests that waited for a load under way
+	Deduplicated atomic.Uint64 // requests that waited for a load under way
 	Failed atomic.Uint64 // keys whose load failed
 }
 
@@ -84,9 +84,9 @@ func (o *Owner) Get(ctx context.Context, names []VersionedKey) []Result {
 	return o.Serve(ctx, names, math.MaxInt)
 }
 
-// Cached answers names in order, until the values exceed budget bytes, if all of these are in
+// ServeNow answers names in order, until the values exceed budget bytes, if all of these are in
 // the store. What goes past the budget is not even copied: its asker comes again for it.
-func (o *Owner) Cached(names []VersionedKey, budget int) ([]Result, bool) {
+func (o *Owner) ServeNow(names []VersionedKey, budget int) ([]Result, bool) {
 	results := make([]Result, 0, len(names))
 	for _, name := range names {
 		value, expires, ok := o.store.Get(name.Key, name.Version, nil)
@@ -156,7 +156,7 @@ func (o *Owner) join(name VersionedKey) (f *flight, leads bool, err error) {
 	defer o.mu.Unlock()
 	now := o.now()
 	if f = o.flights[key]; f != nil && now < f.expires {
-		o.Shared.Add(1)
+		o.Deduplicated.Add(1)
 		return f, false, nil
 	}
 	if o.closed {
@@ -224,9 +224,9 @@ func (o *Owner) finish(flights []*flight, values []Result, err error) {
 	}
 }
 
-// Put stores a value under its name that the database held at from, or later, until expires at
+// Keep stores a value under its name that the database held at from, or later, until expires at
 // the latest.
-func (o *Owner) Put(name VersionedKey, value []byte, from, expires int64) {
+func (o *Owner) Keep(name VersionedKey, value []byte, from, expires int64) {
 	o.store.Add(name.Key, name.Version, value, min(expires, expiry(from, o.ttl)))
 }
 

@@ -6,7 +6,7 @@ import "testing"
 func TestOwnerServesNoMoreThanItsBudget(t *testing.T) {
 	d := &database{respond: give}
 	o := newOwner(t, d, roomy)
-	o.Put(VersionedKey{[]byte("large"), 2}, make([]byte, 100), 0, Never)
+	o.Keep(VersionedKey{[]byte("large"), 2}, make([]byte, 100), 0, Never)
 	wanted := names(2, "a", "large", "large", "large", "b")
 	results := o.Serve(t.Context(), wanted, 150)
 	if len(results) != 3 || len(results[2].Value) != 100 {

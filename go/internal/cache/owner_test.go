@@ -32,7 +32,7 @@ func TestOwnerLoadsOnceForAllWhoAsk(t *testing.T) {
 	for range askers {
 		answers = append(answers, asks(t.Context(), o, names(2, "a")))
 	}
-	eventually(t, "all but one wait for a load under way", func() bool { return o.Shared.Load() == askers-1 })
+	eventually(t, "all but one wait for a load under way", func() bool { return o.Deduplicated.Load() == askers-1 })
 	d.call(t, 0).give("v")
 	sources := make(map[Source]int)
 	for _, answer := range answers {
@@ -49,7 +49,7 @@ func TestOwnerLoadsOnceForAllWhoAsk(t *testing.T) {
 func TestOwnerLoadsAllThatIsMissingInOneCall(t *testing.T) {
 	d := &database{respond: give}
 	o := newOwner(t, d, roomy)
-	o.Put(VersionedKey{[]byte("b"), 2}, []byte("there already"), 0, Never)
+	o.Keep(VersionedKey{[]byte("b"), 2}, []byte("there already"), 0, Never)
 	results := o.Get(t.Context(), names(2, "a", "b", "c", "a"))
 	wantResult(t, results[0], Database, valueOf("a"))
 	wantResult(t, results[1], Own, "there already")
@@ -94,7 +94,7 @@ func TestOwnerWhoGivesUpLeavesTheLoadToTheOthers(t *testing.T) {
 	leader := asks(ctx, o, names(2, "a"))
 	d.call(t, 0)
 	other := asks(t.Context(), o, names(2, "a"))
-	eventually(t, "the other one waits too", func() bool { return o.Shared.Load() == 1 })
+	eventually(t, "the other one waits too", func() bool { return o.Deduplicated.Load() == 1 })
 	giveUp()
 	if r := within(t, leader)[0]; !errors.Is(r.Err, context.Canceled) {
 		t.Errorf("who gave up got %v", r.Err)
@@ -120,7 +120,7 @@ func TestOwnerFailedLoads(t *testing.T) {
 			d := &database{}
 			o := newOwner(t, d, roomy)
 			one, two := asks(t.Context(), o, names(2, "a")), asks(t.Context(), o, names(2, "a"))
-			eventually(t, "both wait", func() bool { return o.Shared.Load() == 1 })
+			eventually(t, "both wait", func() bool { return o.Deduplicated.Load() == 1 })
 			answer(d.call(t, 0))
 			if a, b := within(t, one)[0], within(t, two)[0]; a.Err == nil || b.Err == nil || a.Source != Nowhere {
 				t.Errorf("got %v and %v, want errors", a, b)
@@ -199,7 +199,7 @@ func TestOwnerRefusesMoreLoadsThanItsLimit(t *testing.T) {
 		t.Errorf("got %v, want %v", r.Err, ErrOverload)
 	}
 	joins := asks(t.Context(), o, names(2, "a")) // who joins a load adds none
-	eventually(t, "it joins", func() bool { return o.Shared.Load() == 1 })
+	eventually(t, "it joins", func() bool { return o.Deduplicated.Load() == 1 })
 	held.give("v", "w")
 	within(t, both)
 	wantResult(t, within(t, joins)[0], Deduplicated, "v")
@@ -211,7 +211,7 @@ func TestOwnerCloseEndsAllWaits(t *testing.T) {
 	d := &database{}
 	o := newOwner(t, d, roomy)
 	leader, other := asks(t.Context(), o, names(2, "a")), asks(t.Context(), o, names(2, "a"))
-	eventually(t, "both wait", func() bool { return o.Shared.Load() == 1 })
+	eventually(t, "both wait", func() bool { return o.Deduplicated.Load() == 1 })
 	o.Close()
 	for _, r := range []Result{within(t, leader)[0], within(t, other)[0], o.Get(t.Context(), names(2, "b"))[0]} {
 		if !errors.Is(r.Err, ErrClosed) {
@@ -225,7 +225,7 @@ func TestOwnerCloseEndsAllWaits(t *testing.T) {
 func TestOwnerCached(t *testing.T) {
 	o := newOwner(t, &database{}, roomy)
 	for _, key := range []string{"a", "b", "c"} {
-		o.Put(VersionedKey{[]byte(key), 2}, []byte("1234"), 0, Never)
+		o.Keep(VersionedKey{[]byte(key), 2}, []byte("1234"), 0, Never)
 	}
 	for _, c := range []struct {
 		wanted []VersionedKey
@@ -240,7 +240,7 @@ func TestOwnerCached(t *testing.T) {
 		{names(2, "a", "x"), 0, 1}, // what is past the budget is not looked for
 		{names(4, "a"), 100, -1},
 	} {
-		results, ok := o.Cached(c.wanted, c.budget)
+		results, ok := o.ServeNow(c.wanted, c.budget)
 		if ok != (c.want >= 0) || ok && len(results) != c.want {
 			t.Errorf("%d names with budget %d: %d results, %v", len(c.wanted), c.budget, len(results), ok)
 		}
