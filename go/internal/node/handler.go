@@ -90,7 +90,7 @@ func (h *handler) Request(s *transport.Session, kind transport.FrameKind, body [
 // up no other request of the same peer. The names take size bytes.
 func (n *Node) serve(names []cache.VersionedKey, size int, answer func([]byte, error)) {
 	n.counts.served.Add(uint64(len(names)))
-	if results, ok := n.group.ServeNow(names, answerBudget); ok {
+	if results, ok := n.group.AsOwner.ServeNow(names, answerBudget); ok {
 		answer(packAnswer(asPeer(results), answerBudget, now()), nil)
 		return
 	}
@@ -102,7 +102,7 @@ func (n *Node) serve(names []cache.VersionedKey, size int, answer func([]byte, e
 	asked := n.work(func(ctx context.Context) {
 		defer n.serving.Add(-int64(size))
 		defer answer(nil, errFailed) // after a panic; a second answer is none
-		results := asPeer(n.group.Serve(ctx, names, answerBudget))
+		results := asPeer(n.group.AsOwner.Serve(ctx, names, answerBudget))
 		answer(packAnswer(results, answerBudget, now()), nil)
 	})
 	if !asked {

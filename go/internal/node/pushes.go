@@ -68,7 +68,7 @@ func (n *Node) keep(writer coherence.Incarnation, p put) {
 		return
 	}
 	if expires, ok := expiryOf(p.life, from); ok {
-		n.group.Keep(p.name, p.value, int64(from), expires)
+		n.group.AsOwner.Keep(p.name, p.value, int64(from), expires)
 	}
 }
 
