@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// block is the number of a block in an arena, counted from 1, so that memory full of zeros, as the
-// system hands it out, is an empty hash table. An entry goes by the number of its first block.
+// block is the number of a block in an arena, counted from 1, so that the zeros in which the system hands out memory are
+// an empty hash table. An entry is identified by its first block.
 type block uint32
 
 const none block = 0
@@ -17,109 +17,111 @@ const (
 	blockSize  = 256
 	linkSize   = int(unsafe.Sizeof(none))
 	headerSize = int(unsafe.Sizeof(header{}))
-	bucketSize = int(unsafe.Sizeof(none))
 
-	// A shard remembers one evicted key for so many blocks, in 4 bytes: about as many keys as there
-	// are entries of a kilobyte.
+	// blocksPerGhost is how many blocks there are for each ghost. As a ghost takes 4 bytes, a store remembers about as
+	// many evicted keys as it holds entries of a kilobyte.
 	blocksPerGhost = 4
 	ghostSize      = 4
-	// shareSize is what a block takes of both tables.
-	shareSize = bucketSize + ghostSize/blocksPerGhost
+	// shareSize is a block's share of both tables: the head of a chain, and a part of a ghost.
+	shareSize = linkSize + ghostSize/blocksPerGhost
 
-	// takeAtOnce bounds for how many blocks one Add keeps the others from the free list.
-	takeAtOnce = 64
+	// maxTake is how many blocks an Add takes from the free list before it lets others have the lock.
+	maxTake = 64
 )
 
-// header is the beginning of an entry's first block; key and value follow. Of the other blocks only
-// the link is used up.
+// header is the beginning of an entry's first block; key and value follow it. In the entry's other blocks only the link
+// comes before them.
 type header struct {
-	next     block  // the link: the entry's next block, as in every block
-	last     block  // the entry's last block
-	chain    block  // next entry in the same bucket
-	newer    block  // neighbours in the queue
-	older    block  //
-	bucket   uint32 // in the shard's table
-	keyLen   uint32 // bytes
-	valueLen uint32 // bytes
-	version  uint64 // of the key
-	expires  int64  // of the Store's clock, or Never
-	added    uint64 // Store.clock when it came into the queue
-	trace    uint32 // of the key's hash, see ghosts
-	place    place  // the queue
-	uses     uint8  // since it came into the queue, at most maxUses
+	next        block     // the link, as in every block: the entry's next block
+	last        block     // the entry's last block
+	nextInChain block     // the next entry of the same chain of the hash table
+	newer       block     // the neighbours in the queue
+	older       block     //
+	chain       uint32    // index in the shard's table
+	keyLen      uint32    // bytes
+	valueLen    uint32    // bytes
+	version     uint64    // of the key
+	expires     int64     // an instant of the store's clock, or Never
+	entered     uint64    // when it entered its queue, by Store.inserted
+	fingerprint uint32    // of the key's hash, see ghosts
+	queue       queueKind // where the entry is
+	uses        uint8     // since it entered its queue, at most maxUses
 }
 
-// arena is the memory of a Store: one anonymous mapping, in which a hash table and the ghosts are
-// followed by blocks of one size. An entry is a chain of blocks, wherever they are free.
+// arena is the memory of a Store: one anonymous mapping, which holds a hash table, the ghosts, and blocks of one size.
+// An entry is a list of blocks, wherever they are free.
 //
-// The tension: memory in one piece an entry would be faster to copy, but entries of many sizes that
-// come and go leave holes. malloc's holes are counted by nobody and grow with the number of threads
-// (sizes of 200 bytes to 200 KB, real memory against what was asked for: 1.2 times with one thread,
-// 3.6 with 16); size classes keep the memory of sizes that nobody stores any more; a log that is
-// written round and round has no holes, but forgets in the order of writing, not of use. With blocks
-// of one size every free block fits every entry, so the limit holds in real memory whatever is
-// stored, and there is nothing to tune or compact. The price: on average half of a block an entry is
-// empty, and a copy jumps every 252 bytes. Of a full store, values of exactly 1 KB, which end badly in
-// 256, are 86 % with blocks of 128 bytes, 79 % with 256 and 66 % with 512; mixed sizes up to 200 KB
-// are 93, 96 and 98 %. To read 1 KB takes the same time with all three, large values take about
-// half as long again with 128 as with 256. So 256, the one in the middle.
+// Blocks of one size make the limit hold in real memory whatever is stored, as every free block fits every entry. The
+// alternatives do not:
+//   - malloc is faster to copy from, but leaves holes that it does not count. Values of 200 bytes to 200 KB took 1.2
+//     times their size with one thread, and 3.6 times with 16.
+//   - Size classes keep the memory of sizes that are no longer stored.
+//   - A circular log has no holes, but forgets in the order of writing, not of use.
+//
+// The price is half a block per entry, on average, and a copy in pieces of 252 bytes. The size is a compromise:
+//
+//	block size                             128    256    512
+//	full store, values of exactly 1 KB     86 %   79 %   66 %   of the memory is values
+//	full store, mixed up to 200 KB         93 %   96 %   98 %
+//	time to read 1 KB                      the same
+//	time to read large values              1.5    1
 type arena struct {
 	region  []byte  // the mapping
-	table   []block // its first part: all shards' buckets, as many as there are blocks
+	table   []block // its first part: the chains' heads of all shards, as many as there are blocks
 	ghosts  []uint32
 	blocks  []byte // its third part
 	largest int    // blocks that one entry may take
 
-	mu    sync.Mutex
-	head  block // first of the blocks that were used and released, linked
-	fresh block // blocks above this number have never been used
-	total int   // blocks
-	free  int   // blocks not reserved
+	mu       sync.Mutex
+	released block // the first of the blocks that were used and released, linked
+	highest  block // blocks above this number have never been used
+	total    int   // blocks
+	free     int   // blocks that are not reserved
 }
 
-// newArena maps at most maxBytes bytes. An arena without one block a shard has no blocks at all.
+// newArena maps at most maxBytes bytes. With less than one block per shard an arena has no blocks at all.
 func newArena(maxBytes int64) (*arena, error) {
 	total := int(min(maxBytes/int64(blockSize+shareSize), math.MaxUint32))
-	buckets := total / shardCount * shardCount
-	if buckets <= 0 {
+	chains := total / shardCount * shardCount
+	if chains <= 0 {
 		return &arena{}, nil
 	}
-	ghosts := buckets / shardCount / blocksPerGhost * shardCount
-	tableBytes, ghostBytes := buckets*bucketSize, ghosts*ghostSize
+	ghosts := chains / shardCount / blocksPerGhost * shardCount
+	tableBytes, ghostBytes := chains*linkSize, ghosts*ghostSize
 	region, err := mapMemory(tableBytes + ghostBytes + total*blockSize)
 	if err != nil {
 		return nil, err
 	}
 	return &arena{
 		region: region,
-		table:  unsafe.Slice((*block)(unsafe.Pointer(&region[0])), buckets),
+		table:  unsafe.Slice((*block)(unsafe.Pointer(&region[0])), chains),
 		ghosts: unsafe.Slice((*uint32)(unsafe.Pointer(&region[tableBytes])), ghosts),
 		blocks: region[tableBytes+ghostBytes:],
-		// A third, so that a value of a quarter of the limit fits in spite of links and header;
-		// and lengths must fit their fields.
+		// A third, so that a value of a quarter of the limit fits with its links and header; and lengths must fit
+		// their fields.
 		largest: min(total/3, math.MaxUint32/blockSize),
 		total:   total,
 		free:    total,
 	}, nil
 }
 
-// close unmaps the memory. The caller sees to it that nobody uses it any more.
+// close unmaps the memory, which must not be in use.
 func (a *arena) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	unmapMemory(a.region)
 	a.region, a.table, a.ghosts, a.blocks = nil, nil, nil, nil
-	a.largest, a.head, a.fresh, a.total, a.free = 0, none, none, 0, 0
+	a.largest, a.released, a.highest, a.total, a.free = 0, none, none, 0, 0
 }
 
-// bytes returns how much memory the reserved blocks take, each with its share of the table.
+// bytes returns the memory that the reserved blocks take, with their share of the tables.
 func (a *arena) bytes() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return int64(a.total-a.free) * int64(blockSize+shareSize)
 }
 
-// blocksFor returns how many blocks an entry takes, and whether an entry may take as many.
+// blocksFor returns how many blocks an entry takes, and whether one entry may take that many.
 func (a *arena) blocksFor(keyLen, valueLen int) (n int, fits bool) {
 	const room = blockSize - linkSize
 	n = (headerSize - linkSize + keyLen + valueLen + room - 1) / room
@@ -132,8 +134,8 @@ func (a *arena) blocksOf(h *header) int {
 	return n
 }
 
-// reserve sets n free blocks aside for a write, and tells whether there were as many. So writes
-// that run at the same time cannot take blocks from each other and all get stuck half way.
+// reserve sets n free blocks aside for a write and reports whether there were as many. Because a write reserves all of
+// its blocks first, concurrent writes cannot each hold some and wait for the rest.
 func (a *arena) reserve(n int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -144,11 +146,11 @@ func (a *arena) reserve(n int) bool {
 	return true
 }
 
-// write makes an entry of n reserved blocks, which are as many as blocksFor says.
+// write makes an entry of n reserved blocks; n is what blocksFor returned.
 func (a *arena) write(n int, key []byte, version uint64, value []byte, expires int64) block {
-	first, last := a.take(min(n, takeAtOnce))
-	for n -= takeAtOnce; n > 0; n -= takeAtOnce {
-		next, end := a.take(min(n, takeAtOnce))
+	first, last := a.take(min(n, maxTake))
+	for n -= maxTake; n > 0; n -= maxTake {
+		next, end := a.take(min(n, maxTake))
 		*a.link(last) = next
 		last = end
 	}
@@ -161,7 +163,7 @@ func (a *arena) write(n int, key []byte, version uint64, value []byte, expires i
 	return first
 }
 
-// take turns n reserved blocks into a chain.
+// take links n reserved blocks.
 func (a *arena) take(n int) (first, last block) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -176,25 +178,25 @@ func (a *arena) take(n int) (first, last block) {
 	return first, last
 }
 
-// pop takes blocks that were used before if it can: memory that nobody has touched costs nothing.
+// pop takes a block, preferably one that was used before: a page that was never touched is not real memory yet.
 func (a *arena) pop() block {
-	if a.head == none {
-		a.fresh++
-		return a.fresh
+	if a.released == none {
+		a.highest++
+		return a.highest
 	}
-	b := a.head
-	a.head = *a.link(b)
+	b := a.released
+	a.released = *a.link(b)
 	return b
 }
 
-// release frees an entry's blocks, however many they are, without walking through them.
+// release frees an entry's blocks. They are linked already, so that takes the same time for any number of them.
 func (a *arena) release(entry block) {
 	h := a.header(entry)
 	n := a.blocksOf(h)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	*a.link(h.last) = a.head
-	a.head = entry
+	*a.link(h.last) = a.released
+	a.released = entry
 	a.free += n
 }
 
@@ -206,12 +208,12 @@ func (a *arena) link(b block) *block {
 	return (*block)(unsafe.Pointer(&a.blocks[offset(b)]))
 }
 
-// payload is the place of an entry's key.
+// payload returns a cursor at an entry's key.
 func (a *arena) payload(entry block) cursor {
 	return cursor{arena: a, block: entry, offset: headerSize}
 }
 
-// value is the place of an entry's value.
+// value returns a cursor at an entry's value.
 func (a *arena) value(entry block) cursor {
 	c := a.payload(entry)
 	for n := int(a.header(entry).keyLen); n > 0; {
@@ -222,7 +224,7 @@ func (a *arena) value(entry block) cursor {
 
 func offset(b block) int { return (int(b) - 1) * blockSize }
 
-// cursor is a place in a chain of blocks. Its methods move it to the end of what they handled.
+// cursor is a position in an entry's blocks. Its methods advance it past the bytes that they handle.
 type cursor struct {
 	arena  *arena
 	block  block
@@ -252,7 +254,7 @@ func (c *cursor) equal(p []byte) bool {
 	return true
 }
 
-// next returns the next n bytes, or those of them that lie in one block.
+// next returns the next n bytes, or as many of them as are in one block.
 func (c *cursor) next(n int) []byte {
 	if c.offset == blockSize {
 		c.block, c.offset = *c.arena.link(c.block), linkSize

@@ -8,21 +8,21 @@ import (
 	"testing"
 )
 
-// benchKey writes the key of entry i, of the length that keys of Guillotina have, into key.
+// benchKey makes key, which has the length of Guillotina's keys, the key of entry i.
 func benchKey(key []byte, i int) {
 	binary.LittleEndian.PutUint64(key[len(key)-8:], uint64(i))
 }
 
 const benchKeyLen = 40
 
-// filled returns a store of maxBytes that has just evicted its first entries, with the number of
-// the first entry kept and of the next one to add.
+// filled returns a full store of maxBytes, the number of the first entry that it still holds, and the number of the next
+// one to add.
 func filled(b *testing.B, maxBytes int64, size func() int) (s *Store, first, next int) {
 	b.Helper()
 	s = newStore(b, maxBytes, realClock)
 	b.Cleanup(s.Close)
 	key, value := make([]byte, benchKeyLen), make([]byte, 200<<10)
-	// Twice over, so that the blocks lie as they do after a while, not as in new memory.
+	// Filled twice, so that the blocks of an entry are scattered as they are after a while.
 	for added := int64(0); added < 2*maxBytes; next++ {
 		benchKey(key, next)
 		n := size()
@@ -40,7 +40,7 @@ var benchSizes = []struct {
 	{"mixed", mixedSize},
 }
 
-// mixedSize draws from 200 bytes to 200 KB, each power of two as often as any other.
+// mixedSize draws a size from 200 bytes to 200 KB; all powers of two are equally likely.
 func mixedSize() int {
 	return 200 << rand.IntN(10) * (1000 + rand.IntN(1000)) / 1000
 }

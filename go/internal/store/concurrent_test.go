@@ -10,17 +10,17 @@ import (
 	"testing"
 )
 
-// named returns a value that tells its name, so that a reader sees a wrong or torn one.
-func named(key []byte, version uint64, n int) []byte {
+// labelled returns a value that repeats its key and version, so that a wrong or torn one is recognised.
+func labelled(key []byte, version uint64, n int) []byte {
 	unit := binary.LittleEndian.AppendUint64(bytes.Clone(key), version)
 	return bytes.Repeat(unit, n)
 }
 
-func isNamed(value, key []byte, version uint64) bool {
-	return bytes.Equal(value, named(key, version, len(value)/(len(key)+8)))
+func isLabelled(value, key []byte, version uint64) bool {
+	return bytes.Equal(value, labelled(key, version, len(value)/(len(key)+8)))
 }
 
-// hammer does n random things to the store, and returns what was wrong.
+// hammer does n random operations on the store and returns the first wrong result.
 func hammer(s *Store, limit int64, seed uint64, n int) error {
 	random := rand.New(rand.NewPCG(seed, 1))
 	var dst []byte
@@ -28,10 +28,10 @@ func hammer(s *Store, limit int64, seed uint64, n int) error {
 		key, version := fmt.Appendf(nil, "key %3d", random.IntN(300)), uint64(random.IntN(2))
 		switch p := random.IntN(100); {
 		case p < 40:
-			s.Add(key, version, named(key, version, random.IntN(1<<random.IntN(12))), []int64{1, 2, Never}[random.IntN(3)])
+			s.Add(key, version, labelled(key, version, random.IntN(1<<random.IntN(12))), []int64{1, 2, Never}[random.IntN(3)])
 		case p < 90:
 			value, _, ok := s.Get(key, version, dst[:0])
-			if ok && !isNamed(value, key, version) {
+			if ok && !isLabelled(value, key, version) {
 				return fmt.Errorf("Get(%q, %d) = %.100q...", key, version, value)
 			}
 			dst = value
@@ -50,8 +50,8 @@ func hammer(s *Store, limit int64, seed uint64, n int) error {
 	return nil
 }
 
-// hammerAtOnce runs hammer in several goroutines, and other beside them.
-func hammerAtOnce(t *testing.T, s *Store, limit int64, other func()) {
+// hammerConcurrently runs hammer in four goroutines, and other in this one.
+func hammerConcurrently(t *testing.T, s *Store, limit int64, other func()) {
 	t.Helper()
 	var group sync.WaitGroup
 	for seed := range uint64(4) {
@@ -65,13 +65,13 @@ func hammerAtOnce(t *testing.T, s *Store, limit int64, other func()) {
 	group.Wait()
 }
 
-func TestStoreInManyHands(t *testing.T) {
+func TestStoreInConcurrentUse(t *testing.T) {
 	for _, mask := range []uint64{^uint64(0), oneBucket} {
 		const limit = 512 << 10
 		var now atomic.Int64
-		s := newStore(t, limit, func() int64 { return now.Add(1) % 3 })
+		s := newStore(t, limit, func() int64 { return now.Add(1) % 3 }) // so that values expire now and then
 		s.hashMask = mask
-		hammerAtOnce(t, s, limit, func() {})
+		hammerConcurrently(t, s, limit, func() {})
 		checkIntact(t, s)
 		if s.Stats().Evictions == 0 {
 			t.Error("nothing was evicted: the test is too gentle")
@@ -88,7 +88,7 @@ func TestStoreClosedWhileInUse(t *testing.T) {
 	const limit = 512 << 10
 	for range 20 {
 		s := newStore(t, limit, realClock)
-		hammerAtOnce(t, s, limit, func() {
+		hammerConcurrently(t, s, limit, func() {
 			if err := hammer(s, limit, 99, 500); err != nil {
 				t.Error(err)
 			}
@@ -100,8 +100,8 @@ func TestStoreClosedWhileInUse(t *testing.T) {
 	}
 }
 
-// TestStoreBigAddsAtOnce has more big writes under way than fit: none may wait for another for ever.
-func TestStoreBigAddsAtOnce(t *testing.T) {
+// More large writes are under way than fit: they must not wait for each other.
+func TestStoreLargeConcurrentAddsDoNotDeadlock(t *testing.T) {
 	s, _ := testStore(t, 4*oneMB)
 	var group sync.WaitGroup
 	for i := range 8 {
@@ -117,22 +117,22 @@ func TestStoreBigAddsAtOnce(t *testing.T) {
 	mustAdd(t, s, "last", 2, pattern(1, oneMB))
 }
 
-// checkIntact walks through everything in a store that is not in use.
+// checkIntact follows every link of a store that is not in use, and compares what it finds with the counters.
 func checkIntact(t *testing.T, s *Store) {
 	t.Helper()
 	seen := make(map[block]bool)
 	claim := func(b block) {
 		if seen[b] {
-			t.Fatalf("block %d is in two places", b)
+			t.Fatalf("block %d is used twice", b)
 		}
 		seen[b] = true
 	}
-	used, taken := 0, [places]int{}
+	used, inQueue := 0, [queueKinds]int{}
 	for i := range s.shards {
 		sh, items := &s.shards[i], int64(0)
-		for place := range sh.queues {
+		for kind := range sh.queues {
 			newer := none
-			for entry := sh.queues[place].newest; entry != none; entry = s.arena.header(entry).older {
+			for entry := sh.queues[kind].head; entry != none; entry = s.arena.header(entry).older {
 				h := s.arena.header(entry)
 				n, _ := s.arena.blocksFor(int(h.keyLen), int(h.valueLen))
 				b := entry
@@ -141,27 +141,27 @@ func checkIntact(t *testing.T, s *Store) {
 					b = *s.arena.link(b)
 				}
 				claim(b)
-				if b != h.last || h.newer != newer || int(h.place) != place {
-					t.Fatalf("shard %d: entry %d of %d blocks is badly linked: %+v", i, entry, n, *h)
+				if b != h.last || h.newer != newer || int(h.queue) != kind {
+					t.Fatalf("shard %d: entry %d of %d blocks has a wrong link: %+v", i, entry, n, *h)
 				}
 				used, newer, items = used+n, entry, items+1
-				taken[place] += n
+				inQueue[kind] += n
 			}
-			if oldest := sh.queues[place].oldest; oldest != newer {
-				t.Fatalf("shard %d, queue %d: oldest %d; walked to %d", i, place, oldest, newer)
+			if tail := sh.queues[kind].tail; tail != newer {
+				t.Fatalf("shard %d, queue %d: the tail is %d, the last link leads to %d", i, kind, tail, newer)
 			}
 		}
 		if sh.items != items {
-			t.Fatalf("shard %d: %d items; walked past %d", i, sh.items, items)
+			t.Fatalf("shard %d: %d items counted, %d found", i, sh.items, items)
 		}
 	}
-	for place := range taken {
-		if got := s.taken[place].Load(); got != int64(taken[place]) {
-			t.Fatalf("queue %d has %d blocks, counted as %d", place, taken[place], got)
+	for kind, n := range inQueue {
+		if got := s.blocks[kind].Load(); got != int64(n) {
+			t.Fatalf("the queues %d have %d blocks, counted as %d", kind, n, got)
 		}
 	}
-	free := s.arena.total - int(s.arena.fresh)
-	for b := s.arena.head; b != none; b = *s.arena.link(b) {
+	free := s.arena.total - int(s.arena.highest)
+	for b := s.arena.released; b != none; b = *s.arena.link(b) {
 		claim(b)
 		free++
 	}

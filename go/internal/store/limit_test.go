@@ -6,15 +6,15 @@ import (
 	"testing"
 )
 
-// held returns which of the names "0", "1", ... below n the store has, in version 2.
+// held returns which of the keys "0", "1", ... below n the store has in version 2.
 func held(s *Store, n int) []int {
-	var names []int
+	var keys []int
 	for i := range n {
 		if s.Has(fmt.Append(nil, i), 2) {
-			names = append(names, i)
+			keys = append(keys, i)
 		}
 	}
-	return names
+	return keys
 }
 
 func TestStoreKeepsWhatWasUsed(t *testing.T) {
@@ -27,24 +27,24 @@ func TestStoreKeepsWhatWasUsed(t *testing.T) {
 	if got, want := held(s, 20), []int{0, 1, 2, 3, 4, 5, 6, 7, 8}; !slices.Equal(got, want) {
 		t.Fatalf("holds %v, want %v", got, want)
 	}
-	wantValue(t, s, "0", 2, pattern(0, size)) // uses
-	s.Has([]byte("1"), 2)                     // none
-	s.Get([]byte("1"), 4, nil)                // none
+	wantValue(t, s, "0", 2, pattern(0, size))
 	wantValue(t, s, "3", 2, pattern(3, size))
+	s.Has([]byte("1"), 2)      // is no use
+	s.Get([]byte("1"), 4, nil) // is a miss
 	for i := 9; i < 19; i++ {
 		add(i)
 	}
 	if got, want := held(s, 20), []int{0, 3, 12, 13, 14, 15, 16, 17, 18}; !slices.Equal(got, want) {
 		t.Fatalf("holds %v, want %v", got, want)
 	}
-	add(4) // comes back soon, so it is not new
-	if m := s.taken[main].Load(); m < 3*int64(size/blockSize) {
-		t.Errorf("%d blocks are in the main queue, not those of 0, 3 and 4", m)
+	add(4) // its ghost is remembered
+	if m := s.blocks[main].Load(); m < 3*int64(size/blockSize) {
+		t.Errorf("%d blocks are in the main queues, fewer than those of 0, 3 and 4", m)
 	}
 }
 
-// TestStoreSurvivesAWalk is why the policy is what it is: an LRU has forgotten everything then.
-func TestStoreSurvivesAWalk(t *testing.T) {
+// This is why the policy is S3-FIFO: an LRU forgets everything in a scan.
+func TestStoreSurvivesAScan(t *testing.T) {
 	s, _ := testStore(t, 8*oneMB)
 	value := pattern(1, 1024)
 	const hot = 8 * oneMB / 2 / (5 * 261)
@@ -64,25 +64,25 @@ func TestStoreSurvivesAWalk(t *testing.T) {
 	}
 	before := readHot()
 	for i := range 10 * 2 * hot {
-		mustAdd(t, s, fmt.Sprint("walk ", i), 2, value)
+		mustAdd(t, s, fmt.Sprint("scan ", i), 2, value)
 	}
 	if after := readHot(); before < hot || after < before*9/10 {
-		t.Errorf("%d of %d in memory before the walk, %d after it", before, hot, after)
+		t.Errorf("%d of %d in memory before the scan, %d after it", before, hot, after)
 	}
 }
 
-func TestStoreEvictsFromAllShardsForAHugeValue(t *testing.T) {
+func TestStoreEvictsFromAllShardsForALargeValue(t *testing.T) {
 	s, _ := testStore(t, 64*oneMB)
 	for i := range 70_000 {
 		mustAdd(t, s, fmt.Sprint(i), 2, pattern(i, 1024))
 	}
 	before := s.Stats()
-	huge := pattern(7, 16*oneMB)
-	mustAdd(t, s, "huge", 2, huge)
-	wantValue(t, s, "huge", 2, huge)
+	large := pattern(7, 16*oneMB)
+	mustAdd(t, s, "large", 2, large)
+	wantValue(t, s, "large", 2, large)
 	after := s.Stats()
 	if gone := before.Items - after.Items + 1; gone != after.Evictions-before.Evictions || gone > before.Items/3 {
-		t.Errorf("%d of %d items made room for a quarter of the limit", gone, before.Items)
+		t.Errorf("%d of %d items were evicted for a quarter of the limit", gone, before.Items)
 	}
 	for i := range s.shards {
 		if s.shards[i].items < before.Items/shardCount/2 {
@@ -106,11 +106,11 @@ func TestStoreRejectsWhatIsTooLarge(t *testing.T) {
 	}
 }
 
-func TestStoreTakesAThirdOfItsBlocksForOneEntry(t *testing.T) {
+func TestStoreGivesOneEntryUpToAThirdOfItsBlocks(t *testing.T) {
 	s, _ := testStore(t, 4*oneMB)
 	most := s.arena.largest*(blockSize-linkSize) - (headerSize - linkSize) - len("key")
 	if s.Add([]byte("key"), 2, pattern(1, most+1), Never) {
-		t.Error("one byte more was added")
+		t.Error("an entry that is one byte too large was added")
 	}
 	mustAdd(t, s, "key", 2, pattern(1, most))
 	wantValue(t, s, "key", 2, pattern(1, most))
@@ -131,31 +131,31 @@ func TestStoreWithoutRoomKeepsNothing(t *testing.T) {
 	}
 }
 
-// Where all is in use an Add passes over some, and does not walk through all there is.
-func TestStoreAnAddPassesOverAFew(t *testing.T) {
+// Where everything is in use an Add promotes a bounded number of entries, and then evicts one all the same.
+func TestStoreAddPromotesABoundedNumber(t *testing.T) {
 	s, _ := testStore(t, oneMB)
 	one := func(i int) bool { return s.arena.free > 0 && s.Add(fmt.Append(nil, i), 2, nil, Never) }
 	n := 0
 	for ; one(n); n++ {
 		if n, _, ok := s.GetInto(fmt.Append(nil, n), 2, nil); !ok || n != 0 {
-			t.Fatal("what was added is not there")
+			t.Fatal("what was added was not found")
 		}
 	}
-	if n < 10*maxPassed {
-		t.Fatalf("only %d fit", n)
+	if n < 10*maxPromoted {
+		t.Fatalf("only %d entries fit", n)
 	}
 	mustAdd(t, s, "one more", 2, nil)
-	if passed := s.taken[main].Load(); passed > maxPassed || s.Stats().Evictions != 1 {
-		t.Errorf("%d were passed over, and %d evicted", passed, s.Stats().Evictions)
+	if promoted := s.blocks[main].Load(); promoted > maxPromoted || s.Stats().Evictions != 1 {
+		t.Errorf("%d were promoted and %d evicted", promoted, s.Stats().Evictions)
 	}
 }
 
-// The small queues give way although they take less than their part, where nothing else does.
-func TestStoreEvictsWhatIsNewWhereThereIsNothingElse(t *testing.T) {
+// If the main queues are empty, entries are evicted from the small queues even if these are below their share.
+func TestStoreEvictsFromTheSmallQueuesIfTheMainQueuesAreEmpty(t *testing.T) {
 	s, _ := testStore(t, oneMB)
 	mustAdd(t, s, "first", 2, nil)
-	if !s.arena.reserve(s.arena.free) { // by other Adds under way
-		t.Fatal("nothing is free")
+	if !s.arena.reserve(s.arena.free) { // as other Adds under way do
+		t.Fatal("the free blocks could not be reserved")
 	}
 	mustAdd(t, s, "second", 2, nil)
 	wantValue(t, s, "second", 2, nil)

@@ -2,12 +2,12 @@
 
 package store
 
-// mapMemory returns memory of Go's own, because the race detector does not look at any other.
+// mapMemory returns memory of Go's own, because the race detector watches no other.
 func mapMemory(n int) ([]byte, error) {
 	return make([]byte, n), nil
 }
 
-// unmapMemory writes everywhere, so that any other use of the region is seen as a race with it.
+// unmapMemory overwrites the region, so that the race detector reports any use that is not ordered before it.
 func unmapMemory(region []byte) {
 	clear(region)
 }

@@ -13,13 +13,13 @@ import (
 	"testing"
 )
 
-// realMemory returns the memory of this process that is really there (RSS), in bytes.
+// realMemory returns the resident memory (RSS) of this process in bytes.
 func realMemory(t *testing.T) int64 {
 	t.Helper()
 	debug.FreeOSMemory()
 	statm, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		t.Skip("needs /proc: ", err)
+		t.Skip("this test needs /proc: ", err)
 	}
 	pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
 	if err != nil {
@@ -28,8 +28,8 @@ func realMemory(t *testing.T) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// A size larger than any address space is a line to read, not a panic with a dump.
-func TestMemoryThatIsRefusedIsAnError(t *testing.T) {
+// A limit larger than any address space is an error of one line, not a panic with a dump.
+func TestStoreRefusedMemoryIsAnError(t *testing.T) {
 	if memory, err := newArena(1 << 62); err == nil {
 		memory.close()
 		t.Skip("the system grants any size")
@@ -44,11 +44,11 @@ func TestStoreRealMemory(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		size func() int
-		most float64 // real memory, in limits
+		most float64 // real memory, in multiples of the limit
 	}{
 		{"1 KB", func() int { return 1024 }, 1.15},
 		{"200 bytes to 200 KB", func() int { return 200 + rand.IntN(200<<10-200) }, 1.25},
-		{"200 bytes to 200 KB, small ones more often", mixedSize, 1.25},
+		{"200 bytes to 200 KB, mostly small", mixedSize, 1.25},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			source := make([]byte, 400<<10)
@@ -58,22 +58,22 @@ func TestStoreRealMemory(t *testing.T) {
 			if got := realMemory(t) - start; got > limit/20 {
 				t.Errorf("an empty store takes %d bytes", got)
 			}
-			fillTimes(s, 5*limit, source, test.size)
+			fill(s, 5*limit, source, test.size)
 			ratio := float64(realMemory(t)-start) / limit
-			t.Logf("%.3f times the limit, %.3f with values", ratio, float64(valueBytes(s))/limit)
+			t.Logf("real memory is %.3f times the limit, values are %.3f", ratio, float64(valueBytes(s))/limit)
 			if ratio > test.most || ratio < 0.9 {
 				t.Errorf("real memory is %.3f times the limit, want 0.9 to %.2f", ratio, test.most)
 			}
 			s.Close()
 			if got := realMemory(t) - start; got > limit/20 {
-				t.Errorf("%d bytes were not given back by Close", got)
+				t.Errorf("Close did not return %d bytes", got)
 			}
 		})
 	}
 }
 
-// fillTimes adds values of sum bytes altogether, from several goroutines.
-func fillTimes(s *Store, sum int, source []byte, size func() int) {
+// fill adds values of sum bytes in total, from several goroutines.
+func fill(s *Store, sum int, source []byte, size func() int) {
 	const writers = 4
 	var group sync.WaitGroup
 	for writer := range writers {
@@ -90,8 +90,8 @@ func fillTimes(s *Store, sum int, source []byte, size func() int) {
 
 func valueBytes(s *Store) (sum int64) {
 	for i := range s.shards {
-		for place := range s.shards[i].queues {
-			for entry := s.shards[i].queues[place].newest; entry != none; entry = s.arena.header(entry).older {
+		for kind := range s.shards[i].queues {
+			for entry := s.shards[i].queues[kind].head; entry != none; entry = s.arena.header(entry).older {
 				sum += int64(s.arena.header(entry).valueLen)
 			}
 		}

@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// model is a Store in the simplest words: a list in which each queue's entries are in its order,
-// searched from end to end. It knows of the real store only how many blocks a value takes, in which
-// shard a key lies, and where there its ghost.
+// model is the simplest possible Store: one list, in which the entries of each queue are in its order, searched from end
+// to end. It asks the real store only how many blocks a value takes, which shard a key is in, and the index and
+// fingerprint of its ghost.
 type model struct {
 	store     *Store
 	entries   []modelEntry // oldest first
 	ghosts    map[modelGhost]uint32
-	passed    int // since something was dropped
+	promoted  int // since the last eviction
 	adds      uint64
 	evictions int64
 	expired   int64
@@ -25,16 +25,16 @@ type modelEntry struct {
 	version uint64
 	value   []byte
 	expire  int64
-	added   uint64
+	entered uint64
 	shard   *shard
 	blocks  int
-	place   place
+	queue   queueKind
 	uses    uint8
 }
 
 type modelGhost struct {
 	shard *shard
-	at    int
+	index int
 }
 
 func (m *model) index(key string) int {
@@ -81,65 +81,65 @@ func (m *model) add(key string, version uint64, value []byte, expire, now int64)
 	}
 	m.adds++
 	e := modelEntry{key, version, value, expire, m.adds, nil, n, small, 0}
-	ghost, trace := m.ghost(key)
+	ghost, fingerprint := m.ghost(key)
 	e.shard = ghost.shard
 	if i := m.index(key); i >= 0 {
-		e.place, e.uses = m.entries[i].place, m.entries[i].uses
+		e.queue, e.uses = m.entries[i].queue, m.entries[i].uses
 		m.remove(i)
-	} else if m.ghosts[ghost] == trace {
-		e.place = main
+	} else if m.ghosts[ghost] == fingerprint {
+		e.queue = main
 		delete(m.ghosts, ghost)
 	}
 	m.entries = append(m.entries, e)
 	return true
 }
 
-// ghost is where a key is remembered, and by what.
+// ghost returns where a key is remembered, and by which fingerprint.
 func (m *model) ghost(key string) (modelGhost, uint32) {
 	sh, hash := m.store.shardOf([]byte(key))
-	h := &header{bucket: sh.bucket(hash)}
-	return modelGhost{sh, sh.ghosts.at(h)}, traceOf(hash)
+	h := &header{chain: sh.chainOf(hash)}
+	return modelGhost{sh, sh.ghosts.index(h)}, fingerprintOf(hash)
 }
 
 func (m *model) evict() {
 	inSmall := 0
 	for _, e := range m.entries {
-		if e.place == small {
+		if e.queue == small {
 			inSmall += e.blocks
 		}
 	}
-	from := main
+	from, other := main, small
 	if inSmall > m.store.arena.total/10 {
-		from = small
+		from, other = small, main
 	}
 	i := m.oldest(from)
 	if i < 0 {
-		i = m.oldest(small + main - from)
+		i = m.oldest(other)
 	}
 	e := m.entries[i]
 	m.remove(i)
-	m.passed++
+	m.promoted++
 	switch {
-	case e.uses > 0 && m.passed <= maxPassed && e.place == main:
+	case e.uses > 0 && m.promoted <= maxPromoted && e.queue == main:
 		e.uses--
-	case e.uses > 0 && m.passed <= maxPassed:
-		e.place, e.uses = main, 0
+	case e.uses > 0 && m.promoted <= maxPromoted:
+		e.queue, e.uses = main, 0
 	default:
-		if e.place == small {
-			ghost, trace := m.ghost(e.key)
-			m.ghosts[ghost] = trace
+		if e.queue == small {
+			ghost, fingerprint := m.ghost(e.key)
+			m.ghosts[ghost] = fingerprint
 		}
 		m.evictions++
-		m.passed = 0
+		m.promoted = 0
 		return
 	}
-	e.added = m.adds
+	e.entered = m.adds
 	m.entries = append(m.entries, e)
 }
 
-// oldest is the first entry of a queue, save that of what came between the same two adds that of the
-// lowest shard counts as the oldest; inside a shard the order of the list decides.
-func (m *model) oldest(in place) int {
+// oldest returns the index of the first entry in the queues of a kind, or -1. Of entries that entered between the same
+// two adds, one in a lower shard counts as older; inside a shard the order of the list decides.
+func (m *model) oldest(kind queueKind) int {
 	number := func(i int) int {
 		for n := range m.store.shards {
 			if m.entries[i].shard == &m.store.shards[n] {
@@ -150,18 +150,18 @@ func (m *model) oldest(in place) int {
 	}
 	best := -1
 	for i := range m.entries {
-		if m.entries[i].place != in {
+		if m.entries[i].queue != kind {
 			continue
 		}
-		if best < 0 || m.entries[i].added == m.entries[best].added && number(i) < number(best) {
+		if best < 0 || m.entries[i].entered == m.entries[best].entered && number(i) < number(best) {
 			best = i
 		}
 	}
 	return best
 }
 
-// TestStoreIsItsModel does the same random things to a store and to its model.
-func TestStoreIsItsModel(t *testing.T) {
+// The same random operations have the same results on a store and on its model.
+func TestStoreEqualsItsModel(t *testing.T) {
 	for _, mask := range []uint64{^uint64(0), oneShard, oneBucket, 3<<62 | 1<<31} {
 		for seed := range uint64(5) {
 			t.Run(fmt.Sprintf("hashes of %#x, seed %d", mask, seed), func(t *testing.T) {

@@ -2,42 +2,42 @@ package store
 
 import "sync"
 
-// shard is one part of a Store: a hash table with chains and two queues, linked by block numbers
-// inside the entries' headers. The lock guards all of it, and the content
-// of the entries: values are copied out under it, so none is freed while somebody reads it.
+// shard is one of a Store's parts: a hash table and two queues, both linked by block numbers in the entries' headers.
+// Its lock guards all of them and the content of its entries: values are copied out under it, so no entry is freed while
+// it is read.
 type shard struct {
 	mu     sync.Mutex
 	arena  *arena
-	table  []block // first entry of each bucket; empty when closed or if the store keeps nothing
-	queues [places]queue
+	table  []block // first entry of each chain; empty if the store is closed or keeps nothing
+	queues [queueKinds]queue
 	ghosts ghosts
 
 	items, gets, hits, evictions, expired int64
 
-	_ [112]byte // to whole pairs of cache lines, so that neighbours do not slow each other down
+	_ [112]byte // pads a shard to whole pairs of cache lines, so that neighbours do not slow each other down
 }
 
-func (sh *shard) open(s *Store, number int) {
-	buckets, traces := len(s.arena.table)/shardCount, len(s.arena.ghosts)/shardCount
+func (sh *shard) init(s *Store, number int) {
+	chains, remembered := len(s.arena.table)/shardCount, len(s.arena.ghosts)/shardCount
 	sh.arena = s.arena
-	sh.table = s.arena.table[number*buckets : (number+1)*buckets]
-	sh.ghosts = s.arena.ghosts[number*traces : (number+1)*traces]
-	for place := range sh.queues {
-		sh.queues[place].open(s.arena, &s.ages[place][number], &s.taken[place])
+	sh.table = s.arena.table[number*chains : (number+1)*chains]
+	sh.ghosts = s.arena.ghosts[number*remembered : (number+1)*remembered]
+	for kind := range sh.queues {
+		sh.queues[kind].init(s.arena, &s.tails[kind][number], &s.blocks[kind])
 	}
 }
 
-// close forgets the entries; the arena is about to free them all at once.
+// close forgets all entries without freeing them, because the arena is about to unmap them all.
 func (sh *shard) close() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.table, sh.ghosts, sh.items = nil, nil, 0
-	for place := range sh.queues {
-		sh.queues[place].forget()
+	for kind := range sh.queues {
+		sh.queues[kind].reset()
 	}
 }
 
-// find returns the entry under the name (key, version), or none.
+// find returns the entry of key in that version, or none.
 func (sh *shard) find(hash uint64, key []byte, version uint64) block {
 	entry := sh.findKey(hash, key)
 	if entry != none && sh.arena.header(entry).version != version {
@@ -46,13 +46,13 @@ func (sh *shard) find(hash uint64, key []byte, version uint64) block {
 	return entry
 }
 
-// findKey returns the entry of key in any version, or none. Keys are compared in full: two that
-// collide lie in one chain, and neither is taken for the other.
+// findKey returns the entry of key in any version, or none. It compares keys in full, so keys whose hashes collide are
+// different entries of one chain.
 func (sh *shard) findKey(hash uint64, key []byte) block {
 	if len(sh.table) == 0 {
 		return none
 	}
-	entry := sh.table[sh.bucket(hash)]
+	entry := sh.table[sh.chainOf(hash)]
 	for entry != none {
 		h := sh.arena.header(entry)
 		if int(h.keyLen) == len(key) {
@@ -60,62 +60,64 @@ func (sh *shard) findKey(hash uint64, key []byte) block {
 				return entry
 			}
 		}
-		entry = h.chain
+		entry = h.nextInChain
 	}
 	return none
 }
 
-// bucket scales the lower half of a hash to the table's length, which is no power of two.
-func (sh *shard) bucket(hash uint64) uint32 {
+// chainOf scales the lower half of a hash to the length of the table, which is not a power of two.
+func (sh *shard) chainOf(hash uint64) uint32 {
 	return uint32((hash & (1<<32 - 1)) * uint64(len(sh.table)) >> 32)
 }
 
-// insert makes a written entry findable, at now of Store.clock, in place of any version of its
-// key.
+// insert makes a written entry findable and drops any other version of its key. now is the time by Store.inserted.
 func (sh *shard) insert(hash uint64, key []byte, entry block, now uint64) {
 	h := sh.arena.header(entry)
-	h.bucket, h.trace, h.place, h.uses = sh.bucket(hash), traceOf(hash), small, 0
+	h.chain, h.fingerprint, h.queue, h.uses = sh.chainOf(hash), fingerprintOf(hash), small, 0
 	if old := sh.findKey(hash, key); old != none {
-		// A new version is as much in demand as the one before.
+		// A new version is as much in demand as the version before.
 		before := sh.arena.header(old)
-		h.place, h.uses = before.place, before.uses
+		h.queue, h.uses = before.queue, before.uses
 		sh.drop(old)
 	} else if sh.ghosts.take(h) {
-		h.place = main
+		h.queue = main
 	}
-	h.chain = sh.table[h.bucket]
-	sh.table[h.bucket] = entry
-	sh.queues[h.place].push(entry, h, now)
+	h.nextInChain = sh.table[h.chain]
+	sh.table[h.chain] = entry
+	sh.queues[h.queue].push(entry, h, now)
 	sh.items++
 }
 
 // drop takes an entry out of the shard and frees its blocks.
 func (sh *shard) drop(entry block) {
 	h := sh.arena.header(entry)
-	link := &sh.table[h.bucket]
+	link := &sh.table[h.chain]
 	for *link != entry {
-		link = &sh.arena.header(*link).chain
+		link = &sh.arena.header(*link).nextInChain
 	}
-	*link = h.chain
-	sh.queues[h.place].detach(h)
+	*link = h.nextInChain
+	sh.queues[h.queue].remove(h)
 	sh.items--
 	sh.arena.release(entry)
 }
 
-// evict drops the oldest entry of a queue. One that was used while it waited there goes on to the
-// end of the main queue instead, if it may be spared. It tells whether an entry was dropped.
-func (sh *shard) evict(from place, now uint64, spare bool) bool {
+// evict drops the entry at a queue's tail and reports whether it did. If that entry was used, and mayPromote, it moves
+// to the head of the main queue instead: promoted from the small queue with its uses reset, or reinserted with one use
+// less.
+func (sh *shard) evict(from queueKind, now uint64, mayPromote bool) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	entry := sh.queues[from].oldest
+	entry := sh.queues[from].tail
 	if entry == none {
 		return false
 	}
 	h := sh.arena.header(entry)
-	if h.uses > 0 && spare {
-		sh.queues[from].detach(h)
-		if h.uses--; from == small {
-			h.place, h.uses = main, 0
+	if h.uses > 0 && mayPromote {
+		sh.queues[from].remove(h)
+		if from == small {
+			h.queue, h.uses = main, 0
+		} else {
+			h.uses--
 		}
 		sh.queues[main].push(entry, h, now)
 		return false
@@ -132,9 +134,9 @@ func (sh *shard) clear() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	clear(sh.ghosts)
-	for place := range sh.queues {
-		for sh.queues[place].oldest != none {
-			sh.drop(sh.queues[place].oldest)
+	for kind := range sh.queues {
+		for sh.queues[kind].tail != none {
+			sh.drop(sh.queues[kind].tail)
 		}
 	}
 }

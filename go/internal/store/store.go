@@ -1,4 +1,3 @@
-// Package store keeps values in memory, bounded in bytes, under a key and a version.
 package store
 
 import (
@@ -10,85 +9,75 @@ import (
 	"sync/atomic"
 )
 
-// Never is the expiry of a value without a ttl. Every other expiry is an instant in nanoseconds of the
-// clock that [New] was given.
+// Never is the expiry of a value without a TTL. Every other expiry is an instant of the store's clock, in nanoseconds.
 const Never int64 = math.MaxInt64
 
-// shardCount is the number of locks. It is a power of two, because the upper shardBits bits of a
-// key's hash say in which shard it lies.
+// shardCount is the number of shards, a power of two because the upper shardBits bits of a key's hash choose its shard.
 const (
 	shardBits  = 6
 	shardCount = 1 << shardBits
 )
 
-// Store is a cache of values under names (a key and a version), bounded in bytes. What it forgets
-// first place tells. All methods may be called at the same time from any goroutine.
+// Store is a cache of values, bounded in bytes; see the package's documentation for what it guarantees.
 //
-// It holds at most one version of a key: adding another one replaces it. A superseded version is
-// never asked for again (a version never comes back, see R1), so to keep it would waste room.
-//
-// Everything that grows with the number of entries lies in one memory mapping that Go's garbage
-// collector does not look into (see arena), so a full store makes no collection longer.
-//
-// Locks: each shard has its own, and nobody holds two of them. A shard's lock may be held when the
-// arena's is taken, never the other way round.
+// Order of locks: adding, then one shard's, then the arena's.
 type Store struct {
-	seed     maphash.Seed // random, because users choose ids and must not choose who collides
+	seed     maphash.Seed // random, because users choose ids and must not be able to choose ids that collide
 	hashMask uint64       // all ones; tests clear bits to force collisions
 	now      func() int64 // ns, the clock of every expiry
 	arena    *arena
 	rejected atomic.Int64
 
-	// clock counts Adds. It is the time by which shards compare the age of their oldest entries.
-	clock atomic.Uint64
+	// inserted counts the entries that were ever inserted. It is the time by which shards compare their queues' tails.
+	inserted atomic.Uint64
 
-	// adding is held shared while an entry is written, which happens outside of the shards' locks,
-	// and alone by Close, which must not take the memory away meanwhile.
+	// adding is held for reading while an entry is written, which happens outside of the shards' locks, and for writing
+	// by Close, which must not unmap the memory meanwhile.
 	adding sync.RWMutex
 
-	// ages tells when each shard's oldest entry came into the queue, or never. They lie side by side,
-	// so that looking for the oldest of all reads 8 cache lines and takes no lock.
-	ages   [places][shardCount]atomic.Uint64
-	taken  [places]atomic.Int64 // blocks
+	// tails says when, by inserted, each queue's tail entered it, or emptyQueue. The 64 of one kind are adjacent, so
+	// finding the oldest of all reads 8 cache lines and takes no lock.
+	tails  [queueKinds][shardCount]atomic.Uint64
+	blocks [queueKinds]atomic.Int64 // in all queues of a kind
 	shards [shardCount]shard
 
-	smallMost int64 // blocks that the small queues may take
+	maxSmall int64 // blocks that the small queues may take while something else can be evicted
 }
 
-// Stats tells what a Store holds now, and what happened in it since it was made.
+// Stats says what a Store holds now, and what has happened in it since it was made.
 type Stats struct {
 	Bytes     int64 // memory taken by the entries, all bookkeeping included; at most the limit
-	Items     int64 // entries held, those expired but not yet noticed included
-	Gets      int64 // looks by Get and GetInto
-	Hits      int64 // those of the Gets that found their value
+	Items     int64 // entries held, including those that have expired and were not read since
+	Gets      int64 // calls of Get, and those of GetInto whose buffer was large enough
+	Hits      int64 // Gets that found their value
 	Evictions int64 // entries dropped to make room for others
 	Expired   int64 // entries dropped because a Get found them expired
 	Rejected  int64 // Adds that found no room
 }
 
-// New returns a store that takes at most maxBytes bytes of memory, everything counted. With a
-// limit that is 0, negative, or below about 16 KiB it keeps nothing.
+// New returns a store that takes at most maxBytes bytes of memory, everything counted. With a limit that is 0,
+// negative, or below about 16 KiB it keeps nothing.
 //
-// now is the clock, in nanoseconds, of which every expiry is an instant. Every hit on a value that
-// expires reads it, under a lock, so it must be cheap and wait for nothing.
+// now is the clock of every expiry, in nanoseconds. It is read under a lock at every hit on a value that expires, so it
+// must be cheap and must not block.
 //
-// The address space is reserved at once, memory is taken as the store fills up, and both are given
-// back by Close only. It fails if the system refuses the memory.
+// The address space is reserved at once, memory is taken as the store fills up, and only Close returns it. New fails if
+// the system refuses the memory.
 func New(maxBytes int64, now func() int64) (*Store, error) {
 	memory, err := newArena(maxBytes)
 	if err != nil {
-		return nil, fmt.Errorf("the system does not give %d bytes of memory: %w", maxBytes, err)
+		return nil, fmt.Errorf("the system refuses %d bytes of memory: %w", maxBytes, err)
 	}
 	s := &Store{seed: maphash.MakeSeed(), hashMask: math.MaxUint64, now: now, arena: memory}
-	s.smallMost = int64(memory.total / smallPart)
+	s.maxSmall = int64(memory.total / smallShare)
 	for i := range s.shards {
-		s.shards[i].open(s, i)
+		s.shards[i].init(s, i)
 	}
 	return s, nil
 }
 
-// Get appends a copy of the value under the name (key, version) to dst, and counts a use. Without
-// such an entry it returns dst as it was, and false. It allocates only when dst lacks the capacity.
+// Get appends a copy of the value of key in that version to dst and counts a use. On a miss it returns dst unchanged,
+// and false. It allocates only if dst lacks the capacity.
 func (s *Store) Get(key []byte, version uint64, dst []byte) (value []byte, expires int64, ok bool) {
 	for {
 		room := dst[len(dst):cap(dst)]
@@ -99,13 +88,13 @@ func (s *Store) Get(key []byte, version uint64, dst []byte) (value []byte, expir
 		if n <= len(room) {
 			return dst[:len(dst)+n], expires, true
 		}
-		dst = slices.Grow(dst, n) // here and not below, so that nobody waits for the allocator
+		dst = slices.Grow(dst, n) // outside of the shard's lock, so that nothing waits for the allocator
 	}
 }
 
-// GetInto copies the value under the name (key, version) to the beginning of buf, counts a use, and
-// returns its length in bytes and the expiry that Add was told. If the length is more than len(buf),
-// nothing was copied or counted, and the caller comes again with a larger buffer.
+// GetInto copies the value of key in that version to the beginning of buf, counts a use, and returns the value's length
+// in bytes and its expiry. If that length is more than len(buf), nothing was copied or counted: the caller tries again
+// with a larger buffer.
 func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, expires int64, ok bool) {
 	sh, hash := s.shardOf(key)
 	sh.mu.Lock()
@@ -135,7 +124,7 @@ func (s *Store) GetInto(key []byte, version uint64, buf []byte) (n int, expires 
 	return n, expires, true
 }
 
-// Has tells whether Get would find the name (key, version). It is no use of the entry.
+// Has reports whether Get would find key in that version. It counts neither a use nor a Get.
 func (s *Store) Has(key []byte, version uint64) bool {
 	sh, hash := s.shardOf(key)
 	sh.mu.Lock()
@@ -144,13 +133,12 @@ func (s *Store) Has(key []byte, version uint64) bool {
 	return entry != none && !s.expired(s.arena.header(entry).expires)
 }
 
-// Add stores a copy of value under the name (key, version), in place of any version of that key,
-// and evicts others until there is room. From expires on, an instant of the store's clock or
-// [Never], it is a miss.
+// Add stores a copy of value under key and version, replaces any other version of key, and evicts entries until there
+// is room. The value is a miss from expires on, an instant of the store's clock or [Never].
 //
-// It returns false if nothing was stored: the value has expired already and would only evict others, the store is
-// closed, key and value take more than a third of the limit (a quarter always fits), or all room is taken by other
-// Adds under way.
+// It returns false and changes nothing if the value has expired already. It returns false, and counts a rejection, if
+// the store is closed, if key and value take more than a third of the limit (a quarter always fits), or if concurrent
+// Adds have taken all room.
 func (s *Store) Add(key []byte, version uint64, value []byte, expires int64) bool {
 	if s.expired(expires) {
 		return false
@@ -162,12 +150,12 @@ func (s *Store) Add(key []byte, version uint64, value []byte, expires int64) boo
 		s.rejected.Add(1)
 		return false
 	}
-	// Nobody knows the new entry yet, so a large one can be written while the shard is free.
+	// No shard refers to the new entry yet, so a large one can be written while its shard is free.
 	entry := s.arena.write(n, key, version, value, expires)
 	sh, hash := s.shardOf(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.insert(hash, key, entry, s.clock.Add(1))
+	sh.insert(hash, key, entry, s.inserted.Add(1))
 	return true
 }
 
@@ -188,7 +176,7 @@ func (s *Store) Clear() {
 	}
 }
 
-// Stats sums up the shards one after the other, so it is exact when nothing else is going on.
+// Stats adds up the shards one after the other, so its sums are exact only while the store is not in use.
 func (s *Store) Stats() Stats {
 	total := Stats{Bytes: s.arena.bytes(), Rejected: s.rejected.Load()}
 	for i := range s.shards {
@@ -197,7 +185,7 @@ func (s *Store) Stats() Stats {
 	return total
 }
 
-// Close gives all memory back to the system. Afterwards every Get misses and Add stores nothing.
+// Close returns all memory to the system. Afterwards every Get misses and every Add is rejected.
 func (s *Store) Close() {
 	s.adding.Lock()
 	defer s.adding.Unlock()
@@ -207,7 +195,7 @@ func (s *Store) Close() {
 	s.arena.close()
 }
 
-// makeRoom reserves n blocks, and evicts entries until it can.
+// makeRoom reserves n blocks and evicts entries until it can. It reports whether it could.
 func (s *Store) makeRoom(n int) bool {
 	for !s.arena.reserve(n) {
 		if !s.evict() {
@@ -217,35 +205,34 @@ func (s *Store) makeRoom(n int) bool {
 	return true
 }
 
-// evict drops one entry, and tells whether there was any. Inside a shard the order of the queues is
-// exact; between shards it is so down to what came between the same two Adds.
+// evict drops one entry and reports whether there was any. Inside a shard the order of a queue is exact; of entries in
+// different shards that were promoted between the same two insertions, the one in the lower shard counts as older.
 func (s *Store) evict() bool {
-	for passed := 0; ; passed++ {
-		from := main
-		if s.taken[small].Load() > s.smallMost {
-			from = small
+	for promoted := 0; ; promoted++ {
+		from, other := main, small
+		if s.blocks[small].Load() > s.maxSmall {
+			from, other = small, main
 		}
 		victim := s.oldest(from)
 		if victim == nil {
-			from = small + main - from
-			victim = s.oldest(from)
+			from, victim = other, s.oldest(other)
 		}
 		if victim == nil {
 			return false
 		}
-		// It may have been used, or others may have emptied that queue meanwhile: look again.
-		if victim.evict(from, s.clock.Load(), passed < maxPassed) {
+		// The shard promotes the entry if it was used, or finds its queue emptied by others meanwhile: look again.
+		if victim.evict(from, s.inserted.Load(), promoted < maxPromoted) {
 			return true
 		}
 	}
 }
 
-// oldest returns the shard whose oldest entry in a queue came there first, or nil.
-func (s *Store) oldest(in place) (found *shard) {
-	first := uint64(never)
-	for i := range s.ages[in] {
-		if age := s.ages[in][i].Load(); age < first {
-			first, found = age, &s.shards[i]
+// oldest returns the shard whose queue of that kind has the oldest tail, or nil if all are empty.
+func (s *Store) oldest(kind queueKind) (found *shard) {
+	first := uint64(emptyQueue)
+	for i := range s.tails[kind] {
+		if entered := s.tails[kind][i].Load(); entered < first {
+			first, found = entered, &s.shards[i]
 		}
 	}
 	return found

@@ -15,7 +15,7 @@ const (
 	oneBucket = 0         // all keys collide
 )
 
-// realClock is for tests that do not set the clock.
+// realClock is the clock of tests that do not set it.
 func realClock() int64 { return int64(time.Since(testsBegan)) }
 
 var testsBegan = time.Now()
@@ -44,7 +44,7 @@ func testStore(t *testing.T, maxBytes int64) (*Store, *testClock) {
 	return s, clock
 }
 
-// wantValue fails unless the store has exactly that value under the name, by each way of asking.
+// wantValue fails unless every method that reads finds exactly that value.
 func wantValue(t *testing.T, s *Store, key string, version uint64, want []byte) {
 	t.Helper()
 	if !s.Has([]byte(key), version) {
@@ -140,19 +140,19 @@ func TestStoreGetAppends(t *testing.T) {
 	}
 }
 
-func TestStoreGetIntoTellsLength(t *testing.T) {
+func TestStoreGetIntoReturnsTheLengthOfWhatDoesNotFit(t *testing.T) {
 	s, _ := testStore(t, oneMB)
 	value := pattern(3, 1000)
 	mustAdd(t, s, "key", 2, value)
-	small := make([]byte, 999)
-	if n, _, ok := s.GetInto([]byte("key"), 2, small); n != 1000 || !ok {
+	short := make([]byte, 999)
+	if n, _, ok := s.GetInto([]byte("key"), 2, short); n != 1000 || !ok {
 		t.Fatalf("GetInto = %d, %v, not 1000, true", n, ok)
 	}
-	if !bytes.Equal(small, make([]byte, 999)) {
+	if !bytes.Equal(short, make([]byte, 999)) {
 		t.Error("GetInto wrote into a buffer that was too small")
 	}
 	if got := s.Stats(); got.Gets != 0 || got.Hits != 0 {
-		t.Errorf("a look that only told the length was counted: %+v", got)
+		t.Errorf("a call that copied nothing was counted: %+v", got)
 	}
 }
 
@@ -193,11 +193,11 @@ func TestStoreAddsNothingThatHasExpired(t *testing.T) {
 	}
 	wantValue(t, s, "key", 2, []byte("value"))
 	if got := s.Stats(); got.Items != 1 || got.Rejected != 0 {
-		t.Errorf("%+v, want 1 item, and none rejected for want of room", got)
+		t.Errorf("%+v, want 1 item, none rejected", got)
 	}
 }
 
-func TestStoreNeverMistakesACollision(t *testing.T) {
+func TestStoreTellsCollidingKeysApart(t *testing.T) {
 	s, _ := testStore(t, oneMB)
 	s.hashMask = oneBucket
 	long := string(pattern(1, 1000)) // keys that differ in the last byte only, several blocks away
@@ -206,7 +206,7 @@ func TestStoreNeverMistakesACollision(t *testing.T) {
 	}
 	wantMiss(t, s, long+"z", 2)
 	wantMiss(t, s, long, 2)
-	for _, i := range []int{0, 19, 10} { // the chain's end, begin and middle
+	for _, i := range []int{0, 19, 10} { // the chain's end, beginning and middle
 		s.Remove([]byte(long + string(rune('a'+i))))
 		wantMiss(t, s, long+string(rune('a'+i)), 2)
 	}
@@ -247,7 +247,7 @@ func TestStoreRemoveAndClear(t *testing.T) {
 func TestStoreCounts(t *testing.T) {
 	s, _ := testStore(t, oneMB)
 	mustAdd(t, s, "key", 2, make([]byte, 1000)) // 5 blocks
-	s.Get([]byte("key"), 2, nil)                // one look, though it has to grow dst
+	s.Get([]byte("key"), 2, nil)                // counts once, though it has to grow dst
 	s.Get([]byte("key"), 4, nil)
 	s.GetInto([]byte("key"), 2, make([]byte, 1000))
 	s.GetInto([]byte("other"), 2, nil)
