@@ -39,8 +39,3 @@ class Throttled:
             message += " (and %d more of this kind since the last such line)"
             arguments = (*arguments, muted)
         self._logger.warning(message, *arguments)
-
-
-def printable(text: str) -> str:
-    """A text without characters that a terminal obeys, or that begin a line of their own: they are escaped."""
-    return text if text.isprintable() else repr(text)[1:-1]

@@ -8,7 +8,7 @@ from typing import Any
 
 from guillotina.commands import Command, get_settings
 
-from guillotina_groupcache import uninstall
+from guillotina_groupcache.database import uninstall
 from guillotina_groupcache.interfaces import GroupcacheError
 
 

@@ -13,11 +13,11 @@ from typing import Final
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache.database.connections import TIMEOUT, Line
+from guillotina_groupcache.database.claims import REFRESH_EVERY, Claim, cluster_alone
+from guillotina_groupcache.database.connections import TIMEOUT, OwnConnection
 from guillotina_groupcache.database.databases import LOOK_TIMEOUT
 from guillotina_groupcache.database.outside_writes import OutsideWrites
-from guillotina_groupcache.database.served import REFRESH_EVERY, Served, cluster_alone
-from guillotina_groupcache.settings.role import LEASE
+from guillotina_groupcache.settings.model import LEASE
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -30,13 +30,13 @@ _AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.
 class _Held:
     """A database that this process has claimed."""
 
-    __slots__ = ("line", "looked", "outside", "refreshed", "served", "task")
+    __slots__ = ("claim", "connection", "looked", "outside", "refreshed", "task")
 
-    def __init__(self, served: Served, line: Line) -> None:
+    def __init__(self, claim: Claim, connection: OwnConnection) -> None:
         self.looked = time.monotonic()  # when a look that has succeeded began
         self.task: asyncio.Task[None] | None = None
-        self.served = served
-        self.line = line
+        self.claim = claim
+        self.connection = connection
         self.refreshed = time.monotonic()
         self.outside: OutsideWrites | None = None
 
@@ -59,14 +59,14 @@ class Alone:
         self._held: dict[str, _Held] = {}
 
     async def claim(self, database: str, storage: PostgresqlStorage) -> None:
-        """Claim a database before it is served. Raises as `Served.claim` does."""
-        served, line = Served(database, storage), Line(storage)
+        """Claim a database before it is served. Raises as `Claim.acquire` does."""
+        claim, connection = Claim(database, storage), OwnConnection(storage)
         try:
-            await served.claim(await line.connection(), self._cluster)
+            await claim.acquire(await connection.get(), self._cluster)
         except BaseException:
-            line.disconnect()
+            connection.disconnect()
             raise
-        held = self._held[database] = _Held(served, line)
+        held = self._held[database] = _Held(claim, connection)
         held.task = asyncio.ensure_future(self._run(database, held))
 
     def watch(self, database: str, outside: OutsideWrites) -> None:
@@ -83,12 +83,12 @@ class Alone:
                 if not await asyncio.wait_for(self._look(held), LOOK_TIMEOUT):
                     break
             except _AWAY as error:
-                held.line.disconnect()
+                held.connection.disconnect()
                 self._note(database, held, error)
             else:
                 held.looked = began
                 self._note(database, held)
-        held.line.disconnect()
+        held.connection.disconnect()
         del self._held[database]
         self._lost(database)
         if database in self._away:
@@ -111,10 +111,10 @@ class Alone:
             self._trust(False)
 
     async def _look(self, held: _Held) -> bool:
-        connection = await held.line.connection()
+        connection = await held.connection.get()
         if (now := time.monotonic()) >= held.refreshed + REFRESH_EVERY:
             held.refreshed = now
-            if not await held.served.refresh(connection, self._cluster):
+            if not await held.claim.refresh(connection, self._cluster):
                 return False
         if held.outside is not None:
             await held.outside.take_all(connection)
@@ -130,7 +130,7 @@ class Alone:
         for held in claims.values():
             with suppress(*_AWAY):
                 await asyncio.wait_for(self._release(held), TIMEOUT)
-            held.line.disconnect()
+            held.connection.disconnect()
 
     async def _release(self, held: _Held) -> None:
-        await held.served.release(await held.line.connection(), self._cluster)
+        await held.claim.release(await held.connection.get(), self._cluster)

@@ -20,8 +20,8 @@ from typing import Final, NamedTuple
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
+from guillotina_groupcache.display import shown
 from guillotina_groupcache.interfaces import ConfigurationError
-from guillotina_groupcache.settings.parser import shown
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -102,7 +102,7 @@ def cluster_alone(number: int) -> str:
     return f"{_ALONE}{number:016x}"
 
 
-class Served:
+class Claim:
     """The claim of this process' cluster to the objects table of one database."""
 
     __slots__ = ("_id", "_is_without", "_rival", "_schema", "_since", "_table", "is_held", "is_lost")
@@ -120,7 +120,7 @@ class Served:
         self.is_lost = False
         self._is_without = False  # the right to make the table of claims, or to use it
 
-    async def claim(self, connection: asyncpg.Connection, cluster: str) -> None:
+    async def acquire(self, connection: asyncpg.Connection, cluster: str) -> None:
         """Claim the table before it is served; it takes up to `PROOF` seconds where a claim was left behind.
 
         Raises `ConfigurationError` where living processes serve it for another cluster or under another id, and what

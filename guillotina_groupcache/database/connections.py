@@ -1,4 +1,7 @@
-"""Connections of our own: a pool that is full must not push the process into bypass, which would fill it more."""
+"""Connections of our own, outside the storage's pool: a full pool must not push the process into bypass.
+
+A process in bypass reads from the database directly, which would fill the pool even more.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,19 @@ TIMEOUT: Final = 3.0
 APPLICATION: Final = "guillotina_groupcache"
 
 
-class Line:
-    """One connection to a storage's database, made when it is needed and again when it was lost."""
+class OwnConnection:
+    """One connection to a storage's database, made when it is needed and again after it was lost."""
 
     __slots__ = ("_connection", "reconnected", "storage")
 
     def __init__(self, storage: PostgresqlStorage) -> None:
         self.storage = storage
-        #: Whether the connection was made anew since somebody has taken note of it.
+        #: Whether the connection was made again; a reader that has noticed resets it.
         self.reconnected = False
         self._connection: asyncpg.Connection | None = None
 
-    async def connection(self) -> asyncpg.Connection:
-        """The connection. Raises what asyncpg raises where there is none to be had."""
+    async def get(self) -> asyncpg.Connection:
+        """The connection. Raises what asyncpg raises where none can be made."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self.storage)
             self.reconnected = True
@@ -34,23 +37,23 @@ class Line:
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement and return its rows."""
-        rows: list[asyncpg.Record] = await (await self.connection()).fetch(statement, *arguments)
+        rows: list[asyncpg.Record] = await (await self.get()).fetch(statement, *arguments)
         return rows
 
     def disconnect(self) -> None:
-        """End the connection at once: after a statement that was given up it is of no more use."""
+        """End the connection at once: one whose statement was given up is of no more use."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
 
 async def connect(storage: PostgresqlStorage) -> asyncpg.Connection:
-    """A connection to a storage's database that is not of its pool, with the pool's options for one."""
+    """Connect to a storage's database with the options of its pool, but outside the pool."""
     return await connect_to(storage._dsn, storage._connection_options)
 
 
 async def connect_to(dsn: str | None, options: Mapping[str, Any]) -> asyncpg.Connection:
-    """The same by the URL of a database and the options of a pool. The server lists it under the add-on's name."""
+    """Connect to the database of a URL with the options of a pool. The server lists it under the add-on's name."""
     allowed = ("ssl", "statement_cache_size", "max_cached_statement_lifetime")
     taken = {name: value for name, value in options.items() if name in allowed}
     server = {**(options.get("server_settings") or {}), "application_name": APPLICATION}

@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache.database.connections import Line, connect
+from guillotina_groupcache.database.claims import REFRESH_EVERY, Claim, cluster_of
+from guillotina_groupcache.database.connections import OwnConnection, connect
 from guillotina_groupcache.database.failover import FLUSHED, IDENTITY, OBJECTS, Known, Look, Watch, identity_of
 from guillotina_groupcache.database.outside_writes import OutsideWrites, Register
-from guillotina_groupcache.database.served import REFRESH_EVERY, Served, cluster_of
 
 logger = logging.getLogger("guillotina_groupcache")
 
@@ -39,16 +39,16 @@ class Database:
 
     __slots__ = (
         *("_away", "_claimed", "_found", "_has_ended", "_lock", "_next", "_task"),
-        *("id", "line", "outside", "served", "watch", "word"),
+        *("claim", "connection", "id", "outside", "watch", "word"),
     )
 
     def __init__(self, id_: str, storage: PostgresqlStorage, register: Register) -> None:
         self.id = id_
         self.outside = OutsideWrites(id_, storage, register)
-        self.line = Line(storage)
+        self.connection = OwnConnection(storage)
         self.watch = Watch()
         #: The claim to its objects table, which goes before everything that is served of it (R15).
-        self.served = Served(id_, storage)
+        self.claim = Claim(id_, storage)
         self._claimed = 0.0  # when the claim was renewed last
         #: The place of its deadline in the library's table; None: it has none yet.
         self.word: int | None = None
@@ -62,21 +62,21 @@ class Database:
     @property
     def table(self) -> str:
         """The name of its objects table."""
-        name: str = self.line.storage.objects_table_name
+        name: str = self.connection.storage.objects_table_name
         return name
 
     @property
     def is_whole(self) -> bool:
         """Whether it is this cluster's, and what is written to it is noted, so that it may be served."""
-        return not (self.served.is_lost or self.outside.is_blind)
+        return not (self.claim.is_lost or self.outside.is_blind)
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement when those before it have ended, and return its rows."""
-        async with self._line_to_itself():
-            return await self.line.fetch(statement, *arguments)
+        async with self._exclusive():
+            return await self.connection.fetch(statement, *arguments)
 
     @asynccontextmanager
-    async def _line_to_itself(self) -> AsyncIterator[None]:
+    async def _exclusive(self) -> AsyncIterator[None]:
         async with self._lock:
             if self._has_ended:
                 raise LookupError(f"the database {self.id!r} is not served any more")
@@ -86,21 +86,21 @@ class Database:
                 raise
             except BaseException:
                 # What was given up may still run.
-                self.line.disconnect()
+                self.connection.disconnect()
                 raise
 
     # --- the claim
 
-    async def claim(self, cluster: str) -> str:
+    async def acquire_claim(self, cluster: str) -> str:
         """Claim the objects table for a cluster, or "" for the one whose members table lies here, which is returned.
 
-        It takes a connection for this alone: looks do not wait for it. Raises as `Served.claim` does, and what a
+        It takes a connection for this alone: looks do not wait for it. Raises as `Claim.acquire` does, and what a
         database raises that does not answer.
         """
-        connection = await connect(self.line.storage)
+        connection = await connect(self.connection.storage)
         try:
-            cluster = cluster or await cluster_of(connection, self.line.storage._db_schema)
-            await self.served.claim(connection, cluster)
+            cluster = cluster or await cluster_of(connection, self.connection.storage._db_schema)
+            await self.claim.acquire(connection, cluster)
         finally:
             connection.terminate()
         return cluster
@@ -115,9 +115,9 @@ class Database:
         if not self.is_claim_due:
             return
         now = time.monotonic()
-        async with self._line_to_itself():
-            was_lost = self.served.is_lost
-            held = await self.served.refresh(await self.line.connection(), cluster)
+        async with self._exclusive():
+            was_lost = self.claim.is_lost
+            held = await self.claim.refresh(await self.connection.get(), cluster)
         self._claimed = now
         # Whoever has served it meanwhile has told nobody here of its commits.
         self.watch.was_elsewhere |= was_lost and held
@@ -162,8 +162,8 @@ class Database:
 
     def found(self, asked: int, known: Known | None, row: Any) -> Look:
         """A look, from a row that shows the database."""
-        if self.line.reconnected:
-            self.watch.reconnected, self.line.reconnected = True, False
+        if self.connection.reconnected:
+            self.watch.reconnected, self.connection.reconnected = True, False
         return Look(asked, known, identity_of(row["identity"], row["objects"]), row["flushed"], row)
 
     async def read(
@@ -171,14 +171,14 @@ class Database:
     ) -> list[asyncpg.Record]:
         """`OutsideWrites.read`, where the table is named by a parameter; the triggers are mended if they need it."""
         rows = await self.outside.read(fetch, statement, f"${parameter}::text")
-        if rows and rows[0]["objects"] and self.served.is_held:  # the table itself is there, and this cluster's
+        if rows and rows[0]["objects"] and self.claim.is_held:  # the table itself is there, and this cluster's
             self.outside.mend(rows[0])
         return rows
 
     def end(self) -> list[asyncio.Task[None]]:
         """Look no more; the caller may wait for the tasks that are returned."""
         self._has_ended = True
-        self.line.disconnect()
+        self.connection.disconnect()
         tasks = self.outside.end()
         if self._task is not None:
             self._task.cancel()
@@ -291,7 +291,7 @@ class Databases:
             known = self._known.get(database.id)
             if known is None or known.identity != look.identity or not database.is_whole:
                 continue
-            database.watch.saw(look, known.losses)
+            database.watch.saw(look, known.failovers)
             if database.word is not None and self._by_id.get(database.id) is database:
                 # What is not told the library forgets in a while.
                 written = await database.outside.registered(look.row)

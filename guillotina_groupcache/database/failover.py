@@ -42,7 +42,7 @@ class Known(NamedTuple):
     """What the cluster's row says of a database."""
 
     identity: str
-    losses: int  #: how often it may have lost commits
+    failovers: int  #: how often it may have lost commits
 
 
 class Look(NamedTuple):
@@ -57,7 +57,7 @@ class Look(NamedTuple):
 
 #: In place of what cannot be read: no database has this identity, so everybody will count it as a loss, once.
 UNREADABLE: Final = Known("", 0)
-_MAX_LOSSES: Final = 2**53  # a number that JSON holds
+_MAX_FAILOVERS: Final = 2**53  # a number that JSON holds
 
 
 def decode_known(identities: str | None) -> tuple[dict[str, Known], list[str]]:
@@ -69,7 +69,7 @@ def decode_known(identities: str | None) -> tuple[dict[str, Known], list[str]]:
         except ValueError:  # msgspec's errors are of this kind
             unreadable.append(id_)
         else:
-            if not 0 <= known[id_].losses < _MAX_LOSSES:
+            if not 0 <= known[id_].failovers < _MAX_FAILOVERS:
                 unreadable.append(id_)
     return known, unreadable
 
@@ -82,7 +82,7 @@ def identity_of(server: str, objects: int) -> str:
 class Watch:
     """What this process has seen of one database."""
 
-    __slots__ = ("_flushed", "identity", "losses", "reconnected", "was_elsewhere")
+    __slots__ = ("_flushed", "failovers", "identity", "reconnected", "was_elsewhere")
 
     def __init__(self) -> None:
         #: As it was last seen; empty: it never was.
@@ -92,14 +92,14 @@ class Watch:
         #: Whether another cluster has served it since (R15): its commits were announced to nobody here.
         self.was_elsewhere = False
         #: As the cluster's row counted them when the database was looked at last; None: it never was.
-        self.losses: int | None = None
+        self.failovers: int | None = None
         self._flushed = 0
 
-    def saw(self, look: Look, losses: int) -> None:
-        """Take a look that the cluster's row agrees with, which has counted so many losses."""
+    def saw(self, look: Look, failovers: int) -> None:
+        """Take a look that the cluster's row agrees with, which has counted so many failovers."""
         self.identity, self._flushed, self.reconnected = look.identity, look.flushed, False
         self.was_elsewhere = False
-        self.losses = losses
+        self.failovers = failovers
 
     def judge(self, look: Look, known: Known | None) -> Known | None:
         """What the cluster's row should say of a database; one loss more than `known`: everything is renamed.
@@ -109,9 +109,9 @@ class Watch:
         if known is None:
             return Known(look.identity, int(self._was_put_back(look) or self.identity not in ("", look.identity)))
         if look.identity != known.identity:
-            return Known(look.identity, known.losses + 1) if look.known == known else None
-        is_new = self.losses in (None, known.losses)  # or somebody has counted it since this process looked last
-        return Known(look.identity, known.losses + (is_new and self._was_put_back(look)))
+            return Known(look.identity, known.failovers + 1) if look.known == known else None
+        is_new = self.failovers in (None, known.failovers)  # or somebody has counted it since this process looked last
+        return Known(look.identity, known.failovers + (is_new and self._was_put_back(look)))
 
     def _was_put_back(self, look: Look) -> bool:
         """Whether a server that keeps its identity may have lost commits since it was seen last."""

@@ -18,9 +18,9 @@ from guillotina.db.interfaces import IPostgresStorage
 from guillotina.db.transaction import _EMPTY, Transaction
 
 from guillotina_groupcache import keys, records
+from guillotina_groupcache.display import shown
 from guillotina_groupcache.interfaces import GroupcacheError, KeyFormatError, RecordError
 from guillotina_groupcache.keys import Key, Kind
-from guillotina_groupcache.settings.parser import shown
 from guillotina_groupcache.throttled import Throttled
 
 logger = logging.getLogger("guillotina_groupcache")

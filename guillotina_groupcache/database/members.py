@@ -17,14 +17,14 @@ from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache.database import members_table as sql
 from guillotina_groupcache.database import rows as members_rows
+from guillotina_groupcache.database.claims import cluster_of
 from guillotina_groupcache.database.connections import TIMEOUT
 from guillotina_groupcache.database.databases import Change, Database, Databases
 from guillotina_groupcache.database.failover import UNREADABLE, Known, decode_known
 from guillotina_groupcache.database.notes_table import FORGET
 from guillotina_groupcache.database.outside_writes import OutsideWrites, Register
-from guillotina_groupcache.database.served import cluster_of
+from guillotina_groupcache.display import shown
 from guillotina_groupcache.interfaces import ConfigurationError
-from guillotina_groupcache.settings.parser import shown
 from guillotina_groupcache.throttled import Throttled
 
 logger = logging.getLogger("guillotina_groupcache")
@@ -75,11 +75,11 @@ class Members:
     @property
     def storages(self) -> list[PostgresqlStorage]:
         """Every storage that was given, the table's first."""
-        return [database.line.storage for database in self._databases]
+        return [database.connection.storage for database in self._databases]
 
     def outside_writes_of(self, storage: Any) -> OutsideWrites | None:
         """What is written to a storage's database from outside; None where it is not served."""
-        return next((database.outside for database in self._databases if database.line.storage is storage), None)
+        return next((database.outside for database in self._databases if database.connection.storage is storage), None)
 
     def mark_of(self, storage: Any) -> str:
         """What announced statements on a storage's database begin with; empty where nobody hears of them."""
@@ -88,7 +88,7 @@ class Members:
 
     def database_of(self, storage: PostgresqlStorage) -> str | None:
         """The id under which a storage was given."""
-        return next((database.id for database in self._databases if database.line.storage is storage), None)
+        return next((database.id for database in self._databases if database.connection.storage is storage), None)
 
     def add(self, database: str, storage: PostgresqlStorage) -> OutsideWrites:
         """Know a database's storage: the first one holds the table, each answers for its own transactions.
@@ -114,9 +114,9 @@ class Members:
         Raises `ConfigurationError` where the right to make it is missing.
         """
         self._table = self._databases.get(database)
-        schema = self._table.line.storage._db_schema
+        schema = self._table.connection.storage._db_schema
         try:
-            connection = await self._table.line.connection()
+            connection = await self._table.connection.get()
             if not await connection.fetchval(self._prepared(sql.EXIST)):
                 await sql.make_when_free(connection, schema, 0 if new else 1)
         except asyncpg.InsufficientPrivilegeError as error:
@@ -133,20 +133,20 @@ class Members:
         """
         databases = self._databases
         if not databases.cluster:
-            databases.join(await databases.get(database).claim(""))
+            databases.join(await databases.get(database).acquire_claim(""))
             return
         with suppress(OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await databases.get(database).claim(databases.cluster)
+            await databases.get(database).acquire_claim(databases.cluster)
 
     async def _make(self) -> None:
         assert self._table is not None
-        await sql.make(await self._table.line.connection(), self._table.line.storage._db_schema)
+        await sql.make(await self._table.connection.get(), self._table.connection.storage._db_schema)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:
         """A transaction in which each statement sees what was committed before it, whatever the server's default is."""
         assert self._table is not None
-        async with (await self._table.line.connection()).transaction(isolation="read_committed"):
+        async with (await self._table.connection.get()).transaction(isolation="read_committed"):
             yield
 
     def start(self) -> None:
@@ -189,7 +189,7 @@ class Members:
             except Exception as error:
                 # A statement that was given up may still run.
                 if self._table is not None:
-                    self._table.line.disconnect()
+                    self._table.connection.disconnect()
                 answer = {"error": f"{type(error).__name__}: {error}"}
             finally:
                 self._questions.task_done()
@@ -224,15 +224,15 @@ class Members:
 
     def _prepared(self, statement: str) -> str:
         assert self._table is not None
-        return sql.prepared(statement, self._table.line.storage._db_schema)
+        return sql.prepared(statement, self._table.connection.storage._db_schema)
 
     async def _statement(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         assert self._table is not None
-        return await self._table.line.fetch(self._prepared(statement), *arguments)
+        return await self._table.connection.fetch(self._prepared(statement), *arguments)
 
     # --- readings
 
-    async def _read(self, fields: Answer) -> Answer:
+    async def _take_view(self, fields: Answer) -> Answer:
         now = asyncio.get_running_loop().time()
         try:
             if self._own is not None and now >= self._seen + SEEN_EVERY:
@@ -276,16 +276,16 @@ class Members:
         """Renew the claim of the table's database. Another server may stand behind its name by now: a cluster's too."""
         if not table.is_claim_due:
             return
-        cluster = await cluster_of(await table.line.connection(), table.line.storage._db_schema)
+        cluster = await cluster_of(await table.connection.get(), table.connection.storage._db_schema)
         if cluster != self._databases.cluster:
             self._databases.join(cluster)
         await table.keep_claim(cluster)
 
     async def _rows(self) -> list[asyncpg.Record]:
         assert self._table is not None
-        line, ids = self._table.line, [database.id for database in self._databases]
+        connection, ids = self._table.connection, [database.id for database in self._databases]
         arguments = (SILENT_AFTER, self._table.table, ids)
-        rows = await self._table.read(lambda text: line.fetch(text, *arguments), self._prepared(sql.READ), 2)
+        rows = await self._table.read(lambda text: connection.fetch(text, *arguments), self._prepared(sql.READ), 2)
         if not rows or rows[0]["counted"] is None:
             raise asyncpg.UndefinedTableError("the cluster's row is gone, or was made by an earlier version")
         known, unreadable = decode_known(rows[0]["identities"])
@@ -314,7 +314,7 @@ class Members:
 
     async def _give_sign_of_life(self, incarnation: int) -> None:
         assert self._table is not None
-        connection = await self._table.line.connection()
+        connection = await self._table.connection.get()
         async with connection.transaction(isolation="read_committed"):
             # Nothing is lost with it, unlike with the states: it need not wait for the disk.
             await connection.execute("SET LOCAL synchronous_commit TO off")
@@ -326,7 +326,7 @@ class Members:
             lost = []
             for id_, old, new in changes:
                 if await self._statement(sql.KNOW, id_, _form(new), old and _form(old)):
-                    lost += [id_] * (new.losses > (old.losses if old else 0))
+                    lost += [id_] * (new.failovers > (old.failovers if old else 0))
             if lost:
                 await self._statement(sql.ALL_OUT, "a database may have lost commits")
                 logger.warning(
@@ -352,7 +352,7 @@ class Members:
         return {"done": bool(await self._statement(sql.ENTER, fields["incarnation"]))}
 
     async def _mark_out(self, fields: Answer) -> Answer:
-        if fields.get("silent"):
+        if fields.get("overdue"):
             await self._statement(sql.MARK_OUT_SILENT, fields["incarnation"], fields["reason"], SILENT_AFTER)
         else:
             await self._statement(sql.MARK_OUT, fields["incarnation"], fields["reason"])
@@ -370,10 +370,10 @@ class Members:
 
     async def _forget_outside(self, fields: Answer) -> Answer:
         database = self._databases.of_word(fields["word"])
-        statement = FORGET.format(schema=database.line.storage._db_schema)
+        statement = FORGET.format(schema=database.connection.storage._db_schema)
         if database is self._table:
             async with self._transaction():
-                await database.line.fetch(statement, fields["outside"])
+                await database.connection.fetch(statement, fields["outside"])
         else:
             # The questions behind do not wait for it: its server may be dead.
             self._beside(self._forget_elsewhere(database, statement, fields["outside"]))

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import asyncpg
 
+from guillotina_groupcache.display import printable, shown
 from guillotina_groupcache.settings.addresses import Address
-from guillotina_groupcache.settings.parser import shown
-from guillotina_groupcache.throttled import Throttled, printable
+from guillotina_groupcache.throttled import Throttled
 
 #: Bytes of an address: the longest is a host name of 253 with a port; a unix socket has fewer (`addresses`).
 MAX_ADDRESS: Final = 260
@@ -44,7 +44,7 @@ OLD: Final = f"""state = 'out' AND changed NOT BETWEEN now() - interval '1 minut
 #: The rows, with the version of each; those that SQL knows to have no owner are only named.
 MEMBERS: Final = f"""(
     SELECT incarnation, xmin::text AS version, true AS is_sized, address, host, state,
-        left(reason, {MAX_REASON}) AS reason, {SILENT.format("$1")} AS silent,
+        left(reason, {MAX_REASON}) AS reason, {SILENT.format("$1")} AS overdue,
         CASE WHEN cardinality(applied) <= {MAX_APPLIED}
         THEN ARRAY(SELECT id FROM unnest(applied) AS id WHERE id >= 0) ELSE '{{{{}}}}' END AS applied
     FROM {{schema}}.groupcache_members WHERE {_SIZED}
@@ -65,7 +65,7 @@ WITH ownerless AS (
 DELETE FROM {{schema}}.groupcache_members WHERE incarnation IN (SELECT incarnation FROM ownerless)
 """
 
-_FIELDS: Final = ("incarnation", "address", "host", "state", "reason", "silent", "applied")
+_FIELDS: Final = ("incarnation", "address", "host", "state", "reason", "overdue", "applied")
 
 Row = dict[str, Any]
 

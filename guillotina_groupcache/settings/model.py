@@ -8,6 +8,11 @@ from typing import Final
 
 from guillotina_groupcache.settings.addresses import Address, Advertised, Listen, Name
 
+#: Buckets of the version table; the same in the whole cluster.
+BUCKETS: Final = 1 << 20
+#: Seconds for which a view of the members table lets a process serve (R2).
+LEASE: Final = 3.0
+
 
 class Secret:
     """The secret that all peers share. It shows itself to `reveal` only, never in a log or an error."""

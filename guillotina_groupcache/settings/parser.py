@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
+from guillotina_groupcache.display import shown
 from guillotina_groupcache.interfaces import ConfigurationError
 from guillotina_groupcache.settings.addresses import Address, Advertised, Listen, Name
 from guillotina_groupcache.settings.model import NOWHERE, Secret, Settings, Tls
@@ -82,12 +83,6 @@ def is_enabled(section: object, environ: Mapping[str, str]) -> bool:
 
 def _error(key: str, value: object, problem: str) -> ConfigurationError:
     return ConfigurationError(f"groupcache.{key}: {shown(value)} {problem}")
-
-
-def shown(value: object) -> str:
-    """A value of the settings as an error shows it: on one line, and not too long."""
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:119]}…"
 
 
 def _known(name: str, section: object, keys: list[str]) -> dict[str, Any]:

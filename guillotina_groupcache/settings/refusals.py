@@ -13,8 +13,8 @@ from guillotina import app_settings
 from guillotina.interfaces import ICacheUtility
 from guillotina.utils import resolve_dotted_name
 
+from guillotina_groupcache.display import shown
 from guillotina_groupcache.interfaces import ConfigurationError
-from guillotina_groupcache.settings.parser import shown
 
 ADDON: Final = "guillotina_groupcache"
 STRATEGY: Final = "groupcache"

@@ -10,16 +10,10 @@ from guillotina import app_settings
 from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
 from guillotina.utils import list_or_dict_items
 
-from guillotina_groupcache.near_cache import KEEPS_LOADS_IN_ORDER
 from guillotina_groupcache.settings import advertise, sockets
 from guillotina_groupcache.settings import parser as section
 from guillotina_groupcache.settings.addresses import Advertised
-from guillotina_groupcache.settings.model import NOWHERE, Settings
-
-#: Buckets of the version table; the same in the whole cluster.
-BUCKETS: Final = 1 << 20
-#: Seconds for which a reading of the members table lets a process serve (R2).
-LEASE: Final = 3.0
+from guillotina_groupcache.settings.model import BUCKETS, LEASE, NOWHERE, Settings
 
 #: Commands of `guillotina` that serve; without a command an ASGI server runs this process. `serve-reload` is none:
 #: it starts Guillotina in itself and in a child, and the child is the server.
@@ -83,13 +77,10 @@ def why_uncached(parsed: Settings, role: Role, storage: Any) -> str:
     )
 
 
-def decoded_size(parsed: Settings) -> int:
-    """Bytes of `size` for what Python keeps decoded: an eighth, as for the copies of what others own."""
-    return parsed.size // 8 if KEEPS_LOADS_IN_ORDER else 0
+async def node_config(parsed: Settings, role: Role, storage: Any, near_size: int) -> dict[str, Any]:
+    """The configuration of the library, whose fields go/internal/node/config.go describes.
 
-
-async def node_config(parsed: Settings, role: Role, storage: Any) -> dict[str, Any]:
-    """The library's configuration: go/internal/node/config.go tells the fields. `storage` is the first database's.
+    `storage` is that of the first database, `near_size` the bytes of `size` that the near cache takes.
 
     Raises `ConfigurationError` where there is no place to listen, or no address for the peers.
     """
@@ -105,7 +96,7 @@ async def node_config(parsed: Settings, role: Role, storage: Any) -> dict[str, A
         "alone": role is Role.ALONE,
         "secret": parsed.secret.reveal() if parsed.secret else "",
         "tls": None if parsed.tls is None else {"cert": parsed.tls.cert, "key": parsed.tls.key, "ca": parsed.tls.ca},
-        "size": parsed.size - decoded_size(parsed),
+        "size": parsed.size - near_size,
         "ttl": parsed.ttl,
         "lease": LEASE,
         "buckets": BUCKETS,

@@ -61,7 +61,7 @@ class Process:
     async def view(self, asked: int = 0) -> dict[str, Any]:
         """A view, tried again where a connection was lost, or the table is made anew."""
         deadline = time.monotonic() + TIMEOUT
-        while "error" in (answer := await self.ask(op="read", asked=asked)):
+        while "error" in (answer := await self.ask(op="take_view", asked=asked)):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no view in {TIMEOUT:.0f} s: {answer['error']}")
         return answer

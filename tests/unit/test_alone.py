@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from guillotina.transactions import transaction
 
-from guillotina_groupcache.alone import Alone
+from guillotina_groupcache.database.alone import Alone
 from tests.postgres import PostgresServer
 from tests.unit.life_app import App, add, running, title, until
 from tests.unit.life_database import connected

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from guillotina_groupcache.database import served
-from guillotina_groupcache.database.served import Served, cluster_alone, cluster_of
+from guillotina_groupcache.database import claims
+from guillotina_groupcache.database.claims import Claim, cluster_alone, cluster_of
 from guillotina_groupcache.interfaces import ConfigurationError
 from tests.unit.life_database import TIMEOUT, connected
 from tests.unit.life_members import storage_of
@@ -31,21 +31,21 @@ async def connection(database: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A claim that stands still is taken sooner, though not before a living one is renewed."""
-    monkeypatch.setattr(served, "PROOF", 1.5 * served.RENEW_AFTER)
+    monkeypatch.setattr(claims, "PROOF", 1.5 * claims.RENEW_AFTER)
 
 
-def claim_of(database: str, schema: str = "public") -> Served:
+def claim_of(database: str, schema: str = "public") -> Claim:
     storage = storage_of("nowhere")
     storage._db_schema, storage.objects_table_name = schema, f"{schema}.objects"
-    return Served(database, storage)
+    return Claim(database, storage)
 
 
 @asynccontextmanager
-async def living(dsn: str, cluster: str, is_killed: bool = False) -> AsyncIterator[Served]:
+async def living(dsn: str, cluster: str, is_killed: bool = False) -> AsyncIterator[Claim]:
     """Somebody who serves the table and renews the claim all the time, over a connection of its own."""
     async with connected(dsn) as connection:
         claim = claim_of("db")
-        await claim.claim(connection, cluster)
+        await claim.acquire(connection, cluster)
 
         async def renew() -> None:
             while True:
@@ -65,7 +65,7 @@ async def living(dsn: str, cluster: str, is_killed: bool = False) -> AsyncIterat
 async def refused(connection: asyncpg.Connection, cluster: str, database: str = "db", schema: str = "public") -> str:
     """The line with which a claim is refused."""
     with pytest.raises(ConfigurationError) as caught:
-        await asyncio.wait_for(claim_of(database, schema).claim(connection, cluster), TIMEOUT)
+        await asyncio.wait_for(claim_of(database, schema).acquire(connection, cluster), TIMEOUT)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -76,9 +76,9 @@ async def test_one_cluster_serves_it_under_one_id(connection: asyncpg.Connection
     assert cluster == await cluster_of(connection, "PUBLIC"), "as PostgreSQL reads a name without quotes"
     begun = time.monotonic()
     async with living(database, cluster):
-        await claim_of("db").claim(connection, cluster)
-        await claim_of("db", "Public").claim(connection, cluster)
-        assert time.monotonic() < begun + served.PROOF, "one's own cluster is not waited for"
+        await claim_of("db").acquire(connection, cluster)
+        await claim_of("db", "Public").acquire(connection, cluster)
+        assert time.monotonic() < begun + claims.PROOF, "one's own cluster is not waited for"
         assert await connection.fetch(OTHERS) == [(cluster, "db")]
         message = await refused(connection, cluster, "other", "PUBLIC")
     assert message.startswith(
@@ -109,23 +109,23 @@ async def test_a_process_that_is_alone(connection: asyncpg.Connection, database:
         assert "alone, by groupcache: {peers: []}: take that out of their configuration" in message
         assert "alone too: take peers out" in await refused(connection, two)
     assert await connection.fetch(OTHERS) == []
-    await claim_of("db").claim(connection, two)
+    await claim_of("db").acquire(connection, two)
 
 
 async def test_a_claim_that_was_left_behind(_quick: None, connection: asyncpg.Connection) -> None:
     begun = time.monotonic()
-    await claim_of("db").claim(connection, "5/5/dead")
-    await claim_of("other").claim(connection, "5/6/alive")
-    assert time.monotonic() >= begun + served.PROOF
+    await claim_of("db").acquire(connection, "5/5/dead")
+    await claim_of("other").acquire(connection, "5/6/alive")
+    assert time.monotonic() >= begun + claims.PROOF
     assert await connection.fetch(OTHERS) == [("5/6/alive", "other")]
 
 
 async def test_only_one_takes_what_was_left_behind(_quick: None, connection: asyncpg.Connection, database: str) -> None:
-    await claim_of("db").claim(connection, "5/5/dead")
+    await claim_of("db").acquire(connection, "5/5/dead")
 
     async def come(cluster: str) -> None:
         async with living(database, cluster):
-            await asyncio.sleep(3 * served.PROOF)
+            await asyncio.sleep(3 * claims.PROOF)
 
     ended = await asyncio.gather(*(come(f"5/{i}/public") for i in range(4)), return_exceptions=True)
     assert [type(error) for error in ended if error] == [ConfigurationError] * 3, ended
@@ -136,9 +136,9 @@ async def test_one_that_has_lost_its_claim(
 ) -> None:
     """It does not serve for as long as the other one lives, and takes the table back after that."""
     stopped = claim_of("db")
-    await stopped.claim(connection, "5/5/public")
+    await stopped.acquire(connection, "5/5/public")
     async with living(database, "5/6/public", is_killed=True):
-        until = time.monotonic() + 2 * served.PROOF
+        until = time.monotonic() + 2 * claims.PROOF
         while time.monotonic() < until:
             assert not await stopped.refresh(connection, "5/5/public")
             await asyncio.sleep(0.05)
@@ -153,7 +153,7 @@ async def test_one_that_has_lost_its_claim(
 @pytest.mark.parametrize("seen", ["now() - interval '1 day'", "now() + interval '1 day'"])
 async def test_the_claim_is_renewed_whatever_the_clock_did(connection: asyncpg.Connection, seen: str) -> None:
     claim = claim_of("db")
-    await claim.claim(connection, "5/5/public")
+    await claim.acquire(connection, "5/5/public")
     await connection.execute(f"UPDATE groupcache_served SET seen = {seen}")
     assert await claim.refresh(connection, "5/5/public")
     now = "SELECT seen BETWEEN now() - interval '1 minute' AND clock_timestamp() FROM groupcache_served"
@@ -166,7 +166,7 @@ async def test_the_claim_is_renewed_whatever_the_clock_did(connection: asyncpg.C
 @pytest.mark.parametrize("statement", ["DELETE FROM groupcache_served", "DROP TABLE groupcache_served"])
 async def test_what_was_removed_is_claimed_again(connection: asyncpg.Connection, statement: str) -> None:
     claim = claim_of("db")
-    await claim.claim(connection, "5/5/public")
+    await claim.acquire(connection, "5/5/public")
     await connection.execute(statement)
     assert await claim.refresh(connection, "5/5/public")
     assert await connection.fetch(OTHERS) == [("5/5/public", "db")]
@@ -174,7 +174,7 @@ async def test_what_was_removed_is_claimed_again(connection: asyncpg.Connection,
 
 async def test_another_table_of_the_name_is_claimed_too(connection: asyncpg.Connection) -> None:
     claim = claim_of("db")
-    await claim.claim(connection, "5/5/public")
+    await claim.acquire(connection, "5/5/public")
     await connection.execute("DROP TABLE objects")
     assert await claim.refresh(connection, "5/5/public"), "that there is none is for R13 to notice"
     await connection.execute(OBJECTS)
@@ -188,7 +188,7 @@ async def test_without_the_right_to_make_the_table(
     await connection.execute("CREATE ROLE groupcache_nobody; SET ROLE groupcache_nobody")
     try:
         claim = claim_of("db")
-        await claim.claim(connection, "5/5/public")
+        await claim.acquire(connection, "5/5/public")
         assert await claim.refresh(connection, "5/5/public")
         await claim.release(connection, "5/5/public")
     finally:

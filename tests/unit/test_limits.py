@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from guillotina_groupcache import limits
 from guillotina_groupcache.interfaces import ConfigurationError
+from guillotina_groupcache.settings import limits
 
 SIZE = 10**8
 GROUPS = Path("/sys/fs/cgroup")
 #: A process that lets itself have so much more of something, by the current use of it, and opens the library.
 SCRIPT = """
 import os, resource, sys
-from guillotina_groupcache import limits, native
+from guillotina_groupcache import native
+from guillotina_groupcache.settings import limits
 
 kind, more, size = getattr(resource, sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -141,7 +142,7 @@ def test_a_size_over_what_the_control_group_may_take(group: Path) -> None:
     """In a real one: the process is in it while it asks."""
     script = (
         f"open({str(group / 'cgroup.procs')!r}, 'w').write('0')\n"
-        f"from guillotina_groupcache import limits\nlimits.check({SIZE})\nlimits.check({SIZE * 10})"
+        f"from guillotina_groupcache.settings import limits\nlimits.check({SIZE})\nlimits.check({SIZE * 10})"
     )
     ended = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, timeout=60, check=False)
     line = ended.stderr.decode().splitlines()[-1]

@@ -112,7 +112,7 @@ async def test_questions_are_answered_after_one_whose_answer_was_not_taken(
 
         one.members._answer = refuse
         for _ in range(5):
-            await asyncio.wait_for(one.ask(op="read", asked=0), life_members.TIMEOUT)
+            await asyncio.wait_for(one.ask(op="take_view", asked=0), life_members.TIMEOUT)
         one.members._answer = take
         assert await asyncio.wait_for(one.missing(), 5.0) == 0
     (line,) = [record.getMessage() for record in caplog.records if "was not taken" in record.getMessage()]
@@ -195,7 +195,7 @@ async def test_many_that_make_the_tables_at_once_do(database: str) -> None:
     try:
         for _ in range(40):
             for each in many:
-                await each._databases.get("db").line.connection()
+                await each._databases.get("db").connection.get()
             await asyncio.gather(*(each.create("db", True) for each in many))
             await execute(database, "DROP TABLE groupcache_members, groupcache_cluster")
     finally:

@@ -272,6 +272,6 @@ async def test_a_table_that_has_no_name_for_a_moment_ends_no_view(outsider: asyn
     async with process(1, database) as one:
         await one.until_shown(lambda shown: len(shown) == 1)
         await outsider.execute("ALTER TABLE objects RENAME TO away")
-        assert "error" not in await one.ask(op="read", asked=0)
+        assert "error" not in await one.ask(op="take_view", asked=0)
         await outsider.execute("ALTER TABLE away RENAME TO objects")
         assert len(await one.until_shown(lambda shown: len(shown) == 1)) == 1, "and nothing is noted for it"

@@ -10,7 +10,7 @@ import pytest
 
 import guillotina_groupcache
 from guillotina_groupcache.interfaces import ConfigurationError
-from guillotina_groupcache.refusals import check
+from guillotina_groupcache.settings.refusals import check
 
 OTHER = "guillotina.contrib.cache"
 OURS = "guillotina_groupcache"

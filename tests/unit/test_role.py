@@ -108,7 +108,7 @@ def test_something_said(configure: Configure, storage: Any) -> None:
     ],
 )
 async def test_what_the_library_is_told(section: dict[str, Any], expected: dict[str, Any]) -> None:
-    config = await node_config(parse({"secret": SECRET, **section}, {}), Role.MEMBER, None)
+    config = await node_config(parse({"secret": SECRET, **section}, {}), Role.MEMBER, None, 0)
     told = {key: config[key] for key in ("listen", "advertise", "admit", "alone")}
     assert told == {"listen": [], "advertise": "", "admit": (), "alone": False, **expected}
 
@@ -116,7 +116,7 @@ async def test_what_the_library_is_told(section: dict[str, Any], expected: dict[
 async def test_what_the_library_of_a_command_is_told() -> None:
     """It listens nowhere, and so has no address to advertise, but it lets the server in."""
     server = parse({"listen": "0.0.0.0:1", "advertise": "a.b", "peers": ["unix:/g"], "secret": SECRET}, {})
-    config = await node_config(server.for_command(), Role.MEMBER, None)
+    config = await node_config(server.for_command(), Role.MEMBER, None, 0)
     assert (config["listen"], config["advertise"], config["admit"]) == ([], "", ("a.b:1", "unix:/g"))
 
 

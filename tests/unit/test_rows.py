@@ -67,7 +67,7 @@ async def one(dsn: str) -> AsyncIterator[tuple[Process, asyncpg.Connection]]:
 
 async def view_of(member: Process) -> tuple[dict[int, str], int]:
     """The states in the next view, which must not fail, and how many rows are missing."""
-    view = await member.ask(op="read", asked=0)
+    view = await member.ask(op="take_view", asked=0)
     assert "error" not in view, view["error"]
     assert len(repr(view)) < 10_000, "more crosses the boundary than rows take"
     return {row["incarnation"]: row["state"] for row in view["rows"]}, view["missing"]
@@ -98,7 +98,7 @@ async def test_a_row_with_anything_in_it_is_read(database: str, name: str) -> No
         (row,) = [row for row in (await member.view())["rows"] if row["incarnation"] == 7]
         assert row["reason"].isprintable() and len(row["reason"]) <= rows.MAX_REASON + 20
         assert all(id_ >= 0 for id_ in row["applied"]) and len(row["applied"]) <= rows.MAX_APPLIED
-        assert row["silent"] == ("infinity" in name and "seen" in name)
+        assert row["overdue"] == ("infinity" in name and "seen" in name)
 
 
 async def test_what_is_no_time_keeps_no_row(database: str) -> None:
@@ -106,7 +106,7 @@ async def test_what_is_no_time_keeps_no_row(database: str) -> None:
     async with one(database) as (member, connection):
         await connection.execute(f"{ROW} (7, '127.0.0.1:9000', 'h', 'in', '', '{{}}')")
         await connection.execute("UPDATE groupcache_members SET seen = 'infinity' WHERE incarnation = 7")
-        await member.ask(op="mark_out", incarnation=7, reason="it is not reached", silent=True)
+        await member.ask(op="mark_out", incarnation=7, reason="it is not reached", overdue=True)
         assert (await view_of(member))[0] == {1: "in", 7: "out"}
         await connection.execute("UPDATE groupcache_members SET changed = 'infinity' WHERE incarnation = 7")
         member.members._cleaned = 0.0
@@ -176,7 +176,7 @@ async def test_what_cannot_be_read_of_a_database_is_a_loss(
     async with one(database) as (member, connection):
         await connection.execute(f"UPDATE groupcache_cluster SET identities = {identities}")
         caplog.clear()
-        assert "could not be read" in (await member.ask(op="read", asked=0))["error"]
+        assert "could not be read" in (await member.ask(op="take_view", asked=0))["error"]
         assert await view_of(member) == ({1: "out"}, 0)
         assert (await member.reached()).keys() == {0}
         await member.ask(op="post", incarnation=1)
@@ -205,7 +205,7 @@ async def test_any_number_is_a_count(database: str, column: str, number: int) ->
     async with one(database) as (member, connection):
         await connection.execute(f"UPDATE groupcache_cluster SET {column} = {number}")
         for _ in range(3):
-            view: dict[str, Any] = await member.ask(op="read", asked=0)
+            view: dict[str, Any] = await member.ask(op="take_view", asked=0)
             assert -(2**63) <= view["missing"] < 2**63 and 0 <= view["counting"] < 2**63
             await member.ask(op="write_off", missing=view["missing"], counting=view["counting"])
         assert await view_of(member) == ({1: "in"}, 0)

@@ -9,8 +9,8 @@ import pytest
 
 from guillotina_groupcache.database.notes_table import MAX_PLACES_SIZE
 from tests.unit.life_database import TIMEOUT, connected
+from tests.unit.test_claims import _quick, claim_of, connection, refused  # noqa: F401
 from tests.unit.test_outside_writes import outsider, process  # noqa: F401
-from tests.unit.test_served import _quick, claim_of, connection, refused  # noqa: F401
 
 NOTE = (
     "INSERT INTO groupcache_outside_writes (id, relation, xact, written, application, rows, places)"
@@ -43,7 +43,7 @@ async def test_a_note_with_anything_in_it(outsider: asyncpg.Connection, database
     async with process(1, database) as one:
         await one.until_shown(lambda shown: len(shown) == 1)
         await outsider.execute(NOTE.format(**GOOD | fields))
-        view = await one.ask(op="read", asked=0)
+        view = await one.ask(op="take_view", asked=0)
         assert 77 in view["reached"][0]["outside"], view
         id_, _, changed, is_everything, rows, application = one.notes[-1]
         assert (id_, is_everything, bool(list(changed))) == (77, everything, not everything)
@@ -55,7 +55,7 @@ async def test_a_number_that_no_note_has(outsider: asyncpg.Connection, database:
     async with process(1, database) as one:
         (first,) = await one.until_shown(lambda shown: len(shown) == 1)
         await outsider.execute(NOTE.format(**GOOD | {"id": "-77"}))
-        view = await one.ask(op="read", asked=0)
+        view = await one.ask(op="take_view", asked=0)
         assert view["reached"][0]["outside"] == [first]
         await one.ask(op="forget_outside", word=0, outside=[first])
         assert await outsider.fetchval("SELECT count(*) FROM groupcache_outside_writes") == 0
@@ -78,7 +78,7 @@ async def test_notes_that_are_too_large_are_summed_up(
     async with process(1, database) as one:
         await one.until_shown(lambda shown: len(shown) == 1)
         await outsider.execute(NOTE.format(**GOOD | {"places": places}))
-        view = await one.ask(op="read", asked=0)
+        view = await one.ask(op="take_view", asked=0)
         (shown,) = view["reached"][0]["outside"]
         assert shown != 77 and one.notes[-1][0] == shown and one.notes[-1][3], "one for everything"
         assert await outsider.fetchval("SELECT count(*) FROM groupcache_outside_writes") == 1

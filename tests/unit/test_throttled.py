@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from guillotina_groupcache.throttled import LOG_EVERY, Throttled, printable
+from guillotina_groupcache.display import printable
+from guillotina_groupcache.throttled import LOG_EVERY, Throttled
 
 LOGGER = logging.getLogger("guillotina_groupcache")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from guillotina_groupcache.uninstall import Place, places, statements
+from guillotina_groupcache.database.uninstall import Place, places, statements
 
 MANUAL = Path(__file__).parents[2] / "docs" / "operating.rst"
 
