@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from guillotina_groupcache.throttled import printable
+from guillotina_groupcache.display import printable
 
 #: Seconds for which an event may be open without being worth a word: an orphan takes a second or two.
 LONG_DOUBT: Final = 10.0

@@ -12,10 +12,11 @@ from typing import Any, Final
 import msgspec
 from zope.interface import implementer
 
-from guillotina_groupcache import keys, limits, metrics, peer_stats, records
-from guillotina_groupcache.alone import Alone
+from guillotina_groupcache import keys, metrics, near_cache, peer_stats, records
+from guillotina_groupcache.database.alone import Alone
 from guillotina_groupcache.database.loader import Loader, SharedLoads
 from guillotina_groupcache.database.members import Members
+from guillotina_groupcache.display import printable, shown
 from guillotina_groupcache.interfaces import (
     ConfigurationError,
     GroupcacheError,
@@ -37,11 +38,10 @@ from guillotina_groupcache.native import (
 )
 from guillotina_groupcache.near_cache import DecodedRecords, Place
 from guillotina_groupcache.requests import Requests
+from guillotina_groupcache.settings import limits
 from guillotina_groupcache.settings import model as settings
-from guillotina_groupcache.settings.parser import shown
 from guillotina_groupcache.settings.role import (
     Role,
-    decoded_size,
     described,
     is_referee,
     node_config,
@@ -49,7 +49,7 @@ from guillotina_groupcache.settings.role import (
     role_of,
     why_uncached,
 )
-from guillotina_groupcache.throttled import Throttled, printable
+from guillotina_groupcache.throttled import Throttled
 
 logger = logging.getLogger("guillotina_groupcache")
 _lines: Final = Throttled(logger)
@@ -129,7 +129,8 @@ class GroupcacheUtility:
     async def _open(self, role: Role, database: Any, new: bool) -> None:
         loop = asyncio.get_running_loop()
         limits.check(self.settings.size)
-        config = await node_config(self.settings, role, database.storage)
+        near_size = near_cache.share(self.settings.size)
+        config = await node_config(self.settings, role, database.storage, near_size)
         with ThreadPoolExecutor(1) as executor:  # the loop's own would leave its thread behind
             opening = loop.run_in_executor(executor, Node, config)
             try:
@@ -138,7 +139,7 @@ class GroupcacheUtility:
                 (await opening).close()
                 raise
         self._node, self._loop = node, loop
-        self.decoded = DecodedRecords(node.table, decoded_size(self.settings))
+        self.decoded = DecodedRecords(node.table, near_size)
         loop.add_reader(node.fd, self._drain)
         metrics.register(self.local_stats)
         logger.info("groupcache: %s", described(self.settings, role, node.stats()["address"]))

@@ -23,7 +23,7 @@ from tests.cluster.steps import (
 )
 from tests.postgres_embedded import wheel_package
 
-#: The seconds of a lease: `guillotina_groupcache.settings.role.LEASE`.
+#: The seconds of a lease: `guillotina_groupcache.settings.model.LEASE`.
 LEASE: Final = 3.0
 #: The id of what is not there, or elsewhere, before the write.
 LATER: Final = "later"

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from demo.cluster import Node, wait_for
-from guillotina_groupcache.database.served import PROOF
+from guillotina_groupcache.database.claims import PROOF
 from tests.cluster.steps import ends
 from tests.postgres import PostgresServer
 

@@ -17,10 +17,10 @@ SIZE = 64 * 10**6
 FILL = f"""
 import asyncio, os
 from guillotina_groupcache import records
-from guillotina_groupcache.near_cache import DecodedRecords
+from guillotina_groupcache.near_cache import DecodedRecords, share
 from guillotina_groupcache.keys import Kind, encode, prefix
 from guillotina_groupcache.native import EPOCH, HEADER_WORDS, Found, Node, Source
-from guillotina_groupcache.settings.role import Role, decoded_size, node_config
+from guillotina_groupcache.settings.role import Role, node_config
 from guillotina_groupcache.settings.model import Settings
 
 def resident():
@@ -28,9 +28,10 @@ def resident():
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 settings = Settings(size={SIZE})
-node = Node(asyncio.run(node_config(settings, Role.ALONE, None)))
+near_size = share(settings.size)
+node = Node(asyncio.run(node_config(settings, Role.ALONE, None, near_size)))
 node.database("db", prefix("db"))
-decoded = DecodedRecords(node.table, decoded_size(settings))
+decoded = DecodedRecords(node.table, near_size)
 home = decoded.of("db")
 version = (node.table[EPOCH] + node.table[HEADER_WORDS]) % 2**64
 before = resident()

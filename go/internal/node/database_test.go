@@ -112,7 +112,7 @@ func (d *database) answer(q question, looks []reached) []byte {
 	defer d.mu.Unlock()
 	row, there := d.rows[q.Incarnation]
 	switch q.Op {
-	case "read":
+	case "take_view":
 		d.read++
 		return form(map[string]any{"rows": slices.Collect(maps.Values(d.rows)), "reached": looks})
 	case "post":

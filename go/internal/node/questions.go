@@ -26,7 +26,7 @@ type question struct {
 	Reason      string `json:"reason,omitempty"`      // mark_out: who does so, and why
 	Database    string `json:"database,omitempty"`    // open_transactions; "": of all
 	Asked       int64  `json:"asked,omitempty"`       // read: when, by the library's clock
-	Silent      bool   `json:"silent,omitempty"`      // mark_out: only if it has not been heard of for a while
+	Silent      bool   `json:"overdue,omitempty"`     // mark_out: only if it has not been heard of for a while
 	Missing     int    `json:"missing,omitempty"`     // write_off: by how many rows
 	Counting    uint64 `json:"counting,omitempty"`    // write_off: which count
 	Word        int    `json:"word,omitempty"`        // forget_outside: of the database, as Node.Database gave it
@@ -43,7 +43,7 @@ type answer struct {
 		Host        string `json:"host"`
 		State       string `json:"state"`
 		Reason      string `json:"reason"`
-		Silent      bool   `json:"silent"`
+		Silent      bool   `json:"overdue"`
 
 		Applied []coherence.OutsideID `json:"applied"` // notes that it says it has applied
 	} `json:"rows"`
@@ -75,7 +75,7 @@ func (n *Node) ask(a coherence.Action) {
 	asked := now()
 	switch a.Kind {
 	case coherence.TakeView:
-		n.put(question{Op: "read", Asked: int64(asked)}, func(m *coherence.Machine, now coherence.Time, a answer) {
+		n.put(question{Op: "take_view", Asked: int64(asked)}, func(m *coherence.Machine, now coherence.Time, a answer) {
 			rows, err := a.rows(), a.err()
 			if err == nil {
 				// A row that is left out counts for one that somebody has deleted.

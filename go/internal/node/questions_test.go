@@ -43,7 +43,7 @@ func (p *process) heldView() (id uint64, answer []byte) {
 			size := binary.LittleEndian.Uint32(b)
 			kind, number, payload := completion.Kind(b[4]), binary.LittleEndian.Uint64(b[8:]), b[16:size:size]
 			var q question
-			if kind == completion.Database && json.Unmarshal(payload, &q) == nil && q.Op == "read" {
+			if kind == completion.Database && json.Unmarshal(payload, &q) == nil && q.Op == "take_view" {
 				id, answer = number, p.db.answer(q, p.looks(q))
 			} else {
 				p.take(kind, number, payload)
