@@ -176,7 +176,7 @@ func TestStandingIsLogged(t *testing.T) {
 	all := cluster(t, newDatabase(), unixAddress(t))
 	eventually(t, "the log says that it is in standing", func() (found bool) {
 		all[0].notes.Range(func(line, _ any) bool {
-			found = found || strings.HasPrefix(line.(string), "info\x00in standing")
+			found = found || strings.HasPrefix(line.(string), "info\x00serving")
 			return !found
 		})
 		return found

@@ -16,7 +16,7 @@ func TestWhatAMemberTellsOfItselfIsItsOwn(t *testing.T) {
 	must(t, json.Unmarshal(text, &told))
 	told["incarnation"], told["address"] = hex(s.who), p.address
 	told["uptime"], told["longest_doubt"] = -1, 1e300
-	told["because"], told["databases_away"] = "x\n\x1b[2J", []string{strings.Repeat("d", 1000) + "\u202e"}
+	told["reason"], told["unreachable_databases"] = "x\n\x1b[2J", []string{strings.Repeat("d", 1000) + "\u202e"}
 	told["hits"] = map[string]int{"own\n": 1}
 	text, err = json.Marshal(told)
 	must(t, err)
@@ -31,7 +31,7 @@ func TestWhatAMemberTellsOfItselfIsItsOwn(t *testing.T) {
 	if a["uptime"] != 0.0 || a["longest_doubt"] != maxStatsSeconds {
 		t.Errorf("times of %v and %v seconds", a["uptime"], a["longest_doubt"])
 	}
-	if because, away := a["because"], a["databases_away"].([]any)[0].(string); because != "x??[2J" || len(away) != maxStatsText {
+	if because, away := a["reason"], a["unreachable_databases"].([]any)[0].(string); because != "x??[2J" || len(away) != maxStatsText {
 		t.Errorf("it does not serve because of %q, and misses a database of %d bytes", because, len(away))
 	}
 	if _, changed := a["hits"].(map[string]any)["own?"]; !changed {

@@ -39,9 +39,9 @@ func (s *standing) watch(n *Node, m *coherence.Machine, now coherence.Time) {
 	s.serves, s.since = serves, time.Now()
 	switch {
 	case serves:
-		n.log("info", "in standing: serves from the cache")
+		n.log("info", "serving: reads are answered from the cache")
 	case !first:
-		n.log("warning", "not in standing: reads go to the database: "+m.Why(now))
+		n.log("warning", "bypassing: reads go to the database: "+m.Why(now))
 	}
 }
 
@@ -50,10 +50,10 @@ type statistics struct {
 	Incarnation string   `json:"incarnation"`
 	Address     string   `json:"address"`
 	Uptime      float64  `json:"uptime"` // seconds
-	InStanding  bool     `json:"in_standing"`
-	Since       float64  `json:"since"`          // seconds that it has been so
-	Because     string   `json:"because"`        // why it is not in standing, and because of whom
-	Away        []string `json:"databases_away"` // ids of databases that do not answer
+	InStanding  bool     `json:"serving"`
+	Since       float64  `json:"since"`                 // seconds that it has been so
+	Because     string   `json:"reason"`                // why it is not in standing, and because of whom
+	Away        []string `json:"unreachable_databases"` // ids of databases that do not answer
 	Epoch       string   `json:"epoch"`
 	Versions    string   `json:"versions"` // a digest of all versions: who shows the same shares names
 
@@ -71,7 +71,7 @@ type statistics struct {
 	Main storeStatistics `json:"main"`
 	Hot  storeStatistics `json:"hot"`
 
-	Decoded decodedStatistics `json:"decoded"`
+	Decoded decodedStatistics `json:"near"`
 
 	Events  eventStatistics    `json:"events"`
 	Outside outsideStatistics  `json:"outside_writes"`
@@ -98,7 +98,7 @@ type decodedStatistics struct {
 
 type eventStatistics struct {
 	Announced    uint64 `json:"announced"`    // own ones
-	Passed       uint64 `json:"passed"`       // own ones that everyone acknowledged
+	Passed       uint64 `json:"cleared"`      // own ones that everyone acknowledged
 	Acknowledged uint64 `json:"acknowledged"` // others' ones that this process acknowledged
 	Settled      uint64 `json:"settled"`      // anyone's
 	Orphans      uint64 `json:"orphans"`      // settled because the database said they are over
@@ -110,8 +110,8 @@ type memberStatistics struct {
 	Address     string `json:"address"`
 	Host        string `json:"host"`
 	State       string `json:"state"`
-	Reason      string `json:"reason"` // why it is out, and by whom
-	Silent      bool   `json:"silent"` // no sign of life in the members table
+	Reason      string `json:"reason"`  // why it is out, and by whom
+	Silent      bool   `json:"overdue"` // no sign of life in the members table
 	Connected   bool   `json:"connected"`
 }
 
@@ -125,12 +125,12 @@ func (n *Node) Stats() ([]byte, error) {
 		Gets:        n.counts.gets.Load() + decoded.Hits,
 		Decoded:     decoded,
 		Hits: map[string]uint64{
-			"decoded":  decoded.Hits,
-			"own":      n.counts.sources[cache.Own].Load(),
-			"hot":      n.counts.sources[cache.Hot].Load(),
-			"peer":     n.counts.sources[cache.Peer].Load(),
-			"shared":   n.counts.sources[cache.Deduplicated].Load(),
-			"database": n.counts.sources[cache.Database].Load(),
+			"near":         decoded.Hits,
+			"own":          n.counts.sources[cache.Own].Load(),
+			"hot":          n.counts.sources[cache.Hot].Load(),
+			"peer":         n.counts.sources[cache.Peer].Load(),
+			"deduplicated": n.counts.sources[cache.Deduplicated].Load(),
+			"database":     n.counts.sources[cache.Database].Load(),
 		},
 		PeerLoads:  n.group.PeerLoads.Load(),
 		PeerErrors: n.group.PeerErrors.Load(),
