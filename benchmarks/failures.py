@@ -104,7 +104,7 @@ def _is_whole(site: sites.Site) -> bool:
     running = {stats["incarnation"] for stats in every}
     for stats in every:
         known = {row["incarnation"] for row in stats["members"] if row["state"] == "in"}
-        if not stats["in_standing"] or not known | {stats["incarnation"]} >= running:
+        if not stats["serving"] or not known | {stats["incarnation"]} >= running:
             return False
     return True
 

@@ -114,7 +114,7 @@ def _clear(site: sites.Site) -> None:
 
 def _settled(node: Any) -> bool:
     stats = node.http.stats()
-    return bool(stats["in_standing"] and not stats["events"]["open"])
+    return bool(stats["serving"] and not stats["events"]["open"])
 
 
 # --- inside of a node

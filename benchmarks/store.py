@@ -174,7 +174,7 @@ class _Entries:
 
     def answer(self) -> None:
         """Answer the loads that are asked for now."""
-        kinds = self._native.Kind
+        kinds = self._native.CompletionKind
         for completion in list(self.node.drain()):
             if completion.kind is kinds.LOAD:
                 wanted = self._native.unpack(completion.payload)

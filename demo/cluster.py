@@ -36,8 +36,8 @@ STOP_TIMEOUT: Final = 20.0
 POLL: Final = 0.02
 START_TRIES: Final = 5
 
-_IN_STANDING: Final = "in standing: serves from the cache"
-_NOT_IN_STANDING: Final = "not in standing"
+_IN_STANDING: Final = "serving: reads are answered from the cache"
+_NOT_IN_STANDING: Final = "bypassing: reads go to the database"
 _PEER: Final = re.compile(r"groupcache: a peer at (.+?)(?:, for the processes .*)?$", re.MULTILINE)
 _LOGGING: Final = {
     "version": 1,
@@ -314,7 +314,7 @@ class Cluster:
             stats = node.http.stats()
             members = [row for row in stats["members"] or () if row["state"] == "in" and row["connected"]]
             known = {node.address, *(row["address"] for row in members)}
-            return bool(stats["in_standing"]) and known >= addresses
+            return bool(stats["serving"]) and known >= addresses
 
         for node in running:
             wait_for(partial(whole, node), f"{node.name} to know every other", timeout)

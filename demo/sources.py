@@ -15,17 +15,17 @@ from demo.cluster import Cluster, Node
 
 #: The counters under `hits` and `bypasses` in @cache-stats, as the demo's columns.
 COLUMNS: Final = {
-    "decoded": "decoded",
+    "near": "near",
     "own": "own memory",
     "hot": "hot copy",
     "peer": "peer",
-    "shared": "waited",
+    "deduplicated": "waited",
     "database": "database",
     "bypass": "bypass",
 }
 
 #: Not shown where they are 0: a load of another request that was waited for, and a read past the cache.
-RARE: Final = ("shared", "bypass")
+RARE: Final = ("deduplicated", "bypass")
 
 #: Without it an item's GET reads a second object, the annotation of its Dublin Core behavior.
 _ITEM_ONLY: Final = "?omit=guillotina.behaviors.dublincore.IDublinCore"

@@ -84,7 +84,7 @@ def read_cold(cluster: Cluster) -> None:
     check(rows[0][1]["database"] == SAMPLE, f"node1 read {dict(rows[0][1])} cold")
     for name, found in rows[1:]:
         near = "hot" if name.endswith("again") else "peer"
-        check(found["decoded"] + found["own"] + found[near] == SAMPLE, f"{name} came from {dict(found)}")
+        check(found["near"] + found["own"] + found[near] == SAMPLE, f"{name} came from {dict(found)}")
     check(loads == SAMPLE, f"the database was asked for {loads} items")
 
 
@@ -100,10 +100,10 @@ def read_at_once(cluster: Cluster) -> None:
     for name in after:
         came += sources(after[name]) - sources(before[name])
     # The other keys of these GETs came from memory, as `warm_up` has seen to.
-    away = {column: came[column] for column in ("peer", "shared", "database", "bypass")}
+    away = {column: came[column] for column in ("peer", "deduplicated", "database", "bypass")}
     say(
         f"{READERS} clients ask three nodes for the cold {id_} together. Requests that caused a load:"
-        f" {away['database']}. That waited for it: {away['shared']}. That got it from the owner's memory:"
+        f" {away['database']}. That waited for it: {away['deduplicated']}. That got it from the owner's memory:"
         f" {away['peer']}. That found it in the memory of the node they asked: {READERS - sum(away.values())}."
     )
     say(f"Loads of {id_} from the database, at all nodes together: {loads}.")
@@ -189,11 +189,11 @@ def show_stats(cluster: Cluster) -> None:
         ("buckets in doubt now", lambda s: s["buckets_in_doubt"]),
         ("values kept, owned", lambda s: s["main"]["items"]),
         ("values kept, hot copies", lambda s: s["hot"]["items"]),
-        ("values kept decoded", lambda s: s["decoded"]["items"]),
-        ("KB kept", lambda s: sum(s[store]["bytes"] for store in ("main", "hot", "decoded")) // 1000),
+        ("near entries", lambda s: s["near"]["items"]),
+        ("KB kept", lambda s: sum(s[store]["bytes"] for store in ("main", "hot", "near")) // 1000),
     ]
     table("", list(stats), [(name, {node: get(s) for node, s in stats.items()}) for name, get in rows])
-    check(all(s["in_standing"] for s in stats.values()), "not all nodes are in standing")
+    check(all(s["serving"] for s in stats.values()), "not all nodes are in standing")
 
 
 STEPS: Final[list[Callable[[Cluster], None]]] = [

@@ -97,7 +97,7 @@ class Site:
         def whole() -> bool:
             stats = node.http.stats()
             connected = [row for row in stats["members"] if row["state"] == "in" and row["connected"]]
-            return bool(stats["in_standing"]) and len(connected) >= others
+            return bool(stats["serving"]) and len(connected) >= others
 
         wait_for(whole, f"{node.name} to know {others} others")
 

@@ -46,7 +46,7 @@ def test_stats_of_this_process_and_of_every_peer(cluster: Cluster) -> None:
     assert {peer["address"] for peer in together["peers"]} == {node.address for node in cluster.nodes[1:]}
     for peer in together["peers"]:
         assert peer.keys() >= COUNTERS
-        assert peer["in_standing"]
+        assert peer["serving"]
 
 
 def test_hits_are_counted_by_source(cluster: Cluster) -> None:
@@ -57,19 +57,19 @@ def test_hits_are_counted_by_source(cluster: Cluster) -> None:
         wait_for(lambda node=node: _reads_memory_alone(node, item), "a read from memory alone")
     wait_for(lambda: _reads_decoded(cluster[1], item), "a read of what is kept decoded")
     (told,) = [peer for peer in cluster[0].http.stats(cluster=True)["peers"] if peer["address"] == cluster[1].address]
-    assert told["hits"]["decoded"] == told["decoded"]["hits"] == cluster[1].http.stats()["decoded"]["hits"] > 0
+    assert told["hits"]["near"] == told["near"]["hits"] == cluster[1].http.stats()["near"]["hits"] > 0
 
 
 def _reads_decoded(node: Node, path: str) -> bool:
     title(node, path)
-    return int(node.http.stats()["decoded"]["hits"]) > 0
+    return int(node.http.stats()["near"]["hits"]) > 0
 
 
 def _reads_memory_alone(node: Node, path: str) -> bool:
     before = node.http.stats()
     title(node, path)
     after = node.http.stats()
-    hits = [sum(stats["hits"][source] for source in ("own", "hot", "decoded")) for stats in (before, after)]
+    hits = [sum(stats["hits"][source] for source in ("own", "hot", "near")) for stats in (before, after)]
     return bool(
         after["hits"]["database"] == before["hits"]["database"]
         and after["gets"] - before["gets"] == hits[1] - hits[0] > 0
@@ -81,7 +81,7 @@ def test_guillotinas_own_counters_are_true(cluster: Cluster) -> None:
     assert cluster[0].http.post(f"{CONTAINER}/@cache-clear").status == 200
     wait_settled(cluster)
     # The object and its annotation `default` are cold, the way to it is warm.
-    everywhere(cluster, lambda node: node.http.get(f"{CONTAINER}/@cache-stats").json()["in_standing"], True)
+    everywhere(cluster, lambda node: node.http.get(f"{CONTAINER}/@cache-stats").json()["serving"], True)
     cold, warm = _counters(cluster[0], item), _counters(cluster[0], item)
     assert cold["misses"] == cold["stored"] == 2
     assert warm["misses"] == warm["stored"] == 0
@@ -181,7 +181,7 @@ def test_prometheus_metrics(cluster: Cluster) -> None:
         assert 0 < float(found["guillotina_cache_groupcache_gets_total"]) <= stats["gets"]
         for source, count in stats["hits"].items():
             assert float(found[f'guillotina_cache_groupcache_hits_total{{source="{source}"}}']) <= count
-        assert float(found["guillotina_cache_groupcache_in_standing"]) == 1
+        assert float(found["guillotina_cache_groupcache_serving"]) == 1
         assert float(found['guillotina_cache_groupcache_items{store="main"}']) == stats["main"]["items"]
         assert float(found['guillotina_cache_groupcache_members{state="in"}']) == len(cluster.nodes) - 1
         assert 0 < float(found["guillotina_cache_groupcache_since_seconds"]) <= stats["since"]

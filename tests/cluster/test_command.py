@@ -37,4 +37,4 @@ def test_a_command_that_writes(cluster: Cluster) -> None:
     status_everywhere(cluster, gone, 404)
     assert cluster[2].http.patch(item, {"title": "after"}).status == 204
     title_everywhere(cluster, item, "after")
-    everywhere(cluster, lambda node: node.http.stats()["in_standing"], True)
+    everywhere(cluster, lambda node: node.http.stats()["serving"], True)

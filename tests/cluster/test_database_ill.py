@@ -18,8 +18,8 @@ from tests.cluster.steps import database_transaction, new, title, title_everywhe
 from tests.postgres_embedded import EmbeddedPostgres
 
 ITEMS = 5
-NOT_STANDING = "not in standing"
-# With its end: "not in standing" gives the reason, which begins alike while the process has not asked to join yet.
+NOT_STANDING = "bypassing: reads go to the database"
+# With its end: "bypassing: reads go to the database" gives the reason, which begins alike while the process has not asked to join yet.
 ROW_IS_GONE = "its row in the members table is gone: joins again"
 
 
@@ -67,7 +67,7 @@ def warm(cluster: Cluster, folder: str) -> list[str]:
 
 def in_standing(cluster: Cluster) -> None:
     for node in cluster.nodes:
-        wait_for(lambda node=node: stats_of(node)["in_standing"], f"{node.name} to be in standing")
+        wait_for(lambda node=node: stats_of(node)["serving"], f"{node.name} to be in standing")
     cluster.wait_whole()
 
 
@@ -192,7 +192,7 @@ def test_a_table_that_is_locked_is_waited_for(cluster: Cluster) -> None:
         with database_transaction(cluster) as cursor:
             cursor.execute("LOCK TABLE groupcache_members IN ACCESS EXCLUSIVE MODE")
             for node in cluster.nodes:
-                wait_for(lambda node=node: not stats_of(node)["in_standing"], f"{node.name} to bypass")
+                wait_for(lambda node=node: not stats_of(node)["serving"], f"{node.name} to bypass")
             title_everywhere(cluster, path, "before")
         in_standing(cluster)
 

@@ -162,7 +162,7 @@ def workers(client: HttpClient, count: int) -> dict[str, Any]:
         except OSError:
             return False
         together = [row for row in stats["members"] or () if row["state"] == "in" and row["connected"]]
-        if stats["in_standing"] and len(together) == count - 1:
+        if stats["serving"] and len(together) == count - 1:
             found[stats["address"]] = stats
         return len(found) == count
 

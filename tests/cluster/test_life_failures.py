@@ -76,7 +76,7 @@ def is_back(load: Load, node: Node) -> bool:
     """Whether a node is in standing; it answers rightly before that, too."""
     for item in range(ITEMS):
         load.check(node, item)
-    return bool(node.http.stats()["in_standing"])
+    return bool(node.http.stats()["serving"])
 
 
 def test_a_peer_that_writes_when_it_wakes_up(cluster: Cluster) -> None:

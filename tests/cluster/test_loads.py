@@ -33,7 +33,7 @@ def clear(cluster: Cluster) -> None:
     """Make everything cold, but for the way to the container, which every request takes."""
     assert cluster[0].http.post(f"{CONTAINER}/@cache-clear").status == 200
     wait_settled(cluster)
-    everywhere(cluster, lambda node: node.http.stats()["in_standing"], True)
+    everywhere(cluster, lambda node: node.http.stats()["serving"], True)
     forget_storage_calls(cluster)
 
 

@@ -75,10 +75,10 @@ def item(cluster: Cluster, request: pytest.FixtureRequest) -> Callable[[], Item]
 @pytest.fixture(autouse=True)
 def all_serve(cluster: Cluster) -> Iterator[None]:
     """Nobody bypasses meanwhile: who does reads right whatever happens to the notes."""
-    before = [node.log().count("not in standing") for node in cluster.nodes]
+    before = [node.log().count("bypassing: reads go to the database") for node in cluster.nodes]
     yield
     cluster.wait_whole()
-    assert [node.log().count("not in standing") for node in cluster.nodes] == before
+    assert [node.log().count("bypassing: reads go to the database") for node in cluster.nodes] == before
 
 
 @pytest.fixture

@@ -58,8 +58,8 @@ def test_a_process_under_full_load_stays_in_standing(cluster: Cluster) -> None:
     # Guillotina answers a write conflict with 409 when its own tries are used up.
     assert set(statuses) <= {200, 204, 409} and statuses[200] > REQUESTS // 2, statuses
     for node, log in zip(cluster.nodes, logs, strict=True):
-        assert "not in standing" not in node.log().removeprefix(log)
-        assert node.http.stats()["in_standing"]
+        assert "bypassing: reads go to the database" not in node.log().removeprefix(log)
+        assert node.http.stats()["serving"]
 
 
 def test_what_waits_for_the_database_is_bounded_and_answered(cluster: Cluster) -> None:
@@ -91,7 +91,7 @@ def test_a_slow_peer_does_not_slow_the_others(cluster: Cluster) -> None:
     try:
         for i, path in enumerate(paths):
             assert title(asker, path) == f"Item {i}"
-        assert asker.http.stats()["in_standing"]
+        assert asker.http.stats()["serving"]
     finally:
         slow.resume()
     wait_for(lambda: in_standing(slow), "the slow one to be back")
@@ -99,7 +99,7 @@ def test_a_slow_peer_does_not_slow_the_others(cluster: Cluster) -> None:
 
 
 def in_standing(node: Node) -> bool:
-    return bool(node.http.stats()["in_standing"])
+    return bool(node.http.stats()["serving"])
 
 
 def test_who_is_killed_is_not_waited_for(cluster: Cluster) -> None:

@@ -76,4 +76,4 @@ def test_nothing_comes_back(cluster: Cluster, written: list[Change]) -> None:
     for change in written:
         everywhere(cluster, change.read, change.after)
     cluster.wait_whole()
-    assert [node.log().count("not in standing") for node in cluster.nodes] == [0, 0, 0]
+    assert [node.log().count("bypassing: reads go to the database") for node in cluster.nodes] == [0, 0, 0]

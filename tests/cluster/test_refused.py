@@ -205,7 +205,7 @@ def test_one_that_stood_still_for_long(node: Callable[..., Node], living: Node, 
         assert other.http.get(item).json()["title"] == title
     other.stop()
     wait_for(lambda: "the database db is this cluster's again" in living.log(), "it to go on", 10 * PROOF)
-    wait_for(lambda: living.http.stats()["in_standing"] and not living.http.stats()["databases_away"], "it to serve")
+    wait_for(lambda: living.http.stats()["serving"] and not living.http.stats()["unreachable_databases"], "it to serve")
     for _ in range(3):
         assert living.http.get(item).json()["title"] == "three", "it serves what it has had from before"
     assert living.http.patch(item, {"title": "at last"}).status == 204

@@ -54,7 +54,7 @@ def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
 
 
 def in_standing(node: Node) -> bool:
-    return bool(node.http.stats()["in_standing"])
+    return bool(node.http.stats()["serving"])
 
 
 def serves_and_writes(cluster: Cluster, path: str, seconds: float) -> None:

@@ -71,7 +71,7 @@ def execute(server: EmbeddedPostgres, statements: str) -> Any:
 
 def away(cluster: Cluster) -> list[list[str]]:
     """The databases that do not answer, by node."""
-    return [node.http.stats()["databases_away"] for node in cluster.nodes]
+    return [node.http.stats()["unreachable_databases"] for node in cluster.nodes]
 
 
 def noted(cluster: Cluster, text: str) -> list[int]:
@@ -116,7 +116,7 @@ def test_a_dead_second_server_costs_the_first_nothing(cluster: Cluster, far: Emb
         assert wrong == [f"{cluster[1].address} reads the database far past the cache: it does not answer"]
         assert cluster[0].http.get(there).status >= 400, "the cache answers for a database that is away"
         assert cluster[0].http.stats()["events"]["open"] == 0
-        assert noted(cluster, "not in standing") == noted(cluster, "marks out") == [0, 0]
+        assert noted(cluster, "bypassing: reads go to the database") == noted(cluster, "marks out") == [0, 0]
     finally:
         far.start()
     wait_for(lambda: away(cluster) == [[], []], "it to be looked at again")

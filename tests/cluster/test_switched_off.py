@@ -16,7 +16,7 @@ from tests.cluster.steps import database_transaction, json_of, new, title, title
 
 SAYS = "groupcache: switched off: this process reads from the database, caches and announces nothing"
 #: In the middle of the log of a process that serves nothing of the cache, none of these has been said.
-OF_THE_CACHE = ("a peer at", "a client", "in standing", "a cache of this process alone")
+OF_THE_CACHE = ("a peer at", "a client", "serving: reads are answered from the cache", "a cache of this process alone")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_its_api_says_so(off: Node) -> None:
     for path in ("/@cache-stats", f"{CONTAINER}/@cache-stats", "/@cache-stats?cluster=true"):
         assert json_of(off, path) == {
             "enabled": False,
-            "because": "the cache of this process is switched off (groupcache.enabled)",
+            "reason": "the cache of this process is switched off (groupcache.enabled)",
         }
     cleared = off.http.post(f"{CONTAINER}/@cache-clear")
     assert cleared.status == 412 and "nothing was renamed" in cleared.json()["reason"]

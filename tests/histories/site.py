@@ -208,8 +208,8 @@ def _apart(stats: dict[str, Any]) -> str:
     """Who is not in standing, or does not know another one; empty: nobody."""
     addresses = {row["address"] for row in stats.values()}
     for name, row in stats.items():
-        if not row["in_standing"]:
-            return f"{name} is not in standing: {row['because']}"
+        if not row["serving"]:
+            return f"{name} is not in standing: {row['reason']}"
         known = {row["address"], *(m["address"] for m in row["members"] if m["state"] == "in" and m["connected"])}
         if not known >= addresses:
             return f"{name} lacks {sorted(addresses - known)}"

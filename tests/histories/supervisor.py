@@ -17,7 +17,7 @@ from tests.histories.site import SiteNode
 EVERY = 0.5
 #: Seconds for which a process must say nothing but that its pool is closed.
 PATIENCE = 3.0
-_LOADED = ("database", "shared")
+_LOADED = ("database", "deduplicated")
 
 
 @dataclass

@@ -52,7 +52,7 @@ def _keep_cache(site: Site, tell: Tell) -> None:
         while time.monotonic() < end:
             _read_all(site, site.nodes)
             assert _states(site) == ["in", "in", "in"]
-            assert all(stats["in_standing"] for stats in _stats(site.nodes))
+            assert all(stats["serving"] for stats in _stats(site.nodes))
     assert _loads(site.nodes) == loaded
     assert _hits(site.nodes) > hits
     _heal(site, tell)

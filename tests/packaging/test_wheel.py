@@ -33,12 +33,12 @@ async def main():
     await app.startup()
     try:
         utility = get_utility(IGroupcacheUtility)
-        while not utility.local_stats()["in_standing"]:
+        while not utility.local_stats()["serving"]:
             await asyncio.sleep(0.01)
         async with transaction(db=app.app.root["db"]) as txn:
             assert await txn._get(ROOT_ID) == await txn._get(ROOT_ID)
         hits = utility.local_stats()["hits"]
-        print(guillotina_groupcache.__file__, hits["own"] + hits["decoded"])
+        print(guillotina_groupcache.__file__, hits["own"] + hits["near"])
     finally:
         await app.shutdown()
 
