@@ -46,7 +46,7 @@ _CLEAR: Final[dict[str, Any]] = {
 async def cache_stats(context: Any, request: Any) -> Any:
     """What docs/operating.rst explains."""
     if not is_enabled():
-        return {"enabled": False, "because": _OFF}
+        return {"enabled": False, "reason": _OFF}
     cluster = str(request.query.get("cluster", "")).lower() in ("true", "1", "yes", "on")
     return await get_utility(IGroupcacheUtility).get_stats(cluster)
 

@@ -35,13 +35,13 @@ _COUNTERS: Final = {
     "pushed": "Values given to their owners when they were written.",
 }
 _GAUGES: Final = {
-    "in_standing": "1 when it may serve.",
+    "serving": "1 while reads are answered from the cache.",
     "since_seconds": "For how long it has been in standing, or not.",
     "buckets_in_doubt": "Now.",
     "longest_doubt_seconds": "For how long the oldest open event has been so.",
 }
 _STATES: Final = ("joining", "boot", "in", "out")
-_EVENTS: Final = ("announced", "passed", "acknowledged", "settled", "orphans")
+_EVENTS: Final = ("announced", "cleared", "acknowledged", "settled", "orphans")
 
 
 class _Collector:
@@ -69,16 +69,16 @@ class _Collector:
         text = "Notes of writes that nobody announced, by what they made the process rename."
         yield _labelled(CounterMetricFamily, "outside_writes", text, "kind", notes)
         for name, text in (("bytes", "Bytes kept."), ("items", "Values kept.")):
-            kept = {store: stats[store][name] for store in ("main", "hot", "decoded")}
+            kept = {store: stats[store][name] for store in ("main", "hot", "near")}
             yield _labelled(GaugeMetricFamily, name, text, "store", kept)
         evicted = {store: stats[store]["evictions"] for store in ("main", "hot")}
         yield _labelled(CounterMetricFamily, "evictions", "Values dropped to make room.", "store", evicted)
         for name, text in _GAUGES.items():
             yield GaugeMetricFamily(f"{_PREFIX}{name}", text, value=float(stats[name.removesuffix("_seconds")]))
-        because = {stats["because"]: 1} if stats["because"] else {}
-        yield _labelled(GaugeMetricFamily, "bypassing", "1 while it may not serve.", "because", because)
-        away = dict.fromkeys(stats["databases_away"], 1)
-        yield _labelled(GaugeMetricFamily, "database_away", "1 while it does not answer.", "database", away)
+        reason = {stats["reason"]: 1} if stats["reason"] else {}
+        yield _labelled(GaugeMetricFamily, "bypassing", "1 while reads go to the database, by why.", "reason", reason)
+        unreachable = dict.fromkeys(stats["unreachable_databases"], 1)
+        yield _labelled(GaugeMetricFamily, "database_unreachable", "1 while it does not answer.", "database", unreachable)
         members = Counter(row["state"] for row in stats["members"])
         states = {state: members[state] for state in _STATES}
         yield _labelled(GaugeMetricFamily, "members", "Other processes in the members table.", "state", states)

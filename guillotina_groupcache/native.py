@@ -36,9 +36,9 @@ MAX_DATABASES: Final = 64
 MAX_DATABASE_ID: Final = 256
 #: Words at its end, which Python writes: of what it keeps decoded the hits, how many, and how many bytes
 #: (go/internal/node/shared.go).
-DECODED_HITS: Final = -3
-DECODED_ITEMS: Final = -2
-DECODED_BYTES: Final = -1
+NEAR_HITS: Final = -3
+NEAR_ITEMS: Final = -2
+NEAR_BYTES: Final = -1
 #: Bytes that a lookup or a drain takes at first; a larger value takes a second call.
 _BUFFER_SIZE: Final = 1 << 16
 
@@ -51,7 +51,7 @@ class Source(IntEnum):
     HOT = 2  #: this process' copy of what another one owns
     PEER = 3  #: the memory of the owner
     DATABASE = 4  #: a load that this request caused
-    SHARED = 5  #: a load that was under way for another request
+    DEDUPLICATED = 5  #: a load that was under way for another request
     BYPASS = 6  #: a read of the database as if there were no cache, never the library's answer
 
 
@@ -62,21 +62,21 @@ class Missed(IntEnum):
     BYPASS = -2  #: read the database: not in standing, or the key's bucket is in doubt
 
 
-class Kind(IntEnum):
+class CompletionKind(IntEnum):
     """What a completion is about; the numbers are those of go/internal/completion/queue.go."""
 
     VALUES = 1
     LOAD = 2
-    PASSED = 3
-    DATABASE = 4
+    CLEARED = 3
+    DATABASE_QUERY = 4
     PEER_STATS = 5
-    NOTE = 6
+    LOG = 6
 
 
 class Completion(NamedTuple):
     """Finished work, or work for Python; `id` is the request's, the load's, the event's or the question's."""
 
-    kind: Kind
+    kind: CompletionKind
     id: int
     payload: bytes
 
@@ -108,7 +108,7 @@ _tuple: Final = tuple.__new__
 
 _SOURCES: Final = tuple(Source)
 _MISSED: Final = {missed.value: missed for missed in Missed}
-_KINDS: Final = {kind.value: kind for kind in Kind}
+_KINDS: Final = {kind.value: kind for kind in CompletionKind}
 
 
 def pack(elements: Iterable[bytes]) -> bytes:

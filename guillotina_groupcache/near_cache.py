@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Any, Final, NoReturn
 
-from guillotina_groupcache.native import DECODED_BYTES, DECODED_HITS, DECODED_ITEMS, EPOCH, Found
+from guillotina_groupcache.native import NEAR_BYTES, NEAR_HITS, NEAR_ITEMS, EPOCH, Found
 
 KEEPS_LOADS_IN_ORDER: Final = platform.machine() in ("x86_64", "AMD64")
 
@@ -71,7 +71,7 @@ Home = dict[Hashable, Decoded]
 Place = tuple[Home, Hashable]
 
 
-class DecodedRecords:
+class NearCache:
     """The decoded values of one process, by database and place, within a limit of bytes.
 
     Whom to drop is found by a queue with a second chance, so a hit only sets a flag.
@@ -120,13 +120,13 @@ class DecodedRecords:
         entry.size = size
         while self._bytes > self._limit:
             self._drop_one()
-        self.table[DECODED_ITEMS], self.table[DECODED_BYTES] = len(self._queue), self._bytes
+        self.table[NEAR_ITEMS], self.table[NEAR_BYTES] = len(self._queue), self._bytes
         return entry.value
 
     def count(self, hits: int) -> None:
         """Count hits, which the readers gather."""
         if self.table:
-            self.table[DECODED_HITS] += hits
+            self.table[NEAR_HITS] += hits
 
     def _drop_one(self) -> None:
         entry = self._queue.popleft()
@@ -147,7 +147,7 @@ class DecodedRecords:
         self._limit = 0
 
 
-_all: weakref.WeakSet[DecodedRecords] = weakref.WeakSet()
+_all: weakref.WeakSet[NearCache] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

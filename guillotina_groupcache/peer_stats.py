@@ -38,9 +38,9 @@ class _Stats(TypedDict, total=False):
 
     incarnation: str
     address: str
-    in_standing: bool
+    serving: bool
     since: float
-    because: str
+    reason: str
     uptime: float
     epoch: str
     versions: str
@@ -50,11 +50,11 @@ class _Stats(TypedDict, total=False):
     bypasses: int
     buckets_in_doubt: int
     longest_doubt: float
-    databases_away: list[str]
+    unreachable_databases: list[str]
     outside_writes: _OutsideWrites
     main: _Bytes
     hot: _Bytes
-    decoded: _Bytes
+    near: _Bytes
     network: _Network
     members: list[_Member]
     error: str

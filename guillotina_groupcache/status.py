@@ -15,7 +15,7 @@ MANY_GETS: Final = 1000
 #: Writes from outside that have renamed everything, at least so many and one a minute, that are worth a word.
 MANY_EVERYTHING: Final = 10
 
-_HITS: Final = ("decoded", "own", "hot", "peer")
+_HITS: Final = ("near", "own", "hot", "peer")
 _COLUMNS: Final = (
     *("address", "host", "state", "serves", "for", "gets", "hits"),
     *("loads", "MB", "doubt", "faults", "versions"),
@@ -37,7 +37,7 @@ def report(stats: Stats) -> dict[str, Any]:
 
 
 def _member(row: Stats, answer: Stats | None, error: str | None) -> dict[str, Any]:
-    member: dict[str, Any] = {name: row.get(name) for name in ("incarnation", "address", "state", "reason", "silent")}
+    member: dict[str, Any] = {name: row.get(name) for name in ("incarnation", "address", "state", "reason", "overdue")}
     member["host"] = str(row.get("host") or "").partition(" ")[0]
     member["answered"] = answer is not None
     if answer is None:
@@ -45,11 +45,12 @@ def _member(row: Stats, answer: Stats | None, error: str | None) -> dict[str, An
     else:
         member["error"] = None
     if answer is not None:
-        for name in ("in_standing", "since", "because", "uptime", "epoch", "versions", "gets", "hits", "local_loads"):
+        for name in ("serving", "since", "uptime", "epoch", "versions", "gets", "hits", "local_loads"):
             member[name] = answer.get(name)
-        for name in ("bypasses", "buckets_in_doubt", "longest_doubt", "databases_away", "outside_writes"):
+        for name in ("bypasses", "buckets_in_doubt", "longest_doubt", "unreachable_databases", "outside_writes"):
             member[name] = answer.get(name)
-        member["bytes"] = sum((answer.get(store) or {}).get("bytes", 0) for store in ("main", "hot", "decoded"))
+        member["bypassing"] = answer.get("reason")
+        member["bytes"] = sum((answer.get(store) or {}).get("bytes", 0) for store in ("main", "hot", "near"))
         member["faults"] = (answer.get("network") or {}).get("faults") or {}
         member["unreached"] = [
             _name(other) for other in answer.get("members", ()) if other["state"] == "in" and not other["connected"]
@@ -81,11 +82,11 @@ def _wrong(members: Sequence[Stats]) -> Iterable[str]:
     peers = [member for member in members if member["address"]]
     if not peers:
         yield "no process of a server is in the members table"
-    elif not any(member.get("in_standing") for member in peers):
+    elif not any(member.get("serving") for member in peers):
         yield "nobody is in standing: every read goes to the database"
     for member in members:
         yield from _wrong_with(member)
-    versions = {member["versions"] for member in peers if member.get("in_standing")}
+    versions = {member["versions"] for member in peers if member.get("serving")}
     if len(versions) > 1 and not any(member.get("buckets_in_doubt") for member in peers):
         yield "versions differ: what one process has cached the others load again, until they are levelled"
 
@@ -94,16 +95,16 @@ def _wrong_with(member: Stats) -> Iterable[str]:
     name = _name(member)
     if member["state"] == "out":
         yield f"{name} is out: {member['reason'] or 'nobody says why'}"
-    elif member["silent"]:
+    elif member["overdue"]:
         yield f"{name} gives no sign of life, though it is not out"
     if not member["answered"]:
         if member["address"] and member["state"] != "out":
             yield f"{name} does not answer: {member['error']}"
         return
-    if not member["in_standing"]:
-        because = member["because"] or "nobody says why"
-        yield f"{name} reads from the database, for {_seconds(member['since'])}: {because}"
-    for database in member["databases_away"] or ():
+    if not member["serving"]:
+        why = member["bypassing"] or "nobody says why"
+        yield f"{name} reads from the database, for {_seconds(member['since'])}: {why}"
+    for database in member["unreachable_databases"] or ():
         yield f"{name} reads the database {database} past the cache: it does not answer"
     for other in member["unreached"]:
         yield f"{name} is not connected with {other}"
@@ -146,7 +147,7 @@ def _row(member: Stats) -> tuple[str, ...]:
     gets = member["gets"] or 0
     return (
         *known,
-        "cache" if member["in_standing"] else "database",
+        "cache" if member["serving"] else "database",
         _seconds(member["since"]),
         str(gets),
         f"{hits / gets:.0%}" if gets else "-",

@@ -62,5 +62,5 @@ class StatusCommand(Command):
 
 def _is_connected(stats: dict[str, Any]) -> bool:
     """Whether there is a connection with everyone who seems to be alive."""
-    alive = [member for member in stats["members"] if member["state"] == "in" and not member["silent"]]
+    alive = [member for member in stats["members"] if member["state"] == "in" and not member["overdue"]]
     return bool(alive) and all(member["connected"] for member in alive if member["address"])

@@ -27,8 +27,8 @@ from guillotina_groupcache.native import (
     MAX_DATABASE_ID,
     MAX_DATABASES,
     Completion,
+    CompletionKind,
     Found,
-    Kind,
     Missed,
     Node,
     Source,
@@ -36,7 +36,7 @@ from guillotina_groupcache.native import (
     unpack_result,
     unpack_results,
 )
-from guillotina_groupcache.near_cache import DecodedRecords, Place
+from guillotina_groupcache.near_cache import NearCache, Place
 from guillotina_groupcache.requests import Requests
 from guillotina_groupcache.settings import limits
 from guillotina_groupcache.settings import model as settings
@@ -64,7 +64,7 @@ MAX_LINE: Final = 16_384
 LEAVE_TIMEOUT: Final = 2.0
 
 # What reads compare with: to look a member up in its class takes a function of the module enum.
-_VALUES: Final = Kind.VALUES
+_VALUES: Final = CompletionKind.VALUES
 _BYPASS: Final = Missed.BYPASS
 _NOWHERE: Final = Source.NOWHERE
 
@@ -79,7 +79,7 @@ class GroupcacheUtility:
         self._ended = False
         self._adding = asyncio.Lock()
         self._node: Node | None = None
-        self.decoded = DecodedRecords(memoryview(b""), 0)  # that of the node
+        self.decoded = NearCache(memoryview(b""), 0)  # that of the node
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loader = Loader()
         self._shared = SharedLoads(self._loader.load_one)
@@ -139,7 +139,7 @@ class GroupcacheUtility:
                 (await opening).close()
                 raise
         self._node, self._loop = node, loop
-        self.decoded = DecodedRecords(node.table, near_size)
+        self.decoded = NearCache(node.table, near_size)
         loop.add_reader(node.fd, self._drain)
         metrics.register(self.local_stats)
         logger.info("groupcache: %s", described(self.settings, role, node.stats()["address"]))
@@ -221,15 +221,15 @@ class GroupcacheUtility:
     def _take(self, completions: Iterable[Completion]) -> None:
         for completion in completions:
             kind, number, payload = completion
-            if kind is _VALUES or kind is Kind.PEER_STATS:
+            if kind is _VALUES or kind is CompletionKind.PEER_STATS:
                 self._requests.answer(number, payload)
-            elif kind is Kind.LOAD:
+            elif kind is CompletionKind.LOAD:
                 self._spawn(self._load(number, unpack(payload)))
-            elif kind is Kind.PASSED:
+            elif kind is CompletionKind.CLEARED:
                 self._announcements.answer(number, None)
-            elif kind is Kind.DATABASE:
+            elif kind is CompletionKind.DATABASE_QUERY:
                 self._members.put(number, msgspec.json.decode(payload))
-            elif kind is Kind.NOTE:
+            elif kind is CompletionKind.LOG:
                 level, _, text = payload.decode(errors="replace").partition("\0")
                 # Peers have a part in it: a line stays one line.
                 logger.log(logging.getLevelName(level.upper()), "groupcache: %s", printable(text[:MAX_LINE]))

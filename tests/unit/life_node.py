@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from guillotina_groupcache.native import Completion, Kind, Node, Result, unpack, unpack_results
+from guillotina_groupcache.native import Completion, CompletionKind, Node, Result, unpack, unpack_results
 
 #: Seconds until what is waited for counts as failed.
 TIMEOUT = 20.0
@@ -39,7 +39,7 @@ def opened(**changes: Any) -> Iterator[Node]:
         node.close()
 
 
-def take(node: Node, kind: Kind, timeout: float = TIMEOUT) -> Completion:
+def take(node: Node, kind: CompletionKind, timeout: float = TIMEOUT) -> Completion:
     """The next completion of a kind; others are dropped."""
     return next(completion for completion in completions(node, timeout) if completion.kind is kind)
 
@@ -69,9 +69,9 @@ def answers(node: Node, requests: set[int], load: Load = no_load) -> dict[int, l
     """The answers to requests that were made."""
     found: dict[int, list[Result]] = {}
     for completion in completions(node):
-        if completion.kind is Kind.LOAD:
+        if completion.kind is CompletionKind.LOAD:
             node.loaded(completion.id, [load(key) for key in unpack(completion.payload)])
-        elif completion.kind is Kind.VALUES:
+        elif completion.kind is CompletionKind.VALUES:
             found[completion.id] = unpack_results(completion.payload)
             if found.keys() >= requests:
                 break

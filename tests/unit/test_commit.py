@@ -122,7 +122,7 @@ async def test_a_commit_is_announced_and_settled(app: App) -> None:
     before = app.utility.local_stats()["events"]
     await set_title(app, oid, "new")
     events = app.utility.local_stats()["events"]
-    assert [events[name] - before[name] for name in ("announced", "passed", "settled")] == [1, 1, 1]
+    assert [events[name] - before[name] for name in ("announced", "cleared", "settled")] == [1, 1, 1]
     assert await source(app, oid) is Source.OWN
     assert await title(app, oid) == "new"
 

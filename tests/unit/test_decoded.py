@@ -14,15 +14,15 @@ from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys
 from guillotina_groupcache.native import (
-    DECODED_BYTES,
-    DECODED_HITS,
-    DECODED_ITEMS,
+    NEAR_BYTES,
+    NEAR_HITS,
+    NEAR_ITEMS,
     EPOCH,
     HEADER_WORDS,
     Found,
     Source,
 )
-from guillotina_groupcache.near_cache import OVERHEAD, Decoded, DecodedRecords
+from guillotina_groupcache.near_cache import OVERHEAD, Decoded, NearCache
 from tests.unit.life_app import App, add, object_key, running, set_title, until
 from tests.unit.life_database import connected
 
@@ -31,11 +31,11 @@ NEVER = 2**63 - 1
 DEADLINE = HEADER_WORDS - 1  #: where that of the database lies
 
 
-def made(limit: int = 10**6) -> tuple[DecodedRecords, memoryview]:
+def made(limit: int = 10**6) -> tuple[NearCache, memoryview]:
     """Decoded records over a table of eight buckets."""
     words = memoryview(bytearray(8 * (HEADER_WORDS + 8 + 3))).cast("Q")
     words[EPOCH], words[DEADLINE], words[HEADER_WORDS] = VERSION - 10, 2**62, 10
-    return DecodedRecords(words, limit), words
+    return NearCache(words, limit), words
 
 
 def found(size: int = 100, version: int = VERSION) -> Found:
@@ -97,8 +97,8 @@ def test_the_limit_holds_and_what_was_used_stays() -> None:
     for i in range(1000):
         decoded.keep((home, f"o{i}"), record(f"o{i}"), found())
         home["o0"].used = True
-        assert words[DECODED_BYTES] <= 16 * (100 + OVERHEAD)
-    assert "o0" in home and "o1" not in home and len(home) == words[DECODED_ITEMS] == 16
+        assert words[NEAR_BYTES] <= 16 * (100 + OVERHEAD)
+    assert "o0" in home and "o1" not in home and len(home) == words[NEAR_ITEMS] == 16
 
 
 def test_a_new_version_takes_the_place_of_the_old_one() -> None:
@@ -106,7 +106,7 @@ def test_a_new_version_takes_the_place_of_the_old_one() -> None:
     home = decoded.of("db")
     for size in (100, 5000, 10):
         decoded.keep((home, "o"), record("o"), found(size))
-        assert (words[DECODED_ITEMS], words[DECODED_BYTES]) == (1, size + OVERHEAD)
+        assert (words[NEAR_ITEMS], words[NEAR_BYTES]) == (1, size + OVERHEAD)
 
 
 def test_a_new_version_is_tested_by_what_was_found_with_it() -> None:
@@ -126,10 +126,10 @@ def test_hits_are_counted_until_the_end() -> None:
     decoded, words = made()
     for hits in (3, 4):
         decoded.count(hits)
-    assert words[DECODED_HITS] == 7
+    assert words[NEAR_HITS] == 7
     decoded.clear()
     decoded.count(1)
-    assert words[DECODED_HITS] == 7
+    assert words[NEAR_HITS] == 7
 
 
 def test_what_would_put_out_too_much_is_not_kept() -> None:
@@ -181,10 +181,10 @@ async def test_a_hot_read_calls_no_library(database: str) -> None:
         assert await txn._get(oid) is row
         assert app.utility._node.stats()["gets"] == asked  # type: ignore[union-attr]
         await txn._cache.close()
-        hits = app.utility.local_stats()["hits"]["decoded"]
+        hits = app.utility.local_stats()["hits"]["near"]
         assert hits == app.utility.local_stats()["gets"] - asked > 0
         await txn._cache.close()
-        assert app.utility.local_stats()["hits"]["decoded"] == hits, "each is counted once"
+        assert app.utility.local_stats()["hits"]["near"] == hits, "each is counted once"
 
 
 async def test_a_write_is_seen_at_once(database: str) -> None:
@@ -214,7 +214,7 @@ async def test_who_is_not_in_standing_uses_nothing_decoded(database: str) -> Non
         row, txn = await reading(app, oid)
         async with connected(database) as connection, connection.transaction():
             await connection.execute("LOCK TABLE groupcache_members IN ACCESS EXCLUSIVE MODE")
-            await until(lambda: not app.utility.local_stats()["in_standing"], "the lease to run out")
+            await until(lambda: not app.utility.local_stats()["serving"], "the lease to run out")
             assert await txn._get(oid) is not row
 
 

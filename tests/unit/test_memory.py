@@ -17,7 +17,7 @@ SIZE = 64 * 10**6
 FILL = f"""
 import asyncio, os
 from guillotina_groupcache import records
-from guillotina_groupcache.near_cache import DecodedRecords, share
+from guillotina_groupcache.near_cache import NearCache, share
 from guillotina_groupcache.keys import Kind, encode, prefix
 from guillotina_groupcache.native import EPOCH, HEADER_WORDS, Found, Node, Source
 from guillotina_groupcache.settings.role import Role, node_config
@@ -31,7 +31,7 @@ settings = Settings(size={SIZE})
 near_size = share(settings.size)
 node = Node(asyncio.run(node_config(settings, Role.ALONE, None, near_size)))
 node.database("db", prefix("db"))
-decoded = DecodedRecords(node.table, near_size)
+decoded = NearCache(node.table, near_size)
 home = decoded.of("db")
 version = (node.table[EPOCH] + node.table[HEADER_WORDS]) % 2**64
 before = resident()
@@ -46,7 +46,7 @@ for first in range(0, 3 * {SIZE} // 1000, 500):
         pass
     node.settle(event, pushes)
 stats = node.stats()
-main, kept = stats["main"], stats["decoded"]
+main, kept = stats["main"], stats["near"]
 print(resident() - before, main["bytes"] + kept["bytes"], main["evictions"], kept["items"])
 node.close()
 """

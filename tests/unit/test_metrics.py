@@ -33,7 +33,7 @@ async def test_registered_while_a_utility_lives(database: str) -> None:
         async with running(database) as app:
             await app.utility.initialize()
             found = exposed()
-            assert found["in_standing"] == 1
+            assert found["serving"] == 1
             assert found["gets_total"] == app.utility.local_stats()["gets"]
             assert transactions.record_cache_metric is not record
         assert transactions.record_cache_metric is record
@@ -71,11 +71,11 @@ async def test_what_is_counted(database: str) -> None:
 
 async def test_a_database_that_does_not_answer_is_named(database: str) -> None:
     async with running(database) as app:
-        assert app.utility.local_stats()["databases_away"] == []
+        assert app.utility.local_stats()["unreachable_databases"] == []
         app.utility._node.database("far", keys.prefix("far"))  # type: ignore[union-attr]
-        assert app.utility.local_stats()["databases_away"] == ["far"]
-        assert exposed()['database_away{database="far"}'] == 1
-        assert exposed()["in_standing"] == 1
+        assert app.utility.local_stats()["unreachable_databases"] == ["far"]
+        assert exposed()['database_unreachable{database="far"}'] == 1
+        assert exposed()["serving"] == 1
 
 
 async def test_writes_from_outside_are_counted_by_kind(database: str) -> None:
@@ -94,7 +94,7 @@ async def test_who_does_not_serve_says_why(database: str) -> None:
     async with running(database) as app:
         app.utility._node.leave()  # type: ignore[union-attr]
         found = exposed()
-        assert found["in_standing"] == 0
+        assert found["serving"] == 0
         assert found['bypassing{because="it has left"}'] == 1
 
 

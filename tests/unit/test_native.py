@@ -15,7 +15,7 @@ import pytest
 from demo.cluster import SECRET
 from guillotina_groupcache import native
 from guillotina_groupcache.interfaces import LibraryError
-from guillotina_groupcache.native import Found, Kind, Missed, Node, Result, Source, pack, unpack, unpack_result
+from guillotina_groupcache.native import Found, CompletionKind, Missed, Node, Result, Source, pack, unpack, unpack_result
 from tests.unit.life_node import ALONE, answers, completions, no_load, opened, read, take
 
 LARGEST = 5 * 2**20
@@ -64,13 +64,13 @@ def test_a_value_comes_out_as_it_was_loaded(node: Node, value: bytes) -> None:
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 def test_a_miss_with_a_request_is_answered(node: Node, value: bytes) -> None:
     assert node.get(b"key", 7) is Missed.MISS
-    node.loaded(take(node, Kind.LOAD).id, [value])
-    answer = take(node, Kind.VALUES)
+    node.loaded(take(node, CompletionKind.LOAD).id, [value])
+    answer = take(node, CompletionKind.VALUES)
     assert (answer.id, unpack_result(answer.payload)) == (7, (Source.DATABASE, value))
     found = node.get(b"key", 8)
     assert isinstance(found, Found)
     assert (found.source, found.value) == (Source.OWN, value)
-    assert not any(completion.kind is Kind.VALUES for completion in node.drain())
+    assert not any(completion.kind is CompletionKind.VALUES for completion in node.drain())
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
@@ -93,14 +93,14 @@ def test_keys_are_answered_in_the_order_asked(node: Node) -> None:
 @pytest.mark.parametrize("fail", [Node.load_failed, lambda node, load, _: node.loaded(load, [None])])
 def test_a_failed_load_is_forgotten(node: Node, fail: Callable[[Node, int, str], None]) -> None:
     node.read(1, [b"key"])
-    fail(node, take(node, Kind.LOAD).id, "the database \udcff is away")
+    fail(node, take(node, CompletionKind.LOAD).id, "the database \udcff is away")
     assert answers(node, {1}) == {1: [Result(Source.NOWHERE, b"")]}
     assert read(node, b"key", load=lambda key: b"value") == [Result(Source.DATABASE, b"value")]
 
 
 def test_a_load_with_too_few_answers_has_failed(node: Node) -> None:
     node.read(1, [b"key", b"other"])
-    node.loaded(take(node, Kind.LOAD).id, [b"value"])
+    node.loaded(take(node, CompletionKind.LOAD).id, [b"value"])
     assert {result.source for result in answers(node, {1})[1]} == {Source.NOWHERE}
 
 
@@ -164,7 +164,7 @@ def test_the_databases_of_a_process_are_bounded(node: Node) -> None:
 
 def announce(node: Node, *keys: bytes, everything: bool = False) -> int:
     event = node.announce("db", keys, everything)
-    assert take(node, Kind.PASSED).id == event
+    assert take(node, CompletionKind.CLEARED).id == event
     return event
 
 
@@ -203,7 +203,7 @@ def test_nothing_is_pushed_that_another_event_touched(node: Node) -> None:
 def test_a_value_is_stored_under_the_name_from_before_its_load(node: Node) -> None:
     """R1."""
     node.read(1, [b"key"])
-    load = take(node, Kind.LOAD)
+    load = take(node, CompletionKind.LOAD)
     node.settle(announce(node, b"key"))
     node.loaded(load.id, [b"read before the commit"])
     answers(node, {1})
@@ -216,20 +216,20 @@ def test_an_event_whose_end_is_unknown_stays_in_doubt_until_the_database_knows(n
     event = announce(node, b"key")
     node.lost(event)
     for open_ in (["db 3/7", "db 4/1"], ["db 3/7", "db 5/1"], ["db 3/7"]):
-        question = take(node, Kind.DATABASE)
+        question = take(node, CompletionKind.DATABASE_QUERY)
         assert b"open_transactions" in question.payload
         assert node.get(b"key") is Missed.BYPASS
         node.answer(question.id, {"open": open_})
         assert node.get(b"key") is Missed.BYPASS
-    node.answer(take(node, Kind.DATABASE).id, {"error": "the database is away"})
+    node.answer(take(node, CompletionKind.DATABASE_QUERY).id, {"error": "the database is away"})
     assert node.get(b"key") is Missed.BYPASS
-    node.answer(take(node, Kind.DATABASE).id, {"open": ["db 5/1"]})
+    node.answer(take(node, CompletionKind.DATABASE_QUERY).id, {"open": ["db 5/1"]})
     assert node.get(b"key") is Missed.MISS
 
 
 def test_a_database_name_may_be_any_text(node: Node) -> None:
     node.lost(node.announce("bö se\0", [b"key"]))
-    question = take(node, Kind.DATABASE)
+    question = take(node, CompletionKind.DATABASE_QUERY)
     assert "bö se".encode() in question.payload
     node.answer(question.id, {"open": []})
     assert node.get(b"key") is Missed.MISS
@@ -289,7 +289,7 @@ def test_malformed_input_is_an_error(node: Node, packed: bytes) -> None:
     with pytest.raises(LibraryError):
         node._check(library.gc_outside_write(handle, 1, 2, 0, 1, b"psql", 4, packed, len(packed)))
     node.read(2, [b"key"])
-    node._check(library.gc_loaded(handle, take(node, Kind.LOAD).id, packed, len(packed), 0))
+    node._check(library.gc_loaded(handle, take(node, CompletionKind.LOAD).id, packed, len(packed), 0))
     assert answers(node, {2}) == {2: [Result(Source.NOWHERE, b"")]}
     assert read(node, b"key", load=lambda key: b"value") == [Result(Source.DATABASE, b"value")]
 
@@ -306,9 +306,9 @@ def test_malformed_pushes_settle_the_event_all_the_same(node: Node, packed: byte
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"rows": 5}', b"\0"])
 def test_a_malformed_answer_of_the_database_is_none(node: Node, text: bytes) -> None:
     node.lost(announce(node, b"key"))
-    node._check(node._lib.gc_answer(node._handle, take(node, Kind.DATABASE).id, text, len(text)))
+    node._check(node._lib.gc_answer(node._handle, take(node, CompletionKind.DATABASE_QUERY).id, text, len(text)))
     assert node.get(b"key") is Missed.BYPASS
-    node.answer(take(node, Kind.DATABASE).id, {"open": []})
+    node.answer(take(node, CompletionKind.DATABASE_QUERY).id, {"open": []})
     assert node.get(b"key") is Missed.MISS
 
 
@@ -352,7 +352,7 @@ def test_a_node_ends_with_loads_in_flight() -> None:
     with opened() as node:
         for request in range(100):
             node.read(request, [b"%d" % request])
-        load = take(node, Kind.LOAD)
+        load = take(node, CompletionKind.LOAD)
     with pytest.raises(LibraryError, match="closed"):
         node.loaded(load.id, [b"too late"])
 
@@ -372,7 +372,7 @@ def test_nodes_are_separate() -> None:
 
 def test_stats_of_the_peers_of_a_process_alone(node: Node) -> None:
     node.peer_stats(7)
-    answer = take(node, Kind.PEER_STATS)
+    answer = take(node, CompletionKind.PEER_STATS)
     assert (answer.id, answer.payload) == (7, b"[]")
 
 
@@ -476,7 +476,7 @@ def test_a_package_that_was_not_built(not_loaded: Callable[[Path], None], monkey
 
 
 def test_drain_without_anything(node: Node) -> None:
-    take(node, Kind.NOTE)
+    take(node, CompletionKind.LOG)
     assert list(node.drain()) == []
     with pytest.raises(TimeoutError):
         next(completions(node, timeout=0))

@@ -19,7 +19,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
     [
         "{",
         "",
-        '{"because": "\\ud800"}',
+        '{"reason": "\\ud800"}',
         "7",
         "null",
         "[]",
@@ -32,12 +32,12 @@ DEEP = "[" * 100_000 + "]" * 100_000
         '{"hits": [1]}',
         '{"members": [{"state": "in"}]}',
         '{"members": [17]}',
-        '{"databases_away": 3}',
+        '{"unreachable_databases": 3}',
         '{"outside_writes": {"by_application": [{"application": 1}]}}',
         '{"main": 7}',
         '{"network": {"faults": 3}}',
         '{"incarnation": 5}',
-        '{"because": ["x"]}',
+        '{"reason": ["x"]}',
     ],
 )
 def test_an_answer_that_is_none(answer: str) -> None:
@@ -55,7 +55,7 @@ def test_what_a_terminal_would_obey() -> None:
     odd = "a\nNothing is wrong.\x1b[2J"
     whole = stats([{"application": odd, "notes": 1, "rows": 1, "last": 1.0}])
     whole["members"][0] |= {"address": odd, "host": odd, "reason": odd, "state": "out"}
-    whole["peers"][0] |= {"because": odd, "in_standing": False, "versions": odd, "databases_away": [odd]}
+    whole["peers"][0] |= {"reason": odd, "serving": False, "versions": odd, "unreachable_databases": [odd]}
     lines = table(report(whole)).split("\n")
     assert all(line.isprintable() for line in lines)
     assert not any(line.startswith("Nothing is wrong") for line in lines)

@@ -139,7 +139,7 @@ async def test_cockroach_of_the_only_process(configure: Configure) -> None:
     utility = GroupcacheUtility()
     try:
         assert await utility.add_database(Database("db", cockroach()))
-        assert utility.serves("db") and utility.local_stats()["in_standing"]
+        assert utility.serves("db") and utility.local_stats()["serving"]
     finally:
         await utility.finalize()
 
@@ -236,7 +236,7 @@ async def test_the_referee_need_not_come_first(database: str) -> None:
     try:
         await server.startup()
         utility = get_utility(IGroupcacheUtility)
-        await until(lambda: utility.local_stats()["in_standing"], "in standing")
+        await until(lambda: utility.local_stats()["serving"], "in standing")
         assert utility.serves("memory") and utility.serves("db")
     finally:
         await server.shutdown()
@@ -255,4 +255,4 @@ async def test_a_database_that_comes_later_and_cannot_be_served(
         oid = await add(app, "c", "Container")
         await set_title(app, oid, "as before")
         assert await title(app, oid) == "as before"
-        assert app.utility.local_stats()["in_standing"] and app.utility.local_stats()["databases_away"] == ["again"]
+        assert app.utility.local_stats()["serving"] and app.utility.local_stats()["unreachable_databases"] == ["again"]

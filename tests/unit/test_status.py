@@ -17,15 +17,15 @@ def stats(*outside: list[dict[str, Any]], everything: int = 0, uptime: float = 6
     for incarnation, applications in enumerate(outside):
         address = f"127.0.0.1:{incarnation}"
         row = {"incarnation": incarnation, "address": address, "host": "h", "state": "in", "reason": ""}
-        rows.append({**row, "silent": False, "connected": True})
+        rows.append({**row, "overdue": False, "connected": True})
         counted = {"applied": 50, "everything": everything, "rows": 7, "by_application": applications}
         peers.append(
             {
                 "incarnation": incarnation,
                 "address": address,
-                "in_standing": True,
+                "serving": True,
                 "since": 5.0,
-                "because": "",
+                "reason": "",
                 "uptime": uptime,
                 "epoch": 0,
                 "versions": "aa",
@@ -35,7 +35,7 @@ def stats(*outside: list[dict[str, Any]], everything: int = 0, uptime: float = 6
                 "bypasses": 0,
                 "buckets_in_doubt": 0,
                 "longest_doubt": 0.0,
-                "databases_away": [],
+                "unreachable_databases": [],
                 "members": [],
                 "outside_writes": counted,
             }

@@ -17,7 +17,7 @@ from guillotina.db.storages.dummy import DummyStorage
 from demo.cluster import SECRET, free_port
 from guillotina_groupcache.database.members import Members
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
-from guillotina_groupcache.native import MAX_DATABASE_ID, MAX_DATABASES, Completion, Kind, Source
+from guillotina_groupcache.native import MAX_DATABASE_ID, MAX_DATABASES, Completion, CompletionKind, Source
 from guillotina_groupcache.utility import GroupcacheUtility
 from tests.postgres import PostgresServer
 from tests.postgres_embedded import EmbeddedPostgres
@@ -112,7 +112,7 @@ async def test_a_process_caches_so_many_databases_and_no_more(database: str) -> 
 def test_a_line_of_the_library_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """Peers have a part in what it says."""
     text = "connection with \x1b[2J closed\nERROR the site is down " + "x" * 100_000
-    GroupcacheUtility()._take([Completion(Kind.NOTE, 0, b"warning\0" + text.encode())])
+    GroupcacheUtility()._take([Completion(CompletionKind.LOG, 0, b"warning\0" + text.encode())])
     (record,) = caplog.records
     assert record.levelname == "WARNING" and record.getMessage().isprintable()
     assert r"\x1b[2J closed\nERROR" in record.getMessage() and len(record.getMessage()) < 20_000
