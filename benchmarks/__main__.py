@@ -14,8 +14,8 @@ from typing import Final
 
 from benchmarks.lib import summary
 from benchmarks.lib.report import RESULTS, Finding, read, table
-from demo.cluster import ROOT
-from tests.postgres import DSN_VARIABLE, running_postgres
+from harness.cluster import ROOT
+from harness.postgres import DSN_VARIABLE, running_postgres
 
 #: In the order of issue and table.
 QUESTIONS: Final = (

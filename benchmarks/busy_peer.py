@@ -24,7 +24,7 @@ from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import spread
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
-from tests.postgres import PostgresServer
+from harness.postgres import PostgresServer
 
 BUSY_SECONDS = 1.0
 #: Of the busy second, in which the commits are made: it has begun when they begin, and goes on when they end.

@@ -17,8 +17,8 @@ from benchmarks.commit import commit
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import Spread, spread
 from benchmarks.lib.report import Answer, Finding
-from demo.cluster import Node, wait_for
-from tests.postgres import PostgresServer
+from harness.cluster import Node, wait_for
+from harness.postgres import PostgresServer
 
 OBJECTS = 2000
 #: Seconds that a writer may wait for one that was marked out: a lease by any clock, and 100 ms before.

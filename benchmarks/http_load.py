@@ -20,8 +20,8 @@ from benchmarks.lib import agent, command, content, cpu, load, sites
 from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
-from demo.client import CONTAINER
-from tests.postgres import PostgresServer
+from harness.client import CONTAINER
+from harness.postgres import PostgresServer
 
 ITEMS = 1000
 PAGE = 20

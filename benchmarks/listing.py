@@ -24,9 +24,9 @@ from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.redis_server import RedisServer, running_redis
 from benchmarks.lib.report import Answer, Finding
-from demo.client import CONTAINER
-from demo.cluster import wait_for
-from tests.postgres import PostgresServer
+from harness.client import CONTAINER
+from harness.cluster import wait_for
+from harness.postgres import PostgresServer
 
 CHILDREN = 1000
 #: Listings that a measurement takes the median of, where one leaves the next as it was.

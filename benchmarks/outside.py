@@ -25,8 +25,8 @@ import psycopg2
 from benchmarks.lib import agent, command, content, load, sites
 from benchmarks.lib.pairs import Spread, spread
 from benchmarks.lib.report import Answer, Finding
-from demo.client import CONTAINER
-from tests.postgres import PostgresServer
+from harness.client import CONTAINER
+from harness.postgres import PostgresServer
 
 NODES: Final = 3
 OBJECTS: Final = 100

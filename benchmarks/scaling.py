@@ -24,8 +24,8 @@ from benchmarks import commit, peer_read
 from benchmarks.lib import command, content, pictures, sites
 from benchmarks.lib.pairs import Spread
 from benchmarks.lib.report import RESULTS, Answer, Finding
-from demo.cluster import Node, wait_for
-from tests.postgres import PostgresServer
+from harness.cluster import Node, wait_for
+from harness.postgres import PostgresServer
 
 UNITS: Final = {
     "read": "µs",

@@ -23,7 +23,7 @@ from benchmarks import peer_read
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import Spread
 from benchmarks.lib.report import Answer, Finding
-from tests.postgres import PostgresServer
+from harness.postgres import PostgresServer
 
 #: By case, what is watched: methods and functions, by their dotted names.
 MOMENTS: Final = {

@@ -14,8 +14,8 @@ from benchmarks.lib import command, content, load, loads, sites
 from benchmarks.lib.pairs import Spread, by_turns
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
-from demo.client import CONTAINER
-from tests.postgres import PostgresServer
+from harness.client import CONTAINER
+from harness.postgres import PostgresServer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 from benchmarks.lib import command, content, sites
 from benchmarks.lib.pairs import Spread, spread
 from benchmarks.lib.report import Answer, Finding
-from demo.cluster import ROOT
-from tests.postgres import PostgresServer
+from harness.cluster import ROOT
+from harness.postgres import PostgresServer
 
 _LOADING = """
 import json, time

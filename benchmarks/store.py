@@ -24,8 +24,8 @@ from guillotina.component import get_utility
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import Spread, by_turns, difference, ratio, spread
 from benchmarks.lib.report import Answer, Finding
-from demo.cluster import Node
-from tests.postgres import PostgresServer
+from harness.cluster import Node
+from harness.postgres import PostgresServer
 
 SMALL: Final = 1000
 VALUE: Final = 1000

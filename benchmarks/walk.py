@@ -21,8 +21,8 @@ from benchmarks.lib import agent, command, content, load, pictures, sites, trace
 from benchmarks.lib.pairs import Spread
 from benchmarks.lib.policies import POLICIES, best_share, hit_share
 from benchmarks.lib.report import RESULTS, Answer, Finding
-from demo.client import CONTAINER
-from tests.postgres import PostgresServer
+from harness.client import CONTAINER
+from harness.postgres import PostgresServer
 
 #: Bytes that an object of a kilobyte takes in our store, all counted.
 ENTRY = 1400

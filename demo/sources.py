@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
-from demo.client import CONTAINER, NodeError, Response
-from demo.cluster import Cluster, Node
+from harness.client import CONTAINER, NodeError, Response
+from harness.cluster import Cluster, Node
 
 #: The counters under `hits` and `bypasses` in @cache-stats, as the demo's columns.
 COLUMNS: Final = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from demo.client import CONTAINER, PASSWORD, USER
-from demo.cluster import Cluster
 from demo.output import say, title
+from harness.client import CONTAINER, PASSWORD, USER
+from harness.cluster import Cluster
 
 
 def describe(cluster: Cluster) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster, Node, wait_for
 from demo.output import check, say, table
 from demo.sources import COLUMNS, RARE, counters, get_items, item_path, sources, total, warm_up
+from harness.client import CONTAINER
+from harness.cluster import Cluster, Node, wait_for
 
 ITEMS: Final = 300
 #: Items whose reads are counted one by one.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.postgres import PostgresServer, running_postgres
+from harness.postgres import PostgresServer, running_postgres
 
 _numbers = itertools.count(1)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from demo.cluster import Node
+from harness.cluster import Node
+from harness.postgres import PostgresServer
+from harness.postgres_embedded import EmbeddedPostgres
 from tests.oracle_judge import APPLICATION, Judge
-from tests.postgres import PostgresServer
-from tests.postgres_embedded import EmbeddedPostgres
 
 
 class Watch:

@@ -17,9 +17,9 @@ from typing import Final
 import psycopg2
 import pytest
 
-from demo.cluster import free_port, wait_for
-from tests.postgres import PostgresServer
-from tests.postgres_embedded import unprivileged_identity
+from harness.cluster import free_port, wait_for
+from harness.postgres import PostgresServer
+from harness.postgres_embedded import unprivileged_identity
 
 #: Debian puts it where only root's PATH leads.
 _PATH: Final = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))

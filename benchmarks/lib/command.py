@@ -8,7 +8,7 @@ from typing import Protocol
 
 from benchmarks.lib import content
 from benchmarks.lib.report import Answer, table
-from tests.postgres import PostgresServer, running_postgres
+from harness.postgres import PostgresServer, running_postgres
 
 
 class Question(Protocol):

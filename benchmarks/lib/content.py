@@ -13,9 +13,9 @@ from guillotina.utils import navigate_to
 from psycopg2 import sql
 
 from benchmarks.lib import agent, sites
-from demo.client import CONTAINER
-from demo.cluster import wait_for
-from tests.postgres import PostgresServer
+from harness.client import CONTAINER
+from harness.cluster import wait_for
+from harness.postgres import PostgresServer
 
 #: Bytes of text in an item; with the rest its pickle has a kilobyte.
 TEXT = 800

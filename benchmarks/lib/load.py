@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from demo.client import PASSWORD, USER
-from demo.cluster import ROOT
+from harness.client import PASSWORD, USER
+from harness.cluster import ROOT
 
 _AUTHORIZATION = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 

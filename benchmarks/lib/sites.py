@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.lib.redis_server import RedisServer
-from demo.client import NodeError
-from demo.cluster import ROOT, Node, free_port, wait_for
+from harness.client import NodeError
+from harness.cluster import ROOT, Node, free_port, wait_for
 
 SECRET: Final = "the secret of the benchmarks, which everybody may know"
 #: Connections of a node to the database, as in the demo's nodes.

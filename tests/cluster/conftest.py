@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from demo.cluster import Cluster
+from harness.cluster import Cluster
+from harness.postgres import PostgresServer
 from tests.oracle_fixtures import _judged, oracle  # noqa: F401
-from tests.postgres import PostgresServer
 
 #: Connections of a node's pool where it has settings of its own, as many as it has without.
 POOL_SIZE = 8

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from demo.cluster import Node, wait_for
+from harness.cluster import Node, wait_for
 from tests.cluster.steps import new
 
 ITEMS = 4

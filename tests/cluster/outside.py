@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from demo.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster, Node, wait_for
+from harness.postgres_embedded import wheel_package
 from tests.cluster.steps import (
     at_once,
     database_transaction,
@@ -21,7 +22,6 @@ from tests.cluster.steps import (
     storage_calls,
     wait_settled,
 )
-from tests.postgres_embedded import wheel_package
 
 #: The seconds of a lease: `guillotina_groupcache.settings.model.LEASE`.
 LEASE: Final = 3.0

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster
+from harness.client import CONTAINER
+from harness.cluster import Cluster
 from tests.cluster.outside import LATER, Change, children, copied, psql
 from tests.cluster.steps import json_of, new, title, uid
 

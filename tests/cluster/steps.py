@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import psycopg2
 
-from demo.client import CONTAINER, PASSWORD, REQUEST_TIMEOUT, USER
-from demo.cluster import Cluster, Node, wait_for
+from harness.client import CONTAINER, PASSWORD, REQUEST_TIMEOUT, USER
+from harness.cluster import Cluster, Node, wait_for
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster, Node, wait_for
+from harness.client import CONTAINER
+from harness.cluster import Cluster, Node, wait_for
 from tests.cluster.steps import (
     change_title,
     everywhere,

@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster
+from harness.client import CONTAINER
+from harness.cluster import Cluster
 from tests.cluster.steps import everywhere, json_everywhere, json_of, new, status_everywhere, title_everywhere, uid
 
 ROUNDS = 30

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from demo.cluster import Cluster
+from harness.cluster import Cluster
 from tests.cluster.steps import everywhere, new, status_everywhere, title_everywhere
 
 SCRIPT = """

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import psycopg2
 import pytest
 
-from demo.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster, Node, wait_for
+from harness.postgres_embedded import EmbeddedPostgres
 from tests.cluster.steps import database_transaction, new, title, title_everywhere
-from tests.postgres_embedded import EmbeddedPostgres
 
 ITEMS = 5
 NOT_STANDING = "bypassing: reads go to the database"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster
+from harness.client import CONTAINER
+from harness.cluster import Cluster
+from harness.postgres import PostgresServer
 from tests.cluster.conftest import running_cluster
 from tests.cluster.steps import new, status_everywhere, title, title_everywhere
-from tests.postgres import PostgresServer
 
 
 @pytest.fixture(scope="module")

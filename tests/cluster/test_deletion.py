@@ -9,9 +9,9 @@ from functools import partial
 
 import pytest
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster, Node, wait_for
 from guillotina_groupcache.cascade import MAX_ROWS
+from harness.client import CONTAINER
+from harness.cluster import Cluster, Node, wait_for
 from tests.cluster.steps import (
     database_transaction,
     everywhere,

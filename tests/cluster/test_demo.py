@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 
-from demo.cluster import ROOT
-from tests.postgres import DSN_VARIABLE, PostgresServer
+from harness.cluster import ROOT
+from harness.postgres import DSN_VARIABLE, PostgresServer
 
 TIMEOUT = 300.0
 

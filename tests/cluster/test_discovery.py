@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 import yaml
 
-from demo.client import CONTAINER, HttpClient
-from demo.cluster import ROOT, SECRET, Cluster, Node, free_port, wait_for
+from harness.client import CONTAINER, HttpClient
+from harness.cluster import ROOT, SECRET, Cluster, Node, free_port, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster.steps import new, title, title_everywhere
 from tests.cluster.test_life_start import ends, shared
-from tests.postgres import PostgresServer
 
 SCRIPT = """
 async def run(container):

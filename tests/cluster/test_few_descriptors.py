@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster
+from harness.client import CONTAINER
+from harness.cluster import Cluster
+from harness.postgres import PostgresServer
 from tests.cluster.few_descriptors import DESCRIPTORS
-from tests.postgres import PostgresServer
 
 SECRET = "a secret of the tests, not of anybody"
 FLOOD = 2000  # connections, of which half are held open at once

@@ -9,11 +9,11 @@ from functools import partial
 
 import pytest
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster, Node, wait_for
+from harness.client import CONTAINER
+from harness.cluster import Cluster, Node, wait_for
+from harness.postgres_embedded import EmbeddedPostgres
 from tests.cluster.life_load import ITEMS, Load, under_load
 from tests.cluster.steps import database_transaction, new, title, title_everywhere
-from tests.postgres_embedded import EmbeddedPostgres
 
 
 def incarnations(cluster: Cluster) -> set[str]:

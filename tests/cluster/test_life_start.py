@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from demo.cluster import SECRET, Cluster, Node, free_port, wait_for
+from harness.cluster import SECRET, Cluster, Node, free_port, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster.steps import database_transaction, ends, execute, new, title, title_everywhere
-from tests.postgres import PostgresServer
 
 OBJECTS = 12
 TCP = "is TCP, where anybody can connect, on loopback every user of the host: give secret or tls as well, or unix:/path"

@@ -10,9 +10,9 @@ from functools import partial
 
 import pytest
 
-from demo.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster, Node, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster.steps import ask, database_transaction, json_of, new, uid
-from tests.postgres import PostgresServer
 
 #: Objects, of which the process that is stopped owns a part.
 OBJECTS = 30

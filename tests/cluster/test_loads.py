@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster, Node, wait_for
+from harness.client import CONTAINER
+from harness.cluster import Cluster, Node, wait_for
 from tests.cluster.steps import (
     at_once,
     database_transaction,

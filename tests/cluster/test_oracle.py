@@ -10,8 +10,8 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from demo.cluster import Cluster
 from guillotina_groupcache.keys import Kind, encode
+from harness.cluster import Cluster
 from tests.cluster.steps import database_transaction, new, title_everywhere, uid
 from tests.oracle import MARK, WRITER, Announced
 from tests.oracle_fixtures import Watch

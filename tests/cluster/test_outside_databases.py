@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.cluster import Cluster, wait_for
+from harness.cluster import Cluster, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import Change, psql
 from tests.cluster.outside_changes import CHANGES, CORE
 from tests.cluster.steps import everywhere, new
-from tests.postgres import PostgresServer
 
 SCHEMA = "elsewhere"
 FAR = "/far/c"

@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ, ISOLATION_LEVEL_SERIALIZABLE
 
-from demo.cluster import Cluster, wait_for
+from harness.cluster import Cluster, wait_for
 from tests.cluster import outside
 from tests.cluster.outside import LEASE, Change, copied, psql
 from tests.cluster.steps import (

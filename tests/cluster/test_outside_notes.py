@@ -9,15 +9,15 @@ from typing import Any
 import psycopg2
 import pytest
 
-from demo.cluster import Cluster, Node, wait_for
 from guillotina_groupcache.database.notes_table import MAX_NOTES
 from guillotina_groupcache.database.triggers import FEW_ROWS, MAX_PLACES
+from harness.cluster import Cluster, Node, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster import outside, outside_changes
 from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import copied, notes, psql
 from tests.cluster.outside_changes import CHANGES
 from tests.cluster.steps import everywhere, new, title_everywhere, uid
-from tests.postgres import PostgresServer
 
 #: Statements that are sent while no process is there, and the notes that they may leave.
 STATEMENTS, MOST_NOTES = 3000, 1500

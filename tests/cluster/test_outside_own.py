@@ -7,12 +7,12 @@ from functools import partial
 
 import pytest
 
-from demo.cluster import Cluster, Node
+from harness.cluster import Cluster, Node
+from harness.postgres import PostgresServer
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import Change, copied
 from tests.cluster.steps import at_once, everywhere, new, status_everywhere, title, title_everywhere, uid, wait_settled
-from tests.postgres import PostgresServer
 
 #: Services that send a statement in the transaction that Guillotina commits.
 INSIDE = ("alone", "before", "after", "in-hook", "in-savepoint", "beside-error", "prepared")

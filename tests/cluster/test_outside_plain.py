@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster, Node
+from harness.client import CONTAINER
+from harness.cluster import Cluster, Node
 from tests.cluster import outside
 from tests.cluster.life_load import under_load
 from tests.cluster.outside import Change, children

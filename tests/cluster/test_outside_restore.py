@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from demo.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster, Node, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster import outside, outside_changes
 from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import Change, program, psql
 from tests.cluster.steps import json_of, new, title_everywhere
-from tests.postgres import PostgresServer
 
 ITEMS = 10
 #: How pg_restore is called, and the server's settings for it.

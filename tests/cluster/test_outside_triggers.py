@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
-from demo.cluster import Cluster, wait_for
 from guillotina_groupcache.database.triggers import uninstall
+from harness.cluster import Cluster, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import psql
@@ -26,7 +27,6 @@ from tests.cluster.steps import (
     title_everywhere,
     uid,
 )
-from tests.postgres import PostgresServer
 
 #: How long a writer waits before it fails: far longer than the nodes may wait for the table.
 PATIENCE = "SET statement_timeout = '5s'"

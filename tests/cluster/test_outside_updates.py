@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from demo.cluster import Cluster, Node
+from harness.cluster import Cluster, Node
 from tests.cluster import outside
 from tests.cluster.outside import Change, copied, psql
 from tests.cluster.steps import (

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from demo.cluster import Cluster, wait_for
+from harness.cluster import Cluster, wait_for
 from tests.cluster import outside
 from tests.cluster.life_load import Load, under_load
 from tests.cluster.outside import LEASE, Change

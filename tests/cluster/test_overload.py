@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster, Node, wait_for
+from harness.client import CONTAINER
+from harness.cluster import Cluster, Node, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster.steps import database_transaction, is_any_waiting, new, title, title_everywhere
-from tests.postgres import PostgresServer
 
 CLIENTS = 200
 ITEMS = 40

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from demo.cluster import Cluster
+from harness.cluster import Cluster
 from tests.cluster.steps import database_transaction, new, title
 
 ITEMS = 120

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.cluster import Cluster
+from harness.cluster import Cluster
+from harness.postgres import PostgresServer
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster
 from tests.cluster.life_load import Load, under_load
@@ -17,7 +18,6 @@ from tests.cluster.outside import Change, copied
 from tests.cluster.outside_changes import CHANGES, CORE, SOME
 from tests.cluster.steps import everywhere, new, title, title_everywhere, uid
 from tests.pgbouncer import PgBouncer, running_pgbouncer
-from tests.postgres import PostgresServer
 
 #: Connections to the database; three nodes alone may open twice as many to the pooler.
 CONNECTIONS = 12

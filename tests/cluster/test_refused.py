@@ -10,10 +10,10 @@ from typing import Any
 import psycopg2
 import pytest
 
-from demo.cluster import Node, wait_for
 from guillotina_groupcache.database.claims import PROOF
+from harness.cluster import Node, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster.steps import ends
-from tests.postgres import PostgresServer
 
 CONTRIB = "guillotina.contrib.cache"
 OURS = "guillotina_groupcache"

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster, Node, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster.conftest import running_cluster
 from tests.cluster.steps import database_transaction, new, title, title_everywhere
-from tests.postgres import PostgresServer
 
 #: Seconds that are more than a lease, for which processes serve by their last view.
 LEASE_AND_MORE = 4.0

@@ -11,11 +11,11 @@ from http.client import HTTPException
 
 import pytest
 
-from demo.client import Response
-from demo.cluster import Cluster, Node, wait_for
+from harness.client import Response
+from harness.cluster import Cluster, Node, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster.gate_addon import GATE, reached
 from tests.cluster.steps import ask, database_transaction, new, title
-from tests.postgres import PostgresServer
 
 #: Requests that wait for the process that was stopped when it goes on.
 REQUESTS = 10

@@ -10,8 +10,9 @@ from typing import Any
 import psycopg2
 import pytest
 
-from demo.cluster import Cluster, wait_for
 from guillotina_groupcache.status import report
+from harness.cluster import Cluster, wait_for
+from harness.postgres_embedded import EmbeddedPostgres
 from tests.cluster.steps import (
     database_transaction,
     forget_storage_calls,
@@ -22,7 +23,6 @@ from tests.cluster.steps import (
     title_everywhere,
     wait_settled,
 )
-from tests.postgres_embedded import EmbeddedPostgres
 from tests.unit.life_members import put_back
 
 FAR = "/far/c"

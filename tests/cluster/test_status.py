@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from demo.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster, Node, wait_for
 from tests.cluster.steps import database_transaction, new, title_everywhere, uid
 
 RIGHT, WRONG, UNKNOWN = 0, 1, 2

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg2
 import pytest
 
-from demo.client import CONTAINER
-from demo.cluster import Cluster, Node, wait_for
 from guillotina_groupcache.settings.parser import ENABLED_VARIABLE
+from harness.client import CONTAINER
+from harness.cluster import Cluster, Node, wait_for
 from tests.cluster.steps import database_transaction, json_of, new, title, title_everywhere
 
 SAYS = "groupcache: switched off: this process reads from the database, caches and announces nothing"

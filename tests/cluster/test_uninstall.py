@@ -10,10 +10,10 @@ from typing import Any
 import psycopg2
 import pytest
 
-from demo.cluster import Node, wait_for
 from guillotina_groupcache.settings.parser import ENABLED_VARIABLE
+from harness.cluster import Node, wait_for
+from harness.postgres import PostgresServer
 from tests.cluster.steps import execute
-from tests.postgres import PostgresServer
 
 OTHER = {"applications": ["guillotina"]}
 

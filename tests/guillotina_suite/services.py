@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from fakeredis import TcpFakeServer
 
-from tests.postgres import running_postgres
+from harness.postgres import running_postgres
 
 DATABASE = "guillotina"  # Guillotina's fixtures connect to no other
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from demo.client import PASSWORD, USER
+from harness.client import PASSWORD, USER
 from tests.histories.history import Outcome
 from tests.histories.site import SiteNode
 

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from demo.client import NodeError
+from harness.client import NodeError
 from tests.histories.network import DATABASE
 from tests.histories.site import Site, SiteNode
 

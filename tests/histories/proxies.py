@@ -13,10 +13,10 @@ import threading
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
-from demo.cluster import ROOT, free_port
+from harness.cluster import ROOT, free_port
+from harness.postgres import DSN_VARIABLE, PostgresServer, running_postgres
 from tests.histories.network import Host, Network
 from tests.histories.server import DurablePostgres
-from tests.postgres import DSN_VARIABLE, PostgresServer, running_postgres
 
 
 class _Proxy:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.postgres import PostgresServer
-from tests.postgres_embedded import EmbeddedPostgres
+from harness.postgres import PostgresServer
+from harness.postgres_embedded import EmbeddedPostgres
 
 
 class DurablePostgres(EmbeddedPostgres):

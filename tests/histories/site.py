@@ -15,8 +15,8 @@ from typing import Any
 
 import psycopg2
 
-from demo.client import CONTAINER, HttpClient, NodeError, Response
-from demo.cluster import Node, wait_for
+from harness.client import CONTAINER, HttpClient, NodeError, Response
+from harness.cluster import Node, wait_for
 from tests.histories import keeper
 from tests.histories.network import Host, Network
 from tests.oracle_judge import APPLICATION, Judge

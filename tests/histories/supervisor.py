@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from demo.client import NodeError
+from harness.client import NodeError
 from tests.histories.faults import PoolLeftClosed
 from tests.histories.nemesis import Nemesis
 from tests.histories.site import SiteNode

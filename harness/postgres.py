@@ -82,7 +82,7 @@ def running_postgres() -> Iterator[PostgresServer]:
             yield server
     else:
         # Imported here: who brings a server needs neither the wheel nor its platform.
-        from tests.postgres_embedded import EmbeddedPostgres
+        from harness.postgres_embedded import EmbeddedPostgres
 
         with EmbeddedPostgres() as server:
             yield server

@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from tests import postgres_keeper
-from tests.postgres import MAX_CONNECTIONS, USER, PostgresServer
+from harness import postgres_keeper
+from harness.postgres import MAX_CONNECTIONS, USER, PostgresServer
 
 PROGRAM_SECONDS = 60.0
 START_TRIES = 5

@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from demo.client import CONTAINER, PASSWORD, HttpClient, NodeError
+from harness.client import CONTAINER, PASSWORD, HttpClient, NodeError
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
