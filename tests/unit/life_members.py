@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 
 from guillotina_groupcache.database.members import Members
-from tests.postgres_embedded import EmbeddedPostgres
+from harness.postgres_embedded import EmbeddedPostgres
 
 FIRST, SECOND = "db", "far"
 #: Seconds until what is waited for counts as failed.

@@ -9,7 +9,7 @@ import pytest
 from guillotina.transactions import transaction
 
 from guillotina_groupcache.database.alone import Alone
-from tests.postgres import PostgresServer
+from harness.postgres import PostgresServer
 from tests.unit.life_app import App, add, running, title, until
 from tests.unit.life_database import connected
 from tests.unit.life_members import storage_of

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from guillotina_groupcache.database import databases
-from tests.postgres_embedded import EmbeddedPostgres
+from harness.postgres_embedded import EmbeddedPostgres
 from tests.unit.life_database import connected
 from tests.unit.life_members import (
     FIRST,

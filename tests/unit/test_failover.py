@@ -10,7 +10,7 @@ import pytest
 
 from guillotina_groupcache.database import members_table as sql
 from guillotina_groupcache.database.failover import Known, Look, Watch
-from tests.postgres_embedded import EmbeddedPostgres
+from harness.postgres_embedded import EmbeddedPostgres
 from tests.unit.life_members import execute, fail_over, put_back, two_members
 
 IDENTITY = "1/2 16384"

@@ -143,7 +143,7 @@ def test_a_program_that_is_run_gets_none_of_the_descriptors() -> None:
     output = run_script(
         """
         import os, subprocess, sys
-        from demo.cluster import SECRET
+        from harness.cluster import SECRET
         from tests.unit.life_node import opened
 
         def descriptors():

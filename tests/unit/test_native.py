@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from demo.cluster import SECRET
 from guillotina_groupcache import native
 from guillotina_groupcache.interfaces import LibraryError
-from guillotina_groupcache.native import Found, CompletionKind, Missed, Node, Result, Source, pack, unpack, unpack_result
+from guillotina_groupcache.native import CompletionKind, Found, Missed, Node, Result, Source, pack, unpack, unpack_result
+from harness.cluster import SECRET
 from tests.unit.life_node import ALONE, answers, completions, no_load, opened, read, take
 
 LARGEST = 5 * 2**20

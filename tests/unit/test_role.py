@@ -22,13 +22,13 @@ from guillotina.factory.content import Database
 from guillotina.interfaces import IApplication
 from guillotina.transactions import transaction
 
-from demo.cluster import SECRET, free_port
 from guillotina_groupcache import utility as utility_module
 from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
 from guillotina_groupcache.native import Node
 from guillotina_groupcache.settings.parser import parse
 from guillotina_groupcache.settings.role import Role, node_config, role_of
 from guillotina_groupcache.utility import GroupcacheUtility
+from harness.cluster import SECRET, free_port
 from tests.unit.life_app import TIMEOUT, add, running, set_title, title, until
 from tests.unit.life_node import opened as opened_node
 
