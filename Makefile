@@ -109,10 +109,10 @@ bench: $(LIBRARY)  ## measure beside guillotina.contrib.cache; BENCH=hot_read: t
 	$(BIN)/python -m benchmarks $(BENCH)
 
 demo: $(LIBRARY)  ## show the main job, step by step
-	$(BIN)/python demo/demo.py
+	$(BIN)/python -m demo
 
 run: $(LIBRARY)  ## leave the demo's cluster running
-	$(BIN)/python demo/demo.py --stay
+	$(BIN)/python -m demo --stay
 
 wheel: $(INSTALLED)  ## build dist/*.whl, which needs neither Go nor a compiler
 	rm -rf build

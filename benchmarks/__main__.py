@@ -14,7 +14,7 @@ from typing import Final
 
 from benchmarks.lib import summary
 from benchmarks.lib.report import RESULTS, Finding, read, table
-from harness.cluster import ROOT
+from harness.local import ROOT
 from harness.postgres import DSN_VARIABLE, running_postgres
 
 #: In the order of issue and table.

@@ -17,7 +17,8 @@ from benchmarks.commit import commit
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import Spread, spread
 from benchmarks.lib.report import Answer, Finding
-from harness.cluster import Node, wait_for
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 
 OBJECTS = 2000

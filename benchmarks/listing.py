@@ -25,7 +25,7 @@ from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.redis_server import RedisServer, running_redis
 from benchmarks.lib.report import Answer, Finding
 from harness.client import CONTAINER
-from harness.cluster import wait_for
+from harness.local import wait_for
 from harness.postgres import PostgresServer
 
 CHILDREN = 1000

@@ -24,7 +24,8 @@ from benchmarks import commit, peer_read
 from benchmarks.lib import command, content, pictures, sites
 from benchmarks.lib.pairs import Spread
 from benchmarks.lib.report import RESULTS, Answer, Finding
-from harness.cluster import Node, wait_for
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 
 UNITS: Final = {

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.lib import command, content, sites
 from benchmarks.lib.pairs import Spread, spread
 from benchmarks.lib.report import Answer, Finding
-from harness.cluster import ROOT
+from harness.local import ROOT
 from harness.postgres import PostgresServer
 
 _LOADING = """

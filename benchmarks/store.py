@@ -24,7 +24,7 @@ from guillotina.component import get_utility
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import Spread, by_turns, difference, ratio, spread
 from benchmarks.lib.report import Answer, Finding
-from harness.cluster import Node
+from harness.node import Node
 from harness.postgres import PostgresServer
 
 SMALL: Final = 1000

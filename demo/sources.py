@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from harness.client import CONTAINER, NodeError, Response
-from harness.cluster import Cluster, Node
+from harness.cluster import Cluster
+from harness.node import Node
 
 #: The counters under `hits` and `bypasses` in @cache-stats, as the demo's columns.
 COLUMNS: Final = {

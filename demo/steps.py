@@ -11,7 +11,9 @@ from typing import Any, Final
 from demo.output import check, say, table
 from demo.sources import COLUMNS, RARE, counters, get_items, item_path, sources, total, warm_up
 from harness.client import CONTAINER
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 
 ITEMS: Final = 300
 #: Items whose reads are counted one by one.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.cluster import Node
+from harness.node import Node
 from harness.postgres import PostgresServer
 from harness.postgres_embedded import EmbeddedPostgres
 from tests.oracle_judge import APPLICATION, Judge

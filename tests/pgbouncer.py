@@ -17,7 +17,7 @@ from typing import Final
 import psycopg2
 import pytest
 
-from harness.cluster import free_port, wait_for
+from harness.local import free_port, wait_for
 from harness.postgres import PostgresServer
 from harness.postgres_embedded import unprivileged_identity
 

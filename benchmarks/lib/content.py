@@ -14,7 +14,7 @@ from psycopg2 import sql
 
 from benchmarks.lib import agent, sites
 from harness.client import CONTAINER
-from harness.cluster import wait_for
+from harness.local import wait_for
 from harness.postgres import PostgresServer
 
 #: Bytes of text in an item; with the rest its pickle has a kilobyte.

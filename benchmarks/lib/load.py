@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from harness.client import PASSWORD, USER
-from harness.cluster import ROOT
+from harness.local import ROOT
 
 _AUTHORIZATION = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import redis
 
-from harness.cluster import free_port, wait_for
+from harness.local import free_port, wait_for
 
 STOP_SECONDS = 10.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.lib.pairs import Spread
-from harness.cluster import ROOT
+from harness.local import ROOT
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 _HEADER: Final = ("question", "ours", "theirs", "measured (half of the rounds)", "target", "verdict")

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from benchmarks.lib.redis_server import RedisServer
 from harness.client import NodeError
-from harness.cluster import ROOT, Node, free_port, wait_for
+from harness.local import ROOT, free_port, wait_for
+from harness.node import Node
 
 SECRET: Final = "the secret of the benchmarks, which everybody may know"
 #: Connections of a node to the database, as in the demo's nodes.
@@ -81,7 +82,7 @@ class Site:
         for node in nodes:
             node.start()
         for node in nodes:
-            node.wait_ready(in_standing=False)
+            node.wait_ready(serving=False)
         running = [node for node in self.nodes if node.is_running()]
         if "guillotina_groupcache" in self._overrides["applications"]:
             for node in running:

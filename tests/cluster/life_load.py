@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from harness.cluster import Node, wait_for
+from harness.local import wait_for
+from harness.node import Node
 from tests.cluster.steps import new
 
 ITEMS = 4

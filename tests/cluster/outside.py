@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres_embedded import wheel_package
 from tests.cluster.steps import (
     at_once,

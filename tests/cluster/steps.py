@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 import psycopg2
 
 from harness.client import CONTAINER, PASSWORD, REQUEST_TIMEOUT, USER
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 
 T = TypeVar("T")
 

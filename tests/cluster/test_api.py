@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from harness.client import CONTAINER
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from tests.cluster.steps import (
     change_title,
     everywhere,

@@ -13,7 +13,9 @@ from typing import Any, Literal
 import psycopg2
 import pytest
 
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres_embedded import EmbeddedPostgres
 from tests.cluster.steps import database_transaction, new, title, title_everywhere
 
@@ -103,7 +105,7 @@ def test_a_database_that_is_away_is_bypassed_and_used_again(cluster: Cluster, se
     server.stop()
     try:
         for node in cluster.nodes:
-            wait_for(lambda node=node: not node.says_in_standing(), f"{node.name} to bypass")
+            wait_for(lambda node=node: not node.says_serving(), f"{node.name} to bypass")
             assert "its last reading of the members table is" in node.log()
             assert node.http.get(paths[0]).status >= 400, "the cache answers for a database that is away"
     finally:

@@ -11,7 +11,9 @@ import pytest
 
 from guillotina_groupcache.cascade import MAX_ROWS
 from harness.client import CONTAINER
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from tests.cluster.steps import (
     database_transaction,
     everywhere,

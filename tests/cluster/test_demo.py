@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from harness.cluster import ROOT
+from harness.local import ROOT
 from harness.postgres import DSN_VARIABLE, PostgresServer
 
 TIMEOUT = 300.0
@@ -14,7 +14,7 @@ TIMEOUT = 300.0
 
 def test_the_demo_comes_to_its_end(postgres: PostgresServer) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "demo" / "demo.py")],
+        [sys.executable, "-m", "demo"],
         cwd=ROOT,
         env={**os.environ, DSN_VARIABLE: postgres.dsn()},
         stdout=subprocess.PIPE,

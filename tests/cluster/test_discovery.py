@@ -19,7 +19,9 @@ import pytest
 import yaml
 
 from harness.client import CONTAINER, HttpClient
-from harness.cluster import ROOT, SECRET, Cluster, Node, free_port, wait_for
+from harness.cluster import SECRET, Cluster
+from harness.local import ROOT, free_port, wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 from tests.cluster.steps import new, title, title_everywhere
 from tests.cluster.test_life_start import ends, shared
@@ -107,7 +109,7 @@ def test_a_command_with_nothing_configured(dsn: str, session: dict[str, str]) ->
         assert ended.returncode == 0, log
         assert re.search("groupcache: a client$", log, re.MULTILINE), log
         title_everywhere(cluster, item, "written by a command")
-        assert all(node.says_in_standing() for node in cluster.nodes)
+        assert all(node.says_serving() for node in cluster.nodes)
 
 
 def test_a_folder_that_is_not_safe(dsn: str, session: dict[str, str]) -> None:
@@ -256,7 +258,7 @@ def test_an_address_that_another_process_has(dsn: str, node: Callable[..., Node]
             f"advertise {claimed}: another process answers there: each process needs an address of its own"
         )
         assert title(cluster[0], new(cluster[0], "still-there", "yes")) == "yes"
-        assert cluster[0].says_in_standing()
+        assert cluster[0].says_serving()
 
 
 # --- a list
@@ -265,7 +267,7 @@ def test_an_address_that_another_process_has(dsn: str, node: Callable[..., Node]
 def refused(cluster: Cluster, stranger: Node) -> None:
     """A process that is not on the list is kept out, although it has the secret, and nobody reads wrongly."""
     stranger.start()
-    stranger.wait_ready(in_standing=False)
+    stranger.wait_ready(serving=False)
     for one in cluster.nodes:
         wait_for(lambda one=one: one.http.stats()["network"]["faults"].get("not_admitted"), "a refusal")
         warning = f"the process at {stranger.address} uses the same database and is not in groupcache.peers"

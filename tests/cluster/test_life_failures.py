@@ -10,7 +10,9 @@ from functools import partial
 import pytest
 
 from harness.client import CONTAINER
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres_embedded import EmbeddedPostgres
 from tests.cluster.life_load import ITEMS, Load, under_load
 from tests.cluster.steps import database_transaction, new, title, title_everywhere
@@ -104,7 +106,7 @@ def test_a_peer_that_is_ended(cluster: Cluster, number: signal.Signals) -> None:
     folder = new(others[0], f"ended-{number}", type_="Folder")
     try:
         plain.start()
-        plain.wait_ready(in_standing=False)
+        plain.wait_ready(serving=False)
         with under_load(others, folder) as load:
             was = incarnation(victim)
             assert was in incarnations(cluster)

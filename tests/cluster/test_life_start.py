@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.cluster import SECRET, Cluster, Node, free_port, wait_for
+from harness.cluster import SECRET, Cluster
+from harness.local import free_port, wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 from tests.cluster.steps import database_transaction, ends, execute, new, title, title_everywhere
 
@@ -94,15 +96,15 @@ def test_a_shared_secret_and_a_wrong_one(dsn: str, node: Callable[..., Node]) ->
         listen = f"127.0.0.1:{free_port()}"
         wrong = node(listen=listen, secret=f"not {SECRET}")
         wrong.start()
-        wrong.wait_ready(in_standing=False)
+        wrong.wait_ready(serving=False)
         wait_for(lambda: "TLS handshake" in wrong.log() and "TLS handshake" in cluster[0].log(), "a refusal")
         for i in range(1, 4):
             assert cluster[i % 2].http.patch(item, {"title": str(i)}).status == 204
             title_everywhere(cluster, item, str(i))
             assert title(wrong, item) == str(i)
-        assert not wrong.says_in_standing()
+        assert not wrong.says_serving()
         for one in cluster.nodes:
-            assert one.says_in_standing(), one.log()
+            assert one.says_serving(), one.log()
         assert SECRET not in wrong.log() + cluster[0].log()
 
 
@@ -130,14 +132,14 @@ def test_a_client_without_the_secret(dsn: str, node: Callable[..., Node]) -> Non
         item = new(cluster[0], "no-secret", "0")
         plain = node(listen="none")
         plain.start()
-        plain.wait_ready(in_standing=False)
+        plain.wait_ready(serving=False)
         wait_for(lambda: "cannot be reached" in plain.log(), "a warning")
         (line,) = [line for line in plain.log().splitlines() if "cannot be reached" in line]
         assert str(cluster[0].address) in line and line.endswith("and the same `secret`")
         for number, writer in enumerate((cluster[0], plain), start=1):
             assert writer.http.patch(item, {"title": str(number)}).status == 204
             assert title(plain, item) == title(cluster[0], item) == str(number)
-        assert not plain.says_in_standing()
+        assert not plain.says_serving()
         # Nobody else may come to listen there, and be believed: it does not even dial.
         assert cluster[0].http.stats()["network"]["faults"] == {}
 

@@ -10,7 +10,9 @@ from functools import partial
 
 import pytest
 
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 from tests.cluster.steps import ask, database_transaction, json_of, new, uid
 

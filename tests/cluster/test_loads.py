@@ -10,7 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from harness.client import CONTAINER
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from tests.cluster.steps import (
     at_once,
     database_transaction,

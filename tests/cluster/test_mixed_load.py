@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from harness.cluster import Cluster, Node
+from harness.cluster import Cluster
+from harness.node import Node
 from tests.cluster.steps import at_once, forget_storage_calls, new, storage_calls, title, uid
 
 SECONDS = 15.0

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.cluster import Cluster, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
 from harness.postgres import PostgresServer
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster

@@ -12,7 +12,8 @@ import psycopg2
 import pytest
 from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ, ISOLATION_LEVEL_SERIALIZABLE
 
-from harness.cluster import Cluster, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
 from tests.cluster import outside
 from tests.cluster.outside import LEASE, Change, copied, psql
 from tests.cluster.steps import (

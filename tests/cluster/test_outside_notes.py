@@ -11,7 +11,9 @@ import pytest
 
 from guillotina_groupcache.database.notes_table import MAX_NOTES
 from guillotina_groupcache.database.triggers import FEW_ROWS, MAX_PLACES
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 from tests.cluster import outside, outside_changes
 from tests.cluster.conftest import running_cluster

@@ -7,7 +7,8 @@ from functools import partial
 
 import pytest
 
-from harness.cluster import Cluster, Node
+from harness.cluster import Cluster
+from harness.node import Node
 from harness.postgres import PostgresServer
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster

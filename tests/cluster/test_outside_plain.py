@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from harness.client import CONTAINER
-from harness.cluster import Cluster, Node
+from harness.cluster import Cluster
+from harness.node import Node
 from tests.cluster import outside
 from tests.cluster.life_load import under_load
 from tests.cluster.outside import Change, children
@@ -21,7 +22,7 @@ def plain(cluster: Cluster) -> Iterator[Node]:
     node = Node("plain", cluster.dsn, cluster.folder, overrides=overrides)
     node.start()
     try:
-        node.wait_ready(in_standing=False)
+        node.wait_ready(serving=False)
         yield node
     finally:
         node.stop()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 from tests.cluster import outside, outside_changes
 from tests.cluster.conftest import running_cluster

@@ -11,7 +11,8 @@ import psycopg2
 import pytest
 
 from guillotina_groupcache.database.triggers import uninstall
-from harness.cluster import Cluster, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
 from harness.postgres import PostgresServer
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster

@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from harness.cluster import Cluster, Node
+from harness.cluster import Cluster
+from harness.node import Node
 from tests.cluster import outside
 from tests.cluster.outside import Change, copied, psql
 from tests.cluster.steps import (

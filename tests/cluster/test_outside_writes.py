@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from harness.cluster import Cluster, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
 from tests.cluster import outside
 from tests.cluster.life_load import Load, under_load
 from tests.cluster.outside import LEASE, Change

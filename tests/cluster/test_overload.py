@@ -11,7 +11,9 @@ import psutil
 import pytest
 
 from harness.client import CONTAINER
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 from tests.cluster.steps import database_transaction, is_any_waiting, new, title, title_everywhere
 

@@ -11,7 +11,8 @@ import psycopg2
 import pytest
 
 from guillotina_groupcache.database.claims import PROOF
-from harness.cluster import Node, wait_for
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 from tests.cluster.steps import ends
 
@@ -128,7 +129,7 @@ def test_beside_a_living_cluster(node: Callable[..., Node], living: Node, databa
     ]:
         assert ends(node_).startswith(message)
     assert (tables(database), tables(far)) == before, "one that was refused has made tables"
-    assert living.says_in_standing() and "past the cache" not in living.log()
+    assert living.says_serving() and "past the cache" not in living.log()
 
 
 @pytest.mark.soak
@@ -152,7 +153,7 @@ def test_a_members_table_in_another_schema(node: Callable[..., Node], living: No
 def test_a_process_alone_is_noticed_too(node: Callable[..., Node], database: str) -> None:
     alone = node(groupcache={"peers": []})
     alone.start()
-    alone.wait_ready(in_standing=False)
+    alone.wait_ready(serving=False)
     message = ends(node())
     assert message == (
         "databases: 'db': living processes serve its objects table public.objects alone, by groupcache: {peers: []}:"
@@ -167,7 +168,7 @@ def test_a_process_alone_is_noticed_too(node: Callable[..., Node], database: str
     alone.stop()
     again = node(groupcache={"peers": []})
     again.start()
-    again.wait_ready(in_standing=False)
+    again.wait_ready(serving=False)
     assert "waits to see" not in again.log(), "one that ended in order is waited for"
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 from tests.cluster.conftest import running_cluster
 from tests.cluster.steps import database_transaction, new, title, title_everywhere

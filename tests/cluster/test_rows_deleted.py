@@ -12,7 +12,9 @@ from http.client import HTTPException
 import pytest
 
 from harness.client import Response
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 from tests.cluster.gate_addon import GATE, reached
 from tests.cluster.steps import ask, database_transaction, new, title

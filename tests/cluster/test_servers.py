@@ -11,7 +11,8 @@ import psycopg2
 import pytest
 
 from guillotina_groupcache.status import report
-from harness.cluster import Cluster, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
 from harness.postgres_embedded import EmbeddedPostgres
 from tests.cluster.steps import (
     database_transaction,
@@ -149,7 +150,7 @@ def test_a_second_server_that_is_put_back_renames_everything(cluster: Cluster, f
             written = execute(far, "SELECT now()::text")
         assert epochs(cluster) == before
     wait_for(lambda: not epochs(cluster) & before, "a new epoch")
-    wait_for(lambda: all(node.says_in_standing() for node in cluster.nodes), "both to be in standing")
+    wait_for(lambda: all(node.says_serving() for node in cluster.nodes), "both to be in standing")
     wait_for(partial(is_answered, cluster, item), "the database to be used again")
     title_everywhere(cluster, item, "first")
     assert sum(noted(cluster, "the database far may have lost commits")) == 1
@@ -170,7 +171,7 @@ def test_a_table_that_takes_the_name_renames_everything(cluster: Cluster) -> Non
         cursor.execute("ALTER TABLE objects RENAME TO old")
         cursor.execute("ALTER TABLE restored RENAME TO objects")
     wait_for(lambda: not epochs(cluster) & before, "a new epoch")
-    wait_for(lambda: all(node.says_in_standing() for node in cluster.nodes), "both to be in standing")
+    wait_for(lambda: all(node.says_serving() for node in cluster.nodes), "both to be in standing")
     wait_for(lambda: title(cluster[0], item) == "in the new table", "Guillotina to use the new table")
     title_everywhere(cluster, item, "in the new table")
     assert sum(noted(cluster, "the database db may have lost commits")) == 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from tests.cluster.steps import database_transaction, new, title_everywhere, uid
 
 RIGHT, WRONG, UNKNOWN = 0, 1, 2

@@ -11,7 +11,9 @@ import pytest
 
 from guillotina_groupcache.settings.parser import ENABLED_VARIABLE
 from harness.client import CONTAINER
-from harness.cluster import Cluster, Node, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
+from harness.node import Node
 from tests.cluster.steps import database_transaction, json_of, new, title, title_everywhere
 
 SAYS = "groupcache: switched off: this process reads from the database, caches and announces nothing"
@@ -25,7 +27,7 @@ def off(cluster: Cluster) -> Iterator[Node]:
     node = Node("off", cluster.dsn, cluster.folder, {"enabled": "false", "size": "many"})
     try:
         node.start()
-        node.wait_ready(in_standing=False)
+        node.wait_ready(serving=False)
         yield node
     finally:
         node.kill()
@@ -117,7 +119,7 @@ def test_the_environment_switches_it_off(cluster: Cluster, section: Any, overrid
     node = Node("by-environment", cluster.dsn, cluster.folder, section, overrides, {ENABLED_VARIABLE: "off"})
     try:
         node.start()
-        node.wait_ready(in_standing=False)
+        node.wait_ready(serving=False)
         assert SAYS in node.log()
         item = f"{CONTAINER}/seen-by-all"
         if cluster[0].http.get(item).status == 404:
@@ -134,7 +136,7 @@ def test_it_makes_no_tables(database: str, tmp_path: Path) -> None:
     node = Node("first", database, tmp_path, {"enabled": False})
     try:
         node.start()
-        node.wait_ready(in_standing=False)
+        node.wait_ready(serving=False)
         with psycopg2.connect(database) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'groupcache%'")
             assert cursor.fetchall() == []

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
-from harness.cluster import Cluster, wait_for
+from harness.cluster import Cluster
+from harness.local import wait_for
 from tests.cluster.steps import (
     at_once,
     change_title,

@@ -11,7 +11,8 @@ import psycopg2
 import pytest
 
 from guillotina_groupcache.settings.parser import ENABLED_VARIABLE
-from harness.cluster import Node, wait_for
+from harness.local import wait_for
+from harness.node import Node
 from harness.postgres import PostgresServer
 from tests.cluster.steps import execute
 
@@ -103,7 +104,7 @@ def test_everything_is_removed(node: Callable[..., Node], database: str, far: st
     ]
     plain = node(**OTHER)
     plain.start()
-    plain.wait_ready(in_standing=False)
+    plain.wait_ready(serving=False)
     assert plain.http.post("/db/c", {"@type": "Item", "id": "item"}).status == 201
     assert ours(database) == set()
 

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cluster import ROOT
+from harness.local import ROOT
 
 SOURCE = Path(__file__).resolve().parent / "checker"
 TIMEOUT = 600.0

@@ -13,7 +13,7 @@ import threading
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
-from harness.cluster import ROOT, free_port
+from harness.local import ROOT, free_port
 from harness.postgres import DSN_VARIABLE, PostgresServer, running_postgres
 from tests.histories.network import Host, Network
 from tests.histories.server import DurablePostgres

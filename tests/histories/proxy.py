@@ -13,7 +13,7 @@ import sys
 from collections import defaultdict
 from typing import Any
 
-from harness.cluster import free_port
+from harness.local import free_port
 from tests.histories.dialler import dialler
 from tests.histories.network import DATABASE
 

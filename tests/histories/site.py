@@ -16,7 +16,8 @@ from typing import Any
 import psycopg2
 
 from harness.client import CONTAINER, HttpClient, NodeError, Response
-from harness.cluster import Node, wait_for
+from harness.local import wait_for
+from harness.node import Node
 from tests.histories import keeper
 from tests.histories.network import Host, Network
 from tests.oracle_judge import APPLICATION, Judge
@@ -122,7 +123,7 @@ class Site:
         for _ in range(START_TRIES):
             self.start(node)
             try:
-                return node.wait_ready(START_TIMEOUT, in_standing=False)
+                return node.wait_ready(START_TIMEOUT, serving=False)
             except NodeError:
                 if node.is_running():
                     raise

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from harness.cluster import ROOT, wait_for
+from harness.local import ROOT, wait_for
 from tests.histories.network import DATABASE, VARIABLE, Host, Network, make_network
 from tests.histories.proxies import ProxyNetwork
 from tests.histories.talker import EVERY

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.cluster import wait_for
+from harness.local import wait_for
 from tests.histories.checker import check
 from tests.histories.excuses import unexcused
 from tests.histories.history import History, Outcome

@@ -10,19 +10,15 @@ import secrets
 import signal
 import sys
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # in place of this directory, in which `demo` would mean this file
-
-from demo.output import Untrue, say, title  # noqa: E402
-from demo.stay import describe  # noqa: E402
-from demo.steps import STEPS, write_items  # noqa: E402
-from harness.client import NodeError  # noqa: E402
-from harness.cluster import Cluster  # noqa: E402
-from harness.postgres import running_postgres  # noqa: E402
+from demo.output import Untrue, say, title
+from demo.stay import describe
+from demo.steps import STEPS, write_items
+from harness.client import NodeError
+from harness.cluster import Cluster
+from harness.postgres import running_postgres
 
 
 def show(cluster: Cluster) -> None:

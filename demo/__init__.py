@@ -1,0 +1,1 @@
+"""What guillotina_groupcache does, shown on real processes: `make demo`, and `make run` to leave them running."""
