@@ -28,7 +28,8 @@ from guillotina_groupcache.native import Node
 from guillotina_groupcache.settings.parser import parse
 from guillotina_groupcache.settings.role import Role, node_config, role_of
 from guillotina_groupcache.utility import GroupcacheUtility
-from harness.cluster import SECRET, free_port
+from harness.cluster import SECRET
+from harness.local import free_port
 from tests.unit.life_app import TIMEOUT, add, running, set_title, title, until
 from tests.unit.life_node import opened as opened_node
 

@@ -18,7 +18,8 @@ from guillotina_groupcache.database.members import Members
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
 from guillotina_groupcache.native import MAX_DATABASE_ID, MAX_DATABASES, Completion, CompletionKind, Source
 from guillotina_groupcache.utility import GroupcacheUtility
-from harness.cluster import SECRET, free_port
+from harness.cluster import SECRET
+from harness.local import free_port
 from harness.postgres import PostgresServer
 from harness.postgres_embedded import EmbeddedPostgres
 from tests.unit.life_app import TIMEOUT, App, add, object_key, running, set_title, title
@@ -35,7 +36,8 @@ def test_start_stop_and_start_again(database: str, postgres: PostgresServer, loo
     output = run_script(
         """
         import asyncio, json, os, sys, uvloop
-        from harness.cluster import SECRET, free_port
+        from harness.cluster import SECRET
+        from harness.local import free_port
         from tests.unit.life_app import add, running, set_title, title
 
         async def cycle(dsn, number, groupcache):
