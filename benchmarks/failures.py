@@ -60,13 +60,13 @@ def _killed(site: sites.Site, oids: list[str]) -> dict[str, float]:
     taken = {}
     site[2].kill()
     taken["killed: a commit that begins at once takes"] = sites.run(site[0], commit, oids=oids[:1], commits=1)
-    site.start([site[2]])
+    site.start(site[2])
     number = site[2].http.stats()["incarnation"]
     begin = time.perf_counter()
     site[2].kill()
     wait_for(lambda: not _is_in(site[0], number), "the first node to know")
     taken["killed: another node shows it out after"] = (time.perf_counter() - begin) * 1000
-    site.start([site[2]])
+    site.start(site[2])
     return taken
 
 
@@ -90,7 +90,7 @@ def _joined(site: sites.Site, oids: list[str]) -> float:
     """The share of objects that a fourth node loads, all of which the others have in memory."""
     for node in site.nodes[:3]:
         sites.run(node, read_all, oids=oids)
-    site.start([site[3]])
+    site.start(site[3])
     sites.run(site[3], read_all, oids=oids)
     return float(site[3].http.stats()["local_loads"]) / len(oids)
 

@@ -54,7 +54,7 @@ def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
     with sites.groupcache(dsn, max(options.peers), started=1, pool_size=2) as site:
         for before, count in pairwise([1, *options.peers]):
             if count - before > 1:
-                site.start(site.nodes[before : count - 1])
+                site.start(*site.nodes[before : count - 1])
             joined = _joined(site, site.nodes[count - 1])
             points[count] = {**_point(site.nodes[:count], options, dsn), **joined}
     return _answer(points)
@@ -118,7 +118,7 @@ def _queries(dsn: str) -> int:
 
 def _joined(site: sites.Site, node: Node) -> dict[str, float]:
     """Start a node: milliseconds until it serves, and the megabytes that are its own then."""
-    site.start([node])
+    site.start(node)
     stats = node.http.stats()
     assert node.process is not None
     memory = psutil.Process(node.process.pid).memory_full_info().uss

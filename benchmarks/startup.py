@@ -68,7 +68,7 @@ def _load() -> Any:
 def _join(site: sites.Site) -> float:
     """Milliseconds from the node's start in the fourth process until it serves from the cache; then that ends."""
     node = site.nodes[-1]
-    site.start([node])
+    site.start(node)
     stats = node.http.stats()
     node.stop()
     return float(stats["uptime"] - stats["since"]) * 1000

@@ -41,8 +41,6 @@ class Content:
         self._name = _new_name()
         dsn = postgres.create_database(self._name)
         with sites.uncached(dsn, 1) as site:
-            made = site[0].http.post("/db", {"@type": "Container", "id": CONTAINER.rpartition("/")[2]})
-            assert made.status == 200, made
             first = sites.run(site[0], plant, folders=list(folders), text=text)
         with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
             for folder, oid in first.items():

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.lib.redis_server import RedisServer
 from harness.client import NodeError
-from harness.local import ROOT, free_port, wait_for
-from harness.node import Node
+from harness.cluster import SECRET, Cluster
+from harness.local import ROOT, TIMEOUT, free_port, wait_for
+from harness.node import POOL_SIZE, Node, database
 
-SECRET: Final = "the secret of the benchmarks, which everybody may know"
-#: Connections of a node to the database, as in the demo's nodes.
-POOL_SIZE: Final = 8
 _WITHOUT_METRICS: Final = ROOT / "benchmarks" / "lib" / "without_metrics"
 _CHANNEL: Final = "guillotina"
 _AGENT: Final = "benchmarks.lib.agent"
@@ -27,99 +24,28 @@ _PUBSUB: Final = {
 }
 
 
-class Site:
-    """Some nodes over one database, which has the container: a context manager, at whose end all have ended.
-
-    `sections` are the nodes' `groupcache` sections, None for none. With `metrics` Guillotina counts for Prometheus.
-    Of the nodes the first `started` are started at once, or all.
-    """
+class Site(Cluster):
+    """A cluster with the benchmarks' agent in every node. With `metrics` Guillotina counts for Prometheus."""
 
     def __init__(
         self,
         dsn: str,
-        sections: list[dict[str, Any] | None],
+        sections: Sequence[Mapping[str, Any] | None],
         overrides: Mapping[str, Any],
         metrics: bool = False,
-        folder: Path | None = None,
         redis: RedisServer | None = None,
-        started: int | None = None,
+        **options: Any,
     ) -> None:
+        path = ":".join(map(str, [ROOT] if metrics else [_WITHOUT_METRICS, ROOT]))
+        super().__init__(dsn, sections=sections, overrides=overrides, environ={"PYTHONPATH": path}, **options)
         self.redis = redis
-        self._started = started
-        self.folder = folder or _new_folder()
-        self._path = ":".join(map(str, [ROOT] if metrics else [_WITHOUT_METRICS, ROOT]))
-        self.dsn = dsn
-        self._overrides = overrides
-        self.nodes: list[Node] = []
-        for section in sections:
-            self.add(section)
 
-    def add(self, section: dict[str, Any] | None) -> Node:
-        """One more node, not started."""
-        name = f"node{len(self.nodes) + 1}"
-        environ = {"PYTHONPATH": self._path}
-        self.nodes.append(Node(name, self.dsn, self.folder, section, self._overrides, environ))
-        return self.nodes[-1]
-
-    def __getitem__(self, index: int) -> Node:
-        return self.nodes[index]
-
-    def __enter__(self) -> Site:
-        try:
-            # The first one alone: Guillotina makes its tables, and two that do so at once fail.
-            self.start(self.nodes[:1])
-            self.start(self.nodes[1 : self._started])
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def start(self, nodes: list[Node]) -> None:
-        """Start nodes and wait until all that run are one site."""
-        for node in nodes:
-            node.start()
-        for node in nodes:
-            node.wait_ready(serving=False)
-        running = [node for node in self.nodes if node.is_running()]
-        if "guillotina_groupcache" in self._overrides["applications"]:
-            for node in running:
-                self._wait_whole(node, len(running) - 1)
-        redis = self.redis
-        if redis is not None:
+    def wait_whole(self, timeout: float = TIMEOUT) -> None:
+        super().wait_whole(timeout)
+        if (redis := self.redis) is not None:
+            running = sum(node.is_running() for node in self.nodes)
             # contrib begins to listen up to half a second after it serves.
-            wait_for(lambda: redis.subscribers(_CHANNEL) == len(running), "contrib's nodes to listen to each other")
-
-    def _wait_whole(self, node: Node, others: int) -> None:
-        """Wait until a node of this cache serves from it and is connected with every other one."""
-
-        def whole() -> bool:
-            stats = node.http.stats()
-            connected = [row for row in stats["members"] if row["state"] == "in" and row["connected"]]
-            return bool(stats["serving"]) and len(connected) >= others
-
-        wait_for(whole, f"{node.name} to know {others} others")
-
-    def close(self) -> None:
-        """End every process, and remove what was written."""
-        for node in self.nodes:
-            if node.process is not None and node.is_running():
-                node.resume()
-                node.process.terminate()
-        try:
-            for node in self.nodes:
-                if node.is_running():
-                    node.stop()
-        finally:
-            for node in self.nodes:
-                node.kill()
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _new_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="groupcache-benchmark-"))
+            wait_for(lambda: redis.subscribers(_CHANNEL) == running, "contrib's nodes to listen to each other", timeout)
 
 
 def groupcache(
@@ -136,7 +62,7 @@ def groupcache(
 
     The last `clients` of the nodes own nothing. `section` is added to every node's section.
     """
-    folder = _new_folder()
+    folder = Path(tempfile.mkdtemp(prefix="groupcache-benchmark-"))
     owners = count - clients
     if unix:
         listens = [f"unix:{folder}/peer{number}" for number in range(owners)]
@@ -147,9 +73,9 @@ def groupcache(
     sections += [{"peers": listens, **section}] * clients
     overrides = {
         "applications": ["guillotina", "guillotina_groupcache", _AGENT],
-        "databases": {"db": {"storage": "postgresql", "dsn": dsn, "name": "db", "pool_size": pool_size}},
+        "databases": {"db": database(dsn, pool_size=pool_size)},
     }
-    return Site(dsn, sections, overrides, metrics, folder, started=started)
+    return Site(dsn, sections, overrides, metrics, folder=folder, started=started)
 
 
 def contrib(
