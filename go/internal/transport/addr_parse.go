@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 const unixPrefix = "unix:"
@@ -115,4 +117,20 @@ func splitAddress(text string) (address, error) {
 	ip, err := netip.ParseAddr(host)
 	local := err == nil && ip.IsLoopback()
 	return address{text, "tcp", net.JoinHostPort(host, port), host, local}, nil
+}
+
+// checkText refuses an address that would garble a log line or be cut at a NUL byte.
+func checkText(address string) error {
+	if len(address) > maxAddress {
+		return fmt.Errorf("address of %d bytes, at most %d are allowed", len(address), maxAddress)
+	}
+	if !utf8.ValidString(address) {
+		return fmt.Errorf("address %q is not UTF-8", address)
+	}
+	for _, r := range address {
+		if !unicode.IsPrint(r) {
+			return fmt.Errorf("address %q has a character that cannot be printed", address)
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -46,6 +47,7 @@ type RefusalError struct {
 }
 
 func (e *RefusalError) Error() string { return e.err.Error() }
+
 func (e *RefusalError) Unwrap() error { return e.err }
 
 // Printable is a text that another process wrote, as a part of one line.
@@ -90,6 +92,7 @@ type fault struct {
 }
 
 func (f *fault) Error() string { return f.err.Error() }
+
 func (f *fault) Unwrap() error { return f.err }
 
 // Violation makes a fault of what a peer has said and no honest one says. A session that is closed
@@ -98,4 +101,23 @@ func Violation(err error) error { return &fault{ReasonViolation, err} }
 
 func faultf(reason Reason, format string, args ...any) error {
 	return &fault{reason, fmt.Errorf(format, args...)}
+}
+
+// Panicked is the error that [Guard] makes of a panic.
+type Panicked struct {
+	Value any
+	Stack string // for the log, and for nobody else
+}
+
+func (p *Panicked) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
+
+// Guard calls f and makes an error of a panic in it: a bug in what is done for one peer must not
+// end the process.
+func Guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &fault{ReasonPanic, &Panicked{p, string(debug.Stack())}}
+		}
+	}()
+	return f()
 }

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"slices"
-	"syscall"
 	"time"
 )
 
@@ -12,19 +11,6 @@ import (
 // has the most gives way to the next. Of one process, which has proved who it is, the newest
 // sessions count: it knows best why it dials again, as a connection that was cut may seem open here
 // for seconds.
-
-// withDescriptors returns l so that what strangers can hold open, connections in handshake and
-// unlisted sessions, is at most a quarter of the descriptors that the process may have: the rest is
-// the application's, and the members'.
-func (l Limits) withDescriptors() Limits {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return l
-	}
-	each := int(min(max(limit.Cur/10, 4), 1<<20)) // of handshakes a quarter more may be about to end
-	l.PendingHandshakes, l.Unlisted = min(l.PendingHandshakes, each), min(l.Unlisted, each)
-	return l
-}
 
 // admitSession keeps a session, and closes others where it needs their places.
 func (t *Transport) admitSession(s *Session) error {
@@ -155,4 +141,27 @@ func (t *Transport) CloseUnlisted(after time.Duration) {
 	for _, s := range late {
 		s.end(faultf(ReasonUnlisted, "its process has had no row in the members table for %v", after))
 	}
+}
+
+// room tells whether there may be one more session or lane. The caller holds mu.
+func (t *Transport) room() error {
+	if t.closed {
+		return ErrClosed
+	}
+	if len(t.sessions)+len(t.lanes) >= t.limits.Sessions {
+		return faultf(ReasonBusy, "%w: there are %d sessions already", ErrOverload, t.limits.Sessions)
+	}
+	return nil
+}
+
+func (t *Transport) forget(s *Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drop(s)
+}
+
+func (t *Transport) forgetLane(l *Lane) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.lanes, l)
 }

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -208,162 +206,13 @@ func TestWhoNeverGetsARowIsClosed(t *testing.T) {
 	call(t, lasts, "it had a row just now")
 }
 
-// connFrom connects to a port of this host from an address of loopback.
-func connFrom(t *testing.T, ip, port string) net.Conn {
-	t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
-	conn, err := d.Dial("tcp", "127.0.0.1:"+port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
-}
-
-// The flood comes from one source, and a peer from another one: that is never the oldest of the
-// busiest, however slow it is.
-func TestASlowHandshakeOutlastsAFloodOfAnotherSource(t *testing.T) {
+func TestSessionsAreBounded(t *testing.T) {
 	noLeaks(t)
-	server := newNode(t, func(o *Options) {
-		o.Listen, o.Self.Address, o.Secret = []string{"0.0.0.0:0"}, "127.0.0.1", Secret(testSecret)
-		o.Limits = Limits{PendingHandshakes: 8, HandshakeTimeout: patience}
-	})
-	_, port, _ := net.SplitHostPort(server.listener.Addr().String())
-	slow := connFrom(t, "127.0.0.3", port)
-	waitFor(t, "it is in handshake", func() bool { return server.Stats().PendingHandshakes == 1 })
-	for range 50 {
-		connFrom(t, "127.0.0.2", port)
-	}
-	waitFor(t, "the flood is closed", func() bool { return server.Stats().Faults[ReasonBusy] == 50+1-8 })
-	if err := slow.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := slow.Read(make([]byte, 1)); !os.IsTimeout(err) {
-		t.Errorf("it was closed: %v", err)
-	}
-}
-
-// One that had to go has its descriptor until its goroutine has ended: the next ones wait for that.
-func TestWhoHadToGoIsWaitedFor(t *testing.T) {
-	noLeaks(t)
-	p, done := newPending(4), make(chan struct{})
-	var all []*pendingConn
-	for range 5 {
-		conn, other := net.Pipe()
-		t.Cleanup(func() { _, _ = conn.Close(), other.Close() })
-		c, ok := p.add(conn, done)
-		if !ok {
-			t.Fatal("there is room")
-		}
-		all = append(all, c)
-	}
-	if p.len() != 4 || !all[0].ousted.Load() || all[1].ousted.Load() {
-		t.Errorf("%d are in handshake", p.len())
-	}
-	conn, other := net.Pipe()
-	t.Cleanup(func() { _, _ = conn.Close(), other.Close() })
-	added := make(chan bool)
-	go func() {
-		_, ok := p.add(conn, done)
-		added <- ok
-	}()
-	select {
-	case <-added:
-		t.Fatal("one more is open")
-	case <-time.After(20 * time.Millisecond):
-	}
-	p.remove(all[0])
-	if !<-added {
-		t.Error("it does not come in")
-	}
-	close(done)
-	if _, ok := p.add(conn, done); ok {
-		t.Error("it comes in after the end")
-	}
-}
-
-// withDescriptors lets this process have few more descriptors than it has open, until it ends.
-func withDescriptors(t *testing.T, limit uint64) {
-	t.Helper()
-	var before syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
-		t.Fatal(err)
-	}
-	set := func(to syscall.Rlimit) {
-		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &to); err != nil {
-			t.Fatal(err)
-		}
-	}
-	set(syscall.Rlimit{Cur: limit, Max: before.Max})
-	t.Cleanup(func() { set(before) })
-}
-
-func TestTheBoundsFollowTheDescriptorsThatThereAre(t *testing.T) {
-	noLeaks(t)
-	withDescriptors(t, 256)
-	n := newNode(t, nil)
-	if all := cap(n.pending.slots) + n.limits.Unlisted; all > 64 || all < 48 {
-		t.Errorf("strangers may have %d of 256 descriptors", all)
-	}
-	withDescriptors(t, 8192)
-	n = newNode(t, func(o *Options) { o.Limits.Unlisted = 3 })
-	if n.limits.PendingHandshakes != 512 || n.limits.Unlisted != 3 {
-		t.Errorf("%+v", n.limits)
-	}
-}
-
-// A process that has no descriptor left says so once, and once when it has some again.
-func TestThatNothingCanBeAcceptedIsLoggedOnce(t *testing.T) {
-	for _, listen := range []string{"127.0.0.1:0", socketPath(t)} {
-		noLeaks(t)
-		server := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{listen}, Secret(testSecret) })
-		client := secretNode(t)
-		call(t, dial(t, client, server), "before")
-		withDescriptors(t, uint64(openFiles(t)+8))
-		var held []*os.File
-		for {
-			f, err := os.Open(os.DevNull)
-			if err != nil {
-				break
-			}
-			held = append(held, f)
-		}
-		waiting := pendingDial(t, held[0], server.Address())
-		waitFor(t, "it fails more than once", func() bool { return server.Stats().Faults[ReasonAccept] > 3 })
-		for _, f := range held[1:] {
-			_ = f.Close()
-		}
-		waitFor(t, "the end is logged", func() bool { return strings.Contains(server.logged(), "accepts connections again") })
-		_ = syscall.Close(waiting)
-		call(t, dial(t, client, server), "after")
-		log := server.logged()
-		if n := strings.Count(log, "cannot accept connections"); n != 1 || strings.Count(log, "accepts connections again") != 1 {
-			t.Errorf("logged %s", log)
-		}
-	}
-}
-
-// pendingDial connects to an address, with the descriptor of an open file.
-func pendingDial(t *testing.T, file *os.File, address string) (fd int) {
-	t.Helper()
-	var to syscall.Sockaddr
-	family := syscall.AF_UNIX
-	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
-		to = &syscall.SockaddrUnix{Name: path}
-	} else {
-		at, err := net.ResolveTCPAddr("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		family, to = syscall.AF_INET, &syscall.SockaddrInet4{Port: at.Port, Addr: [4]byte(at.IP.To4())}
-	}
-	_ = file.Close()
-	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err == nil {
-		err = syscall.Connect(fd, to)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fd
+	server, client := newServer(t, Limits{Sessions: 2}), newNode(t, nil)
+	first := dial(t, client, server)
+	dial(t, client, server)
+	server.session(t, 1)
+	waitClosed(t, greetedConn(t, server))
+	waitFault(t, server, ReasonBusy)
+	call(t, first, "still working")
 }

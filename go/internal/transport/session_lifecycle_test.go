@@ -1,16 +1,12 @@
 package transport
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 )
 
@@ -50,97 +46,6 @@ func TestBothSidesCallAndSend(t *testing.T) {
 			if got, want := client.messages[i], fmt.Sprint("down ", i); got != want {
 				t.Fatalf("message %q, want %q", got, want)
 			}
-		}
-	})
-}
-
-func TestConcurrentCallsGetTheirOwnAnswers(t *testing.T) {
-	eachWay(t, Limits{}, func(t *testing.T, server, client *node) {
-		s := dial(t, client, server)
-		back := server.session(t, 0)
-		var group sync.WaitGroup
-		for i := range 16 {
-			group.Go(func() {
-				for j := range 50 {
-					side := []*Session{s, back}[j%2]
-					text := strings.Repeat(fmt.Sprint(i, " ", j, " "), 1+j*i*10)
-					body, err := side.Call(context.Background(), kindEcho, []byte(text))
-					if err != nil || string(body) != text {
-						t.Errorf("call %d %d: %v", i, j, err)
-					}
-				}
-			})
-		}
-		group.Wait()
-	})
-}
-
-func TestRemoteError(t *testing.T) {
-	noLeaks(t)
-	server, client := newServer(t, Limits{}), newNode(t, nil)
-	s := dial(t, client, server)
-	_, err := s.Call(context.Background(), kindFail, []byte("no such thing"))
-	var remote *RemoteError
-	if !errors.As(err, &remote) || remote.Message != "no such thing" || errors.Is(err, ErrOverload) {
-		t.Fatalf("got %v", err)
-	}
-	_, err = s.Call(context.Background(), kindFail, bytes.Repeat([]byte("ä"), 5000))
-	if !errors.As(err, &remote) || len(remote.Message) > maxMessage || !strings.HasPrefix(remote.Message, "ää") {
-		t.Fatalf("got %v", err)
-	}
-}
-
-func TestCallEndsWithItsContextAndDropsTheLateAnswer(t *testing.T) {
-	noLeaks(t)
-	server, client := newServer(t, Limits{}), newNode(t, nil)
-	s := dial(t, client, server)
-	ctx, cancel := context.WithCancel(context.Background())
-	failed := make(chan error, 1)
-	go func() {
-		_, err := s.Call(ctx, kindHold)
-		failed <- err
-	}()
-	waitFor(t, "request", func() bool { _, _, _, held := server.seen(); return held == 1 })
-	cancel()
-	if err := <-failed; !errors.Is(err, context.Canceled) {
-		t.Fatalf("got %v", err)
-	}
-	s.calls.mu.Lock()
-	if n := len(s.calls.waiting); n != 0 {
-		t.Errorf("%d calls still wait", n)
-	}
-	s.calls.mu.Unlock()
-	server.answerHeld([]byte("late"))
-	call(t, s, "still working")
-	if _, err := s.Call(ctx, kindEcho); !errors.Is(err, context.Canceled) {
-		t.Fatalf("a call with an ended context: %v", err)
-	}
-}
-
-func TestCallsEndWithTheSession(t *testing.T) {
-	eachWay(t, Limits{}, func(t *testing.T, server, client *node) {
-		s := dial(t, client, server)
-		failed := make(chan error, 1)
-		go func() {
-			_, err := s.Call(context.Background(), kindHold)
-			failed <- err
-		}()
-		waitFor(t, "request", func() bool { _, _, _, held := server.seen(); return held == 1 })
-		reason := errors.New("a reason")
-		s.Close(reason)
-		if err := <-failed; !errors.Is(err, ErrClosed) || !errors.Is(err, reason) {
-			t.Fatalf("got %v", err)
-		}
-		server.waitDowns(t, 1)
-		server.answerHeld([]byte("after the end")) // must do nothing
-		if downs := client.waitDowns(t, 1); downs[0] != reason {
-			t.Fatalf("Down with %v", downs[0])
-		}
-		if err := s.Send(0); !errors.Is(err, ErrClosed) {
-			t.Fatalf("Send: %v", err)
-		}
-		if _, err := s.Call(context.Background(), kindEcho); !errors.Is(err, ErrClosed) {
-			t.Fatalf("Call: %v", err)
 		}
 	})
 }
@@ -254,62 +159,4 @@ func TestPanicOfTheHandlerEndsOnlyItsSession(t *testing.T) {
 	if n := strings.Count(server.logged(), "[running]"); n != 1 {
 		t.Errorf("%d stacks in the log for one kind", n)
 	}
-}
-
-func TestCloseOfATransport(t *testing.T) {
-	eachWay(t, Limits{DrainTimeout: patience}, func(t *testing.T, server, client *node) {
-		s := dial(t, client, server)
-		server.session(t, 0)
-		address := server.Address()
-		server.Close()
-		server.Close()
-		if _, downs, _, _ := server.seen(); downs != 1 {
-			t.Fatal("Close returned before Down")
-		}
-		client.waitDowns(t, 1)
-		if _, err := s.Call(context.Background(), kindEcho); !errors.Is(err, ErrClosed) {
-			t.Fatalf("got %v", err)
-		}
-		// The file of a unix socket is removed, and what is not there refuses nothing.
-		_, err := client.Dial(context.Background(), address)
-		if removed := errors.Is(err, fs.ErrNotExist); removed != strings.HasPrefix(address, unixPrefix) ||
-			!removed && !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Fatalf("got %v", err)
-		}
-		if _, err := server.Dial(context.Background(), address); !errors.Is(err, ErrClosed) {
-			t.Fatalf("got %v", err)
-		}
-		if err := server.Listen(); !errors.Is(err, ErrClosed) {
-			t.Fatalf("got %v", err)
-		}
-	})
-}
-
-func TestCloseWaitsForAHangingHandlerOnlyForAWhile(t *testing.T) {
-	noLeaks(t)
-	server, client := newServer(t, Limits{DrainTimeout: 1e6}), newNode(t, nil)
-	s := dial(t, client, server)
-	if err := s.Send(kindHang); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "arrival", func() bool { return server.Stats().FramesIn > 0 })
-	server.Close()
-	if !strings.Contains(server.logged(), "does not return") {
-		t.Fatalf("log: %s", server.logged())
-	}
-	close(server.hang)
-}
-
-func TestStats(t *testing.T) {
-	noLeaks(t)
-	server, client := newServer(t, Limits{}), newNode(t, nil)
-	s := dial(t, client, server)
-	call(t, s, "12345")
-	waitFor(t, "counters", func() bool {
-		c, a := client.Stats(), server.Stats()
-		return c.Sessions == 1 && c.Dialled == 1 && c.Accepted == 0 && a.Dialled == 0 && a.Accepted == 1 &&
-			c.FramesOut >= 1 && c.BytesOut >= headerSize+5 && c.FramesIn >= 1 && c.BytesIn >= headerSize+5
-	})
-	s.Close(nil)
-	waitFor(t, "no sessions", func() bool { return client.Stats().Sessions == 0 && server.Stats().Sessions == 0 })
 }

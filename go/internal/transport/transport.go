@@ -162,26 +162,3 @@ func (t *Transport) start(s *Session) error {
 	go s.write()
 	return nil
 }
-
-// room tells whether there may be one more session or lane. The caller holds mu.
-func (t *Transport) room() error {
-	if t.closed {
-		return ErrClosed
-	}
-	if len(t.sessions)+len(t.lanes) >= t.limits.Sessions {
-		return faultf(ReasonBusy, "%w: there are %d sessions already", ErrOverload, t.limits.Sessions)
-	}
-	return nil
-}
-
-func (t *Transport) forgetLane(l *Lane) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.lanes, l)
-}
-
-func (t *Transport) forget(s *Session) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.drop(s)
-}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"unicode"
-	"unicode/utf8"
 )
 
 // A hello is the first thing that either side sends, numbers big-endian:
@@ -136,20 +134,4 @@ func helloError(err error) error {
 		return faultf(ReasonHello, "it closed the connection before its hello was complete")
 	}
 	return faultf(ReasonHello, "its hello could not be read: %w", err)
-}
-
-// checkText refuses an address that would garble a log line or be cut at a NUL byte.
-func checkText(address string) error {
-	if len(address) > maxAddress {
-		return fmt.Errorf("address of %d bytes, at most %d are allowed", len(address), maxAddress)
-	}
-	if !utf8.ValidString(address) {
-		return fmt.Errorf("address %q is not UTF-8", address)
-	}
-	for _, r := range address {
-		if !unicode.IsPrint(r) {
-			return fmt.Errorf("address %q has a character that cannot be printed", address)
-		}
-	}
-	return nil
 }

@@ -195,27 +195,6 @@ func TestAnInsiderBetweenTwoIsRefused(t *testing.T) {
 	}
 }
 
-// answerAs listens at an address, and answers the first connection there.
-func answerAs(t *testing.T, answer func(net.Conn) error) (address string) {
-	t.Helper()
-	listener, address := rawListener(t)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		_ = answer(conn)
-		_ = conn.Close()
-	}()
-	t.Cleanup(func() {
-		_ = listener.Close()
-		<-done
-	})
-	return address
-}
-
 // A process that reaches itself is itself at both ends.
 func TestAProcessProvesItselfToItself(t *testing.T) {
 	eachWay(t, Limits{}, func(t *testing.T, server, _ *node) {
