@@ -1,6 +1,6 @@
 """Log lines that a peer, or whoever writes to the database, can cause at will: one a kind in a while.
 
-The library does the same with what it notices (go/internal/transport/throttle.go), and by the same words.
+The library does the same with what it notices (go/internal/transport/faults.go), and by the same words.
 """
 
 from __future__ import annotations

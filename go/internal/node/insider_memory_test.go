@@ -21,7 +21,7 @@ func sessionsOf(t *testing.T, p *process, n int) (conns []net.Conn) {
 	return conns
 }
 
-// rawFrame is the header of a frame, as transport/frame.go describes it.
+// rawFrame is the header of a frame, as transport/wire_frame.go describes it.
 func rawFrame(typ, kind byte, id uint64, size int) []byte {
 	b := binary.BigEndian.AppendUint32(nil, uint32(size))
 	return binary.BigEndian.AppendUint64(append(b, typ, kind), id)

@@ -13,7 +13,7 @@ import (
 )
 
 // rawPeer is a client of the protocol on a unix socket, written from its description in
-// transport/hello.go and transport/identity.go: it greets as an honest process and then sends
+// transport/wire_hello.go and transport/wire_identity.go: it greets as an honest process and then sends
 // whatever bytes a test likes.
 type rawPeer struct{ key ed25519.PrivateKey }
 
