@@ -7,48 +7,46 @@ import (
 	"guillotina_groupcache/internal/store"
 )
 
-// view is a store as groupcache's cache: it translates names, and adds only what groupcache
-// alone knows of.
-type view struct {
+// adapter makes a store groupcache's cache: it translates ring keys into versioned keys.
+type adapter struct {
 	store *store.Store
-	// keep is false for the main cache, where the owner has stored the value already, for
-	// peers too, which never pass through groupcache here.
-	keep bool
+	// keeps is false for the main store, in which the owner's part has stored the value already.
+	keeps bool
 }
 
-var _ groupcache.Cache = (*view)(nil)
+var _ groupcache.Cache = (*adapter)(nil)
 
-func (v *view) Get(key string) (transport.ByteView, bool) {
-	name, ok := parseRingKey(key)
+func (a *adapter) Get(ringKey string) (transport.ByteView, bool) {
+	key, ok := parseRingKey(ringKey)
 	if !ok {
 		return transport.ByteView{}, false
 	}
-	value, expires, ok := v.store.Get(name.Key, name.Version, nil)
-	if value == nil { // a nil view would be an empty string to groupcache; keep it bytes
+	value, expires, ok := a.store.Get(key.Key, key.Version, nil)
+	if value == nil { // of nil groupcache would make an empty string; bytes stay bytes
 		value = []byte{}
 	}
-	return transport.ByteViewWithExpire(value, toWall(expires)), ok
+	return transport.ByteViewWithExpire(value, toTime(expires)), ok
 }
 
-func (v *view) Add(key string, value transport.ByteView) {
-	if name, ok := parseRingKey(key); ok && v.keep {
-		v.store.Add(name.Key, name.Version, value.ByteSlice(), fromWall(value.Expire()))
+func (a *adapter) Add(ringKey string, value transport.ByteView) {
+	if key, ok := parseRingKey(ringKey); ok && a.keeps {
+		a.store.Add(key.Key, key.Version, value.ByteSlice(), fromTime(value.Expire()))
 	}
 }
 
-func (v *view) Remove(key string) {
-	if name, ok := parseRingKey(key); ok {
-		v.store.Remove(name.Key)
+func (a *adapter) Remove(ringKey string) {
+	if key, ok := parseRingKey(ringKey); ok {
+		a.store.Remove(key.Key)
 	}
 }
 
-func (v *view) Stats() groupcache.CacheStats {
-	s := v.store.Stats()
+func (a *adapter) Stats() groupcache.CacheStats {
+	s := a.store.Stats()
 	return groupcache.CacheStats{Rejected: s.Rejected, Bytes: s.Bytes, Items: s.Items,
 		Gets: s.Gets, Hits: s.Hits, Evictions: s.Evictions}
 }
 
-func (v *view) Bytes() int64 { return v.store.Stats().Bytes }
+func (a *adapter) Bytes() int64 { return a.store.Stats().Bytes }
 
-// Close leaves the store to its owner, the [Group].
-func (v *view) Close() {}
+// Close does nothing: the [Group] closes its stores.
+func (a *adapter) Close() {}

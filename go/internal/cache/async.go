@@ -5,76 +5,77 @@ import (
 	"sync"
 )
 
-// soon is the names that peers are being asked for one by one, and who waits for each.
-type soon struct {
+// asyncRequests are the requests of [Group.GetAsync] under way, one per versioned key, and the callers that wait for
+// each.
+type asyncRequests struct {
 	mu      sync.Mutex
-	waiting map[string][]waiter
+	waiting map[string][]waiter // by ring key
 }
 
-// waiter is a request that began at an instant.
+// waiter is a call of GetAsync that began at an instant.
 type waiter struct {
 	begun int64
 	done  func(Result)
 }
 
-// errEnded is for a request that has shared one that began so early that its value had ended
-// before.
-var errEnded = errors.New("cache: the value ended before the request began")
+// errExpired is the result of a call that joined a request so old that its value had expired before the call began.
+var errExpired = errors.New("cache: the value expired before the request began")
 
-// join adds a request for a name, and tells whether it is the first, which has to ask.
-func (s *soon) join(key string, w waiter) (first bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.waiting == nil {
-		s.waiting = make(map[string][]waiter)
+// join adds a call, and reports whether it is the first for its key, which has to send the request.
+func (a *asyncRequests) join(ringKey string, w waiter) (first bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting == nil {
+		a.waiting = make(map[string][]waiter)
 	}
-	_, asked := s.waiting[key]
-	s.waiting[key] = append(s.waiting[key], w)
-	return !asked
+	_, underWay := a.waiting[ringKey]
+	a.waiting[ringKey] = append(a.waiting[ringKey], w)
+	return !underWay
 }
 
-func (s *soon) finish(key string, r Result) {
-	s.mu.Lock()
-	waiting := s.waiting[key]
-	delete(s.waiting, key)
-	s.mu.Unlock()
+// finish passes the result of a request to the calls that wait for it.
+func (a *asyncRequests) finish(ringKey string, r Result) {
+	a.mu.Lock()
+	waiting := a.waiting[ringKey]
+	delete(a.waiting, ringKey)
+	a.mu.Unlock()
 	for i, w := range waiting {
-		if i == 1 && r.Err == nil {
-			r.Source = Deduplicated
+		switch {
+		case i == 0 || r.Err != nil:
+			w.done(r)
+		case r.Expires <= w.begun:
+			w.done(Result{Err: errExpired})
+		default:
+			w.done(Result{Value: r.Value, Source: Deduplicated, Expires: r.Expires})
 		}
-		if i > 0 && r.Err == nil && r.Expires <= w.begun {
-			w.done(Result{Err: errEnded})
-			continue
-		}
-		w.done(r)
 	}
 }
 
-// GetAsync asks the owner of a name for its value, without a goroutine: a peer that has it in
-// memory answers sooner than goroutines are scheduled. It is false where there is no other
-// owner, or none to be asked now. done is called once and must not block; with an error
-// [Group.Get] is the way.
-func (g *Group) GetAsync(name VersionedKey, done func(Result)) bool {
-	owner := g.Owner(name.Key)
+// GetAsync requests a key from its owner without blocking and without a goroutine: an owner that has the value in memory
+// answers faster than a goroutine is scheduled. Concurrent calls for one key share one request. It returns false, and
+// does nothing, if this process is the owner, or if no request can be sent to the owner now. Otherwise it calls done
+// once, which must not block; after an error the caller falls back to [Group.Get].
+func (g *Group) GetAsync(key VersionedKey, done func(Result)) bool {
+	owner := g.Owner(key.Key)
 	if owner == "" {
 		return false
 	}
-	ask := g.peers.Fetcher(owner)
-	if ask == nil {
+	fetch := g.peers.Fetcher(owner)
+	if fetch == nil {
 		return false
 	}
-	key, begun := name.ringKey(), g.now()
-	if !g.soon.join(key, waiter{begun, done}) {
+	ringKey, begun := key.ringKey(), g.now()
+	if !g.async.join(ringKey, waiter{begun, done}) {
 		g.deduplicated.Add(1)
 		return true
 	}
-	ask(name, func(r Result) {
+	fetch(key, func(r Result) {
 		if r.Err == nil {
 			g.PeerLoads.Add(1)
 			r.Expires = min(r.Expires, expiry(begun, g.ttl))
-			g.hot.Add(name.Key, name.Version, r.Value, r.Expires)
+			g.hot.Add(key.Key, key.Version, r.Value, r.Expires)
 		}
-		g.soon.finish(key, r)
+		g.async.finish(ringKey, r)
 	})
 	return true
 }

@@ -5,16 +5,16 @@ import (
 	"testing"
 )
 
-func TestSoonAsksTheOwnerOnceForAllWhoWait(t *testing.T) {
+func TestGetAsyncSendsOneRequestForConcurrentCalls(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self"}, nil)
 	withPeers(t, g, n, "peer")
 	n.held = make(chan struct{})
-	key := keysOf(g, "peer", 1)[0]
-	name := VersionedKey{[]byte(key), 2}
+	theirs := keysOf(g, "peer", 1)[0]
+	key := VersionedKey{[]byte(theirs), 2}
 	results := make(chan Result)
 	for range 3 {
-		if !g.GetAsync(name, func(r Result) { results <- r }) {
-			t.Fatal("a peer was not asked")
+		if !g.GetAsync(key, func(r Result) { results <- r }) {
+			t.Fatal("GetAsync = false")
 		}
 	}
 	close(n.held)
@@ -22,39 +22,39 @@ func TestSoonAsksTheOwnerOnceForAllWhoWait(t *testing.T) {
 	for range 3 {
 		r := <-results
 		sources[r.Source]++
-		if r.Err != nil || string(r.Value) != valueOf(key) {
+		if r.Err != nil || string(r.Value) != valueOf(theirs) {
 			t.Errorf("%q, %v", r.Value, r.Err)
 		}
 	}
-	if asked := n.questions("peer"); len(asked) != 1 || sources[Peer] != 1 || sources[Deduplicated] != 2 {
-		t.Errorf("asked %d times, sources %v", len(asked), sources)
+	if sent := n.requests("peer"); len(sent) != 1 || sources[Peer] != 1 || sources[Deduplicated] != 2 {
+		t.Errorf("%d requests, sources %v", len(sent), sources)
 	}
-	wantLookup(t, g, name, Hot, valueOf(key))
+	wantLookup(t, g, key, Hot, valueOf(theirs))
 }
 
-func TestSoonIsNotForOwnKeysOrPeersOutOfReach(t *testing.T) {
+func TestGetAsyncRefusesOwnKeysAndPeersOutOfReach(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self"}, nil)
 	withPeers(t, g, n, "peer")
-	never := func(Result) { t.Error("somebody was asked") }
-	if g.GetAsync(VersionedKey{[]byte(keysOf(g, "", 1)[0]), 2}, never) {
-		t.Error("asks a peer for an own key")
+	fail := func(Result) { t.Error("done was called") }
+	if g.GetAsync(VersionedKey{[]byte(keysOf(g, "", 1)[0]), 2}, fail) {
+		t.Error("GetAsync = true for a key of this process")
 	}
 	theirs := VersionedKey{[]byte(keysOf(g, "peer", 1)[0]), 2}
 	delete(n.peers, "peer")
-	if g.GetAsync(theirs, never) {
-		t.Error("asks a peer that cannot be reached")
+	if g.GetAsync(theirs, fail) {
+		t.Error("GetAsync = true for a key of a peer that cannot be reached")
 	}
 }
 
-func TestSoonTellsEveryoneOfAFailureAndKeepsNothing(t *testing.T) {
+func TestGetAsyncReportsAFailureToAllAndKeepsNothing(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self"}, nil)
 	withPeers(t, g, n, "peer")
 	n.peers["peer"] = func([]VersionedKey) ([]Result, error) { return nil, errors.New("no") }
 	n.held = make(chan struct{})
-	name := VersionedKey{[]byte(keysOf(g, "peer", 1)[0]), 2}
+	key := VersionedKey{[]byte(keysOf(g, "peer", 1)[0]), 2}
 	results := make(chan Result)
 	for range 2 {
-		g.GetAsync(name, func(r Result) { results <- r })
+		g.GetAsync(key, func(r Result) { results <- r })
 	}
 	close(n.held)
 	for range 2 {
@@ -62,7 +62,7 @@ func TestSoonTellsEveryoneOfAFailureAndKeepsNothing(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if len(g.soon.waiting) != 0 {
-		t.Error("somebody still waits")
+	if len(g.async.waiting) != 0 {
+		t.Errorf("%d requests are left over", len(g.async.waiting))
 	}
 }

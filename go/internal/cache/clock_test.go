@@ -7,7 +7,7 @@ import (
 	"guillotina_groupcache/internal/store"
 )
 
-// realClock is for tests that do not set the clock.
+// realClock is the clock of tests that do not set it.
 func realClock() int64 { return int64(time.Since(testsBegan)) }
 
 var testsBegan = time.Now()

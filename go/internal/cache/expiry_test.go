@@ -13,16 +13,15 @@ import (
 	"time"
 )
 
-// world is processes with clocks of their own, the database and the network between them. Its
-// time passes while somebody waits, and never otherwise. A value tells when its load, or the
-// settlement of its write, began, and how long it may live.
+// world is processes with clocks of their own, and the database and the network between them. Its time passes only in
+// wait. A value contains when its load, or the settlement of its write, began, and the TTL there.
 type world struct {
 	mu    sync.Mutex
 	r     *rand.Rand
 	t     int64
 	all   []*member
 	loads int
-	aged  int // answers with a part of a life
+	aged  int // values with a TTL that peers gave
 }
 
 // member is one process of a world.
@@ -30,12 +29,12 @@ type member struct {
 	*Group
 	w       *world
 	address string
-	ttl     int64 // 0: for ever
-	ahead   int64 // its clock before the world's
+	ttl     int64 // 0: values never expire
+	ahead   int64 // of its clock against the world's
 	down    bool  // it answers no peer
 }
 
-// wait lets time pass, now and then much.
+// wait lets time pass, usually little.
 func (w *world) wait() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -63,21 +62,21 @@ func (w *world) at(address string) *member {
 	return w.all[slices.IndexFunc(w.all, func(m *member) bool { return m.address == address })]
 }
 
-func (m *member) Get(ctx context.Context, address string, names []VersionedKey) ([]Result, error) {
-	other, asked := m.w.at(address), m.clock()
+func (m *member) Get(ctx context.Context, address string, keys []VersionedKey) ([]Result, error) {
+	other, sent := m.w.at(address), m.clock()
 	m.w.wait()
 	if other.down {
 		return nil, errors.New("it is down")
 	}
-	results := other.AsOwner.Serve(ctx, names, math.MaxInt)
+	results := other.AsOwner.Serve(ctx, keys, math.MaxInt)
 	answered := other.clock()
 	for i, r := range results {
 		switch left := r.Expires - answered; {
 		case r.Err != nil || r.Expires == Never:
 		case left <= 0:
-			results[i] = Result{Err: errors.New("it has ended")}
+			results[i] = Result{Err: errors.New("it has expired")}
 		default:
-			results[i].Expires = asked + left
+			results[i].Expires = sent + left
 			m.w.mu.Lock()
 			m.w.aged++
 			m.w.mu.Unlock()
@@ -88,8 +87,8 @@ func (m *member) Get(ctx context.Context, address string, names []VersionedKey) 
 }
 
 func (m *member) Fetcher(address string) func(VersionedKey, func(Result)) {
-	return func(name VersionedKey, done func(Result)) {
-		results, err := m.Get(context.Background(), address, []VersionedKey{name})
+	return func(key VersionedKey, done func(Result)) {
+		results, err := m.Get(context.Background(), address, []VersionedKey{key})
 		if err != nil {
 			results = []Result{{Err: err}}
 		}
@@ -97,14 +96,14 @@ func (m *member) Fetcher(address string) func(VersionedKey, func(Result)) {
 	}
 }
 
-func (m *member) Put(address string, _ uint64, name VersionedKey, value []byte, expires int64) {
+func (m *member) Put(address string, _ uint64, key VersionedKey, value []byte, expires int64) {
 	other := m.w.at(address)
-	told := other.clock()
+	announced := other.clock()
 	if expires != Never {
-		expires += told - m.clock()
+		expires += announced - m.clock()
 	}
 	m.w.wait()
-	other.AsOwner.Keep(name, value, told, expires)
+	other.AsOwner.Keep(key, value, announced, expires)
 }
 
 func newWorld(t *testing.T, seed uint64, ttls ...int64) *world {
@@ -135,8 +134,8 @@ func (m *member) ring(t *testing.T, members []*member) {
 	}
 }
 
-// endOf tells when a value has to end by the world's time.
-func endOf(t *testing.T, value []byte) int64 {
+// expiryOf returns when a value has to expire, by the world's time.
+func expiryOf(t *testing.T, value []byte) int64 {
 	t.Helper()
 	var begun, ttl int64
 	if _, err := fmt.Sscan(string(value), &begun, &ttl); err != nil {
@@ -148,63 +147,63 @@ func endOf(t *testing.T, value []byte) int64 {
 	return begun + ttl
 }
 
-// step does something at random, and checks what is read.
-func (w *world) step(t *testing.T, wanted []VersionedKey) {
+// step does something at random and checks what is read.
+func (w *world) step(t *testing.T, keys []VersionedKey) {
 	m := w.all[w.r.IntN(len(w.all))]
-	name := wanted[w.r.IntN(len(wanted))]
+	key := keys[w.r.IntN(len(keys))]
 	var results []Result
 	begun := w.now()
 	switch w.r.IntN(8) {
 	case 0, 1:
-		results = m.Group.Get(t.Context(), []VersionedKey{name})
+		results = m.Group.Get(t.Context(), []VersionedKey{key})
 	case 2, 3:
-		results = m.Group.Get(t.Context(), wanted)
+		results = m.Group.Get(t.Context(), keys)
 	case 4, 5:
-		m.GetAsync(name, func(r Result) { results = append(results, r) })
+		m.GetAsync(key, func(r Result) { results = append(results, r) })
 	case 6:
 		from := m.clock()
 		w.wait()
-		m.Group.Put(1, name, fmt.Append(nil, begun, " ", m.ttl), from)
+		m.Group.Put(1, key, fmt.Append(nil, begun, " ", m.ttl), from)
 	case 7:
 		m.down = !m.down
 		w.all[w.r.IntN(len(w.all))].ring(t, w.all[w.r.IntN(2):])
 	}
 	for _, r := range results {
-		if r.Err == nil && endOf(t, r.Value) <= begun {
+		if r.Err == nil && expiryOf(t, r.Value) <= begun {
 			t.Errorf("a read that began at %d got %q from %d", begun, r.Value, r.Source)
 		}
 	}
 }
 
-// check looks at all that is kept.
-func (w *world) check(t *testing.T, wanted []VersionedKey) {
+// check tests all that is kept.
+func (w *world) check(t *testing.T, keys []VersionedKey) {
 	now, buf := w.now(), make([]byte, 100)
 	for _, m := range w.all {
-		for _, name := range wanted {
-			n, expires, source := m.Lookup(name, buf)
+		for _, key := range keys {
+			n, expires, source := m.Lookup(key, buf)
 			if source == Nowhere {
 				continue
 			}
-			if end := endOf(t, buf[:n]); end != Never && expires > end+m.ahead {
+			if end := expiryOf(t, buf[:n]); end != Never && expires > end+m.ahead {
 				t.Errorf("at %d %s keeps %q until %d, from %d", now, m.address, buf[:n], expires-m.ahead, source)
 			}
 			if m.ttl > 0 && expires > now+m.ahead+m.ttl {
-				t.Errorf("at %d %s keeps %q longer than its own ttl of %d", now, m.address, buf[:n], m.ttl)
+				t.Errorf("at %d %s keeps %q longer than its TTL of %d", now, m.address, buf[:n], m.ttl)
 			}
 		}
 	}
 }
 
-// However a value travels: it ends when its loader's ttl is over since its load began, and where
-// it is kept it stays no longer than that process's own ttl allows.
-func TestNoValueOutlivesItsTTLOnAnyWay(t *testing.T) {
-	wanted := names(2, strings.Split("abcdefgh", "")...)
+// However a value travels, it expires its loader's TTL after its load began, and no process keeps it longer than its own
+// TTL.
+func TestNoValueOutlivesItsTTL(t *testing.T) {
+	keys := versioned(2, strings.Split("abcdefgh", "")...)
 	for seed := range uint64(21) {
 		w := newWorld(t, seed, [][]int64{{200, 200, 200}, {100, 400, 0}, {0, 50, 100}}[seed%3]...)
 		for range 400 {
-			w.step(t, wanted)
+			w.step(t, keys)
 			w.wait()
-			if w.check(t, wanted); t.Failed() {
+			if w.check(t, keys); t.Failed() {
 				t.Fatalf("seed %d", seed)
 			}
 		}
@@ -214,19 +213,19 @@ func TestNoValueOutlivesItsTTLOnAnyWay(t *testing.T) {
 			copies += uint64(hot.Hits)
 		}
 		if w.loads < 20 || w.aged < 20 || copies < 20 {
-			t.Errorf("seed %d: %d loads, %d answers with a part of a life, %d hits on copies: it is too gentle",
+			t.Errorf("seed %d: %d loads, %d values with a TTL from peers, %d hits of copies: the test is too gentle",
 				seed, w.loads, w.aged, copies)
 		}
 	}
 }
 
-func TestAnExpiryBeyondAllTimeIsNever(t *testing.T) {
+func TestAnExpiryThatOverflowsIsNever(t *testing.T) {
 	for _, from := range []int64{1, Never - 1, Never} {
 		if got := expiry(from, time.Duration(Never)); got != Never {
-			t.Errorf("from %d on it ends at %d", from, got)
+			t.Errorf("the expiry counted from %d is %d", from, got)
 		}
 	}
 	if got := expiry(Never-10, 9); got != Never-1 {
-		t.Errorf("an end that is an instant yet is %d before never", Never-got)
+		t.Errorf("the last instant before Never is %d before it", Never-got)
 	}
 }

@@ -6,57 +6,57 @@ import (
 	"sync"
 )
 
-// getMany fills in the missing results. It goes round groupcache, which asks name by name.
-func (g *Group) getMany(ctx context.Context, names []VersionedKey, missing []int, results []Result) {
+// getMany fills in the missing results, with one request to each owner. It does not use groupcache, which requests key
+// by key.
+func (g *Group) getMany(ctx context.Context, keys []VersionedKey, missing []int, results []Result) {
 	byOwner := make(map[string][]int)
 	for _, i := range missing {
-		owner := g.Owner(names[i].Key)
+		owner := g.Owner(keys[i].Key)
 		byOwner[owner] = append(byOwner[owner], i)
 	}
 	var wg sync.WaitGroup
-	for owner, at := range byOwner {
+	for owner, indices := range byOwner {
 		wg.Go(func() {
-			asked := pick(names, at)
-			for j, r := range g.ask(ctx, owner, asked) {
-				results[at[j]] = r
+			for j, r := range g.fetch(ctx, owner, pick(keys, indices)) {
+				results[indices[j]] = r
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// ask gets names from their owner, and what the owner does not give from the database.
-func (g *Group) ask(ctx context.Context, owner string, names []VersionedKey) []Result {
+// fetch gets keys from their owner, and from the database those that the owner could not give.
+func (g *Group) fetch(ctx context.Context, owner string, keys []VersionedKey) []Result {
 	if owner == "" {
-		return g.AsOwner.Get(ctx, names)
+		return g.AsOwner.Get(ctx, keys)
 	}
-	results := g.fromPeer(ctx, owner, names)
+	results := g.fromPeer(ctx, owner, keys)
 	var failed []int
 	for i, r := range results {
 		if r.Err != nil {
 			failed = append(failed, i)
 			continue
 		}
-		g.hot.Add(names[i].Key, names[i].Version, r.Value, r.Expires)
+		g.hot.Add(keys[i].Key, keys[i].Version, r.Value, r.Expires)
 	}
 	if len(failed) > 0 && ctx.Err() == nil {
-		for j, r := range g.AsOwner.Get(ctx, pick(names, failed)) {
+		for j, r := range g.AsOwner.Get(ctx, pick(keys, failed)) {
 			results[failed[j]] = r
 		}
 	}
 	return results
 }
 
-// fromPeer asks a peer and counts; a failure is every name's. What it gives lives no longer
-// here than what is loaded here: the peer may have another ttl.
-func (g *Group) fromPeer(ctx context.Context, address string, names []VersionedKey) []Result {
-	longest := expiry(g.now(), g.ttl)
-	results, err := g.peers.Get(ctx, address, names)
-	if err == nil && len(results) != len(names) {
-		err = errors.New("the peer answered for other names than it was asked for")
+// fromPeer requests keys from a peer and counts the results; if the request fails, so does every key. The peer may have
+// another TTL: what it gives expires no later here than a value that were loaded here now.
+func (g *Group) fromPeer(ctx context.Context, address string, keys []VersionedKey) []Result {
+	latest := expiry(g.now(), g.ttl)
+	results, err := g.peers.Get(ctx, address, keys)
+	if err == nil && len(results) != len(keys) {
+		err = errors.New("the peer answered for other keys than were requested")
 	}
 	if err != nil {
-		results = make([]Result, len(names))
+		results = make([]Result, len(keys))
 		for i := range results {
 			results[i].Err = err
 		}
@@ -67,15 +67,16 @@ func (g *Group) fromPeer(ctx context.Context, address string, names []VersionedK
 			continue
 		}
 		g.PeerLoads.Add(1)
-		results[i].Expires = min(results[i].Expires, longest)
+		results[i].Expires = min(results[i].Expires, latest)
 	}
 	return results
 }
 
-func pick(names []VersionedKey, at []int) []VersionedKey {
-	picked := make([]VersionedKey, len(at))
-	for i, n := range at {
-		picked[i] = names[n]
+// pick returns the keys at the given indices.
+func pick(keys []VersionedKey, indices []int) []VersionedKey {
+	picked := make([]VersionedKey, len(indices))
+	for i, index := range indices {
+		picked[i] = keys[index]
 	}
 	return picked
 }

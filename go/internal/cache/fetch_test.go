@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Nobody waits for the database any more, so it is not asked.
-func TestWhoHasGivenUpLoadsNothing(t *testing.T) {
+// A request that was given up has no use for the database.
+func TestAnAbandonedRequestLoadsNothing(t *testing.T) {
 	d := &database{respond: give}
 	g, n := newGroup(t, Config{Address: "self:1"}, d)
 	withPeers(t, g, n, "peer:1")
@@ -15,50 +15,49 @@ func TestWhoHasGivenUpLoadsNothing(t *testing.T) {
 		giveUp()
 		return nil, ctx.Err()
 	}
-	for _, r := range g.Get(ctx, names(2, keysOf(g, "peer:1", 2)...)) {
+	for _, r := range g.Get(ctx, versioned(2, keysOf(g, "peer:1", 2)...)) {
 		if r.Err == nil {
 			t.Errorf("got %q from %d", r.Value, r.Source)
 		}
 	}
 	if d.count() != 0 {
-		t.Errorf("the database was asked %d times", d.count())
+		t.Errorf("%d loads", d.count())
 	}
 }
 
-// A copy that stays for as long as the own ttl allows does so from the question on, however late
-// the answer comes.
-func TestTheOwnTTLOfACopyBeginsWithTheQuestion(t *testing.T) {
+// The TTL of a hot copy counts from the request, however late the answer comes.
+func TestTheTTLOfACopyBeginsWithTheRequest(t *testing.T) {
 	clock := int64(1000)
 	g, n := newGroup(t, Config{Address: "self:1", TTL: 10, Now: func() int64 { return clock }}, nil)
 	withPeers(t, g, n, "peer:1")
 	answer := n.peers["peer:1"]
-	n.peers["peer:1"] = func(names []VersionedKey) ([]Result, error) {
+	n.peers["peer:1"] = func(keys []VersionedKey) ([]Result, error) {
 		clock += 3
-		return answer(names)
+		return answer(keys)
 	}
-	for i, wanted := range names(2, keysOf(g, "peer:1", 2)...) {
-		asked := clock
+	for i, key := range versioned(2, keysOf(g, "peer:1", 2)...) {
+		sent := clock
 		if i == 0 {
-			g.Get(t.Context(), []VersionedKey{wanted})
-		} else if !g.GetAsync(wanted, func(Result) {}) {
-			t.Fatal("the peer was not asked")
+			g.Get(t.Context(), []VersionedKey{key})
+		} else if !g.GetAsync(key, func(Result) {}) {
+			t.Fatal("GetAsync = false")
 		}
-		if _, expires, source := g.Lookup(wanted, nil); source != Hot || expires != asked+10 {
-			t.Errorf("way %d: a copy from %d that was asked for at %d ends at %d", i, source, asked, expires)
+		if _, expires, source := g.Lookup(key, nil); source != Hot || expires != sent+10 {
+			t.Errorf("way %d: the source is %d, the request was sent at %d, its value expires at %d", i, source, sent, expires)
 		}
 	}
 }
 
-func TestGroupHasWhatItOwnsAndWhatItHasCopied(t *testing.T) {
+func TestGroupHasItsOwnValuesAndItsCopies(t *testing.T) {
 	g, n := newGroup(t, Config{Address: "self:1"}, nil)
 	withPeers(t, g, n, "peer:1")
-	for _, wanted := range names(2, keysOf(g, "", 1)[0], keysOf(g, "peer:1", 1)[0]) {
-		if g.Has(wanted) {
-			t.Errorf("%s is there before it was read", wanted.Key)
+	for _, key := range versioned(2, keysOf(g, "", 1)[0], keysOf(g, "peer:1", 1)[0]) {
+		if g.Has(key) {
+			t.Errorf("Has(%s) = true before it was read", key.Key)
 		}
-		g.Get(t.Context(), []VersionedKey{wanted})
-		if !g.Has(wanted) {
-			t.Errorf("%s is not there after it was read", wanted.Key)
+		g.Get(t.Context(), []VersionedKey{key})
+		if !g.Has(key) {
+			t.Errorf("Has(%s) = false after it was read", key.Key)
 		}
 	}
 }

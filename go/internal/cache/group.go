@@ -1,9 +1,7 @@
-// Package cache keeps the values that this process owns or mirrors, and gets those it lacks.
 package cache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -16,50 +14,57 @@ import (
 	"guillotina_groupcache/internal/store"
 )
 
-// replicas is the number of points a peer has on the ring: with 256 the largest share is
-// about a tenth above the mean.
+// replicas is the number of points that each peer has on the ring. With 256 the largest share of the keys is about a
+// tenth above the mean.
 const replicas = 256
 
-// hotShare is the part of the bytes that copies of others' values get, as in groupcache: the
-// more is copied, the fewer different values the cluster holds.
+// hotShare says what the hot store gets, as in groupcache: 1/hotShare of the bytes. The more is copied, the fewer
+// different values the cluster holds.
 const hotShare = 8
 
-// Peers asks the processes that own names for their values.
+// Peers sends requests to the processes that own keys.
 type Peers interface {
-	// Get asks the process at an address. It answers with a result for each name, in order,
-	// whose expiry is counted from before the question.
-	Get(ctx context.Context, address string, names []VersionedKey) ([]Result, error)
-	// Fetcher returns how to ask the process at an address for one name without waiting: done
-	// is called once, from any goroutine. It is nil when nobody can be asked there now.
-	Fetcher(address string) func(name VersionedKey, done func(Result))
-	// Put gives a value that event has written, and that ends at expires, to the owner of its
-	// name, without waiting.
-	Put(address string, event uint64, name VersionedKey, value []byte, expires int64)
+	// Get requests keys from the process at address and waits for the answer. It returns a result for each key, in
+	// order. A value's expiry is counted from before the request was sent.
+	Get(ctx context.Context, address string, keys []VersionedKey) ([]Result, error)
+	// Fetcher returns a function that requests one key from the process at address without blocking, and calls done
+	// once, from any goroutine. It returns nil if no request can be sent there now.
+	Fetcher(address string) func(key VersionedKey, done func(Result))
+	// Put sends a value that event has written to the owner of its key, without waiting. The value ends at expires.
+	Put(address string, event uint64, key VersionedKey, value []byte, expires int64)
 }
 
 // Config of a group.
 type Config struct {
-	Address string // on the ring; "": a client or a process alone, which is no point of it
-	Alone   bool   // there will be no peers, so no copies of their values either
-	Size    int64  // bytes, main and hot store together
-	TTL     time.Duration
-	Limits  Limits
-	// Now is the clock of every expiry, in nanoseconds. It is read at every hit.
+	// Address is this process's point on the ring. A client, or a process without peers, may have none: "".
+	Address string
+	// Alone says that there will be no peers, so there is no hot store.
+	Alone bool
+	// Size is the limit of the main and the hot store together, in bytes.
+	Size int64
+	// TTL is how long after the begin of its load a value expires; 0 is never.
+	TTL time.Duration
+	// Limits are those of the loads under way here.
+	Limits Limits
+	// Now is the clock of every expiry, in nanoseconds. It is read at every hit, and must never go back.
 	Now func() int64
 }
 
-// Group is the cache of this process as part of the cluster's: what it owns, copies of what
-// others own, and the ring that tells who owns what. groupcache brings the ring, one load for
-// all who ask here at once, and the hot copies.
+// Group is one process's part of the cluster's cache: what it owns, copies of what others own, and the ring.
 type Group struct {
+	// AsOwner answers for keys that this process owns: requests of peers, and values that they send.
+	AsOwner *Owner
+
+	PeerLoads  atomic.Uint64 // values that peers gave
+	PeerErrors atomic.Uint64 // keys that a peer did not give
+
 	address string
 	main    *store.Store
 	hot     *store.Store
 	ttl     time.Duration
 	now     func() int64
-	AsOwner   *Owner
 	peers   Peers
-	soon    soon
+	async   asyncRequests
 
 	instance *groupcache.Instance
 	group    groupcache.Group
@@ -67,12 +72,10 @@ type Group struct {
 	mu     sync.RWMutex
 	picker *peer.Picker
 
-	PeerLoads  atomic.Uint64 // values got from peers
-	PeerErrors atomic.Uint64 // names that a peer was asked for in vain
-	deduplicated     atomic.Uint64 // requests that waited for another one's, here
+	deduplicated atomic.Uint64 // requests that joined another one to a peer
 }
 
-// New returns a group that asks peers and loads with loader.
+// New returns a group that sends its requests by peers and loads by loader. It has no peers yet.
 func New(cfg Config, peers Peers, loader Loader) (*Group, error) {
 	hot := cfg.Size / hotShare
 	if cfg.Alone {
@@ -88,15 +91,15 @@ func New(cfg Config, peers Peers, loader Loader) (*Group, error) {
 		return nil, fmt.Errorf("groupcache.size: %w", err)
 	}
 	g.AsOwner = NewOwner(g.main, loader, cfg.TTL, cfg.Now, cfg.Limits)
-	views := []*view{{store: g.main}, {store: g.hot, keep: true}}
+	adapters := []*adapter{{store: g.main}, {store: g.hot, keeps: true}}
 	g.instance = groupcache.New(groupcache.Options{
 		HashFn:    ringHash,
 		Replicas:  replicas,
 		Transport: &ringTransport{group: g},
-		// groupcache asks for the main cache first, then for the hot one.
+		// groupcache makes its main cache first, then the hot one.
 		CacheFactory: func(int64) (groupcache.Cache, error) {
-			next := views[0]
-			views = views[1:]
+			next := adapters[0]
+			adapters = adapters[1:]
 			return next, nil
 		},
 	})
@@ -107,7 +110,7 @@ func New(cfg Config, peers Peers, loader Loader) (*Group, error) {
 	return g, err
 }
 
-// SetPeers makes a ring of the addresses of the other owners, and this process if it has one.
+// SetPeers makes a ring of the other owners' addresses, and of this process's own if it has one.
 func (g *Group) SetPeers(addresses []string) error {
 	picker := peer.NewPicker(peer.Options{HashFn: ringHash, Replicas: replicas})
 	infos := []peer.Info{{Address: g.address, IsSelf: true}}
@@ -116,8 +119,7 @@ func (g *Group) SetPeers(addresses []string) error {
 	}
 	for _, a := range addresses {
 		if a == g.address {
-			// The row of an earlier process at this address, until it is known to have ended:
-			// on the ring it would take this process's place.
+			// An earlier process at this address is not known to have ended yet. On the ring it would replace this one.
 			continue
 		}
 		info := peer.Info{Address: a}
@@ -133,7 +135,7 @@ func (g *Group) SetPeers(addresses []string) error {
 	return nil
 }
 
-// Owner returns the address of a key's owner; "" is this process.
+// Owner returns the address of a key's owner, or "" if that is this process.
 func (g *Group) Owner(key []byte) string {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
@@ -144,120 +146,136 @@ func (g *Group) Owner(key []byte) string {
 	return client.HashKey()
 }
 
-// Lookup copies a value from the own stores into buf. n is its length: more than len(buf)
-// means that nothing was copied. The source is [Nowhere] when it is not there.
-func (g *Group) Lookup(name VersionedKey, buf []byte) (n int, expires int64, source Source) {
-	if n, expires, ok := g.main.GetInto(name.Key, name.Version, buf); ok {
+// Lookup copies a value from this process's memory into buf and returns its length n, its expiry and its source, which
+// is [Nowhere] on a miss. If n is more than len(buf), nothing was copied.
+func (g *Group) Lookup(key VersionedKey, buf []byte) (n int, expires int64, source Source) {
+	if n, expires, ok := g.main.GetInto(key.Key, key.Version, buf); ok {
 		return n, expires, Own
 	}
-	if n, expires, ok := g.hot.GetInto(name.Key, name.Version, buf); ok {
+	if n, expires, ok := g.hot.GetInto(key.Key, key.Version, buf); ok {
 		return n, expires, Hot
 	}
 	return 0, 0, Nowhere
 }
 
-// Has tells whether a value is in the own stores, without using it.
-func (g *Group) Has(name VersionedKey) bool {
-	return g.main.Has(name.Key, name.Version) || g.hot.Has(name.Key, name.Version)
+// Has reports whether a value is in this process's memory. It does not count as a use of it.
+func (g *Group) Has(key VersionedKey) bool {
+	return g.main.Has(key.Key, key.Version) || g.hot.Has(key.Key, key.Version)
 }
 
-// Get answers names in order: from memory, from their owners, of which each is asked once, or
-// from the database.
-func (g *Group) Get(ctx context.Context, names []VersionedKey) []Result {
-	results := make([]Result, len(names))
+// Get returns a result for each of keys, in order. This is how a key is read:
+//
+// First from memory: the main store has what this process owns, the hot store copies of what others own. What is in
+// neither is read from its owner, which the ring knows.
+//
+// If this process is the owner, the read joins a load of the same versioned key that is under way. If there is none, the
+// key is loaded from the database, and stored in main for the next reader ([Owner.Serve]).
+//
+// If a peer is the owner, it gets a request. It answers from its memory or, as the owner, by a load; it never passes a
+// request on. Its answer goes into the hot store. A peer that does not answer costs a load, not an error: the keys that
+// it failed to give are loaded here, and stored in main.
+//
+// One key is requested through groupcache, which joins concurrent reads of that key into one request or load. Several
+// keys are not: each owner gets one request for all of its keys, where groupcache would send one for each. Nor is
+// anything that a process without an address reads, as groupcache would take it for an owner.
+func (g *Group) Get(ctx context.Context, keys []VersionedKey) []Result {
+	results := make([]Result, len(keys))
 	var missing []int
-	for i, name := range names {
+	for i, key := range keys {
 		var ok bool
-		if results[i], ok = g.fromMemory(name); !ok {
+		if results[i], ok = g.fromMemory(key); !ok {
 			missing = append(missing, i)
 		}
 	}
 	switch {
 	case len(missing) == 1 && g.address != "":
-		results[missing[0]] = g.getOne(ctx, names[missing[0]])
+		results[missing[0]] = g.getOne(ctx, keys[missing[0]])
 	case len(missing) > 0:
-		g.getMany(ctx, names, missing, results)
+		g.getMany(ctx, keys, missing, results)
 	}
 	return results
 }
 
-// fromMemory looks into the own stores. groupcache does so too, but does not tell which it was.
-func (g *Group) fromMemory(name VersionedKey) (Result, bool) {
-	if value, expires, ok := g.main.Get(name.Key, name.Version, nil); ok {
+// fromMemory returns a value from the main or the hot store. groupcache would look there too, but not say in which of
+// the two it was.
+func (g *Group) fromMemory(key VersionedKey) (Result, bool) {
+	if value, expires, ok := g.main.Get(key.Key, key.Version, nil); ok {
 		return Result{Value: value, Source: Own, Expires: expires}, true
 	}
-	if value, expires, ok := g.hot.Get(name.Key, name.Version, nil); ok {
+	if value, expires, ok := g.hot.Get(key.Key, key.Version, nil); ok {
 		return Result{Value: value, Source: Hot, Expires: expires}, true
 	}
 	return Result{}, false
 }
 
-// trace carries where a value came from out of groupcache: only who does the work writes it.
-type trace struct{ source Source }
+// sourceKey is the context key under which a read through groupcache passes a *Source to the code that does the work.
+// A read that joined another one finds it unset.
+type sourceKey struct{}
 
-type traceKey struct{}
+// reportSource sets the source of the read whose context ctx is, if it wants to know.
+func reportSource(ctx context.Context, source Source) {
+	if p, ok := ctx.Value(sourceKey{}).(*Source); ok {
+		*p = source
+	}
+}
 
-func (g *Group) getOne(ctx context.Context, name VersionedKey) Result {
-	var t trace
+// getOne reads a key through groupcache.
+func (g *Group) getOne(ctx context.Context, key VersionedKey) Result {
+	var source Source
 	var value []byte
 	begun, sink := g.now(), transport.AllocatingByteSliceSink(&value)
-	err := g.group.Get(context.WithValue(ctx, traceKey{}, &t), name.ringKey(), sink)
-	if err != nil {
+	if err := g.group.Get(context.WithValue(ctx, sourceKey{}, &source), key.ringKey(), sink); err != nil {
 		return Result{Err: err}
 	}
 	view, err := sink.View()
 	if err != nil {
 		return Result{Err: err}
 	}
-	expires := fromWall(view.Expire())
-	if t.source == Nowhere {
+	expires := fromTime(view.Expire())
+	if source == Nowhere {
 		if expires <= begun {
-			// It was shared by one who began so early that its value had ended before this
-			// request began: groupcache does not know of that.
-			return g.ask(ctx, g.Owner(name.Key), []VersionedKey{name})[0]
+			// It joined a read so old that the value had expired before this one began, which groupcache does not check.
+			return g.fetch(ctx, g.Owner(key.Key), []VersionedKey{key})[0]
 		}
 		g.deduplicated.Add(1)
-		t.source = Deduplicated
+		source = Deduplicated
 	}
-	return Result{Value: value, Source: t.source, Expires: expires}
+	return Result{Value: value, Source: source, Expires: expires}
 }
 
-// load is groupcache's getter: the name is this process's, or its owner could not answer.
-func (g *Group) load(ctx context.Context, key string, dest transport.Sink) error {
-	name, ok := parseRingKey(key)
+// load is groupcache's getter. groupcache calls it if this process owns the key or the owner could not answer.
+func (g *Group) load(ctx context.Context, ringKey string, dest transport.Sink) error {
+	key, ok := parseRingKey(ringKey)
 	if !ok {
-		return errors.New("cache: not a name")
+		return errNoKey
 	}
-	r := g.AsOwner.Get(ctx, []VersionedKey{name})[0]
+	r := g.AsOwner.Get(ctx, []VersionedKey{key})[0]
 	if r.Err != nil {
 		return r.Err
 	}
-	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
-		t.source = r.Source
-	}
-	return dest.SetBytes(r.Value, toWall(r.Expires))
+	reportSource(ctx, r.Source)
+	return dest.SetBytes(r.Value, toTime(r.Expires))
 }
 
-// Put stores a value at the owner of its name that event has written, and that the database
-// held at from, or later (R8).
-func (g *Group) Put(event uint64, name VersionedKey, value []byte, from int64) {
-	if owner := g.Owner(name.Key); owner != "" {
-		g.peers.Put(owner, event, name, value, expiry(from, g.ttl))
+// Put stores at the owner of its key a value that event has written, and that the database held at from or later (R8).
+func (g *Group) Put(event uint64, key VersionedKey, value []byte, from int64) {
+	if owner := g.Owner(key.Key); owner != "" {
+		g.peers.Put(owner, event, key, value, expiry(from, g.ttl))
 		return
 	}
-	g.AsOwner.Keep(name, value, from, Never)
+	g.AsOwner.Keep(key, value, from, Never)
 }
 
-// Stats of the main and the hot store.
+// Stats returns those of the main and of the hot store.
 func (g *Group) Stats() (main, hot store.Stats) { return g.main.Stats(), g.hot.Stats() }
 
-// Loads tells how many keys were loaded from the database here, how many requests shared a
-// load, and how many loads failed.
-func (g *Group) Loads() (loaded, shared, failed uint64) {
+// Loads returns how many keys were loaded from the database here, how many requests joined another one instead, and how
+// many loads failed.
+func (g *Group) Loads() (loaded, deduplicated, failed uint64) {
 	return g.AsOwner.Loads.Load(), g.AsOwner.Deduplicated.Load() + g.deduplicated.Load(), g.AsOwner.Failed.Load()
 }
 
-// Close ends all loads and gives the memory back.
+// Close ends all loads and returns the memory to the system.
 func (g *Group) Close() {
 	g.AsOwner.Close()
 	g.main.Close()

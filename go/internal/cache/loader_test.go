@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// patience bounds every wait of these tests. None asserts that anything is faster.
+// patience bounds every wait of these tests. No test asserts that anything is faster.
 const patience = 20 * time.Second
 
-// eventually waits until what is true.
+// eventually waits until a condition holds, which what describes.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
@@ -19,7 +19,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// database is a loader whose calls the test answers, or, with respond, answer themselves.
+// database is a loader whose calls are answered by the test, or by respond if it is set.
 type database struct {
 	respond func(c *call)
 
@@ -51,7 +51,7 @@ func (c *call) give(values ...string) {
 	c.done(results, nil)
 }
 
-// give answers a call with what valueOf says of its keys.
+// give answers a call with the value of each of its keys.
 func give(c *call) {
 	var values []string
 	for _, key := range c.keys {
@@ -62,7 +62,7 @@ func give(c *call) {
 
 func valueOf(key string) string { return "the value of " + key }
 
-// call waits for the nth call, from 0.
+// call waits for call n, counted from 0.
 func (d *database) call(t testing.TB, n int) *call {
 	t.Helper()
 	eventually(t, "the loader is called", func() bool { return d.count() > n })
@@ -77,7 +77,7 @@ func (d *database) count() int {
 	return len(d.calls)
 }
 
-// loadsOf counts how often a key was asked for.
+// loadsOf returns how often a key was loaded.
 func (d *database) loadsOf(key string) (n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -91,7 +91,8 @@ func (d *database) loadsOf(key string) (n int) {
 	return n
 }
 
-func names(version uint64, keys ...string) []VersionedKey {
+// versioned returns keys in one version.
+func versioned(version uint64, keys ...string) []VersionedKey {
 	list := make([]VersionedKey, len(keys))
 	for i, key := range keys {
 		list[i] = VersionedKey{[]byte(key), version}
@@ -106,13 +107,13 @@ func wantResult(t testing.TB, r Result, source Source, value string) {
 	}
 }
 
-// within gets what a channel brings.
+// within receives from a channel.
 func within[T any](t testing.TB, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
 	case <-time.After(patience):
-		t.Fatalf("nothing came within %v", patience)
+		t.Fatalf("nothing was received within %v", patience)
 	}
 	return v
 }

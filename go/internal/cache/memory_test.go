@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A size larger than any address space is one line that names the setting, not a panic with a dump.
+// The error of a size beyond any address space is one line that names the setting, not a panic with a dump.
 func TestMemoryThatIsRefusedIsAnErrorOfTheSetting(t *testing.T) {
 	for _, alone := range []bool{false, true} {
 		g, err := New(Config{Size: 1 << 62, Alone: alone, Now: realClock}, nil, nil)

@@ -13,25 +13,24 @@ import (
 
 // Errors of a load.
 var (
-	// ErrOverload is the answer when too many loads are under way: the asker goes to the
-	// database by itself rather than wait in ever more memory.
+	// ErrOverload says that too many loads are under way. The reader queries the database itself, instead of waiting
+	// in memory that grows.
 	ErrOverload = errors.New("too many loads are under way")
-	// ErrTimeout is the answer when the loader took too long.
+	// ErrTimeout says that the loader took too long.
 	ErrTimeout = errors.New("the load took too long")
-	// ErrClosed is the answer when the process is about to end.
+	// ErrClosed says that the process is about to end.
 	ErrClosed = errors.New("the cache is closed")
 )
 
-// A Loader loads keys from the database, all in as few queries as it can. It calls done once
-// with a result for each key, in order, or with an error for them all; from any goroutine,
-// and possibly never.
+// A Loader loads keys from the database, in as few queries as it can. It calls done once, from any goroutine, with a
+// result for each key, in order, or with an error for all of them. It may fail to call done at all.
 type Loader interface {
 	Load(keys [][]byte, done func(values []Result, err error))
 }
 
-// Owner answers for the keys that this process owns, from memory or by a load that all who
-// ask for the same name share. It never asks another process, so that two that differ about
-// who owns a key cannot wait for each other.
+// Owner answers for the keys that this process owns, from memory or by a load that concurrent requests for the same
+// versioned key share. It never requests anything from another process, so two processes that disagree about a key's
+// owner cannot wait for each other.
 type Owner struct {
 	store  *store.Store
 	loader Loader
@@ -41,55 +40,69 @@ type Owner struct {
 
 	mu      sync.Mutex
 	closed  bool
-	flights map[string]*flight   // by ring key, those that others may share
-	all     map[*flight]struct{} // these, and those that have outlived their value
+	flights map[string]*flight   // by ring key: those that a request may join
+	all     map[*flight]struct{} // those, and flights so old that their value will have expired
 
-	Loads  atomic.Uint64 // keys loaded from the database
-	Deduplicated atomic.Uint64 // requests that waited for a load under way
-	Failed atomic.Uint64 // keys whose load failed
+	Loads        atomic.Uint64 // keys loaded from the database
+	Deduplicated atomic.Uint64 // requests that joined a load under way
+	Failed       atomic.Uint64 // keys whose load failed
 }
 
-// Limits bound what an owner does at once.
+// Limits bound the loads of an owner.
 type Limits struct {
-	Flights     int           // loads under way
+	Flights     int           // keys being loaded at once
 	LoadTimeout time.Duration // of one load
 }
 
-// flight is one load, under a deadline of its own: who gives up waiting for it leaves it to
-// the others.
+// flight is one key's load. Its deadline is its own: a request that gives up leaves the load to those that have joined.
 type flight struct {
-	name    VersionedKey
+	key     VersionedKey
 	expires int64 // of its value, counted from before the load began
 	done    chan struct{}
 	once    sync.Once
 	result  Result
 }
 
-func (f *flight) land(r Result) {
+// finish sets the result and wakes the requests that wait for it. Only the first call counts.
+func (f *flight) finish(r Result) {
 	f.once.Do(func() {
 		f.result = r
 		close(f.done)
 	})
 }
 
-// NewOwner returns an owner that keeps values in s, for ttl (0: until they are evicted), by
-// the clock now, which is the store's.
+// wait returns the flight's result, as one from source unless the store had the value.
+func (f *flight) wait(ctx context.Context, source Source) Result {
+	select {
+	case <-f.done:
+		r := f.result
+		if r.Err == nil && r.Source != Own {
+			r.Source = source
+		}
+		return r
+	case <-ctx.Done():
+		return Result{Err: ctx.Err()}
+	}
+}
+
+// NewOwner returns an owner that keeps values in s for ttl (0: until they are evicted) by the clock now, which has to be
+// the clock of s.
 func NewOwner(s *store.Store, loader Loader, ttl time.Duration, now func() int64, limits Limits) *Owner {
 	return &Owner{store: s, loader: loader, ttl: ttl, now: now, limits: limits,
 		flights: make(map[string]*flight), all: make(map[*flight]struct{})}
 }
 
-// Get answers names in order. What is not in the store and not being loaded is loaded at once.
-func (o *Owner) Get(ctx context.Context, names []VersionedKey) []Result {
-	return o.Serve(ctx, names, math.MaxInt)
+// Get returns a result for each of keys, in order. Keys that are neither in the store nor being loaded are loaded
+// together.
+func (o *Owner) Get(ctx context.Context, keys []VersionedKey) []Result {
+	return o.Serve(ctx, keys, math.MaxInt)
 }
 
-// ServeNow answers names in order, until the values exceed budget bytes, if all of these are in
-// the store. What goes past the budget is not even copied: its asker comes again for it.
-func (o *Owner) ServeNow(names []VersionedKey, budget int) ([]Result, bool) {
-	results := make([]Result, 0, len(names))
-	for _, name := range names {
-		value, expires, ok := o.store.Get(name.Key, name.Version, nil)
+// ServeNow is Serve for keys that are all in the store: it never waits, and returns false if one of them is not there.
+func (o *Owner) ServeNow(keys []VersionedKey, budget int) ([]Result, bool) {
+	results := make([]Result, 0, len(keys))
+	for _, key := range keys {
+		value, expires, ok := o.store.Get(key.Key, key.Version, nil)
 		if !ok {
 			return nil, false
 		}
@@ -101,20 +114,20 @@ func (o *Owner) ServeNow(names []VersionedKey, budget int) ([]Result, bool) {
 	return results, true
 }
 
-// Serve answers names in order, until the values exceed budget bytes: what goes past it is not even
-// copied, as a request may name one large value many times. What is not in the store and not being
-// loaded is loaded at once, up to where what is in the store exceeds the budget.
-func (o *Owner) Serve(ctx context.Context, names []VersionedKey, budget int) []Result {
-	results := make([]Result, 0, len(names))
-	waits := make([]*flight, len(names))
+// Serve returns results for keys, in order, up to and including the one whose value exceeds the budget, in bytes. The
+// peer requests the rest again. They are not copied, because a request may contain the key of one large value many
+// times, and not loaded if the values that are in the store exceed the budget before them.
+func (o *Owner) Serve(ctx context.Context, keys []VersionedKey, budget int) []Result {
+	results := make([]Result, 0, len(keys))
+	waits := make([]*flight, len(keys))
 	var mine []*flight
-	for i, room := 0, budget; i < len(names) && room >= 0; i++ {
-		if value, expires, ok := o.store.Get(names[i].Key, names[i].Version, nil); ok {
+	for i, room := 0, budget; i < len(keys) && room >= 0; i++ {
+		if value, expires, ok := o.store.Get(keys[i].Key, keys[i].Version, nil); ok {
 			results = append(results, Result{Value: value, Source: Own, Expires: expires})
 			room -= len(value)
 			continue
 		}
-		f, leads, err := o.join(names[i])
+		f, leads, err := o.join(keys[i])
 		r := Result{Source: Deduplicated, Err: err}
 		if leads {
 			r.Source = Database
@@ -134,28 +147,14 @@ func (o *Owner) Serve(ctx context.Context, names []VersionedKey, budget int) []R
 	return results
 }
 
-func (f *flight) wait(ctx context.Context, source Source) Result {
-	select {
-	case <-f.done:
-		r := f.result
-		if r.Err == nil && r.Source != Own {
-			r.Source = source
-		}
-		return r
-	case <-ctx.Done():
-		return Result{Err: ctx.Err()}
-	}
-}
-
-// join returns the flight of a name, and whether the caller has to load it. A flight whose value
-// will have ended when it comes, as the load takes longer than the ttl, is left to those who
-// joined it in time.
-func (o *Owner) join(name VersionedKey) (f *flight, leads bool, err error) {
-	key := name.ringKey()
+// join returns the flight of a key, and whether the caller leads it: then the caller has to load it. It does not join a
+// flight whose value will have expired on arrival, because the load takes longer than the TTL.
+func (o *Owner) join(key VersionedKey) (f *flight, leads bool, err error) {
+	ringKey := key.ringKey()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := o.now()
-	if f = o.flights[key]; f != nil && now < f.expires {
+	if f = o.flights[ringKey]; f != nil && now < f.expires {
 		o.Deduplicated.Add(1)
 		return f, false, nil
 	}
@@ -165,41 +164,41 @@ func (o *Owner) join(name VersionedKey) (f *flight, leads bool, err error) {
 	if len(o.all) >= o.limits.Flights {
 		return nil, false, ErrOverload
 	}
-	f = &flight{name: name, expires: expiry(now, o.ttl), done: make(chan struct{})}
-	// Between the caller's look into the store and now the value may have landed.
-	if value, expires, ok := o.store.Get(name.Key, name.Version, nil); ok {
-		f.land(Result{Value: value, Source: Own, Expires: expires})
+	f = &flight{key: key, expires: expiry(now, o.ttl), done: make(chan struct{})}
+	// A flight may have finished since the caller missed the value in the store.
+	if value, expires, ok := o.store.Get(key.Key, key.Version, nil); ok {
+		f.finish(Result{Value: value, Source: Own, Expires: expires})
 		return f, false, nil
 	}
-	o.flights[key] = f
+	o.flights[ringKey] = f
 	o.all[f] = struct{}{}
 	return f, true, nil
 }
 
+// load loads the keys of flights, and finishes these when the loader answers or its time is over.
 func (o *Owner) load(flights []*flight) {
 	if len(flights) == 0 {
 		return
 	}
 	keys := make([][]byte, len(flights))
 	for i, f := range flights {
-		keys[i] = f.name.Key
+		keys[i] = f.key.Key
 	}
 	var once sync.Once
 	finish := func(values []Result, err error) {
 		once.Do(func() { o.finish(flights, values, err) })
 	}
-	late := time.AfterFunc(o.limits.LoadTimeout, func() { finish(nil, ErrTimeout) })
+	timeout := time.AfterFunc(o.limits.LoadTimeout, func() { finish(nil, ErrTimeout) })
 	o.loader.Load(keys, func(values []Result, err error) {
-		late.Stop()
+		timeout.Stop()
 		if err == nil && len(values) != len(flights) {
-			err = errors.New("the loader answered for other keys than it was asked for")
+			err = errors.New("the loader answered for other keys than were requested")
 		}
 		finish(values, err)
 	})
 }
 
-// finish stores what was loaded under the name that was asked for, never a later one (R1),
-// and wakes who waits.
+// finish stores each value under the version that was requested, never under a later one (R1), and finishes the flights.
 func (o *Owner) finish(flights []*flight, values []Result, err error) {
 	for i, f := range flights {
 		r := Result{Err: err}
@@ -207,27 +206,26 @@ func (o *Owner) finish(flights []*flight, values []Result, err error) {
 			r.Value, r.Err = values[i].Value, values[i].Err
 		}
 		if r.Err == nil {
-			r.Source = Database // whatever the loader says: Own would mean the store
+			r.Source = Database // not the loader's word for it: Own would mean that the store had it
 			r.Expires = f.expires
 			o.Loads.Add(1)
-			o.store.Add(f.name.Key, f.name.Version, r.Value, r.Expires)
+			o.store.Add(f.key.Key, f.key.Version, r.Value, r.Expires)
 		} else {
 			o.Failed.Add(1)
 		}
 		o.mu.Lock()
-		if key := f.name.ringKey(); o.flights[key] == f {
-			delete(o.flights, key)
+		if ringKey := f.key.ringKey(); o.flights[ringKey] == f {
+			delete(o.flights, ringKey)
 		}
 		delete(o.all, f)
 		o.mu.Unlock()
-		f.land(r)
+		f.finish(r)
 	}
 }
 
-// Keep stores a value under its name that the database held at from, or later, until expires at
-// the latest.
-func (o *Owner) Keep(name VersionedKey, value []byte, from, expires int64) {
-	o.store.Add(name.Key, name.Version, value, min(expires, expiry(from, o.ttl)))
+// Keep stores a value that the database held at from or later. It expires at expires, or earlier by this process's TTL.
+func (o *Owner) Keep(key VersionedKey, value []byte, from, expires int64) {
+	o.store.Add(key.Key, key.Version, value, min(expires, expiry(from, o.ttl)))
 }
 
 // Close ends every load with [ErrClosed].
@@ -238,6 +236,6 @@ func (o *Owner) Close() {
 	o.flights, o.all = make(map[string]*flight), make(map[*flight]struct{})
 	o.mu.Unlock()
 	for f := range flights {
-		f.land(Result{Err: ErrClosed})
+		f.finish(Result{Err: ErrClosed})
 	}
 }

@@ -17,22 +17,22 @@ func newOwner(t testing.TB, d *database, limits Limits) *Owner {
 	return o
 }
 
-// asks asks an owner in the background.
-func asks(ctx context.Context, o *Owner, wanted []VersionedKey) <-chan []Result {
+// startGet calls Get in the background.
+func startGet(ctx context.Context, o *Owner, keys []VersionedKey) <-chan []Result {
 	answer := make(chan []Result, 1)
-	go func() { answer <- o.Get(ctx, wanted) }()
+	go func() { answer <- o.Get(ctx, keys) }()
 	return answer
 }
 
-func TestOwnerLoadsOnceForAllWhoAsk(t *testing.T) {
+func TestOwnerLoadsOnceForConcurrentRequests(t *testing.T) {
 	d := &database{}
 	o := newOwner(t, d, roomy)
-	const askers = 100
+	const requests = 100
 	var answers []<-chan []Result
-	for range askers {
-		answers = append(answers, asks(t.Context(), o, names(2, "a")))
+	for range requests {
+		answers = append(answers, startGet(t.Context(), o, versioned(2, "a")))
 	}
-	eventually(t, "all but one wait for a load under way", func() bool { return o.Deduplicated.Load() == askers-1 })
+	eventually(t, "all but one join the load", func() bool { return o.Deduplicated.Load() == requests-1 })
 	d.call(t, 0).give("v")
 	sources := make(map[Source]int)
 	for _, answer := range answers {
@@ -40,17 +40,17 @@ func TestOwnerLoadsOnceForAllWhoAsk(t *testing.T) {
 		sources[r.Source]++
 		wantResult(t, r, r.Source, "v")
 	}
-	if sources[Database] != 1 || sources[Deduplicated] != askers-1 || d.count() != 1 || o.Loads.Load() != 1 {
+	if sources[Database] != 1 || sources[Deduplicated] != requests-1 || d.count() != 1 || o.Loads.Load() != 1 {
 		t.Errorf("sources %v, %d calls, %d loads counted", sources, d.count(), o.Loads.Load())
 	}
-	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, "v")
+	wantResult(t, o.Get(t.Context(), versioned(2, "a"))[0], Own, "v")
 }
 
-func TestOwnerLoadsAllThatIsMissingInOneCall(t *testing.T) {
+func TestOwnerLoadsAllMissingKeysInOneCall(t *testing.T) {
 	d := &database{respond: give}
 	o := newOwner(t, d, roomy)
 	o.Keep(VersionedKey{[]byte("b"), 2}, []byte("there already"), 0, Never)
-	results := o.Get(t.Context(), names(2, "a", "b", "c", "a"))
+	results := o.Get(t.Context(), versioned(2, "a", "b", "c", "a"))
 	wantResult(t, results[0], Database, valueOf("a"))
 	wantResult(t, results[1], Own, "there already")
 	wantResult(t, results[2], Database, valueOf("c"))
@@ -60,15 +60,15 @@ func TestOwnerLoadsAllThatIsMissingInOneCall(t *testing.T) {
 	}
 }
 
-// A write renames the key while it is loaded. Who asks under the new name neither shares the
-// load nor finds its value (R1), in whatever order the answers come.
-func TestOwnerStoresUnderTheNameThatWasAskedFor(t *testing.T) {
+// A write bumps the version while the key is loaded. A request for the new version neither joins the load nor finds its
+// value (R1), in whatever order the answers come.
+func TestOwnerStoresUnderTheRequestedVersion(t *testing.T) {
 	for _, newerFirst := range []bool{false, true} {
 		d := &database{}
 		o := newOwner(t, d, roomy)
-		old := asks(t.Context(), o, names(2, "a"))
+		old := startGet(t.Context(), o, versioned(2, "a"))
 		d.call(t, 0)
-		renamed := asks(t.Context(), o, names(4, "a"))
+		bumped := startGet(t.Context(), o, versioned(4, "a"))
 		d.call(t, 1)
 		order := []int{0, 1}
 		if newerFirst {
@@ -78,7 +78,7 @@ func TestOwnerStoresUnderTheNameThatWasAskedFor(t *testing.T) {
 			d.call(t, i).give([]string{"old", "new"}[i])
 		}
 		wantResult(t, within(t, old)[0], Database, "old")
-		wantResult(t, within(t, renamed)[0], Database, "new")
+		wantResult(t, within(t, bumped)[0], Database, "new")
 		for version, value := range map[uint64]string{2: "old", 4: "new"} {
 			if got, _, ok := o.store.Get([]byte("a"), version, nil); ok && string(got) != value {
 				t.Errorf("version %d is %q", version, got)
@@ -87,21 +87,21 @@ func TestOwnerStoresUnderTheNameThatWasAskedFor(t *testing.T) {
 	}
 }
 
-func TestOwnerWhoGivesUpLeavesTheLoadToTheOthers(t *testing.T) {
+func TestOwnerARequestThatGivesUpLeavesTheLoadToOthers(t *testing.T) {
 	d := &database{}
 	o := newOwner(t, d, roomy)
 	ctx, giveUp := context.WithCancel(t.Context())
-	leader := asks(ctx, o, names(2, "a"))
+	leader := startGet(ctx, o, versioned(2, "a"))
 	d.call(t, 0)
-	other := asks(t.Context(), o, names(2, "a"))
-	eventually(t, "the other one waits too", func() bool { return o.Deduplicated.Load() == 1 })
+	other := startGet(t.Context(), o, versioned(2, "a"))
+	eventually(t, "the other one joins", func() bool { return o.Deduplicated.Load() == 1 })
 	giveUp()
 	if r := within(t, leader)[0]; !errors.Is(r.Err, context.Canceled) {
-		t.Errorf("who gave up got %v", r.Err)
+		t.Errorf("the request that gave up got %v, want %v", r.Err, context.Canceled)
 	}
 	d.call(t, 0).give("v")
 	wantResult(t, within(t, other)[0], Deduplicated, "v")
-	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, "v")
+	wantResult(t, o.Get(t.Context(), versioned(2, "a"))[0], Own, "v")
 	if d.count() != 1 {
 		t.Errorf("%d loads", d.count())
 	}
@@ -119,8 +119,8 @@ func TestOwnerFailedLoads(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			d := &database{}
 			o := newOwner(t, d, roomy)
-			one, two := asks(t.Context(), o, names(2, "a")), asks(t.Context(), o, names(2, "a"))
-			eventually(t, "both wait", func() bool { return o.Deduplicated.Load() == 1 })
+			one, two := startGet(t.Context(), o, versioned(2, "a")), startGet(t.Context(), o, versioned(2, "a"))
+			eventually(t, "one joins the other", func() bool { return o.Deduplicated.Load() == 1 })
 			answer(d.call(t, 0))
 			if a, b := within(t, one)[0], within(t, two)[0]; a.Err == nil || b.Err == nil || a.Source != Nowhere {
 				t.Errorf("got %v and %v, want errors", a, b)
@@ -128,8 +128,8 @@ func TestOwnerFailedLoads(t *testing.T) {
 			if o.Failed.Load() != 1 || o.Loads.Load() != 0 {
 				t.Errorf("%d failed and %d loaded, want 1 and 0", o.Failed.Load(), o.Loads.Load())
 			}
-			// It is not kept: the next one loads again.
-			again := asks(t.Context(), o, names(2, "a"))
+			// A failure is not kept: the next request loads again.
+			again := startGet(t.Context(), o, versioned(2, "a"))
 			d.call(t, 1).give("v")
 			wantResult(t, within(t, again)[0], Database, "v")
 		})
@@ -141,26 +141,26 @@ func TestOwnerOneFailedKeyDoesNotHarmTheOthers(t *testing.T) {
 		c.done([]Result{{Err: errors.New("no")}, {Value: []byte("v"), Source: Own}}, nil)
 	}}
 	o := newOwner(t, d, roomy)
-	results := o.Get(t.Context(), names(2, "a", "b"))
+	results := o.Get(t.Context(), versioned(2, "a", "b"))
 	if results[0].Err == nil {
 		t.Errorf("got %q for the key that failed", results[0].Value)
 	}
-	// Whatever a loader says of the source: it was a load.
+	// The loader says that it was the store.
 	wantResult(t, results[1], Database, "v")
 }
 
 func TestOwnerLoadHasADeadline(t *testing.T) {
 	d := &database{}
 	o := newOwner(t, d, Limits{Flights: 10, LoadTimeout: 20 * time.Millisecond})
-	if r := o.Get(t.Context(), names(2, "a"))[0]; !errors.Is(r.Err, ErrTimeout) {
+	if r := o.Get(t.Context(), versioned(2, "a"))[0]; !errors.Is(r.Err, ErrTimeout) {
 		t.Errorf("got %v, want %v", r.Err, ErrTimeout)
 	}
-	// The answer that comes late is nobody's, and harms nothing.
+	// A late answer does no harm.
 	d.call(t, 0).give("late")
 	if o.store.Has([]byte("a"), 2) {
-		t.Error("what came after the deadline was stored")
+		t.Error("an answer after the deadline was stored")
 	}
-	again := asks(t.Context(), o, names(2, "a"))
+	again := startGet(t.Context(), o, versioned(2, "a"))
 	d.call(t, 1).give("v")
 	if r := within(t, again)[0]; r.Err == nil && string(r.Value) != "v" {
 		t.Errorf("got %q", r.Value)
@@ -174,18 +174,18 @@ func TestOwnerTakesTheFirstOfTwoAnswers(t *testing.T) {
 		c.done(nil, errors.New("third"))
 	}}
 	o := newOwner(t, d, roomy)
-	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Database, "first")
-	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, "first")
+	wantResult(t, o.Get(t.Context(), versioned(2, "a"))[0], Database, "first")
+	wantResult(t, o.Get(t.Context(), versioned(2, "a"))[0], Own, "first")
 }
 
-// A load may end between the look into the store and the look for a load to share.
-func TestOwnerLooksAgainBeforeItLoads(t *testing.T) {
+// A load may finish between a request's miss in the store and its search for a load to join.
+func TestOwnerReadsTheStoreAgainBeforeItLoads(t *testing.T) {
 	d := &database{respond: give}
 	o := newOwner(t, d, roomy)
-	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Database, valueOf("a"))
-	f, leads, err := o.join(names(2, "a")[0])
+	wantResult(t, o.Get(t.Context(), versioned(2, "a"))[0], Database, valueOf("a"))
+	f, leads, err := o.join(versioned(2, "a")[0])
 	if err != nil || leads {
-		t.Fatalf("what is in the store is to be loaded: %v, %v", leads, err)
+		t.Fatalf("join of a key in the store: leads %v, error %v", leads, err)
 	}
 	wantResult(t, f.wait(t.Context(), Deduplicated), Own, valueOf("a"))
 }
@@ -193,27 +193,27 @@ func TestOwnerLooksAgainBeforeItLoads(t *testing.T) {
 func TestOwnerRefusesMoreLoadsThanItsLimit(t *testing.T) {
 	d := &database{}
 	o := newOwner(t, d, Limits{Flights: 2, LoadTimeout: patience})
-	both := asks(t.Context(), o, names(2, "a", "b"))
+	both := startGet(t.Context(), o, versioned(2, "a", "b"))
 	held := d.call(t, 0)
-	if r := o.Get(t.Context(), names(2, "c"))[0]; !errors.Is(r.Err, ErrOverload) {
+	if r := o.Get(t.Context(), versioned(2, "c"))[0]; !errors.Is(r.Err, ErrOverload) {
 		t.Errorf("got %v, want %v", r.Err, ErrOverload)
 	}
-	joins := asks(t.Context(), o, names(2, "a")) // who joins a load adds none
+	joins := startGet(t.Context(), o, versioned(2, "a")) // adds no load
 	eventually(t, "it joins", func() bool { return o.Deduplicated.Load() == 1 })
 	held.give("v", "w")
 	within(t, both)
 	wantResult(t, within(t, joins)[0], Deduplicated, "v")
 	d.respond = give
-	wantResult(t, o.Get(t.Context(), names(2, "c"))[0], Database, valueOf("c"))
+	wantResult(t, o.Get(t.Context(), versioned(2, "c"))[0], Database, valueOf("c"))
 }
 
 func TestOwnerCloseEndsAllWaits(t *testing.T) {
 	d := &database{}
 	o := newOwner(t, d, roomy)
-	leader, other := asks(t.Context(), o, names(2, "a")), asks(t.Context(), o, names(2, "a"))
-	eventually(t, "both wait", func() bool { return o.Deduplicated.Load() == 1 })
+	leader, other := startGet(t.Context(), o, versioned(2, "a")), startGet(t.Context(), o, versioned(2, "a"))
+	eventually(t, "one joins the other", func() bool { return o.Deduplicated.Load() == 1 })
 	o.Close()
-	for _, r := range []Result{within(t, leader)[0], within(t, other)[0], o.Get(t.Context(), names(2, "b"))[0]} {
+	for _, r := range []Result{within(t, leader)[0], within(t, other)[0], o.Get(t.Context(), versioned(2, "b"))[0]} {
 		if !errors.Is(r.Err, ErrClosed) {
 			t.Errorf("got %v, want %v", r.Err, ErrClosed)
 		}
@@ -222,27 +222,27 @@ func TestOwnerCloseEndsAllWaits(t *testing.T) {
 	o.Close()
 }
 
-func TestOwnerCached(t *testing.T) {
+func TestOwnerServeNow(t *testing.T) {
 	o := newOwner(t, &database{}, roomy)
 	for _, key := range []string{"a", "b", "c"} {
 		o.Keep(VersionedKey{[]byte(key), 2}, []byte("1234"), 0, Never)
 	}
 	for _, c := range []struct {
-		wanted []VersionedKey
+		keys   []VersionedKey
 		budget int
-		want   int // results; -1: not all are there
+		want   int // results; -1 if a key is missing
 	}{
-		{names(2, "a", "b", "c"), 100, 3},
-		{names(2, "a", "b", "c"), 12, 3},
-		{names(2, "a", "b", "c"), 5, 2}, // the one that exceeds the budget is the last
-		{names(2, "a", "b", "c"), 0, 1}, // never none, or the asker would not come further
-		{names(2, "a", "x", "c"), 100, -1},
-		{names(2, "a", "x"), 0, 1}, // what is past the budget is not looked for
-		{names(4, "a"), 100, -1},
+		{versioned(2, "a", "b", "c"), 100, 3},
+		{versioned(2, "a", "b", "c"), 12, 3},
+		{versioned(2, "a", "b", "c"), 5, 2}, // including the one that exceeds the budget
+		{versioned(2, "a", "b", "c"), 0, 1}, // never none, or the peer would make no progress
+		{versioned(2, "a", "x", "c"), 100, -1},
+		{versioned(2, "a", "x"), 0, 1}, // what comes after the budget may be missing
+		{versioned(4, "a"), 100, -1},
 	} {
-		results, ok := o.ServeNow(c.wanted, c.budget)
+		results, ok := o.ServeNow(c.keys, c.budget)
 		if ok != (c.want >= 0) || ok && len(results) != c.want {
-			t.Errorf("%d names with budget %d: %d results, %v", len(c.wanted), c.budget, len(results), ok)
+			t.Errorf("%d keys with budget %d: %d results, %v", len(c.keys), c.budget, len(results), ok)
 		}
 		for _, r := range results {
 			wantResult(t, r, Own, "1234")
@@ -250,24 +250,24 @@ func TestOwnerCached(t *testing.T) {
 	}
 }
 
-func TestOwnerForgetsAfterItsTTL(t *testing.T) {
+func TestOwnerLoadsAgainAfterTheTTL(t *testing.T) {
 	d := &database{respond: give}
 	clock := &testClock{now: 1000}
 	o := NewOwner(newStore(t, clock.read), d, time.Hour, clock.read, roomy)
-	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Database, valueOf("a"))
+	wantResult(t, o.Get(t.Context(), versioned(2, "a"))[0], Database, valueOf("a"))
 	clock.now += int64(time.Hour) - 1
-	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Own, valueOf("a"))
+	wantResult(t, o.Get(t.Context(), versioned(2, "a"))[0], Own, valueOf("a"))
 	clock.now++
-	wantResult(t, o.Get(t.Context(), names(2, "a"))[0], Database, valueOf("a"))
+	wantResult(t, o.Get(t.Context(), versioned(2, "a"))[0], Database, valueOf("a"))
 }
 
-func TestOwnerInManyHands(t *testing.T) {
+func TestOwnerInConcurrentUse(t *testing.T) {
 	d := &database{respond: give}
 	o := newOwner(t, d, roomy)
 	var answers []<-chan []Result
 	for i := range 200 {
 		a, b := fmt.Sprint(i%7), fmt.Sprint(i%5)
-		answers = append(answers, asks(t.Context(), o, names(uint64(i%3)*2, a, b)))
+		answers = append(answers, startGet(t.Context(), o, versioned(uint64(i%3)*2, a, b)))
 	}
 	for i, answer := range answers {
 		results := within(t, answer)

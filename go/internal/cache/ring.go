@@ -9,7 +9,10 @@ import (
 	"github.com/groupcache/groupcache-go/v3/transport/peer"
 )
 
-// ringTransport gives groupcache its clients; the connections are those of [Peers].
+// errNoKey is the answer to a string from groupcache that is no ring key. Nothing sends one.
+var errNoKey = errors.New("cache: not a versioned key")
+
+// ringTransport is groupcache's network; the connections are those of [Peers].
 type ringTransport struct{ group *Group }
 
 func (t *ringTransport) New() transport.Transport                     { return t }
@@ -21,24 +24,22 @@ func (t *ringTransport) NewClient(_ context.Context, info peer.Info) (peer.Clien
 	return &ringClient{t.group, info}, nil
 }
 
-// ringClient asks one peer on groupcache's behalf.
+// ringClient sends groupcache's requests to one peer.
 type ringClient struct {
 	group *Group
 	info  peer.Info
 }
 
 func (c *ringClient) Get(ctx context.Context, in *pb.GetRequest, out *pb.GetResponse) error {
-	name, ok := parseRingKey(in.GetKey())
+	key, ok := parseRingKey(in.GetKey())
 	if !ok {
-		return errors.New("cache: not a name")
+		return errNoKey
 	}
-	r := c.group.fromPeer(ctx, c.info.Address, []VersionedKey{name})[0]
+	r := c.group.fromPeer(ctx, c.info.Address, []VersionedKey{key})[0]
 	if r.Err != nil {
 		return r.Err
 	}
-	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
-		t.source = r.Source
-	}
+	reportSource(ctx, r.Source)
 	if out.Value = r.Value; out.Value == nil {
 		out.Value = []byte{}
 	}
@@ -49,7 +50,7 @@ func (c *ringClient) Get(ctx context.Context, in *pb.GetRequest, out *pb.GetResp
 	return nil
 }
 
-// Remove and Set are groupcache's way to change a value, which names never do.
+// Remove and Set are groupcache's ways to change a value, and a versioned key's value never changes.
 
 func (c *ringClient) Remove(context.Context, *pb.GetRequest) error { return errors.ErrUnsupported }
 func (c *ringClient) Set(context.Context, *pb.SetRequest) error    { return errors.ErrUnsupported }

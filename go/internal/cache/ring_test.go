@@ -8,8 +8,7 @@ import (
 
 const ringKeys = 20000
 
-// ringOf returns, for each key, the owner that the process at self sees among the others;
-// itself by its address.
+// ringOf returns, for each key, the address of the owner that the process at self sees among itself and others.
 func ringOf(t *testing.T, self string, others []string) []string {
 	t.Helper()
 	g, _ := newGroup(t, Config{Address: self}, nil)
@@ -46,12 +45,12 @@ func TestRingIsTheSameInEveryProcess(t *testing.T) {
 			slices.Reverse(others)
 		}
 		if !slices.Equal(ringOf(t, self, others), want) {
-			t.Errorf("%s sees other owners", self)
+			t.Errorf("%s sees different owners", self)
 		}
 	}
 	client := ringOf(t, "", all)
 	if !slices.Equal(client, want) {
-		t.Error("a client sees other owners")
+		t.Error("a client sees different owners")
 	}
 }
 
@@ -79,12 +78,12 @@ func TestRingAJoinOrLeaveMovesOneShare(t *testing.T) {
 		if with[i] != less[i] {
 			moved++
 			if with[i] != one {
-				t.Fatalf("key %d moved from %s to %s, though neither joined or left", i, less[i], with[i])
+				t.Fatalf("key %d moved from %s to %s when %s joined", i, less[i], with[i], one)
 			}
 		}
 	}
 	if share := float64(moved) * n / ringKeys; share < 0.5 || share > 1.5 {
-		t.Errorf("%.2f of a share moved", share)
+		t.Errorf("%.2f of a share has moved", share)
 	}
 }
 
@@ -114,7 +113,7 @@ func TestRingAClientOwnsNothing(t *testing.T) {
 	}
 }
 
-func TestRingWhoIsAloneOwnsAll(t *testing.T) {
+func TestRingAProcessAloneOwnsEverything(t *testing.T) {
 	for _, self := range []string{"", "a:1"} {
 		for _, owner := range ringOf(t, self, nil) {
 			if owner != self {
@@ -124,11 +123,11 @@ func TestRingWhoIsAloneOwnsAll(t *testing.T) {
 	}
 }
 
-// After a restart the earlier process's row may still be there, with the same address.
-func TestRingTheOwnAddressIsThisProcess(t *testing.T) {
+// After a restart the earlier process may still have a row, with the same address.
+func TestRingOwnAddressIsThisProcess(t *testing.T) {
 	all := addresses(3)
 	if want := ringOf(t, all[0], all[1:]); !slices.Equal(ringOf(t, all[0], all), want) {
-		t.Error("an earlier process at the own address has taken the own keys")
+		t.Error("an earlier process at this address owns this process's keys")
 	}
 	g, _ := newGroup(t, Config{Address: all[0]}, nil)
 	if err := g.SetPeers(all); err != nil {
@@ -136,7 +135,7 @@ func TestRingTheOwnAddressIsThisProcess(t *testing.T) {
 	}
 	for i := range 1000 {
 		if owner := g.Owner(fmt.Appendf(nil, "key %d", i)); owner == all[0] {
-			t.Fatal("the own keys are asked for over the network")
+			t.Fatal("own keys are requested over the network")
 		}
 	}
 }
