@@ -44,7 +44,7 @@ _BUFFER_SIZE: Final = 1 << 16
 
 
 class Source(IntEnum):
-    """Where a value came from; the numbers are those of go/internal/cache/names.go."""
+    """Where a value came from; the numbers are those of go/internal/cache/source.go."""
 
     NOWHERE = 0  #: it did not come: read the database
     OWN = 1  #: the memory of this process, which owns the key
