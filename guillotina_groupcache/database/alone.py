@@ -1,4 +1,7 @@
-"""A process that is alone (`peers: []`) has no members table: its claims (R15), and what is written past it (R14)."""
+"""A process that is alone (`peers: []`): it claims its databases (R15) and reads what is written from outside (R14).
+
+Other processes do both with their views of the members table, which this one does not have.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ logger = logging.getLogger("guillotina_groupcache")
 
 #: Seconds between two looks at what was written from outside: as between the views of a member.
 LOOK_EVERY: Final = 0.75
-#: What a database raises that does not answer.
-_AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
+#: The errors of a database that does not answer.
+_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
 
 
 class _Held:
@@ -33,7 +36,7 @@ class _Held:
     __slots__ = ("claim", "connection", "looked", "outside", "refreshed", "task")
 
     def __init__(self, claim: Claim, connection: OwnConnection) -> None:
-        self.looked = time.monotonic()  # when a look that has succeeded began
+        self.looked = time.monotonic()  # when the last look that succeeded began
         self.task: asyncio.Task[None] | None = None
         self.claim = claim
         self.connection = connection
@@ -44,17 +47,17 @@ class _Held:
 class Alone:
     """Claims PostgreSQL databases for one process, and looks at them until it ends."""
 
-    __slots__ = ("_away", "_cluster", "_held", "_lost", "_trust")
+    __slots__ = ("_cluster", "_held", "_lost", "_trust", "_unreachable")
 
     def __init__(self, lost: Callable[[str], None], trust: Callable[[bool], None]) -> None:
         """`lost` is called with the id of a database that others have begun to serve while this process stood still.
 
         `trust` is called with False when a database cannot be looked at, so that nothing may be served, and with True
-        when all can be again.
+        when all databases can be looked at again.
         """
         self._lost = lost
         self._trust = trust
-        self._away: set[str] = set()  # the databases that cannot be looked at
+        self._unreachable: set[str] = set()  # databases that cannot be looked at
         self._cluster = cluster_alone(secrets.randbits(64))
         self._held: dict[str, _Held] = {}
 
@@ -71,7 +74,7 @@ class Alone:
 
     def watch(self, database: str, outside: OutsideWrites) -> None:
         """Read what is written to a claimed database from outside, from now on."""
-        # A mark of its own: one that stood still may have lost its claim, and write with the mark that it had.
+        # No other process has this mark: one that stood still may have lost its claim, and still writes with its mark.
         outside.serve(self._cluster)
         self._held[database].outside = outside
 
@@ -82,29 +85,29 @@ class Alone:
             try:
                 if not await asyncio.wait_for(self._look(held), LOOK_TIMEOUT):
                     break
-            except _AWAY as error:
+            except _ERRORS as error:
                 held.connection.disconnect()
-                self._note(database, held, error)
+                self._judge(database, held, error)
             else:
                 held.looked = began
-                self._note(database, held)
+                self._judge(database, held)
         held.connection.disconnect()
         del self._held[database]
         self._lost(database)
-        if database in self._away:
-            self._away.discard(database)
-            self._trust(not self._away)
+        if database in self._unreachable:
+            self._unreachable.discard(database)
+            self._trust(not self._unreachable)
 
-    def _note(self, database: str, held: _Held, error: BaseException | None = None) -> None:
-        """Take note of a look: what is older than a lease says nothing of what was written since (R2)."""
+    def _judge(self, database: str, held: _Held, error: BaseException | None = None) -> None:
+        """Judge a look that has ended. One that began a lease ago shows nothing of what was written since (R2)."""
         blind = held.outside is not None and held.outside.is_blind
         if not blind and time.monotonic() < held.looked + LEASE - LOOK_EVERY:
-            if database in self._away:
-                self._away.discard(database)
+            if database in self._unreachable:
+                self._unreachable.discard(database)
                 logger.info("groupcache: the database %s can be looked at again", database)
-                self._trust(not self._away)
-        elif database not in self._away:
-            self._away.add(database)
+                self._trust(not self._unreachable)
+        elif database not in self._unreachable:
+            self._unreachable.add(database)
             logger.warning(
                 "groupcache: the database %s cannot be looked at, and all is read past the cache: %s", database, error
             )
@@ -121,14 +124,14 @@ class Alone:
         return True
 
     async def stop(self) -> None:
-        """End, and give the claims up. Doing it twice is doing it once."""
+        """End, and give the claims up. A second call does nothing."""
         claims, self._held = self._held, {}
         for task in (tasks := [held.task for held in claims.values() if held.task is not None]):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
         for held in claims.values():
-            with suppress(*_AWAY):
+            with suppress(*_ERRORS):
                 await asyncio.wait_for(self._release(held), TIMEOUT)
             held.connection.disconnect()
 

@@ -1,13 +1,13 @@
-"""R15: an objects table is served by one cluster, under one database id. The claim to it, in the database itself.
+"""R15: one cluster serves an objects table, under one database id. Its claim to the table lies in the database itself.
 
-Two clusters over one table, or two ids for it, hear nothing of each other's writes. The members table cannot tell: that
-it is another one is just what is wrong. So each objects table has a row beside it that says who serves it.
+Two clusters over one table, or two ids for it, hear nothing of each other's writes. The members table cannot show that:
+each cluster has its own. So a row beside each objects table says which cluster serves it.
 
-The tension: a row that stays behind must not keep anybody from starting, and a living cluster must not lose its table.
-So a claim counts for as long as its time advances while another one looks at it, by the looker's own clock; nobody
-compares the clocks of two machines. The numbers guard R2: a process serves for a lease (3 s) after a view that began
-at most `REFRESH_EVERY` after it last saw its claim, which somebody had renewed less than `RENEW_AFTER` before; these
-are less than `PROOF`, so a process that loses a claim serves nothing by it any more.
+The tension: a row that was left behind must not keep anybody from starting, and a living cluster must not lose its
+table. So a claim counts as long as its time advances while another process looks at it, by that process' own clock;
+the clocks of two machines are never compared. The numbers guard R2: a process serves for a lease (3 s) after a view
+that began at most `REFRESH_EVERY` after the process last saw its claim, which a member had renewed less than
+`RENEW_AFTER` before. Together these are less than `PROOF`, so a process that loses a claim no longer serves by it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from guillotina_groupcache.interfaces import ConfigurationError
 
 logger = logging.getLogger("guillotina_groupcache")
 
-#: Seconds between two looks at one's own claim, and after which one that was not renewed is.
+#: Seconds between two looks at one's own claim, and the age at which such a look renews it.
 REFRESH_EVERY: Final = 3.0
 RENEW_AFTER: Final = 2.0
-#: Seconds for which a claim must stand still until another cluster may take it: more than two signs of life.
+#: Seconds for which a claim must stand still before another cluster may take it: more than two renewals take.
 PROOF: Final = 8.5
 #: Seconds between two looks at somebody's claim at the start.
 _PAUSE: Final = 0.25
-#: How the cluster of a process begins that is alone, `peers: []`: there is no members table.
+#: How the cluster of a process that is alone (`peers: []`) begins: there is no members table.
 _ALONE: Final = "alone/"
 
-#: The same for all processes of a cluster, whatever they call it: where its members table lies.
+#: Names a cluster by where its members table lies: the same for all its processes, whatever they call the database.
 CLUSTER: Final = """
 SELECT (SELECT system_identifier FROM pg_control_system()) || '/'
     || (SELECT oid FROM pg_database WHERE datname = current_database()) || '/'
@@ -50,12 +50,11 @@ CREATE TABLE IF NOT EXISTS {schema}.groupcache_served (
 )
 """
 _EXISTS: Final = "SELECT to_regclass('{schema}.groupcache_served') IS NOT NULL"
-#: Characters of the names in a claim that are read: somebody may have written anything there.
+#: Characters that are read of the names in a claim: somebody may have written anything there.
 _MOST: Final = 300
-#: The time as a text: there are times that Python does not have.
+#: The time is read as a text: PostgreSQL has times that Python cannot represent.
 _SHOWN: Final = f"left(s.cluster, {_MOST}) AS cluster, left(s.database, {_MOST}) AS database, s.seen::text AS seen"
-#: Says who holds the claim, as it was before, and renews one's own. Nothing is lost with a sign of life: it need not
-#: wait for the disk.
+#: Shows the claim as it was, and renews one's own. A renewal may be lost in a crash: it need not wait for the disk.
 _LOOK: Final = f"""
 WITH renewed AS (
     UPDATE {{schema}}.groupcache_served SET seen = clock_timestamp()
@@ -65,7 +64,7 @@ WITH renewed AS (
 SELECT t.relation, {_SHOWN}, set_config('synchronous_commit', 'off', true)
 FROM (SELECT to_regclass($1)::oid AS relation) t LEFT JOIN {{schema}}.groupcache_served s USING (relation)
 """
-#: Somebody may have claimed it since; an update that changes nothing gives that row.
+#: Another process may have claimed the table since: then an update that changes nothing returns its row.
 _INSERT: Final = f"""
 INSERT INTO {{schema}}.groupcache_served AS s (relation, cluster, database) VALUES (to_regclass($1)::oid, $2, $3)
 ON CONFLICT (relation) DO UPDATE SET relation = s.relation RETURNING {_SHOWN}
@@ -84,7 +83,7 @@ SELECT datname FROM pg_database WHERE oid::text = $2 AND (SELECT system_identifi
 
 
 class Holder(NamedTuple):
-    """Whose claim to an objects table is in the database."""
+    """The claim to an objects table that is in the database."""
 
     cluster: str
     database: str  #: the id under which it is served
@@ -92,13 +91,13 @@ class Holder(NamedTuple):
 
 
 async def cluster_of(connection: asyncpg.Connection, schema: str) -> str:
-    """The cluster whose members table lies in a schema (as the configuration spells it) of a connection's database."""
+    """The cluster whose members table lies in a schema, as the configuration spells it, of a connection's database."""
     cluster: str = await connection.fetchval(CLUSTER, schema)
     return cluster
 
 
 def cluster_alone(number: int) -> str:
-    """The cluster of a process that is alone, by a number that no other one has."""
+    """The cluster of a process that is alone, by a number that no other process has."""
     return f"{_ALONE}{number:016x}"
 
 
@@ -113,15 +112,15 @@ class Claim:
         self._schema: str = storage._db_schema
         self._table: str = storage.objects_table_name
         self._rival: Holder | None = None
-        self._since = 0.0  # when that one's claim was first seen as it is
+        self._since = 0.0  # when the rival's claim was first seen as it is
         #: Whether this cluster serves the table, as far as is known.
         self.is_held = False
-        #: Whether another one has taken the table: the database must not be served.
+        #: Whether another cluster has taken the table: the database must not be served.
         self.is_lost = False
         self._is_without = False  # the right to make the table of claims, or to use it
 
     async def acquire(self, connection: asyncpg.Connection, cluster: str) -> None:
-        """Claim the table before it is served; it takes up to `PROOF` seconds where a claim was left behind.
+        """Claim the table before it is served, which takes some `PROOF` seconds where another claim was left behind.
 
         Raises `ConfigurationError` where living processes serve it for another cluster or under another id, and what
         the database raises.
@@ -142,9 +141,10 @@ class Claim:
         self.is_held = True
 
     async def refresh(self, connection: asyncpg.Connection, cluster: str) -> bool:
-        """Renew the claim, at least every `REFRESH_EVERY` seconds; False while another one holds it, which is logged.
+        """Renew the claim; the caller does so every `REFRESH_EVERY` seconds. False while another cluster holds it.
 
-        One that was lost is taken back when it has stood still for `PROOF` seconds. Raises what the database raises.
+        A claim that was lost, which is logged, is taken back when its new holder has not renewed it for `PROOF`
+        seconds. Raises what the database raises.
         """
         held = await self._is_held(connection, cluster)
         if not held and not self.is_lost:
@@ -159,7 +159,7 @@ class Claim:
         return held
 
     async def release(self, connection: asyncpg.Connection, cluster: str) -> None:
-        """Give the claim up, so that the next one need not wait. Raises what the database raises."""
+        """Give the claim up, so that the next cluster need not wait. Raises what the database raises."""
         if not self._is_without:
             await connection.execute(self._prepared(_RELEASE), self._table, cluster, self._id)
 
@@ -176,7 +176,7 @@ class Claim:
                 await self._make(connection)
                 return await self._look(connection, cluster)
         except asyncpg.ReadOnlySQLTransactionError:
-            return True  # a standby, which is not served for another reason, or a user who only reads: nothing tells
+            return True  # a standby, which is not served anyway, or a user who only reads: nothing can be claimed
         except asyncpg.InsufficientPrivilegeError as error:
             self._is_without = True
             logger.warning(
@@ -193,12 +193,12 @@ class Claim:
                     await connection.execute(self._prepared(_CREATE))
                 return
             except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
-                # Another process makes it at the same moment.
+                # Another process makes the table at the same moment.
                 if attempt == 3:
                     raise
 
     async def _look(self, connection: asyncpg.Connection, cluster: str) -> bool:
-        # Whatever the server's own default is: a stricter level would fail for what another process renews.
+        # Whatever the server's default is: a stricter level would fail when another process renews the claim.
         async with connection.transaction(isolation="read_committed"):
             return await self._look_in_transaction(connection, cluster)
 
@@ -206,7 +206,7 @@ class Claim:
         mine = (self._table, cluster, self._id)
         row = await connection.fetchrow(self._prepared(_LOOK), *mine)
         if row["relation"] is None:
-            return True  # there is no objects table, which is R13's to notice
+            return True  # there is no objects table, which R13 notices
         if row["cluster"] is None:
             row = await connection.fetchrow(self._prepared(_INSERT), *mine)
         holder = Holder(row["cluster"], row["database"], row["seen"])
@@ -222,7 +222,7 @@ class Claim:
         return False
 
     async def _refusal(self, connection: asyncpg.Connection, cluster: str, holder: Holder) -> str:
-        """Why the table cannot be served, in one line."""
+        """Say why the table cannot be served, in one line."""
         found = f"living processes serve its objects table {self._table}"
         if holder.cluster == cluster:
             return (

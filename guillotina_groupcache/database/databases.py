@@ -1,8 +1,9 @@
-"""Looks at the databases beside the members table: whether each answers, and whether it is still the same (R2, R13).
+"""Looks at databases: whether each answers, and whether it is still the same one (R2, R13).
 
-The tension: a view must name the databases that answer, and a server that is dead must not make the view late. So
-looks run beside it, each under a deadline of its own; the view waits for a moment, and only for a database that has
-answered so far. What comes later is told with the next view, and counts from the view with which the look began.
+The tension: a view must name the databases that answer, and a dead server must not make the view late. So looks run
+beside the view, each under a deadline of its own; the view waits for them for a moment, and only for databases that
+have answered so far. What a look finds later is reported with the next view, and counts from the view with which the
+look began.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache.database.claims import REFRESH_EVERY, Claim, cluster_of
 from guillotina_groupcache.database.connections import OwnConnection, connect
-from guillotina_groupcache.database.failover import FLUSHED, IDENTITY, OBJECTS, Known, Look, Watch, identity_of
+from guillotina_groupcache.database.failover import FLUSHED, IDENTITY, OBJECTS, Change, Known, Look, Watch, identity_of
 from guillotina_groupcache.database.outside_writes import OutsideWrites, Register
 
 logger = logging.getLogger("guillotina_groupcache")
 
-#: Seconds that a look may take, from connecting to the answer: one that takes a lease would be worth nothing.
+#: Seconds that a look may take, from connecting to the answer: one that takes a whole lease would be worth nothing.
 LOOK_TIMEOUT: Final = 2.0
 #: Seconds between two looks at a database that does not answer.
 RETRY_EVERY: Final = 0.5
@@ -35,10 +36,10 @@ _LOOK: Final = (
 
 
 class Database:
-    """A database that this process serves, and the one connection to it that is not of the pool."""
+    """A database that this process serves, and the one connection to it outside the pool."""
 
     __slots__ = (
-        *("_away", "_claimed", "_found", "_has_ended", "_lock", "_next", "_task"),
+        *("_failure", "_claimed", "_found", "_has_ended", "_lock", "_next", "_task"),
         *("claim", "connection", "id", "outside", "watch", "word"),
     )
 
@@ -47,15 +48,15 @@ class Database:
         self.outside = OutsideWrites(id_, storage, register)
         self.connection = OwnConnection(storage)
         self.watch = Watch()
-        #: The claim to its objects table, which goes before everything that is served of it (R15).
+        #: The claim to its objects table, without which nothing of it is served (R15).
         self.claim = Claim(id_, storage)
-        self._claimed = 0.0  # when the claim was renewed last
-        #: The place of its deadline in the library's table; None: it has none yet.
+        self._claimed = 0.0  # when the claim was last renewed
+        #: The place of its deadline in the version table; None: it has none yet.
         self.word: int | None = None
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._found: Look | None = None
-        self._away = ""  # or why it is not reached
+        self._failure = ""  # why it was not reached; empty: it answers
         self._has_ended = False
         self._next = 0.0
 
@@ -67,16 +68,17 @@ class Database:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is this cluster's, and what is written to it is noted, so that it may be served."""
+        """Whether it may be served: it is this cluster's, and what is written to it from outside is noted."""
         return not (self.claim.is_lost or self.outside.is_blind)
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Run a statement when those before it have ended, and return its rows."""
+        """Run a statement after those before it, and return its rows."""
         async with self._exclusive():
             return await self.connection.fetch(statement, *arguments)
 
     @asynccontextmanager
     async def _exclusive(self) -> AsyncIterator[None]:
+        """Have the connection to oneself."""
         async with self._lock:
             if self._has_ended:
                 raise LookupError(f"the database {self.id!r} is not served any more")
@@ -85,16 +87,16 @@ class Database:
             except asyncpg.PostgresError:
                 raise
             except BaseException:
-                # What was given up may still run.
+                # A statement that was given up may still run.
                 self.connection.disconnect()
                 raise
 
     # --- the claim
 
     async def acquire_claim(self, cluster: str) -> str:
-        """Claim the objects table for a cluster, or "" for the one whose members table lies here, which is returned.
+        """Claim the objects table for a cluster, which is returned; "": the one whose members table lies here.
 
-        It takes a connection for this alone: looks do not wait for it. Raises as `Claim.acquire` does, and what a
+        This has a connection to itself, so that looks do not wait for it. Raises as `Claim.acquire` does, and what a
         database raises that does not answer.
         """
         connection = await connect(self.connection.storage)
@@ -111,7 +113,7 @@ class Database:
         return self.word is not None and time.monotonic() >= self._claimed + REFRESH_EVERY
 
     async def keep_claim(self, cluster: str) -> None:
-        """Renew the claim when it is time, over the connection for looks. Raises what the database raises."""
+        """Renew the claim if it is time, over the connection for looks. Raises what the database raises."""
         if not self.is_claim_due:
             return
         now = time.monotonic()
@@ -119,22 +121,22 @@ class Database:
             was_lost = self.claim.is_lost
             held = await self.claim.refresh(await self.connection.get(), cluster)
         self._claimed = now
-        # Whoever has served it meanwhile has told nobody here of its commits.
+        # Another cluster that has served it meanwhile has announced its commits to nobody here.
         self.watch.was_elsewhere |= was_lost and held
 
     # --- looks
 
     def look(self, asked: int, known: Known | None, cluster: str) -> asyncio.Task[None] | None:
-        """Begin to look at the database, unless that is under way; the look, if a view should wait for it."""
+        """Begin to look at the database, unless a look is under way. Returns it if the view should wait for it."""
         now = time.monotonic()
-        if (self._task is not None and not self._task.done()) or (self._away and now < self._next):
+        if (self._task is not None and not self._task.done()) or (self._failure and now < self._next):
             return None
         self._next = now + RETRY_EVERY
         self._task = asyncio.ensure_future(self._look(asked, known, cluster))
-        return None if self._away else self._task
+        return None if self._failure else self._task
 
     def take(self) -> Look | None:
-        """What the last look has found, once."""
+        """Take what the last look has found; None where it was taken already."""
         found, self._found = self._found, None
         return found
 
@@ -143,17 +145,17 @@ class Database:
             (row,) = await asyncio.wait_for(self._look_and_keep(cluster), LOOK_TIMEOUT)
         except Exception as error:
             in_recovery = isinstance(error, asyncpg.ObjectNotInPrerequisiteStateError)
-            away = "is in recovery" if in_recovery else "does not answer"
-            if away != self._away:
-                self._away = away
+            failure = "is in recovery" if in_recovery else "does not answer"
+            if failure != self._failure:
+                self._failure = failure
                 logger.warning(
                     "groupcache: the database %s %s, and is read past the cache: %s",
-                    *(self.id, away, str(error) or type(error).__name__),
+                    *(self.id, failure, str(error) or type(error).__name__),
                 )
             return
         self._found = self.found(asked, known, row)
-        if self._away:
-            self._away = ""
+        if self._failure:
+            self._failure = ""
             logger.info("groupcache: the database %s answers again", self.id)
 
     async def _look_and_keep(self, cluster: str) -> list[asyncpg.Record]:
@@ -161,7 +163,7 @@ class Database:
         return await self.read(lambda sql: self.fetch(sql, self.table), _LOOK, 1)
 
     def found(self, asked: int, known: Known | None, row: Any) -> Look:
-        """A look, from a row that shows the database."""
+        """What a row that shows the database says of it."""
         if self.connection.reconnected:
             self.watch.reconnected, self.connection.reconnected = True, False
         return Look(asked, known, identity_of(row["identity"], row["objects"]), row["flushed"], row)
@@ -169,14 +171,17 @@ class Database:
     async def read(
         self, fetch: Callable[[str], Awaitable[list[asyncpg.Record]]], statement: str, parameter: int
     ) -> list[asyncpg.Record]:
-        """`OutsideWrites.read`, where the table is named by a parameter; the triggers are mended if they need it."""
+        """Read a statement's rows and the notes with them (`OutsideWrites.read`), and mend the triggers if need be.
+
+        `parameter` is the number of the parameter that names the objects table.
+        """
         rows = await self.outside.read(fetch, statement, f"${parameter}::text")
         if rows and rows[0]["objects"] and self.claim.is_held:  # the table itself is there, and this cluster's
             self.outside.mend(rows[0])
         return rows
 
     def end(self) -> list[asyncio.Task[None]]:
-        """Look no more; the caller may wait for the tasks that are returned."""
+        """End all looks; the caller may wait for the tasks that are returned."""
         self._has_ended = True
         self.connection.disconnect()
         tasks = self.outside.end()
@@ -186,16 +191,8 @@ class Database:
         return tasks
 
 
-class Change(NamedTuple):
-    """What the cluster's row should say of a database in place of what it says."""
-
-    id: str
-    old: Known | None
-    new: Known
-
-
 class Databases:
-    """The databases of this process, and what the cluster's row said of them when it was read last."""
+    """The databases of this process, and what the cluster's row said of them when it was last read."""
 
     __slots__ = ("_by_id", "_known", "_others", "_register", "cluster")
 
@@ -203,43 +200,43 @@ class Databases:
         self._register = register
         self._by_id: dict[str, Database] = {}
         self._known: dict[str, Known] = {}
-        #: Where the members table lies (`join`).
+        #: The cluster that they are claimed for: where its members table lies. Empty: none yet.
         self.cluster = ""
-        self._others: dict[str, int] = {}  # words of databases that are no PostgreSQL
+        self._others: dict[str, int] = {}  # words of databases that are not PostgreSQL
 
     def __iter__(self) -> Iterator[Database]:
         return iter(self._by_id.values())
 
     def get(self, id_: str) -> Database:
-        """A database. Raises `LookupError` for one that is not served."""
+        """The database with an id. Raises `LookupError` where it is not served."""
         database = self._by_id.get(id_)
         if database is None:
             raise LookupError(f"the database {id_!r} is not served by this process")
         return database
 
     def add(self, id_: str, storage: PostgresqlStorage) -> Database:
-        """Look at a database from now on; it is returned."""
+        """Add a database, which is returned: from now on it is looked at."""
         database = self._by_id[id_] = Database(id_, storage, self._register)
         database.outside.serve(self.cluster)
         return database
 
     def join(self, cluster: str) -> None:
-        """Belong to a cluster: for it the databases are claimed, and it hears of what is written from outside."""
+        """Belong to a cluster: databases are claimed for it, and their statements carry its mark."""
         self.cluster = cluster
         for database in self:
             database.outside.serve(cluster)
 
     def of_word(self, word: int) -> Database:
-        """The database whose deadline has a place in the library's table. Raises `LookupError` where there is none."""
+        """The database whose deadline has this place in the version table. Raises `LookupError` where there is none."""
         for database in self:
             if database.word == word:
                 return database
         raise LookupError(f"no database of this process has the deadline {word}")
 
     def serve(self, id_: str, word: int) -> None:
-        """Give a database its place in the library's table.
+        """Set the place of a database's deadline in the version table.
 
-        What was not added has no server that could be looked at: it has the deadline of the members table.
+        A database that was not added has no server to look at: it has the deadline of the members table.
         """
         if id_ in self._by_id:
             self._by_id[id_].word = word
@@ -247,14 +244,14 @@ class Databases:
             self._others[id_] = word
 
     def remove(self, id_: str) -> Database | None:
-        """Forget a database; it is returned if it was looked at."""
+        """Forget a database, which is returned if it was looked at."""
         self._others.pop(id_, None)
         return self._by_id.pop(id_, None)
 
     # --- a view, step by step
 
     def look(self, asked: int, table: Database) -> list[asyncio.Task[None]]:
-        """Begin to look at every database but the table's; the looks that the view should wait for."""
+        """Begin to look at every database except the table's. Returns the looks that the view should wait for."""
         begun = [
             database.look(asked, self._known.get(database.id), self.cluster)
             for database in self
@@ -263,16 +260,16 @@ class Databases:
         return [look for look in begun if look is not None]
 
     def know(self, known: dict[str, Known]) -> None:
-        """Take what the cluster's row says."""
+        """Take note of what the cluster's row says."""
         self._known = known
 
     def found(self, table: Database, row: Any, asked: int) -> dict[Database, Look]:
-        """What the looks that have ended found, and what the view's own statement shows of the table's database."""
+        """What the looks that have ended show, and what the view's own statement shows of the table's database."""
         found = {table: table.found(asked, self._known.get(table.id), row)}
         return found | {other: look for other in self if other is not table and (look := other.take())}
 
     def changes(self, found: Mapping[Database, Look]) -> list[Change]:
-        """What the cluster's row should say otherwise."""
+        """The entries of the cluster's row that have to change."""
         changes = []
         for database, look in found.items():
             known = self._known.get(database.id)
@@ -282,9 +279,9 @@ class Databases:
         return changes
 
     async def reached(self, found: Mapping[Database, Look], asked: int) -> list[dict[str, Any]]:
-        """The places of the databases that have answered and are those that the row knows, and since which view.
+        """The databases that have answered and are those that the row knows: their words, and since which view.
 
-        With each goes what was written from outside, which the library has to know before it serves by this view.
+        With each goes what was written to it from outside, which the library has to know before it serves by this view.
         """
         reached: list[dict[str, Any]] = [{"word": word, "asked": asked} for word in self._others.values()]
         for database, look in found.items():
@@ -293,7 +290,7 @@ class Databases:
                 continue
             database.watch.saw(look, known.failovers)
             if database.word is not None and self._by_id.get(database.id) is database:
-                # What is not told the library forgets in a while.
+                # The library forgets notes that no view lists.
                 written = await database.outside.registered(look.row)
                 reached.append({"word": database.word, "asked": look.asked, "outside": written})
         return reached

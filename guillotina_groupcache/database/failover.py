@@ -1,13 +1,14 @@
-"""R13: whether a database may have lost commits that it had acknowledged, so that the cache shows what never was.
+"""R13: whether a database may have lost commits that it had acknowledged, so that the cache holds what it does not.
 
-A look tells who a database is. That is another one after a failover (its timeline is new), where another server stands
-behind the same name (its system identifier is), after any restart of a server that acknowledges commits before they are
-on the disk, and where another objects table has the name (its OID is): after a restore into a new table, or when
-databases or tables were swapped by renaming. A plain restart changes nothing, nor does DDL on the table. A server that
-was put back to an earlier state is known by the end of its write-ahead log, which never goes back otherwise.
+Each look reads the identity of the database. It changes with a failover (the timeline is new), when another server
+answers under the same name (its system identifier is another), with any restart of a server that acknowledges commits
+before they are on the disk, and when another objects table has the name (its OID is another): after a restore into a
+new table, or after databases or tables were swapped by renaming. Neither a plain restart nor DDL on the table changes
+it. A server that was put back to an earlier state shows itself by the end of its write-ahead log, which otherwise never
+goes back.
 
-The cluster's row keeps, for each database, under which identity the members were written: a process that starts later
-knows no other way what the members before it have cached.
+The cluster's row holds, for each database, the identity under which the members have cached it: a process that starts
+later has no other way to know that.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-#: System identifier and timeline; where a restart may lose commits, also when the server was started. On a standby
-#: this is an error, as it should be: what a standby tells may be old.
+#: System identifier and timeline; where a restart may lose commits, also the time at which the server was started. On a
+#: standby this is an error, as it should be: what a standby shows may be old.
 IDENTITY: Final = """
 (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
 || CASE WHEN 'off' IN (current_setting('synchronous_commit'), current_setting('fsync'))
@@ -25,12 +26,12 @@ IDENTITY: Final = """
 """
 #: Bytes of write-ahead log that are on the disk.
 FLUSHED: Final = "pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint"
-#: The OID of the table that is named by a parameter. It outlives whatever rewrites the table; 0 is no table.
+#: The OID of the table that a parameter names; 0: there is none. It stays the same when the table is rewritten.
 OBJECTS: Final = "coalesce(to_regclass({})::oid::bigint, 0)"
 
-#: Characters of what the cluster's row says of one database, and of the identity in it: more is not read.
+#: Bytes of what the cluster's row says of one database: an entry that is larger is not read.
 MAX_KNOWN: Final = 512
-#: What the cluster's row `c` says of databases, which a parameter names; `false` where no member can have written it.
+#: What the cluster's row `c` says of the databases that a parameter names; `false` where no member can have written it.
 IDENTITIES: Final = f"""
 (SELECT json_object_agg(id, CASE WHEN octet_length((c.identities -> id)::text) <= {MAX_KNOWN} THEN c.identities -> id
                             ELSE 'false' END)
@@ -42,31 +43,39 @@ class Known(NamedTuple):
     """What the cluster's row says of a database."""
 
     identity: str
-    failovers: int  #: how often it may have lost commits
+    failovers: int  #: how many times it may have lost commits
+
+
+class Change(NamedTuple):
+    """What the cluster's row says of a database, and what it should say instead."""
+
+    id: str
+    old: Known | None
+    new: Known
 
 
 class Look(NamedTuple):
-    """What a database has shown of itself."""
+    """What a look has found."""
 
     asked: int  #: when the view was asked for with which the look began, by the library's clock
-    known: Known | None  #: what the cluster's row had said before, as far as this process knew it
+    known: Known | None  #: what the cluster's row had said before, as far as this process knew
     identity: str
     flushed: int
-    row: Any  #: as the database gave it, with what was written from outside
+    row: Any  #: as the database gave it, with the notes of outside writes
 
 
-#: In place of what cannot be read: no database has this identity, so everybody will count it as a loss, once.
+#: Replaces an entry that cannot be read. No database has this identity, so it counts as a failover, once.
 UNREADABLE: Final = Known("", 0)
-_MAX_FAILOVERS: Final = 2**53  # a number that JSON holds
+_MAX_FAILOVERS: Final = 2**53  # the largest number that JSON can hold exactly
 
 
 def decode_known(identities: str | None) -> tuple[dict[str, Known], list[str]]:
-    """What `IDENTITIES` has shown, by database id, and the ids of those of which it is nothing that a member wrote."""
+    """Decode what `IDENTITIES` has shown: by database id, and the ids whose entries no member can have written."""
     known, unreadable = {}, []
     for id_, raw in (msgspec.json.decode(identities, type=dict[str, msgspec.Raw]) if identities else {}).items():
         try:
             known[id_] = msgspec.json.decode(raw, type=Known)
-        except ValueError:  # msgspec's errors are of this kind
+        except ValueError:  # the base class of msgspec's errors
             unreadable.append(id_)
         else:
             if not 0 <= known[id_].failovers < _MAX_FAILOVERS:
@@ -75,7 +84,7 @@ def decode_known(identities: str | None) -> tuple[dict[str, Known], list[str]]:
 
 
 def identity_of(server: str, objects: int) -> str:
-    """The identity of a database: its server's, and the OID of its objects table."""
+    """The identity of a database: that of its server, and the OID of its objects table."""
     return f"{server} {objects}"
 
 
@@ -85,32 +94,32 @@ class Watch:
     __slots__ = ("_flushed", "failovers", "identity", "reconnected", "was_elsewhere")
 
     def __init__(self) -> None:
-        #: As it was last seen; empty: it never was.
+        #: As it was when the database was last seen; empty: it never was.
         self.identity = ""
-        #: Whether the connection was made anew since: a server that crashes ends them all, and may keep its identity.
+        #: Whether the connection was made again since: a server that crashes ends them all, and may keep its identity.
         self.reconnected = False
-        #: Whether another cluster has served it since (R15): its commits were announced to nobody here.
+        #: Whether another cluster has served it since (R15): its commits were announced to no process of this one.
         self.was_elsewhere = False
-        #: As the cluster's row counted them when the database was looked at last; None: it never was.
+        #: As the cluster's row had counted them when the database was last seen; None: it never was.
         self.failovers: int | None = None
         self._flushed = 0
 
     def saw(self, look: Look, failovers: int) -> None:
-        """Take a look that the cluster's row agrees with, which has counted so many failovers."""
+        """Take note of a look that agrees with the cluster's row, which has counted so many failovers."""
         self.identity, self._flushed, self.reconnected = look.identity, look.flushed, False
         self.was_elsewhere = False
         self.failovers = failovers
 
     def judge(self, look: Look, known: Known | None) -> Known | None:
-        """What the cluster's row should say of a database; one loss more than `known`: everything is renamed.
+        """What the cluster's row should say of a database. With one failover more than in `known` everything is bumped.
 
-        None where only a later look can tell: somebody has changed the row since this one began, so it may be older.
+        None where this look is no proof: somebody has changed the row since it began, so it may be older.
         """
         if known is None:
             return Known(look.identity, int(self._was_put_back(look) or self.identity not in ("", look.identity)))
         if look.identity != known.identity:
             return Known(look.identity, known.failovers + 1) if look.known == known else None
-        is_new = self.failovers in (None, known.failovers)  # or somebody has counted it since this process looked last
+        is_new = self.failovers in (None, known.failovers)  # else somebody has counted it since the last look
         return Known(look.identity, known.failovers + (is_new and self._was_put_back(look)))
 
     def _was_put_back(self, look: Look) -> bool:

@@ -1,6 +1,6 @@
-"""Loads from the database, by Guillotina's own storage methods: what they give is what is cached.
+"""Loads from the database by Guillotina's own storage methods: what they return is what is cached.
 
-Every load runs in a read-only transaction of its own whose cache is Guillotina's dummy, on a connection of the
+Every load runs in a read-only transaction of its own, whose cache is Guillotina's dummy, on a connection of the
 storage's pool, outside of any database transaction.
 """
 
@@ -25,30 +25,30 @@ from guillotina_groupcache.throttled import Throttled
 
 logger = logging.getLogger("guillotina_groupcache")
 
-#: Children that one query asks for.
+#: Children that one statement asks for.
 BATCH: Final = 1000
-#: Seconds that a reader waits for a load that it shares, as in the library (`loadTimeout`).
+#: Seconds that a reader waits for a shared load, as in the library (`loadTimeout`).
 LOAD_TIMEOUT: Final = 30.0
-#: Seconds that a load waits for the one before it: there is no stampede at this rate either.
+#: Seconds that a load waits for the load before it: at this rate there is no stampede either.
 TURN_TIMEOUT: Final = 5.0
 
 
 class Loader:
-    """Loads keys of any of the databases that it was told of."""
+    """Loads keys of the databases that were added to it."""
 
-    __slots__ = ("_databases", "_lines", "_standbys")
+    __slots__ = ("_databases", "_standbys", "_throttled")
 
     def __init__(self) -> None:
         self._databases: dict[str, Any] = {}
-        self._lines = Throttled(logger)
-        self._standbys: set[str] = set()  # databases of which it was said that a connection leads to one
+        self._throttled = Throttled(logger)
+        self._standbys: set[str] = set()  # databases that were logged because a connection leads to a standby
 
     def add(self, database: Any) -> None:
         """Make the keys of a Guillotina database (`IDatabase`) loadable."""
         self._databases[database.id] = database
 
     def remove(self, database: str) -> None:
-        """Load nothing of a database any more."""
+        """Load keys of a database no more."""
         self._databases.pop(database, None)
 
     def __contains__(self, database: str) -> bool:
@@ -60,8 +60,8 @@ class Loader:
     async def load(self, packed: Sequence[bytes]) -> list[bytes | None]:
         """The byte form of each key's value; None where the load failed.
 
-        Children of one container are one query; everything else is one query a key. Peers ask for keys too, so one may
-        be no key: it costs the others nothing.
+        Children of one container take one statement, other keys one each. Peers send keys too, so bytes that are not a
+        key are possible: they do not harm the other keys.
         """
         values: list[bytes | None] = [None] * len(packed)
         wanted = {i: key for i, data in enumerate(packed) if (key := self._decoded(data)) is not None}
@@ -76,21 +76,21 @@ class Loader:
                 for i, value in zip(members, found, strict=True):
                     values[i] = records.encode(value)
             except RecordError as error:
-                self._lines.warning("record", "groupcache: not cached: %s: %s", shown(tuple(first)), error)
+                self._throttled.warning("record", "groupcache: not cached: %s: %s", shown(tuple(first)), error)
             except Exception as error:
-                # The asker repeats the load by itself and gets Guillotina's own exception.
-                logger.debug("load failed: %s: %r", first, error)
+                # The reader repeats the load itself and gets Guillotina's own exception.
+                logger.debug("groupcache: load failed: %s: %r", first, error)
         return values
 
     def _decoded(self, data: bytes) -> Key | None:
         try:
             return keys.decode(data)
         except KeyFormatError as error:
-            self._lines.warning("key", "groupcache: not loaded: a peer asks for what is no key: %s", error)
+            self._throttled.warning("key", "groupcache: not loaded: a peer has sent bytes that are no key: %s", error)
             return None
 
     async def load_one(self, key: Key) -> Any:
-        """The value of a key as Guillotina gives it, or `ABSENT`. Raises what the storage raises."""
+        """The value of a key as Guillotina returns it, or `ABSENT`. Raises what the storage raises."""
         async with self._opened(key.db) as (storage, transaction):
             return await _LOADS[key.kind](storage, transaction, key)
 
@@ -104,10 +104,10 @@ class Loader:
 
     @asynccontextmanager
     async def _opened(self, database: str) -> AsyncIterator[tuple[Any, Transaction]]:
-        """A transaction to load by, on PostgreSQL with a connection of the pool.
+        """A transaction to load in, on PostgreSQL with a connection of the pool.
 
-        Raises `GroupcacheError` where that leads to a server in recovery, which may lag behind: PostgreSQL tells so
-        by itself, from version 14 on, so this asks nothing.
+        Raises `GroupcacheError` where that leads to a server in recovery, which may lag behind. PostgreSQL reports
+        this by itself, from version 14 on, so it costs no statement.
         """
         manager = self._databases[database].get_transaction_manager()
         storage, transaction = manager.storage, Transaction(manager, read_only=True, cache=DummyCache(None))
@@ -180,13 +180,13 @@ _LOADS: Final[dict[Kind, Callable[[Any, Transaction, Key], Awaitable[Any]]]] = {
 
 
 class SharedLoads:
-    """Loads of what is in doubt: nothing is stored, and a load is shared only by who asked before it began (R4).
+    """Loads of keys that are in doubt: nothing is stored, and readers share only loads that begin after they ask (R4).
 
-    So a reader that comes while one runs waits for the next: a hot object in doubt costs the database one
-    read at a time, not a stampede. A load that hangs, as on a connection that is dead, holds up nobody for ever.
+    A reader that comes while a load runs waits for the next one: so a hot object in doubt costs the database one read
+    at a time, not a stampede. A load that hangs, as on a dead connection, does not hold up readers for ever.
 
-    What readers share is a future that is there before the load's task is: a task may begin, and even end, while it
-    is made (`asyncio.eager_task_factory`).
+    Readers share a future that is made before the load's task: a task may begin, and even end, while it is created
+    (`asyncio.eager_task_factory`).
     """
 
     __slots__ = ("_load", "_next", "_running", "_tasks")
@@ -198,7 +198,7 @@ class SharedLoads:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def get(self, key: bytes) -> Any:
-        """The value now in the database.
+        """The value that the database holds now.
 
         Raises what the storage raises, and `GroupcacheError` after `LOAD_TIMEOUT` seconds and after `cancel`.
         """
@@ -232,7 +232,7 @@ class SharedLoads:
             answer.cancel()
         elif error := task.exception():
             answer.set_exception(error)
-            answer.exception()  # It is for those who wait; when nobody does any more it is no news either.
+            answer.exception()  # marks it as seen: it need not be logged where no reader waits any more
         else:
             answer.set_result(task.result())
 

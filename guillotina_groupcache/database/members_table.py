@@ -1,27 +1,31 @@
 """The members table: its schema, how it is made, and every statement on it.
 
-One row a process, and one for the cluster. `{schema}` is that of Guillotina's own tables; `prepared` fills it in.
+It has one row per process; a table beside it has one row for the cluster. `{schema}` is the schema of Guillotina's
+own tables; `prepared` fills it in.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 import asyncpg
 
+from guillotina_groupcache.database.databases import Database
 from guillotina_groupcache.database.failover import FLUSHED, IDENTITIES, IDENTITY, OBJECTS
-from guillotina_groupcache.database.rows import MEMBERS, OLD, SILENT
+from guillotina_groupcache.database.rows import MEMBERS, OLD, OVERDUE
 
 logger = logging.getLogger("guillotina_groupcache")
 
-#: For how long a change of the tables waits, and makes others wait, for those that use them.
+#: How long a change of the tables waits for those who use them, and makes others wait.
 LOCK_TIMEOUT: Final = "500ms"
-#: Seconds between two tries.
+#: Seconds between two attempts.
 LOCK_PAUSE: Final = 1.0
-#: Columns are only added: a table of an earlier version has no `identities`, which are pairs of identity and losses by
-#: database id (R13), and `identity` and `losses` are what that version had in their place.
+#: Columns are only added. `identities` holds a pair of identity and failovers for each database id (R13); a table of an
+#: earlier version lacks it, and has the one `identity` instead.
 CREATE: Final = """
 CREATE TABLE IF NOT EXISTS {schema}.groupcache_members (
     incarnation BIGINT PRIMARY KEY,
@@ -36,7 +40,6 @@ CREATE TABLE IF NOT EXISTS {schema}.groupcache_members (
 CREATE TABLE IF NOT EXISTS {schema}.groupcache_cluster (
     id SMALLINT PRIMARY KEY CHECK (id = 1),
     identity TEXT NOT NULL,
-    losses BIGINT NOT NULL DEFAULT 0,
     counted BIGINT,
     counting BIGINT NOT NULL DEFAULT 0,
     identities JSONB NOT NULL DEFAULT '{{}}'
@@ -55,33 +58,35 @@ ALTER TABLE {schema}.groupcache_cluster
     ADD COLUMN IF NOT EXISTS identities JSONB NOT NULL DEFAULT '{{}}';
 ALTER TABLE {schema}.groupcache_members ADD COLUMN IF NOT EXISTS applied BIGINT[] NOT NULL DEFAULT '{{}}'
 """
-#: How many rows of members there ought to be: those that are there, and $1 that may have been in a table before.
+#: How many rows the members table should have: those that are there, and $1 that an earlier table may have had.
 BEGIN_COUNT: Final = """
 UPDATE {schema}.groupcache_cluster
 SET counted = $1::bigint + (SELECT count(*) FROM {schema}.groupcache_members), counting = {random}
 WHERE id = 1 AND counted IS NULL
 """
-#: Which count it is: any number that somebody has written there is one, without its sign.
+#: Which count this is. Somebody may have written any number there, so the sign is dropped.
 _COUNTING: Final = "counting & 9223372036854775807"
-#: Rows that have been missing for a lease are written off, but only from the count in which they were missing.
+#: Writes off rows that have been missing for a lease, but only from the count in which they were missing.
 WRITE_OFF: Final = f"""
 UPDATE {{schema}}.groupcache_cluster SET counted = counted - $1::bigint, counting = {{random}}
 WHERE id = 1 AND {_COUNTING} = $2
 """
 EXIST: Final = "SELECT to_regclass('{schema}.groupcache_members') IS NOT NULL AND (" + HAS_COLUMNS + ")"
-#: A row a member, and one without a member where there is none. What is known of the databases $3 is in the first.
-READ: Final = f"""
+#: One row per member, and a single row without a member where there is none. The first row also holds what is known of
+#: the databases $3.
+VIEW: Final = f"""
 SELECT m.*, c.counted, {_COUNTING} AS counting, c.xmin::text AS cluster_version,
     CASE WHEN row_number() OVER () = 1 THEN {IDENTITIES.format("$3::text[]")} END AS identities,
     {{identity}} AS identity, {{flushed}} AS flushed, {{objects}} AS objects, {{outside}}
 FROM {{schema}}.groupcache_cluster c LEFT JOIN {MEMBERS} m ON true
 """
-#: Only the first one that notices it does this: $3 is what it has read of the database, in the view that it judges by.
+#: Records what a database has shown. Only the first process that notices it succeeds: $3 is what that process has read
+#: about the database in the view by which it judges.
 KNOW: Final = """
 UPDATE {schema}.groupcache_cluster SET identities = identities || jsonb_build_object($1::text, $2::jsonb)
 WHERE id = 1 AND identities -> $1::text IS NOT DISTINCT FROM $3::jsonb RETURNING 1
 """
-#: What cannot be read of it is replaced by $1, if the row has the version $2 still.
+#: Replaces what cannot be read in `identities` by $1, if the row still has the version $2.
 MEND: Final = """
 UPDATE {schema}.groupcache_cluster
 SET identities = CASE jsonb_typeof(identities) WHEN 'object' THEN identities ELSE '{{}}' END || $1::jsonb
@@ -91,7 +96,8 @@ ALL_OUT: Final = """
 UPDATE {schema}.groupcache_members SET state = 'out', reason = $1, changed = now() WHERE state <> 'out'
 """
 LOCK: Final = "SELECT id FROM {schema}.groupcache_cluster WHERE id = 1 FOR UPDATE"
-#: A statement that writes or removes a row counts it. It runs under `LOCK`, as all that lock rows of both tables do.
+#: Statements that write or remove a member's row also count it. They run under `LOCK`, as does every statement that
+#: locks rows of both tables.
 POST: Final = """
 WITH posted AS (
     INSERT INTO {schema}.groupcache_members (incarnation, address, host, state) VALUES ($1, $2, $3, 'joining')
@@ -108,7 +114,7 @@ UPDATE {schema}.groupcache_cluster SET counted = counted - (SELECT count(*) FROM
 """
 REMOVE: Final = _REMOVE + "incarnation = $1" + _COUNT_REMOVED
 CLEAN: Final = _REMOVE + OLD + _COUNT_REMOVED
-#: A view does not wait for the lock only to clean.
+#: A view does not wait for the lock just to clean up.
 LOCK_TO_CLEAN: Final = (
     "SELECT id FROM {schema}.groupcache_cluster WHERE id = 1 AND EXISTS ("
     f"SELECT 1 FROM {{schema}}.groupcache_members WHERE {OLD}) FOR UPDATE SKIP LOCKED"
@@ -127,14 +133,14 @@ MARK_OUT: Final = """
 UPDATE {schema}.groupcache_members SET state = 'out', reason = $2, changed = now()
 WHERE incarnation = $1 AND state <> 'out'
 """
-#: One that a joiner cannot reach may be alive all the same, which this table tells.
-MARK_OUT_SILENT: Final = f"{MARK_OUT} AND {SILENT.format('$3')}"
-SEEN: Final = "UPDATE {schema}.groupcache_members SET seen = now() WHERE incarnation = $1"
-#: What of the outside writes this process has applied to the versions that it has since it posted its row (R14).
+#: A member that a joiner cannot reach may still be alive; its heartbeat in this table shows that.
+MARK_OUT_OVERDUE: Final = f"{MARK_OUT} AND {OVERDUE.format('$3')}"
+HEARTBEAT: Final = "UPDATE {schema}.groupcache_members SET seen = now() WHERE incarnation = $1"
+#: The notes that this process has applied to the versions that it has had since it posted its row (R14).
 APPLIED: Final = """
 UPDATE {schema}.groupcache_members SET applied = $2 WHERE incarnation = $1 AND state = 'in'
 """
-#: Who has written to the objects table and has not ended; a prepared transaction counts too.
+#: The transactions that have written to the objects table and have not ended, prepared ones included.
 OPEN: Final = """
 SELECT DISTINCT virtualtransaction FROM pg_locks
 WHERE locktype = 'relation' AND granted AND relation = $1::regclass
@@ -142,12 +148,12 @@ AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 """
 
-#: A number that JSON holds.
+#: A number that JSON can hold.
 _RANDOM: Final = "(random() * 9007199254740991)::bigint"
 
 
 def prepared(statement: str, schema: str) -> str:
-    """A statement for the table in a schema."""
+    """A statement for the members table in a schema."""
     return statement.format(
         schema=schema,
         identity=IDENTITY,
@@ -158,40 +164,64 @@ def prepared(statement: str, schema: str) -> str:
     )
 
 
-async def make(connection: asyncpg.Connection, schema: str, unknown: int = 1) -> None:
-    """Make the tables, or what they lack. The count of rows begins with `unknown` that one before may have had.
+class MembersTable:
+    """The members table as one process uses it, over the connection of the database that holds it."""
 
-    Raises `LockNotAvailableError` where somebody reads a table that lacks a column, as a dump does for long: a
-    process that waits for that lock holds up everybody's views.
-    """
-    for attempt in (1, 2, 3):
-        try:
-            async with connection.transaction(isolation="read_committed"):
-                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-                await connection.execute(prepared(CREATE, schema))
-                if not await connection.fetchval(prepared(HAS_COLUMNS, schema)):
-                    await connection.execute(prepared(ADD_COLUMNS, schema))
-                await connection.execute(prepared(LOCK, schema))
-                await connection.execute(prepared(BEGIN_COUNT, schema), unknown)
-            return
-        except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
-            # Another process makes them at the same moment.
-            if attempt == 3:
-                raise
+    __slots__ = ("database", "schema")
 
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.schema: str = database.connection.storage._db_schema
 
-async def make_when_free(connection: asyncpg.Connection, schema: str, unknown: int) -> None:
-    """The same, as soon as nobody uses what is to be changed."""
-    waits = False
-    while True:
-        try:
-            await make(connection, schema, unknown)
-            return
-        except asyncpg.LockNotAvailableError:
-            if not waits:
-                waits = True
-                logger.warning(
-                    "groupcache: the members table is of an earlier version and in use, as by a dump: this process"
-                    " starts when its columns can be added"
-                )
-            await asyncio.sleep(LOCK_PAUSE)
+    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run one of the statements of this module and return its rows."""
+        return await self.database.connection.fetch(prepared(statement, self.schema), *arguments)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """A transaction in which each statement sees what was committed before it, whatever the server's default is."""
+        async with (await self.database.connection.get()).transaction(isolation="read_committed"):
+            yield
+
+    async def exists(self) -> bool:
+        """Whether both tables are there, with all their columns."""
+        ((exists,),) = await self.fetch(EXIST)
+        return bool(exists)
+
+    async def make(self, unknown: int = 1) -> None:
+        """Make the tables, or what they lack. The count of rows begins with `unknown`, those that an earlier table had.
+
+        Raises `LockNotAvailableError` where somebody reads a table that lacks a column, as a dump does for long: a
+        process that waited for that lock would hold up every process' views.
+        """
+        connection = await self.database.connection.get()
+        for attempt in (1, 2, 3):
+            try:
+                async with self.transaction():
+                    await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+                    await connection.execute(prepared(CREATE, self.schema))
+                    if not await connection.fetchval(prepared(HAS_COLUMNS, self.schema)):
+                        await connection.execute(prepared(ADD_COLUMNS, self.schema))
+                    await connection.execute(prepared(LOCK, self.schema))
+                    await connection.execute(prepared(BEGIN_COUNT, self.schema), unknown)
+                return
+            except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
+                # Another process makes them at the same moment.
+                if attempt == 3:
+                    raise
+
+    async def make_when_free(self, unknown: int) -> None:
+        """Make the tables, or what they lack, as soon as nobody uses what has to be changed."""
+        is_logged = False
+        while True:
+            try:
+                await self.make(unknown)
+                return
+            except asyncpg.LockNotAvailableError:
+                if not is_logged:
+                    is_logged = True
+                    logger.warning(
+                        "groupcache: the members table is of an earlier version and in use, as by a dump: this process"
+                        " starts when its columns can be added"
+                    )
+                await asyncio.sleep(LOCK_PAUSE)

@@ -1,4 +1,4 @@
-"""The notes of outside writes as the database shows them: anybody may have written anything there."""
+"""The notes of outside writes as a view shows them: anybody may have written anything into their table."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import msgspec
 
 from guillotina_groupcache.database.triggers import MAX_ROWS
 
-#: zoid, parent_id, id, of
-Place = tuple[str, str | None, str | None, str | None]
+#: The columns zoid, parent_id, id and of: which object a row is, and where it is in the tree.
+TreePlace = tuple[str, str | None, str | None, str | None]
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -16,11 +16,11 @@ class Note(msgspec.Struct, frozen=True):
     id: int
     application: str  #: the writer's `application_name`
     rows: int
-    places: list[Place] | None  #: those that rows had or have. None: everything may have changed
+    places: list[TreePlace] | None  #: those that the rows had or have. None: everything may have changed
 
 
 class _Shown(msgspec.Struct):
-    """A note as a view shows it: its places may be anything that JSON is."""
+    """A note as a view shows it: its places may be any JSON."""
 
     id: int
     application: str
@@ -29,10 +29,10 @@ class _Shown(msgspec.Struct):
 
 
 def split(notes: str | None) -> list[msgspec.Raw] | None:
-    """The notes that a view shows, one by one; None where they cannot be read, as they are too large, or too deep."""
+    """The notes that a view shows, one by one; None where they cannot be read: too large, or nested too deeply."""
     try:
         return msgspec.json.decode(notes, type=list[msgspec.Raw]) if notes else []
-    except (ValueError, RecursionError):  # msgspec's errors are of the former kind
+    except (ValueError, RecursionError):  # the former is the base class of msgspec's errors
         return None
 
 
@@ -50,10 +50,10 @@ def _decoded(raw: msgspec.Raw) -> Note:
     return Note(shown.id, shown.application, shown.rows, places_of(shown.places))
 
 
-def places_of(raw: msgspec.Raw) -> list[Place] | None:
-    """The places of a note. What no trigger of ours can have written stands for everything."""
+def places_of(raw: msgspec.Raw) -> list[TreePlace] | None:
+    """The places of a note; None, everything, for what no trigger of ours can have written."""
     try:
-        places = msgspec.json.decode(raw, type=list[Place] | None)
+        places = msgspec.json.decode(raw, type=list[TreePlace] | None)
     except (ValueError, RecursionError):
         return None
     return places if places is not None and len(places) <= 2 * MAX_ROWS else None

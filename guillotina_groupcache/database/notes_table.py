@@ -1,21 +1,22 @@
-"""The notes of outside writes in the database: their table, and every statement on it but that of the triggers (R14).
+"""The table of notes of outside writes (R14): its schema, and every statement on it except those of the triggers.
 
-`{schema}` is that of the objects table, `{table}` the parameter that names it, where it is not the first one.
+`{schema}` is the schema of the objects table, `{table}` the parameter that names the objects table where that is not
+the first one. To *sum up* the notes of a table is to replace them by one note that stands for everything.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Notes of one table beyond which each stands for everything, and a writer sums up: it deletes the old ones.
+#: Notes of one table beyond which each new one stands for everything; now and then a writer deletes the old ones.
 MAX_NOTES: Final = 1024
-#: Notes beyond which a process sums up, before it reads them: a view must not be late for them.
+#: Notes beyond which a process sums up before it reads them: they must not make a view late.
 MAX_READ: Final = 4 * MAX_NOTES
-#: Bytes of the places of all notes of one table beyond which a process sums up: what triggers write is far less, but a
-#: row may come from elsewhere. And of one note as it is stored, in which a value may be a hundredth of its size.
+#: Bytes of the places of all notes of one table beyond which a process sums up: triggers write far less, but a row may
+#: come from elsewhere. And of one note as it is stored: compressed, it may take a hundredth of its size.
 MAX_PLACES_SIZE: Final = 2**24
 MAX_STORED_SIZE: Final = 2**20
-#: Rows that a note says to be about, for the statistics: more is no number of rows.
+#: The largest number of rows that a note may give, which is for the statistics.
 MAX_ROWS: Final = 2**40
 
 #: `places` are distinct rows of zoid, parent_id, id, of; NULL stands for everything.
@@ -30,7 +31,7 @@ CREATE TABLE IF NOT EXISTS {schema}.groupcache_outside_writes (
     places JSONB
 )
 """
-#: Ids are random (of 59 bits): a sequence would go back with a restore, and a note that was read before be overlooked.
+#: Ids are random (59 bits): a restore would put a sequence back, and a new note with a known id would be overlooked.
 INSERT: Final = """
     INSERT INTO {schema}.groupcache_outside_writes (id, relation, xact, written, application, rows, places)
     VALUES (
@@ -39,8 +40,8 @@ INSERT: Final = """
         %s, %s)
 """
 EXIST: Final = "to_regclass('{schema}.groupcache_outside_writes') IS NOT NULL"
-#: The notes of an objects table, which is named by a parameter; no more than one too many. `false` where their places
-#: are more than `MAX_PLACES_SIZE` bytes. Ids are never negative, so such a row is none of ours.
+#: The notes of an objects table, which a parameter names, and at most one more than `MAX_READ`. `false` where their
+#: places take more than `MAX_PLACES_SIZE` bytes. Ids are never negative: a row with such an id is not ours.
 NOTES: Final = f"""
 (SELECT CASE WHEN bool_or(too_large) THEN 'false'
     ELSE json_agg(json_build_object('id', id, 'application', application, 'rows', rows, 'places', places)) END
@@ -56,13 +57,13 @@ NOTES: Final = f"""
     ) AS measured
  ) AS notes)
 """
-#: A note that all processes that miss the same thing write under the same id.
+#: Writes a note that stands for everything. Processes that notice the same gap give it the same id.
 NOTE_EVERYTHING: Final = """
 INSERT INTO {schema}.groupcache_outside_writes (id, relation, xact, written, application, rows, places)
 VALUES ($2::bigint, to_regclass($1::text), 0, clock_timestamp(), current_setting('application_name'), 0, NULL)
 ON CONFLICT DO NOTHING
 """
-#: All notes, replaced by one that stands for everything.
+#: Replaces all notes by one that stands for everything.
 SUM_UP: Final = (
     """
 WITH gone AS (
@@ -72,17 +73,17 @@ WITH gone AS (
 )"""
     + INSERT % ("to_regclass($1::text)", "(SELECT count(*) FROM gone)", "NULL")
 )
-#: The notes of the transaction at hand, taken back.
+#: Takes back the notes of the current transaction.
 TAKE: Final = """
 DELETE FROM {schema}.groupcache_outside_writes
 WHERE relation = to_regclass($1::text) AND xact = pg_current_xact_id()::text::bigint
 RETURNING id, application, rows, places
 """
-#: A note that somebody has locked is deleted later: a view must not wait for it. With them goes what is no note.
+#: Deletes notes, and rows that are none. A locked note is deleted later: a view must not wait for it.
 FORGET: Final = """
 DELETE FROM {schema}.groupcache_outside_writes WHERE id IN (
     SELECT id FROM {schema}.groupcache_outside_writes WHERE id = ANY($1) OR id < 0 FOR UPDATE SKIP LOCKED)
 """
 
-#: Notes of tables that are not there any more.
+#: Deletes the notes of tables that are gone.
 CLEAN: Final = "DELETE FROM {schema}.groupcache_outside_writes WHERE relation NOT IN (SELECT oid FROM pg_class)"

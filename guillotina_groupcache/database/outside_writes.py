@@ -1,8 +1,8 @@
 """The notes of outside writes, as one process reads them with its views, and the triggers that write them (R14).
 
-The tension: nobody who writes by psql announces anything, so no process can be asked before the COMMIT. But each
+The tension: a writer that uses psql announces nothing, so no process can be asked before its COMMIT. But each process
 serves by its last view for no longer than a lease. So the notes are read with the view, in one snapshot, and what they
-name is bumped before the view's deadline is published: by each process for itself, by a number that all derive alike.
+name is bumped before the view's deadline is published: by each process for itself, to versions that all derive alike.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from guillotina_groupcache.keys import record_keys
 
 logger = logging.getLogger("guillotina_groupcache")
 
-#: Seconds until the triggers are tried again while somebody uses the table: doubled each time, up to a bound.
+#: Seconds until the next attempt to make the triggers while somebody uses the table: doubled each time, up to a bound.
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 5.0
-#: Rows of notes whose keys are made before the event loop has its turn.
+#: Rows of notes whose keys are made before the event loop gets its turn.
 ROWS_AT_ONCE: Final = 100
-#: How often a statement is sent again where notes have come or gone, or were summed up.
+#: How often a statement is sent where the table of notes comes or goes meanwhile, or notes are summed up.
 _ATTEMPTS: Final = 5
 
-#: The notes are in the first row alone, however many there are.
+#: Only the first row has the notes, however many rows there are.
 _SHOW: Final = (
     f"{notes_table.EXIST} AS notes_exist, {triggers.FOUND} AS triggers, {triggers.SHAPE} AS shape,"
     " CASE WHEN row_number() OVER () = 1 THEN {notes} END AS notes"
@@ -49,27 +49,27 @@ class OutsideWrites:
     )
 
     def __init__(self, database: str, storage: PostgresqlStorage, register: Register) -> None:
-        """`register` gives the library the content of a note (`Node.outside_write`)."""
+        """`register` passes the content of a note to the library (`Node.outside_write`)."""
         self._database = database
         self._storage = storage
         self._register = register
         self._cluster = ""
-        self._known: frozenset[int] = frozenset()  # the notes that were registered and are still there
-        self._notes_exist = True  # or they are looked for when they are made
+        self._known: frozenset[int] = frozenset()  # notes that were registered and are still there
+        self._notes_exist = True  # the table of notes, as far as is known
         self._unreadable = False
         self._mending: asyncio.Task[None] | None = None
         self._were_right = False  # the triggers, in any look
-        #: Whether the triggers were right and are not: what is written is not noted, so nothing may be served.
+        #: Whether the triggers were right and no longer are: what is written is not noted, so nothing may be served.
         self.is_blind = False
-        self._shape = ""  # the table's when its triggers were right last (`triggers.SHAPE`)
+        self._shape = ""  # the table's when its triggers were last right (`triggers.SHAPE`)
 
     @property
     def mark(self) -> str:
-        """What the statements begin with that members announce; empty as long as there is no cluster."""
+        """What statements that members announce begin with; empty as long as there is no cluster."""
         return triggers.mark(self._cluster, self._database) if self._cluster else ""
 
     def serve(self, cluster: str) -> None:
-        """From now on the members of this cluster hear of what is written."""
+        """From now on the members of this cluster are notified of what is written."""
         self._cluster = cluster
 
     # --- a look
@@ -77,9 +77,9 @@ class OutsideWrites:
     async def read(
         self, fetch: Callable[[str], Awaitable[list[asyncpg.Record]]], statement: str, table: str
     ) -> list[asyncpg.Record]:
-        """The rows of a statement that shows the notes as well, where it says `{outside}`.
+        """The rows of a statement in which `{outside}` is replaced by what shows the notes and the triggers.
 
-        `table` is the parameter that names the objects table. Where the notes have come or gone meanwhile the
+        `table` is the parameter that names the objects table. Where the table of notes has come or gone meanwhile the
         statement is sent again: a view without notes that are there must not count.
         """
         for _ in range(_ATTEMPTS):
@@ -107,10 +107,10 @@ class OutsideWrites:
         raise asyncpg.InterfaceError(f"the notes of {self._database} come and go too fast, or somebody has locked them")
 
     async def _was_summed_up(self, row: Any) -> bool:
-        """Whether a note that stands for everything was written, as the notes that a row shows do not suffice.
+        """Write a note that stands for everything where the notes that a row shows do not suffice; whether it was.
 
-        They do not where they are too many to be shown; nor where DDL has rewritten the rows since the last look, or
-        somebody has changed the triggers, even if they are right again: nobody knows what was written meanwhile.
+        They do not suffice where they are too many to be shown, nor where, since the last look, DDL has rewritten the
+        rows or somebody has changed the triggers, even if these are right again: what was written meanwhile is unknown.
         """
         before, shape = self._shape, row["shape"]
         shown = split(row["notes"])
@@ -144,11 +144,11 @@ class OutsideWrites:
             connection.terminate()
 
     def _are_right(self, row: Any) -> bool:
-        """Whether the triggers that a row shows are as they should be."""
+        """Whether a row shows that the triggers are as they should be."""
         return bool(row["notes_exist"] and triggers.are_expected(triggers.decode_found(row["triggers"]), self.mark))
 
     async def take_all(self, connection: asyncpg.Connection) -> None:
-        """Read all notes, give them to the library, and delete them: nobody else needs them."""
+        """Read all notes, pass them to the library and delete them: no other process needs them."""
         table = self._storage.objects_table_name
         (row,) = await self.read(lambda statement: connection.fetch(statement, table), "SELECT {outside}", "$1::text")
         self.mend(row)
@@ -156,9 +156,9 @@ class OutsideWrites:
             await connection.execute(notes_table.FORGET.format(schema=self._storage._db_schema), ids)
 
     async def registered(self, row: Any) -> list[int]:
-        """The ids of all notes that a row shows; the library knows what each stands for.
+        """Register the notes that a row shows with the library, unless it knows them. Returns the ids of all of them.
 
-        Raises `LookupError` where they could not be read, and the view is to be tried again.
+        Raises `LookupError` where they cannot be read, and the view has to be tried again.
         """
         notes = decode(row["notes"])
         if notes is None:
@@ -179,9 +179,10 @@ class OutsideWrites:
         return [note.id for note in notes]
 
     async def take(self, connection: asyncpg.Connection) -> tuple[set[bytes], bool]:
-        """Take the notes of a member's own transaction back, to announce what they name: its keys, or everything.
+        """Take back the notes of a member's own transaction, to announce what they name: its keys, or everything.
 
-        They are there where the application has sent raw SQL. What cannot be taken back is read with the next view.
+        There are notes where the application has sent raw SQL. Those that cannot be taken back are read with the next
+        view.
         """
         table = self._storage.objects_table_name
         if not await connection.fetchval(triggers.HAS_NOTED, table):
@@ -190,7 +191,7 @@ class OutsideWrites:
         try:
             rows = await connection.fetch(notes_table.TAKE.format(schema=self._storage._db_schema), table)
         except asyncpg.PostgresError as error:
-            logger.debug("groupcache: notes stay where they are: %r", error)
+            logger.debug("groupcache: notes could not be taken back: %r", error)
             await connection.execute("ROLLBACK TO SAVEPOINT groupcache")
             return set(), False
         notes = [
@@ -207,20 +208,20 @@ class OutsideWrites:
         return keys
 
     def _nonce(self, note: Note) -> int:
-        """What all processes of the cluster add to the versions for a note: even, and never 0."""
+        """The number that all processes of the cluster add to the versions for a note: even, and never 0."""
         digest = blake2b(f"{self._cluster} {note.id}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") & ~1 or 2
 
     # --- the triggers
 
     def mend(self, row: Any) -> None:
-        """Make the triggers, in the background, where a row shows that they are not as they should be."""
+        """Make the triggers, in the background, if a row shows that they are not as they should be."""
         if not self._cluster:
             return
         right = self._are_right(row)
         self._were_right = self._were_right or right
-        may = self._mending is None or not self._mending.done()  # else the right to make them is missing
-        blind = self._were_right and not right and may
+        may_mend = self._mending is None or not self._mending.done()  # else the right to make them is missing
+        blind = self._were_right and not right and may_mend
         if blind and not self.is_blind:
             logger.warning("groupcache: the database %s is read past the cache: %s", self._database, _WRONG)
         self.is_blind = blind
@@ -228,16 +229,16 @@ class OutsideWrites:
             self._mending = asyncio.ensure_future(self._mend())
 
     async def _mend(self) -> None:
-        pause, waits = FIRST_PAUSE, False
+        pause, is_logged = FIRST_PAUSE, False
         while True:
             try:
                 await self._install()
             except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedFunctionError) as error:
                 self._warn(error)  # the latter by PostgreSQL 12 and older
-                return  # and once is enough: the task stays
+                return  # and the task stays, so that nothing is tried again
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError) as error:
-                if not waits:
-                    waits = True
+                if not is_logged:
+                    is_logged = True
                     logger.warning("groupcache: %s: triggers cannot be made yet: %r", self._database, error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -262,7 +263,7 @@ class OutsideWrites:
         )
 
     def end(self) -> list[asyncio.Task[None]]:
-        """Make no triggers any more; the caller may wait for the tasks that are returned."""
+        """Stop making triggers; the caller may wait for the tasks that are returned."""
         if self._mending is None:
             return []
         self._mending.cancel()

@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 
 from guillotina_groupcache.database.members import Members
+from guillotina_groupcache.database.views import Views
 from harness.postgres_embedded import EmbeddedPostgres
 
 FIRST, SECOND = "db", "far"
@@ -51,6 +52,12 @@ class Process:
         for word, (id_, storage) in enumerate(storages.items()):
             self.members.add(id_, storage)
             self.members.serve(id_, word)
+
+    @property
+    def views(self) -> Views:
+        """What takes the views of the process."""
+        assert self.members._queries is not None
+        return self.members._queries.views
 
     async def ask(self, **question: Any) -> dict[str, Any]:
         self._number += 1

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from guillotina_groupcache.database.members import CLEAN_EVERY
+from guillotina_groupcache.database.upkeep import CLEAN_EVERY
 from guillotina_groupcache.interfaces import LibraryError
 from tests.unit import life_members
 
@@ -74,7 +74,7 @@ async def test_what_writes_and_removes_rows_counts_them(database: str) -> None:
         await execute(
             database, "UPDATE groupcache_members SET state = 'out', changed = '-infinity', seen = '-infinity'"
         )
-        one.members._cleaned -= CLEAN_EVERY
+        one.views.upkeep._cleaned -= CLEAN_EVERY
         view = await one.view()
         assert (view["rows"], view["missing"]) == ([], 0), "those that have been out for long are removed"
 
@@ -115,7 +115,7 @@ async def test_questions_are_answered_after_one_whose_answer_was_not_taken(
             await asyncio.wait_for(one.ask(op="take_view", asked=0), life_members.TIMEOUT)
         one.members._answer = take
         assert await asyncio.wait_for(one.missing(), 5.0) == 0
-    (line,) = [record.getMessage() for record in caplog.records if "was not taken" in record.getMessage()]
+    (line,) = [record.getMessage() for record in caplog.records if "did not take" in record.getMessage()]
     assert "an index" in line and line.isprintable()
 
 

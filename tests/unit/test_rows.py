@@ -56,7 +56,7 @@ async def one(dsn: str) -> AsyncIterator[tuple[Process, asyncpg.Connection]]:
     async with process(1, {"db": storage_of(dsn)}) as member:
         connection = await asyncpg.connect(dsn)
         try:
-            member.members._cleaned = float("inf")  # what is seen is no effect of cleaning
+            member.views.upkeep._cleaned = float("inf")  # what is seen is no effect of cleaning
             # The count of a table that may have been there before has one more, which is written off.
             view = await member.view()
             await member.ask(op="write_off", missing=view["missing"], counting=view["counting"])
@@ -109,7 +109,7 @@ async def test_what_is_no_time_keeps_no_row(database: str) -> None:
         await member.ask(op="mark_out", incarnation=7, reason="it is not reached", overdue=True)
         assert (await view_of(member))[0] == {1: "in", 7: "out"}
         await connection.execute("UPDATE groupcache_members SET changed = 'infinity' WHERE incarnation = 7")
-        member.members._cleaned = 0.0
+        member.views.upkeep._cleaned = 0.0
         assert (await view_of(member))[0] == {1: "in"}
 
 
@@ -191,7 +191,7 @@ async def test_other_databases_in_the_clusters_row_are_not_read(database: str) -
             "UPDATE groupcache_cluster SET identities = identities || (SELECT jsonb_object_agg('other' || n, 'x')"
             " FROM generate_series(1, 10000) n)"
         )
-        read = await member.members._rows()
+        read = await member.views.rows()
         assert sum(len(str(value)) for value in read[0].values()) < 2000
         assert await view_of(member) == ({1: "in"}, 0)
         await connection.execute(f"UPDATE groupcache_cluster SET identities = to_jsonb(repeat('x', {MANY}))")

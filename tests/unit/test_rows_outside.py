@@ -105,12 +105,12 @@ async def _is_taken(database: str, schema: str) -> None:
     async with connected(database) as connection:  # noqa: F811
         await connection.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.objects (zoid TEXT PRIMARY KEY)")
         first = claim_of("db", schema)
-        await first.claim(connection, "1/2/public")
+        await first.acquire(connection, "1/2/public")
         await first.release(connection, "1/2/public")
         await connection.execute(
             f"INSERT INTO {schema}.groupcache_served VALUES ('{schema}.objects'::regclass, {CLAIMS[schema]})"
         )
-        await asyncio.wait_for(claim_of("db", schema).claim(connection, "1/2/public"), TIMEOUT)
+        await asyncio.wait_for(claim_of("db", schema).acquire(connection, "1/2/public"), TIMEOUT)
         found = await connection.fetchrow(f"SELECT cluster, database FROM {schema}.groupcache_served")
         assert tuple(found) == ("1/2/public", "db"), schema
 
@@ -128,7 +128,7 @@ async def test_whoever_keeps_writing_nonsense_is_refused_in_one_short_line(
     database: str,
 ) -> None:
     first = claim_of("db")
-    await first.claim(connection, "1/2/public")
+    await first.acquire(connection, "1/2/public")
     async with connected(database) as other:
         await other.execute(NONSENSE)
 
