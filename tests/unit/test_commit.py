@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import asyncpg
 import pytest
@@ -16,6 +17,8 @@ from guillotina.transactions import transaction
 from guillotina_groupcache import keys
 from guillotina_groupcache.announcing import announced, was_answered
 from guillotina_groupcache.commit import decorate
+from guillotina_groupcache.database import queries
+from guillotina_groupcache.database.databases import Database
 from guillotina_groupcache.interfaces import GroupcacheError
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.native import Source
@@ -291,18 +294,15 @@ async def test_a_connection_that_is_lost_in_a_commit_that_takes_effect(app: App,
 
 async def asked_twice(app: App) -> None:
     """Wait until the database was asked twice, from now, which transactions are open."""
-    members, asked = app.utility._members, []
-    execute = type(members)._open_in
+    asked = []
+    open_in = queries.open_in
 
-    async def counted(self: object, database: str) -> list[str]:
-        asked.append(await execute(members, database))
+    async def counted(database: Database) -> list[str]:
+        asked.append(await open_in(database))
         return asked[-1]
 
-    type(members)._open_in = counted  # type: ignore[method-assign]
-    try:
-        await until(lambda: len(asked) >= 2, "two questions to the database")
-    finally:
-        type(members)._open_in = execute  # type: ignore[method-assign]
+    with patch.object(queries, "open_in", counted):
+        await until(lambda: len(asked) >= 2, "two queries of the database")
     assert all(asked), "the writer's transaction is open"
 
 

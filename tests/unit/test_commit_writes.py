@@ -106,10 +106,10 @@ async def test_what_was_rolled_back_at_commit_is_not_served(app: App, caplog: py
 def no_question(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on the database is not asked which transactions are open, so nothing is settled by that."""
 
-    async def never(self: object, database: str) -> list[str]:
+    async def never(database: object) -> list[str]:
         raise LookupError("not asked in this test")
 
-    monkeypatch.setattr("guillotina_groupcache.database.members.Members._open_in", never)
+    monkeypatch.setattr("guillotina_groupcache.database.queries.open_in", never)
 
 
 @pytest.mark.usefixtures("no_question")
