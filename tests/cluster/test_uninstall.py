@@ -92,15 +92,15 @@ def test_everything_is_removed(node: Callable[..., Node], database: str, far: st
     code, lines = uninstall(one)
     assert code == 0, lines
     assert ours(database) == ours(far) == set()
-    assert "memory: removed nothing: it is no PostgreSQL" in lines
+    assert "memory: removed nothing: it is not PostgreSQL" in lines
     assert all(any(name in line for line in lines) for name in before), lines
     assert "db, second: removed trigger groupcache_insert on others" in lines
     assert "far: removed table mine.groupcache_served" in lines
     code, lines = uninstall(one)
     assert code == 0 and [line.partition(": ")[2] for line in lines] == [
-        "removed nothing: there is nothing of the cache",
-        "removed nothing: there is nothing of the cache",
-        "removed nothing: it is no PostgreSQL",
+        "removed nothing: the cache has made nothing there",
+        "removed nothing: the cache has made nothing there",
+        "removed nothing: it is not PostgreSQL",
     ]
     plain = node(**OTHER)
     plain.start()
