@@ -1,4 +1,4 @@
-"""`guillotina groupcache-uninstall`: everything that the add-on has made in the databases is removed."""
+"""`guillotina groupcache-uninstall`: removes everything that the add-on has made in the databases."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from guillotina_groupcache.interfaces import GroupcacheError
 
 
 class UninstallCommand(Command):
-    """Ends with 0 when nothing is left, with 1 when it has removed not everything, which a line explains.
+    """Exits with 0 when nothing is left, and with 1 and a line that says why when something is.
 
-    No application is started: it would join the cluster, and make what is to be removed.
+    No application is started: it would join the cluster, and make again what is to be removed.
     """
 
     description = "Remove what the cache has made in the databases: triggers, functions and tables"
@@ -30,16 +30,16 @@ class UninstallCommand(Command):
 
 
 async def _uninstall(settings: Any) -> None:
-    """Look everywhere first: where somebody still uses one database nothing is removed from the others."""
-    places, others = uninstall.places(settings)
-    for place in places:
-        async with uninstall.opened(place) as connection:
-            await uninstall.check(connection, place)
-    for place in places:
-        async with uninstall.opened(place) as connection:
-            removed = await uninstall.remove(connection, place)
-        name = ", ".join(place.ids)
-        for what in removed or ["nothing: there is nothing of the cache"]:
+    """Check all schemas first: where somebody still uses one database, nothing is removed from the others."""
+    schemas, others = uninstall.schemas(settings)
+    for schema in schemas:
+        async with uninstall.opened(schema) as connection:
+            await uninstall.check(connection, schema)
+    for schema in schemas:
+        async with uninstall.opened(schema) as connection:
+            removed = await uninstall.remove(connection, schema)
+        name = ", ".join(schema.ids)
+        for what in removed or ["nothing: the cache has made nothing there"]:
             print(f"{name}: removed {what}")
     for other in others:
-        print(f"{other}: removed nothing: it is no PostgreSQL")
+        print(f"{other}: removed nothing: it is not PostgreSQL")

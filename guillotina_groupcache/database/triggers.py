@@ -1,14 +1,14 @@
-"""The triggers that note outside writes (R14): rows of the objects table changed by what announces nothing.
+"""The triggers that note outside writes (R14): changes of the objects table by something that announces nothing.
 
 A member marks the statements by which it stores and deletes what it announces: they begin with a comment that names
-its cluster and the database. Whatever has no such mark, raw SQL in a member's own transaction too, is noted in the
-transaction that writes it: statement by statement, so that a bulk update, or a cascade, is one note. Nobody who writes
-may fail or wait for that: the function takes no lock that two writers could both need, and a missing table of notes is
-no error.
+its cluster and the database. A statement without such a mark, raw SQL in a member's own transaction too, is noted in
+the transaction that writes: one note per statement, so a bulk update, or a cascade, is one note. No writer may fail or
+wait for that: the function takes no lock that two writers could both need, and a missing table of notes is no error.
 
-The tension: a mark of a whole transaction, by a setting, would not tell raw SQL in it from what is announced, and that
-of a connection would get to strangers. Conditions of triggers are parsed anew by every statement, so they must be
-short: to look at a setting as well took a member's commit 80 µs more, the comment alone takes it 20 µs.
+The tension: a setting could mark a whole transaction, but would not tell raw SQL in it from what is announced; and on a
+connection, behind a pooler, it would reach other clients. The conditions of triggers are parsed again for every
+statement, so they must be short: looking at a setting as well took a member's commit 80 µs more, the comment alone
+takes it 20 µs.
 """
 
 from __future__ import annotations
@@ -22,46 +22,47 @@ import msgspec
 
 from guillotina_groupcache.database.notes_table import CLEAN, CREATE, EXIST, INSERT, MAX_NOTES
 
-#: Raised with every change of the functions or triggers: the newest one stays.
+#: Raised with every change of the functions or triggers: the newest version stays.
 VERSION: Final = 1
-#: Rows that the notes of one transaction name one by one; beyond, one note stands for everything.
+#: Rows that the notes of one transaction name one by one; beyond that, one note stands for everything.
 MAX_ROWS: Final = 1000
-#: Rows that the notes of one table name together, those of few rows aside; beyond, a note stands for everything.
+#: Rows that the notes of one table name together; beyond that, a note of more than `FEW_ROWS` stands for everything.
 MAX_PLACES: Final = 10_000
 FEW_ROWS: Final = 10
-#: Bytes of the table of notes beyond which each stands for everything, and is not read by who writes the next one: it
-#: may be full of notes that are deleted, and cannot be vacuumed as somebody holds an old snapshot.
+#: Bytes of the table of notes beyond which each note stands for everything, and its writer does not read the table: it
+#: may be full of deleted notes that cannot be vacuumed because somebody holds an old snapshot.
 MAX_SIZE: Final = 2**20
-#: A note of a transaction counts for so many rows at least. Each is a subtransaction, of which the server has room for
-#: 64 in each transaction; beyond, it slows down all others.
+#: Each note of a transaction counts for at least this many rows. Each is a subtransaction, and the server has room for
+#: 64 of them in each transaction; beyond that, it slows down all others.
 MIN_ROWS: Final = 20
-#: Seconds after which a note is old: every process that serves has read it by then, or reads that everything changed.
+#: Seconds after which a note is old: every process that serves has read it by then, or reads a note that stands for
+#: everything.
 OLD: Final = 10
-#: For how long the objects table is waited for, and makes its writers wait.
+#: How long an installation waits for the objects table, and makes its writers wait.
 LOCK_TIMEOUT: Final = "100ms"
 
-#: The triggers that are there, with their state and arguments (`expected`). The table is named by a parameter.
+#: The triggers that are there, with their state and arguments (`are_expected`). A parameter names the table.
 FOUND: Final = r"""
 (SELECT json_object_agg(tgname, tgenabled::text || ' ' || encode(tgargs, 'escape')) FROM pg_trigger
  WHERE tgrelid = to_regclass({table}) AND tgname LIKE '%groupcache\_%' AND NOT tgisinternal)
 """
-#: What changes with DDL that rewrites the rows, as the file does in which they lie, and fires no trigger; and with each
-#: change of a trigger, as the row does that describes it. Empty: there is no such table, or it has no triggers.
+#: A text that changes with DDL that rewrites the rows and fires no trigger, as their file does, and with each change of
+#: a trigger, as the row does that describes it. Empty: there is no such table, or it has no triggers.
 SHAPE: Final = r"""
 (SELECT coalesce(pg_relation_filenode(to_regclass({table})) || ' ' || string_agg(xmin::text, ' ' ORDER BY tgname), '')
  FROM pg_trigger WHERE tgrelid = to_regclass({table}) AND tgname LIKE '%groupcache\_%')
 """
-#: Whether the transaction at hand has noted anything, which no error can come from.
+#: Whether the current transaction has noted anything. This cannot fail.
 HAS_NOTED: Final = "SELECT current_setting('guillotina_groupcache.noted_' || to_regclass($1::text)::oid, true) <> ''"
 _SHOW: Final = f"SELECT {EXIST} AS notes_exist, {FOUND.format(table='$1::text')} AS found"
 _LOCK: Final = "LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"
 _NOTE: Final = (
     """
 CREATE OR REPLACE FUNCTION {schema}.groupcache_note_outside_write() RETURNS trigger
--- The plan for a statement of one row is kept for those of many, and must not be a nested loop.
+-- The plan that is made for a statement of one row is used for those of many too, and must not be a nested loop.
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $body$
 DECLARE
-    -- How many rows this transaction has noted; -1: everything. A rollback to a savepoint takes both back.
+    -- How many rows this transaction has noted; -1: everything. A rollback to a savepoint resets it, like the notes.
     setting CONSTANT text := 'guillotina_groupcache.noted_' || TG_RELID;
     noted bigint := coalesce(nullif(current_setting(setting, true), ''), '0');
     changed bigint := 0;
@@ -81,7 +82,7 @@ BEGIN
         RETURN NULL;
     END IF;
     noted := noted + greatest(changed, {min_rows});
-    -- A view shows all notes, and must not be late for it. At a stricter level to read them could fail the writer.
+    -- A view shows all notes, and they must not make it late. At a stricter level, reading them could fail the writer.
     IF TG_OP = 'TRUNCATE' OR noted > {max_rows} THEN
         noted := -1;
     ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -92,7 +93,7 @@ BEGIN
         SELECT FROM {schema}.groupcache_outside_writes WHERE relation = TG_RELID OFFSET {max_notes})
     THEN
         noted := -1;
-        -- With nobody to read them the notes are summed up now and then.
+        -- Where no process reads the notes, writers delete the old ones now and then.
         IF random() < 0.0625 THEN
             WITH old AS (
                 SELECT id FROM {schema}.groupcache_outside_writes
@@ -125,26 +126,27 @@ BEGIN
     + """;
     RETURN NULL;
 EXCEPTION WHEN undefined_table OR undefined_column OR insufficient_privilege THEN
-    -- Somebody has dropped the table just now, or taken the owner's rights away: the writer must not fail for that.
+    -- Somebody has just dropped the table, or taken the owner's rights away: the writer must not fail because of that.
     RAISE WARNING 'guillotina_groupcache: what was written is not noted: %', SQLERRM;
     RETURN NULL;
 END $body$
 """
 )
-#: Rows that are not in the other table as they are, in what is cached; an index in their `json` is not. That `tid` has
-#: changed mostly tells, and spares to compare states.
+#: Rows that the other table does not have, or has otherwise in a column that is cached, which `json` is not. In most
+#: cases `tid` differs, and states need not be compared.
 _DIFFERENCE: Final = """(
     SELECT a.zoid, a.parent_id, a.id, a.of FROM {} AS a LEFT JOIN {} AS b ON b.zoid = a.zoid
     WHERE b.zoid IS NULL OR (a.tid, a.parent_id, a.id, a.of) IS DISTINCT FROM (b.tid, b.parent_id, b.id, b.of)
     OR (a.type, a.resource, a.state_size, a.state) IS DISTINCT FROM (b.type, b.resource, b.state_size, b.state)
 ) AS {}"""
-#: A member's UPDATE demands the tid with which the object was read: it must not undo what it has never seen.
+#: A member's UPDATE demands the tid with which the object was read. So an outside write must change the tid, else the
+#: member would undo what it has never seen.
 _RENEW_TID: Final = """
 CREATE OR REPLACE FUNCTION {schema}.groupcache_renew_tid() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- A member keeps the tid of what it puts into the trash, and of a row that it writes twice. To look at a statement
-    -- of somebody else's for every row would copy it each time, however long it is.
+    -- A member keeps the tid of a row that it puts into the trash or writes twice. Looking at an outside statement for
+    -- every row would copy it each time, however long it is.
     IF current_setting('guillotina_groupcache.outside_at', true) IS DISTINCT FROM statement_timestamp()::text THEN
         IF substr(current_query(), pg_trigger_depth(), length(TG_ARGV[1])) = TG_ARGV[1] THEN
             RETURN NEW;
@@ -155,7 +157,7 @@ BEGIN
         IS DISTINCT FROM (NEW.zoid, NEW.parent_id, NEW.of, NEW.id, NEW.type, NEW.resource, NEW.state_size, NEW.state)
         AND to_regclass('{schema}.tid_sequence') IS NOT NULL
     THEN
-        -- After a restore of the rows alone the sequence may just give what the row has.
+        -- After a restore of the rows alone the sequence may return the very tid that the row has.
         LOOP
             NEW.tid := nextval('{schema}.tid_sequence');
             EXIT WHEN NEW.tid <> OLD.tid;
@@ -177,25 +179,25 @@ _FILLED: Final = {
     "changed_from": _DIFFERENCE.format("old_rows", "new_rows", "changed_from"),
     "changed_to": _DIFFERENCE.format("new_rows", "old_rows", "changed_to"),
 }
-#: What triggers write, the application's or PostgreSQL's own, which delete what lies below, is as if the statement that
-#: fired them had no mark: it is looked for at another place. A background worker may have no statement at all.
+#: Writes by triggers, the application's or PostgreSQL's own, which delete what lies below, count as unmarked whatever
+#: statement fired them: the mark is looked for at another offset. A background worker may have no statement at all.
 _OUTSIDE: Final = "(substr(current_query(), 1 + pg_trigger_depth(), {length}) IS DISTINCT FROM '{mark}')"
-#: The functions run with their owner's rights, so only who installs may make triggers of them: a trigger on a table of
-#: somebody else's could have them read what that one calls `new_rows`.
+#: The functions run with their owner's rights, so only the installing user may make triggers of them: a trigger on
+#: another user's table could make them read whatever that user calls `new_rows`.
 _REVOKE: Final = """
 REVOKE ALL ON FUNCTION {schema}.groupcache_note_outside_write(), {schema}.groupcache_renew_tid() FROM PUBLIC
 """
 
 
 def mark(cluster: str, database: str) -> str:
-    """What statements begin with whose changes the members of a cluster hear of, which know the database by this id."""
+    """The comment with which members of a cluster mark statements that they announce, on the database with an id."""
     return f"/* guillotina_groupcache {hashlib.sha256(f'{cluster} {database}'.encode()).hexdigest()[:16]} */ "
 
 
 def are_expected(found: Mapping[str, str], mark: str) -> bool:
-    """Whether the triggers that `FOUND` has shown are all there, fire always, and are made for this mark.
+    """Whether `FOUND` has shown all triggers, and they fire always and are made for this mark.
 
-    Those of a later version are as good: processes of two versions would else make them in turns.
+    Those of a later version are as good: else processes of two versions would replace each other's.
     """
     return all(_is_expected(found.get(name, ""), mark) for name in _triggers("", "", mark))
 
@@ -218,7 +220,7 @@ def _triggers(schema: str, table: str, mark: str) -> dict[str, str]:
         f" WHEN ({outside}) {note}",
         "groupcache_delete": f"AFTER DELETE ON {table} REFERENCING {old} FOR EACH STATEMENT WHEN ({outside}) {note}",
         "groupcache_truncate": f"AFTER TRUNCATE ON {table} FOR EACH STATEMENT {note}",
-        # The last one by its name, so that it sees what triggers of the application have made of a row.
+        # It is the last by its name, so that it sees what triggers of the application have made of a row.
         "zz_groupcache_tid": f"BEFORE UPDATE ON {table} FOR EACH ROW"
         f" WHEN (OLD.tid IS NOT DISTINCT FROM NEW.tid) EXECUTE FUNCTION {schema}.groupcache_renew_tid({arguments})",
     }
@@ -229,7 +231,7 @@ def creation(schema: str, table: str, mark: str) -> list[str]:
     """The statements that create the table of notes, the functions and the triggers."""
     statements = [statement.format(schema=schema, **_FILLED) for statement in (CREATE, _NOTE, _RENEW_TID, _REVOKE)]
     for name, statement in _triggers(schema, table, mark).items():
-        # Else it does not fire where `session_replication_role` is `replica`, as for a restore.
+        # Otherwise it does not fire where `session_replication_role` is `replica`, as during a restore.
         statements += [statement, f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}"]
     return statements
 
@@ -238,7 +240,7 @@ def uninstall(schema: str, table: str) -> list[str]:
     """The statements that remove the triggers, the functions and the notes."""
     return [
         *(f"DROP TRIGGER IF EXISTS {name} ON {table}" for name in _triggers("", "", "")),
-        # With the triggers of a table that had this name before.
+        # CASCADE: with the triggers of a table that had this name before.
         f"DROP FUNCTION IF EXISTS {schema}.groupcache_note_outside_write() CASCADE",
         f"DROP FUNCTION IF EXISTS {schema}.groupcache_renew_tid() CASCADE",
         f"DROP TABLE IF EXISTS {schema}.groupcache_outside_writes",
@@ -246,13 +248,13 @@ def uninstall(schema: str, table: str) -> list[str]:
 
 
 async def install(connection: asyncpg.Connection, schema: str, table: str, mark: str) -> None:
-    """Make what is not as it should be, and note that everything may have been written meanwhile.
+    """Make the triggers unless they are as they should be, and note that everything may have been written meanwhile.
 
     Raises `LockNotAvailableError` where somebody has been writing for longer than `LOCK_TIMEOUT`.
     """
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-        # Whoever else installs waits here, and finds it done; and whoever writes later fires the triggers.
+        # Another process that installs waits here, and finds it done; a later writer fires the triggers.
         await connection.execute(_LOCK.format(table=table))
         row = await connection.fetchrow(_SHOW.format(schema=schema), table)
         found = decode_found(row["found"])
@@ -267,5 +269,5 @@ async def install(connection: asyncpg.Connection, schema: str, table: str, mark:
 
 
 def decode_found(found: str | None) -> dict[str, str]:
-    """What `FOUND` has shown: the state and the arguments of the triggers, by name."""
+    """Decode what `FOUND` has shown: the state and the arguments of the triggers, by name."""
     return msgspec.json.decode(found, type=dict[str, str]) if found else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from guillotina_groupcache.database.uninstall import Place, places, statements
+from guillotina_groupcache.database.uninstall import Schema, schemas, statements
 
 MANUAL = Path(__file__).parents[2] / "docs" / "operating.rst"
 
@@ -26,10 +26,10 @@ def test_triggers_go_before_what_they_use() -> None:
     assert {statement.split()[-1] for statement in removing if "TRIGGER" in statement} == {"s.one", "s.two"}
 
 
-def test_the_places_of_a_configuration() -> None:
+def test_the_schemas_of_a_configuration() -> None:
     parts = {"scheme": "postgresql", "user": "u", "password": "p", "host": "h", "port": 5, "dbname": "d"}
     dsn = "postgresql://u:p@h:5/d"
-    found = places(
+    found = schemas(
         {
             "databases": [
                 {"a": {"storage": "postgresql", "dsn": dsn, "server_settings": {"x": "y"}}},
@@ -43,9 +43,9 @@ def test_the_places_of_a_configuration() -> None:
     options = {"server_settings": {"x": "y"}}
     assert found == (
         [
-            Place(("a", "b"), dsn, options, "public", ("public.objects", "public.others")),
-            Place(("c",), dsn, {}, "mine", ("mine.objects",)),
+            Schema(("a", "b"), dsn, options, "public", ("public.objects", "public.others")),
+            Schema(("c",), dsn, {}, "mine", ("mine.objects",)),
         ],
         ["d", "e"],
     )
-    assert places({}) == places({"databases": None}) == ([], [])
+    assert schemas({}) == schemas({"databases": None}) == ([], [])
