@@ -19,7 +19,7 @@ from tests.cluster.steps import ends
 CONTRIB = "guillotina.contrib.cache"
 OURS = "guillotina_groupcache"
 OFF = ", or give groupcache: {enabled: false} to have no cache"
-BASIC = "cache.strategy: 'basic' is in force in place of 'groupcache', by"
+BASIC = "cache.strategy: 'basic' is in force instead of 'groupcache', by"
 
 
 @pytest.fixture
