@@ -1,4 +1,4 @@
-"""What is done when Guillotina tells that a database is there, at start-up or later."""
+"""What the add-on does at Guillotina's events: settings are configured, a database is there, the application ends."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from guillotina_groupcache.utility import GroupcacheUtility
 
 logger = logging.getLogger("guillotina_groupcache")
 
-#: Storages whose tables were made in this run: a database of the same name may have been there before.
+#: Storages whose tables were made in this run: an earlier database may have had the same name.
 _created: weakref.WeakSet[Any] = weakref.WeakSet()
-#: Utilities whose start is over: what cannot be served after it ends nobody.
+#: Utilities whose start is over: a database that comes later and cannot be served does not end the process.
 _started: weakref.WeakSet[GroupcacheUtility] = weakref.WeakSet()
 
 
 def current_or_new(settings: Any = None) -> GroupcacheUtility:
-    """The factory of `load_utilities`: the utility that the first database has started, or a new one."""
+    """The utility that the first database has started, or a new one: the factory of `load_utilities`."""
     return query_utility(IGroupcacheUtility) or GroupcacheUtility()
 
 
@@ -47,10 +47,10 @@ def _is_strategy() -> bool:
 
 @configure.subscriber(for_=IApplicationConfiguredEvent)
 async def application_configured(event: Any) -> None:
-    """Refuse what cannot be right, or switch this process' cache off: no database has been opened yet (R15).
+    """Refuse wrong settings, or switch this process' cache off, before a database is opened (R15).
 
-    What is switched off caches nothing at all, whatever other strategy the settings name: another one would hear no
-    more of the cluster's writes than ours.
+    A process that is switched off caches nothing at all, whatever other strategy the settings name: that one would not
+    hear of the cluster's writes either.
     """
     try:
         if is_enabled():
@@ -65,16 +65,16 @@ async def application_configured(event: Any) -> None:
 
 @configure.subscriber(for_=IStorageCreatedEvent)
 async def storage_created(event: Any) -> None:
-    """Remember that nothing can be cached of a storage yet."""
+    """Remember that nothing of a storage can be cached yet."""
     _created.add(event.object)
 
 
 @configure.subscriber(for_=IDatabaseInitializedEvent)
 async def database_initialized(event: Any) -> None:
-    """Begin with the first database, before anything can be written to it, and serve it.
+    """Serve a database before anything can be written to it; with the first one the cache begins.
 
-    An error here ends the start-up: the process does not run half. A database that comes later, and cannot be served,
-    is read past the cache, and what is written to it is an outside write (R14): the others go on.
+    An error here ends the start-up, so that the process does not run without a part of its cache. A database that comes
+    after the start and cannot be served is read past the cache, and writes to it are outside writes (R14).
     """
     if not _is_strategy():
         return
@@ -88,7 +88,7 @@ async def database_initialized(event: Any) -> None:
 
 
 def _refuse(error: GroupcacheError) -> NoReturn:
-    """End the start-up: of a `guillotina` command with one line, of an application in a server with the exception."""
+    """End the start-up: a `guillotina` command with one line, an application in an ASGI server with the exception."""
     if app_settings.get("_command") is not None:
         raise SystemExit(f"guillotina_groupcache: {error}") from None
     raise error
@@ -106,7 +106,7 @@ async def _serve(database: Any) -> None:
         if utility in _started:
             utility.remove_database(database.id)
             raise
-        # A later start in this process begins with a new one.
+        # A later start in this process begins with a new utility.
         get_global_components().unregisterUtility(utility, provided=IGroupcacheUtility)
         await utility.finalize()
         raise
@@ -121,7 +121,7 @@ async def _serve(database: Any) -> None:
 
 
 def _forget_when_closed(utility: GroupcacheUtility, database: Any) -> None:
-    """A closed database answers nothing, so its cache must not either."""
+    """Serve a database no more when it is closed: it answers nothing then, so its cache must not either."""
     close = database.storage.finalize
 
     async def finalize() -> None:
@@ -135,7 +135,7 @@ def _forget_when_closed(utility: GroupcacheUtility, database: Any) -> None:
 
 @configure.subscriber(for_=IApplicationCleanupEvent)
 async def application_cleanup(event: Any) -> None:
-    """What the vacuums still have to delete is announced before the cache ends."""
+    """Let the vacuums announce and delete what is left to them, before the cache ends."""
     utility = query_utility(IGroupcacheUtility)
     if utility is not None:
         for storage in utility.storages:
@@ -144,7 +144,7 @@ async def application_cleanup(event: Any) -> None:
 
 @configure.subscriber(for_=IApplicationInitializedEvent)
 async def application_initialized(event: Any) -> None:
-    """Refuse to start as a peer without a database that can be the referee."""
+    """Refuse to start as a peer without a database that can hold the members table."""
     if not _is_strategy():
         return
     try:

@@ -1,6 +1,6 @@
-"""Log lines that a peer, or whoever writes to the database, can cause at will: one a kind in a while.
+"""Log lines that a peer, or anybody who writes to the database, can cause at will: one per kind in `LOG_EVERY` seconds.
 
-The library does the same with what it notices (go/internal/transport/faults.go), and by the same words.
+The library throttles its own log lines in the same way, and with the same words (go/internal/transport/faults.go).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from typing import Final
 
-#: Seconds between two lines of one kind.
+#: Seconds between two log lines of one kind.
 LOG_EVERY: Final = 10.0
 
 
@@ -21,14 +21,14 @@ class Throttled:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._logged: dict[str, float] = {}  # when a kind was logged last
-        self._muted: Counter[str] = Counter()  # those of a kind that were not logged since
+        self._logged: dict[str, float] = {}  # when a kind was last logged
+        self._muted: Counter[str] = Counter()  # how many of a kind were not logged since
 
     def warning(self, kind: str, message: str, *arguments: object) -> None:
-        """Log a line, unless one of its kind was logged a short time ago: then it is counted.
+        """Log a line, or count it if one of its kind was logged less than `LOG_EVERY` seconds ago.
 
-        A kind is a constant of the code, so that there are few. What is in `arguments` is shown as it is: it has to be
-        short and printable (`section.shown`).
+        A kind is a constant of the code, so that there are few. `arguments` are not checked: they must be short and
+        printable (`display`).
         """
         now = time.monotonic()
         if now < self._logged.get(kind, -LOG_EVERY) + LOG_EVERY:

@@ -1,4 +1,4 @@
-"""Addresses of processes: `host:port`, `[IPv6]:port` or `unix:/path`, and what the settings allow beside them."""
+"""Addresses of processes: `host:port`, `[IPv6]:port` or `unix:/path`, and the other forms that settings allow."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar, Final
 
-#: Bytes: `sun_path` of Linux has 108, the last of which is the end mark (unix(7)).
+#: Bytes: `sun_path` of Linux has 108, the last of which is the terminating zero (unix(7)).
 MAX_UNIX_PATH: Final = 107
-#: Ports in a range; the first free one is looked for one after the other.
+#: Ports in a range; they are tried one after the other until one is free.
 MAX_PORTS: Final = 1024
 
 _FORMS: Final = "host:port, [IPv6]:port or unix:/path"
@@ -22,16 +22,16 @@ _HOST_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a process listens. Two spellings of one address are equal (but names are not resolved)."""
+    """Where a process listens. Two spellings of one address are equal, except that host names are not resolved."""
 
-    text: str  #: the one spelling that peers, logs and the ring use
+    text: str  #: the canonical spelling, which peers, logs and the ring use
 
     def __str__(self) -> str:
         return self.text
 
     @property
     def tcp(self) -> bool:
-        """Whether it is TCP, where everybody can connect; else it is a unix socket, which has a mode."""
+        """Whether it is TCP, where everybody can connect; otherwise it is a unix socket, which has a mode."""
         return not self.text.startswith("unix:")
 
     @classmethod
@@ -59,7 +59,7 @@ class Host:
         """The host that `text` spells. Raises `ValueError` as `Address.parse` does."""
         text, wildcard = _host(text, forms)
         if wildcard:
-            # An address is also the name under which a process owns keys, so all must know it by the same one.
+            # A process owns keys under its address, so all processes must know it by the same one.
             raise ValueError(_WILDCARD)
         return cls(text)
 
@@ -70,17 +70,17 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Advertised:
-    """What peers dial in place of where a process listens."""
+    """The host, and perhaps the port, that peers dial instead of the address where a process listens."""
 
     host: Host
-    port: int | None = None  #: None: the one that it listens on
+    port: int | None = None  #: None: the port on which the process listens
 
     def __str__(self) -> str:
         return self.host.text if self.port is None else f"{self.host.text}:{self.port}"
 
     @classmethod
     def parse(cls, text: str) -> Advertised:
-        """What `text` spells: `host` or `host:port`. Raises `ValueError` as `Address.parse` does."""
+        """Parse `host` or `host:port`. Raises `ValueError` as `Address.parse` does."""
         text = text.strip()
         host, colon, port = text.rpartition(":")
         if text.startswith("unix:"):
@@ -95,37 +95,37 @@ class Advertised:
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """`dns:host:port`, a name that stands for addresses which may change."""
+class DnsName:
+    """`dns:host:port`, a host name that stands for addresses which may change."""
 
     text: str
-    tcp: ClassVar[bool] = True  #: as of an `Address`
+    tcp: ClassVar[bool] = True  #: as in `Address`
 
     def __str__(self) -> str:
         return self.text
 
     @classmethod
-    def parse(cls, text: str) -> Name:
+    def parse(cls, text: str) -> DnsName:
         """The name that `text` spells. Raises `ValueError` as `Address.parse` does."""
         text = text.strip()
         host, port = _split(text[len("dns:") :], _NAME_FORM)
         host, _ = _host(host, _NAME_FORM)
         if host.startswith("[") or host.rpartition(".")[2].isdigit():
-            raise ValueError("has an address in place of a name: give it without dns:")
+            raise ValueError("has an address instead of a name: give it without dns:")
         return cls(f"dns:{host}:{_port(port)}")
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where a process may listen: the first of these addresses that is free is taken. None: it does not listen."""
+    """Where a process may listen: on the first of these addresses that is free. Without any it does not listen."""
 
     addresses: tuple[Address, ...]
-    wildcard: bool = False  #: every address of the host: the peers must be told of one
+    wildcard: bool = False  #: every address of the host: peers need one that they can dial
     tcp: bool = True
 
     @classmethod
     def parse(cls, text: str) -> Listen:
-        """What `text` spells: an address, `host:first-last`, or either with `0.0.0.0` or `[::]` for all of a host.
+        """Parse an address or `host:first-last`, either also with `0.0.0.0` or `[::]` for all addresses of the host.
 
         Raises `ValueError` as `Address.parse` does.
         """
@@ -139,7 +139,7 @@ class Listen:
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """The ports, of addresses that have them."""
+        """The ports, if these are addresses with ports."""
         return tuple(int(address.text.rpartition(":")[2]) for address in self.addresses) if self.tcp else ()
 
 
@@ -171,7 +171,7 @@ def _unix_path(path: str) -> str:
     if not path.startswith("/"):
         raise ValueError("has no absolute path: give unix:/path")
     if not path.isprintable():
-        # All peers read the address in the members table, and show it in their logs.
+        # All peers read the address in the members table and show it in their logs.
         raise ValueError("has a character in its path that cannot be printed: give unix:/path without it")
     size = len(path.encode("utf-8", "surrogateescape"))
     if size > MAX_UNIX_PATH:
@@ -180,7 +180,7 @@ def _unix_path(path: str) -> str:
 
 
 def _host(host: str, forms: str) -> tuple[str, bool]:
-    """The one spelling of a host, and whether it is all addresses of this machine."""
+    """The canonical spelling of a host, and whether it stands for all addresses of this machine."""
     host = host.lower()
     if host.startswith("[") and host.endswith("]"):
         return _ip(host[1:-1], IPv6Address, forms)

@@ -1,4 +1,4 @@
-"""The host that peers dial, where `listen` is for all addresses of a host and `advertise` does not tell which."""
+"""The host that peers dial where `listen` stands for all addresses of a host and `advertise` is not given."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from guillotina_groupcache.settings.addresses import Host, Listen
 
 logger = logging.getLogger("guillotina_groupcache")
 
-#: Seconds that the database may take to say from where this process comes to it.
+#: Seconds that the database may take to answer from which address this process connects.
 TIMEOUT: Final = 3.0
 
-#: Addresses for documentation, which are nobody's: the way to them is the way to everybody who is not near.
+#: Addresses that are reserved for documentation: the route to them is the default route.
 _FAR_AWAY: Final = {4: (socket.AF_INET, "192.0.2.1"), 6: (socket.AF_INET6, "2001:db8::1")}
 
 Ip = IPv4Address | IPv6Address
 
 
 async def find_host(listen: Listen, storage: Any) -> Host:
-    """The address of this host by which it comes to the database; without one, that of its default route.
+    """The address from which this host connects to the database; without one, that of its default route.
 
-    The peers use the same database, so they are likely to be where it is. Raises `ConfigurationError` where
-    there is none that another host could dial.
+    The peers use the same database, so they probably reach this host by the same network. Raises `ConfigurationError`
+    where no address is found that another host could dial.
     """
     address = str(listen.addresses[0])
     versions = (6, 4) if address.startswith("[") else (4,)
@@ -41,18 +41,18 @@ async def find_host(listen: Listen, storage: Any) -> Host:
 
 
 async def _seen_by_database(storage: Any) -> Ip | None:
-    """Where this process' connections come from, as the database sees it."""
+    """The address of this process' connections, as the database sees it."""
     try:
         async with storage.pool.acquire(timeout=TIMEOUT) as connection:
             text = await connection.fetchval("SELECT host(inet_client_addr())", timeout=TIMEOUT)
     except Exception as error:
-        logger.warning("groupcache: the database does not tell from where this process comes: %r", error)
+        logger.warning("groupcache: the database does not say from which address this process connects: %r", error)
         return None
     return None if text is None else ip_address(text)
 
 
 def _source(version: int) -> Ip | None:
-    """The address that this host would send from to one that is not near. Nothing is sent."""
+    """The address from which this host would send to a distant one. Nothing is sent."""
     family, far_away = _FAR_AWAY[version]
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -63,7 +63,7 @@ def _source(version: int) -> Ip | None:
 
 
 def _is_own(ip: Ip) -> bool:
-    """Whether it is an address of this host, and not one that means another host elsewhere."""
+    """Whether it is an address of this host alone, and not one that every host has."""
     if ip.is_loopback or ip.is_link_local or ip.is_unspecified:
         return False
     try:

@@ -1,8 +1,8 @@
-"""What the system gives to this process: looked at before the library is loaded, which lives or dies by it.
+"""What the system allows this process, checked before the library is loaded.
 
-A Go runtime that gets no memory, or no descriptor, ends the whole process with pages of stacks, and a `size` over what
-there is ends it much later, by the kernel and without a word. So a process that cannot have what it is told to take
-does not start, and says so in one line. What is enough at the start and used up later is nobody's to promise.
+A Go runtime that gets no memory, or no descriptor, ends the whole process with pages of stacks; and with a `size`
+beyond what there is, the kernel ends the process later without any message. So a process that cannot have what it is
+configured to take does not start, and says so in one line. What is free at the start may still be used up later.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Final
 
 from guillotina_groupcache.interfaces import ConfigurationError
 
-#: Bytes of address space that the runtime reserves, most of it never used: measured are 1.7 GB, threads included.
+#: Bytes of address space that the runtime reserves, most of it never used: 1.7 GB were measured, threads included.
 ADDRESSES: Final = 2 * 10**9
-#: Bytes of private memory that it and its threads' stacks may take: measured are 130 MB, most of it never used.
+#: Bytes of private memory that it and its threads' stacks may take: 130 MB were measured, most of it never used.
 PRIVATE: Final = 250 * 10**6
-#: Descriptors of the runtime, the library's queue and a first few connections.
+#: Descriptors for the runtime, the library's queue and the first few connections.
 DESCRIPTORS: Final = 32
 
 _NONE: Final = resource.RLIM_INFINITY
 
 
 def check(size: int, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> None:
-    """Whether a process can have a cache of so many bytes. Raises `ConfigurationError`, one line, where it cannot."""
+    """Raise `ConfigurationError`, with one line, where this process cannot have a cache of so many bytes."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     _check_size(size, machine, "this machine has")
     for path, limit in _group_limits(proc / "self" / "cgroup", groups):
@@ -57,7 +57,7 @@ def _check_descriptors(folder: Path) -> None:
     try:
         used = len(list(folder.iterdir()))
     except OSError:
-        return  # there may be none for this either; where there is no such folder nothing tells
+        return  # there is no such folder, so the number is unknown, or no descriptor left to read it
     if limit != _NONE and limit - used < DESCRIPTORS:
         raise ConfigurationError(
             f"groupcache: the library needs {DESCRIPTORS} descriptors to start, and of the {limit} that ulimit -n"
@@ -66,7 +66,7 @@ def _check_descriptors(folder: Path) -> None:
 
 
 def _group_limits(memberships: Path, groups: Path) -> Iterator[tuple[Path, int]]:
-    """The limits of this process' control groups and those above them: the files, and bytes."""
+    """The limits of this process' control groups and of those above them: each limit's file, and its bytes."""
     try:
         lines = memberships.read_text().splitlines()
     except OSError:
@@ -80,7 +80,7 @@ def _group_limits(memberships: Path, groups: Path) -> Iterator[tuple[Path, int]]
         else:
             continue
         inner = root / path.lstrip("/")
-        # In a container the path may be that of the host: then the uppermost folder is the container's.
+        # In a container the path may be that of the host: then only the topmost folder is there, the container's own.
         for group in (inner, *inner.parents):
             limit = _number(group / name)
             if limit is not None:
@@ -90,7 +90,7 @@ def _group_limits(memberships: Path, groups: Path) -> Iterator[tuple[Path, int]]
 
 
 def _number(path: Path) -> int | None:
-    """What a limit's file says; None where there is none: no file, or `max`."""
+    """The number in a limit's file; None where there is no file, or no limit (`max`)."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -98,7 +98,7 @@ def _number(path: Path) -> int | None:
 
 
 def _taken(status: Path) -> tuple[int, int]:
-    """Bytes of address space, and of private memory, that this process has taken; 0 where nothing tells."""
+    """Bytes of address space, and of private memory, that this process has taken; 0 where they are unknown."""
     found = {"VmSize": 0, "VmData": 0}
     try:
         for line in status.read_text().splitlines():

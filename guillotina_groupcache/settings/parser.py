@@ -16,28 +16,28 @@ from typing import Any, Final, TypeVar
 
 from guillotina_groupcache.display import shown
 from guillotina_groupcache.interfaces import ConfigurationError
-from guillotina_groupcache.settings.addresses import Address, Advertised, Listen, Name
+from guillotina_groupcache.settings.addresses import Address, Advertised, DnsName, Listen
 from guillotina_groupcache.settings.model import NOWHERE, Secret, Settings, Tls
 
-#: The environment variable that holds the secret. It goes before the file, as the environment always does.
-SECRET_VARIABLE: Final = "GUILLOTINA_GROUPCACHE_SECRET"  # noqa: S105, it is the name
-#: The environment variable that switches the cache of a process off or on. It goes before the file too.
+#: The environment variable that holds the secret. It overrides the file, as the environment always does.
+SECRET_VARIABLE: Final = "GUILLOTINA_GROUPCACHE_SECRET"  # noqa: S105, a name
+#: The environment variable that switches the cache of a process off or on. It overrides the file too.
 ENABLED_VARIABLE: Final = "GUILLOTINA_GROUPCACHE_ENABLED"
 
-#: Characters. Who can connect to a peer learns the public key that is derived from the secret, and can then
-#: try out secrets as fast as a computer can, so a word of everyday length is none.
+#: Characters. Everybody who can connect to a peer learns the public key that is derived from the secret, and can then
+#: try out secrets as fast as a computer can: an ordinary word would soon be found.
 MIN_SECRET_LENGTH: Final = 16
 
-#: Bytes. The hot copies get an eighth of `size`, which has to hold at least a few objects.
+#: Bytes. The hot copies get an eighth of `size`, which must hold at least a few objects.
 MIN_SIZE: Final = 10**6
 MAX_SIZE: Final = 2**40
 
-#: Seconds: a year. A longer time is better written as 0, none.
+#: Seconds: a year. Longer than that means 0, no limit.
 MAX_TTL: Final = 365 * 24 * 3600
 
 _UNITS: Final = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
-#: What the environment, which has no null and no list, says in their place.
+#: What stands for null or an empty list in the environment, which has neither.
 _NONE: Final = ("", "none")
 _TRUE: Final = ("true", "yes", "on", "1")
 _FALSE: Final = ("false", "no", "off", "0")
@@ -46,10 +46,10 @@ _T = TypeVar("_T")
 
 
 def parse(section: Mapping[str, Any] | None, environ: Mapping[str, str]) -> Settings:
-    """The settings of a `groupcache` section (None: there is none) in an environment (`os.environ`).
+    """Parse a `groupcache` section (None: there is none) in an environment (`os.environ`).
 
-    A key without a value (`size:` in YAML) has its default. Raises `ConfigurationError`, but not for the rest of a
-    section that is switched off.
+    A key without a value (`size:` in YAML) has its default. Raises `ConfigurationError`, but not for the other keys of
+    a section that is switched off.
     """
     if not is_enabled(section, environ):
         return Settings(enabled=False)
@@ -64,16 +64,17 @@ def parse(section: Mapping[str, Any] | None, environ: Mapping[str, str]) -> Sett
     _check_roles(settings, values)
     _check_authentication(settings, values)
     if settings.listen is None and settings.peers is not None:
-        # Nobody could have listed an address that is chosen at the start.
+        # Peers cannot have listed an address that is chosen at the start.
         settings = replace(settings, listen=NOWHERE)
     return settings
 
 
 def is_enabled(section: object, environ: Mapping[str, str]) -> bool:
-    """Whether a process is to have this cache at all: the off switch.
+    """Whether a process has this cache at all: the off switch.
 
-    It is looked at before everything else, and works beside a section that cannot be used: whoever switches the cache
-    off in an emergency must not have to mend it first. Raises `ConfigurationError` where the switch itself is unclear.
+    It is read before everything else, and also in a section that is otherwise wrong: a user who switches the cache off
+    in an emergency must not have to mend the section first. Raises `ConfigurationError` where the switch itself is not
+    a boolean.
     """
     if value := environ.get(ENABLED_VARIABLE):
         return _boolean(ENABLED_VARIABLE, value)
@@ -121,7 +122,7 @@ def _advertise(value: object) -> Advertised | None:
     return None if _is_none(value) else _spelled("advertise", value, Advertised.parse)
 
 
-def _peers(value: object) -> tuple[Address | Name, ...] | None:
+def _peers(value: object) -> tuple[Address | DnsName, ...] | None:
     if _is_none(value):
         return ()
     if isinstance(value, str) and value.strip().lower() == "database":
@@ -133,12 +134,12 @@ def _peers(value: object) -> tuple[Address | Name, ...] | None:
     return tuple(dict.fromkeys(_spelled("peers", peer, _peer) for peer in value))
 
 
-def _peer(text: str) -> Address | Name:
-    return Name.parse(text) if text.strip().startswith("dns:") else Address.parse(text)
+def _peer(text: str) -> Address | DnsName:
+    return DnsName.parse(text) if text.strip().startswith("dns:") else Address.parse(text)
 
 
 def _secret(value: object) -> Secret:
-    # A secret read from a file often ends with a newline, and not on every host.
+    # A secret that is read from a file ends with a newline on some hosts and not on others.
     secret = value.strip() if isinstance(value, str) else ""
     if len(secret) < MIN_SECRET_LENGTH:
         problem = "is too short" if isinstance(value, str) else "is not a string"
@@ -147,7 +148,7 @@ def _secret(value: object) -> Secret:
     try:
         secret.encode()
     except UnicodeEncodeError:
-        # `from None`: the error at hand shows the secret.
+        # `from None`: the original error shows the secret.
         raise ConfigurationError("groupcache.secret: *** is not UTF-8: give letters and digits") from None
     return Secret(secret)
 
@@ -189,7 +190,7 @@ def _push(value: object) -> bool:
 
 
 def _boolean(name: str, value: object) -> bool:
-    # `str` makes one case of the booleans, the numbers 0 and 1, and the strings of the environment.
+    # `str` covers booleans, the numbers 0 and 1, and the strings of the environment alike.
     text = str(value).strip().lower()
     if text not in _TRUE + _FALSE:
         raise ConfigurationError(f"{name}: {shown(value)} is not a boolean: give true or false")
@@ -217,17 +218,17 @@ def _check_roles(settings: Settings, values: Mapping[str, Any]) -> None:
     if settings.advertise is None:
         return
     if settings.listen is None or not settings.listen.ports:
-        problem = "is what peers dial in place of listen: give a listen address of host:port too, or no advertise"
+        problem = "is what peers dial instead of listen: give a listen address of host:port too, or no advertise"
         raise _error("advertise", values["advertise"], problem)
     if settings.advertise.port is not None and len(settings.listen.ports) > 1:
         raise _error("advertise", values["advertise"], "has a port, and listen a range of them: give the host alone")
 
 
 def _check_authentication(settings: Settings, values: Mapping[str, Any]) -> None:
-    """Who can connect is trusted like the database, so over TCP all must show who they are (R15).
+    """Refuse TCP without a secret or certificates (R15): a peer is trusted like the database, so it must prove itself.
 
-    Loopback is no exception: every user of the host can connect there, and whoever gives a value runs code
-    (`records`). A unix socket has a mode. What is in `advertise` stands beside a TCP `listen`.
+    Loopback is no exception: every user of the host can connect there, and whoever can put a value into the cache runs
+    code (`records`). A unix socket has a mode. `advertise` needs no check: it is only allowed beside a TCP `listen`.
     """
     if settings.secret and settings.tls:
         raise ConfigurationError("groupcache.tls: given beside a secret: give tls or secret, not both")

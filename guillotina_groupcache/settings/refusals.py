@@ -1,6 +1,7 @@
-"""What Guillotina's settings say against this cache (R15), found before a database is opened.
+"""Guillotina's settings that are wrong beside this cache (R15), found before a database is opened.
 
-Each of these would start without a word, and then serve old objects: another cache strategy hears of nobody's writes.
+Each of these would start without an error and then serve old objects: another cache strategy, for one, hears of no
+other process' writes.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ _OFF: Final = "or give groupcache: {enabled: false} to have no cache"
 
 
 def check(settings: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-    """Refuse what is in force in place of this cache, or beside it.
+    """Refuse another cache that is in force instead of this one, or beside it.
 
-    `settings` are Guillotina's when all applications are configured. Raises `ConfigurationError`: one line with the
-    key, the value, the cause where it can be told, and the remedy.
+    `settings` are Guillotina's after all applications are configured. Raises `ConfigurationError`: one line with the
+    key, the value, the cause where it is known, and the remedy.
     """
     _check_strategy(settings, environ)
     _check_utilities(settings)
@@ -41,12 +42,12 @@ def _check_strategy(settings: Mapping[str, Any], environ: Mapping[str, str]) -> 
         return
     cause, remedy = _cause(found, settings, environ)
     raise ConfigurationError(
-        f"cache.strategy: {shown(found)} is in force in place of {STRATEGY!r}, by {cause}: {remedy}, {_OFF}"
+        f"cache.strategy: {shown(found)} is in force instead of {STRATEGY!r}, by {cause}: {remedy}, {_OFF}"
     )
 
 
 def _cause(found: object, settings: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, str]:
-    """What has set a strategy, and what to do about it."""
+    """What has set a strategy, and the remedy."""
     by_application = None
     for name, theirs in _sections(list(settings.get("applications") or ()), "cache"):
         if "strategy" in theirs:
@@ -70,7 +71,10 @@ def _says(value: str, strategy: object) -> bool:
 
 
 def _sections(applications: list[Any], key: str, configured: set[str] | None = None) -> Iterator[tuple[str, Any]]:
-    """What applications say of a key, in the order in which Guillotina configures them: what they need comes first."""
+    """The sections that applications have under a key, in the order in which Guillotina configures the applications.
+
+    An application comes after those that it requires.
+    """
     configured = set() if configured is None else configured
     for application in applications:
         if application in configured:
@@ -78,24 +82,24 @@ def _sections(applications: list[Any], key: str, configured: set[str] | None = N
         configured.add(application)
         theirs = getattr(resolve_dotted_name(application), "app_settings", {})
         if theirs is app_settings:
-            continue  # Guillotina's own module, by this name, has those of all
+            continue  # Guillotina's own module: this attribute is the settings of all applications together
         yield from _sections(list(theirs.get("applications") or ()), key, configured)
         if isinstance(theirs.get(key), Mapping):
             yield str(application), theirs[key]
 
 
 def _check_utilities(settings: Mapping[str, Any]) -> None:
-    """Refuse settings by which this cache is not ended in order, or not found by those who invalidate in it."""
+    """Refuse settings by which Guillotina would not shut this cache down, or its API would not find it."""
     found = settings.get("load_utilities")
     utilities = dict(found) if isinstance(found, Mapping) else {}
     ours, own = resolve_dotted_name(ADDON).app_settings["load_utilities"][ADDON], utilities.pop(ADDON, None)
     if not isinstance(own, Mapping) or any(own.get(key) != ours[key] for key in ("provides", "factory")):
-        problem = "is not what the add-on says: take the key out of the configuration"
+        problem = "differs from the add-on's own: take the key out of the configuration"
         raise ConfigurationError(f"load_utilities.{ADDON}: {shown(own)} {problem}, {_OFF}")
     for name, utility in utilities.items():
         unnamed = isinstance(utility, Mapping) and not utility.get("name")
         if unnamed and resolve_dotted_name(utility.get("provides")) is ICacheUtility:
-            problem = "is another cache, which whoever asks for ICacheUtility would find"
+            problem = "is another cache, which a look-up of ICacheUtility would find"
             raise ConfigurationError(
                 f"load_utilities.{name}: {shown(utility.get('factory'))} {problem}: {_remedy(name, settings)}, {_OFF}"
             )

@@ -1,4 +1,4 @@
-"""What this process is to be: a peer, a client, a cache of its own, or none, by Guillotina's settings."""
+"""The role of this process by Guillotina's settings: a peer, a client, a cache of its own, or none."""
 
 from __future__ import annotations
 
@@ -10,45 +10,44 @@ from guillotina import app_settings
 from guillotina.db.interfaces import ICockroachStorage, IPostgresStorage
 from guillotina.utils import list_or_dict_items
 
-from guillotina_groupcache.settings import advertise, sockets
-from guillotina_groupcache.settings import parser as section
+from guillotina_groupcache.settings import advertise, parser, sockets
 from guillotina_groupcache.settings.addresses import Advertised
 from guillotina_groupcache.settings.model import BUCKETS, LEASE, NOWHERE, Settings
 
-#: Commands of `guillotina` that serve; without a command an ASGI server runs this process. `serve-reload` is none:
-#: it starts Guillotina in itself and in a child, and the child is the server.
+#: Commands of `guillotina` that serve; without a command an ASGI server runs this process. `serve-reload` is not among
+#: them: it starts Guillotina in its own process and in a child, and the child is the server.
 _SERVERS: Final = (None, "", "serve")
 #: Storages that no other process can write to.
 _OWN_STORAGES: Final = frozenset(("DUMMY", "DUMMY_FILE"))
 
 
 class Role(enum.Enum):
-    """What a process has to do with others."""
+    """What a process has to do with other processes."""
 
     MEMBER = "member"  #: a peer or a client, in the members table
     ALONE = "alone"  #: the only process, or the only one that can reach its databases
-    UNCACHED = "uncached"  #: others may write to its databases, and there is no way to hear of it
+    UNCACHED = "uncached"  #: others may write to its databases, and it has no way to learn of that
 
 
 def is_enabled() -> bool:
-    """Whether this process is to have the cache (`section.is_enabled`). Raises `ConfigurationError`."""
-    return section.is_enabled(app_settings.get("groupcache"), os.environ)
+    """Whether this process has the cache (`parser.is_enabled`). Raises `ConfigurationError`."""
+    return parser.is_enabled(app_settings.get("groupcache"), os.environ)
 
 
 def process_settings() -> Settings:
-    """The `groupcache` section as it holds for this process: a command beside the server does not listen.
+    """The `groupcache` section for this process: a command beside the server does not listen.
 
     Raises `ConfigurationError`.
     """
-    parsed = section.parse(app_settings.get("groupcache"), os.environ)
+    parsed = parser.parse(app_settings.get("groupcache"), os.environ)
     return parsed if app_settings.get("_command") in _SERVERS else parsed.for_command()
 
 
 def role_of(parsed: Settings, storage: Any) -> Role:
-    """What a process is to be whose first database has this storage.
+    """The role of a process whose first database uses this storage.
 
-    Where nothing is said, that has to be the same in all processes of a configuration, whichever databases they
-    come to use. So it is the `databases` that count: those of `storages` are there only when somebody asks.
+    Where the section does not decide, all processes of a configuration must come to the same role, whichever databases
+    they use. So the `databases` count: those of `storages` are opened only on demand.
     """
     if parsed.alone:
         return Role.ALONE
@@ -68,7 +67,7 @@ def is_referee(storage: Any) -> bool:
 
 
 def why_uncached(parsed: Settings, role: Role, storage: Any) -> str:
-    """Why a database must not be cached: it can be changed without this process hearing of it. "" if it may be."""
+    """Why a database must not be cached: this process would not hear of its changes. Empty if it may be cached."""
     if role is Role.MEMBER or parsed.alone or (role is Role.ALONE and not IPostgresStorage.providedBy(storage)):
         return ""
     return (
@@ -78,21 +77,21 @@ def why_uncached(parsed: Settings, role: Role, storage: Any) -> str:
 
 
 async def node_config(parsed: Settings, role: Role, storage: Any, near_size: int) -> dict[str, Any]:
-    """The configuration of the library, whose fields go/internal/node/config.go describes.
+    """The configuration of the library; go/internal/node/config.go describes the fields.
 
     `storage` is that of the first database, `near_size` the bytes of `size` that the near cache takes.
 
-    Raises `ConfigurationError` where there is no place to listen, or no address for the peers.
+    Raises `ConfigurationError` where there is no address to listen on, or none that peers can dial.
     """
-    listen, told = NOWHERE, parsed.advertise
+    listen, advertised = NOWHERE, parsed.advertise
     if role is Role.MEMBER:
         listen = parsed.listen or sockets.automatic(os.environ)
         if parsed.wildcard and (listen.addresses or parsed.peers):
-            told = Advertised(await advertise.find_host(parsed.wildcard, storage))
+            advertised = Advertised(await advertise.find_host(parsed.wildcard, storage))
     return {
         "listen": [str(address) for address in listen.addresses],
-        "advertise": str(told) if told and listen.addresses else "",
-        "admit": parsed.admitted(told),
+        "advertise": str(advertised) if advertised and listen.addresses else "",
+        "admit": parsed.admitted(advertised),
         "alone": role is Role.ALONE,
         "secret": parsed.secret.reveal() if parsed.secret else "",
         "tls": None if parsed.tls is None else {"cert": parsed.tls.cert, "key": parsed.tls.key, "ca": parsed.tls.ca},
@@ -104,7 +103,7 @@ async def node_config(parsed: Settings, role: Role, storage: Any, near_size: int
 
 
 def described(parsed: Settings, role: Role, address: str) -> str:
-    """What this process is, for the log; `address` is what its peers dial."""
+    """Describe this process for the log; `address` is what its peers dial."""
     if role is Role.ALONE:
         return "a cache of this process alone"
     if not address:

@@ -1,11 +1,11 @@
-"""Where a process listens that is told nothing: a unix socket in a folder that only its own user can enter.
+"""Where a process without configuration listens: on a unix socket in a folder that only its own user can enter.
 
-The sockets have numbers, and a process takes the first that is free. So a process that is restarted, or one that
-takes the place of another, has the address that the others know, and the ring of owners stays as it was.
+The sockets have numbers, and a process takes the first that is free. So a process that is restarted, or replaces
+another one, has an address that the others know, and the ring of owners stays as it was.
 
-The tension: the folder is to be the same one every time, and among the temporary files anybody can make it first.
-Peers learn addresses from the members table, so any private folder will do: where somebody else has the usual one,
-this user takes one with a suffix that nobody can guess, and finds it again by looking for what is the user's own.
+The tension: the folder must be the same every time, but anybody can make it first among the temporary files. Peers
+learn addresses from the members table, so any private folder will do: where another user has the usual one, this user
+makes one with a suffix that nobody can guess, and finds it again by looking for a folder of the user's own.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from guillotina_groupcache.settings.addresses import Listen
 
 logger = logging.getLogger("guillotina_groupcache")
 
-#: Processes of one user of one host that can be peers without configuration, of all sites together.
+#: How many processes of one user on one host can be peers without configuration, of all sites together.
 SLOTS: Final = 256
-#: Temporary files among which a folder is looked for: with more, a new one is made.
+#: Temporary files that are looked at to find the user's folder; if it is not among them, a new one is made.
 MAX_LOOKED_AT: Final = 10_000
 
 _REMEDY: Final = "or give listen, for example 127.0.0.1:9000-9255, and a secret"
 
 
 def automatic(environ: Mapping[str, str]) -> Listen:
-    """The sockets of this user, in an environment (`os.environ`). The folder is there when this returns.
+    """The sockets of this user, in an environment (`os.environ`). Makes their folder unless it is there.
 
-    Raises `ConfigurationError` where there is no folder that is safe.
+    Raises `ConfigurationError` where no safe folder can be had.
     """
     path = _made(folder(environ))
     try:
@@ -48,7 +48,7 @@ def automatic(environ: Mapping[str, str]) -> Listen:
 
 
 def folder(environ: Mapping[str, str]) -> Path:
-    """The usual folder of this user's sockets: of the session where it has one, else among the temporary files."""
+    """The usual folder of this user's sockets: the session's if there is one, else one among the temporary files."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime) and _is_own(runtime, private=False):
         return Path(runtime, "guillotina_groupcache")
@@ -56,7 +56,7 @@ def folder(environ: Mapping[str, str]) -> Path:
 
 
 def _made(usual: Path) -> Path:
-    """The usual folder, or one in its stead where that is not safe: in it others could take a process' place."""
+    """Make the usual folder, or another one where that is not safe: in it others could pretend to be a process."""
     try:
         os.mkdir(usual, 0o700)
         return usual
@@ -78,7 +78,7 @@ def _made(usual: Path) -> Path:
 
 
 def _other(usual: Path) -> Path | None:
-    """The folder that an earlier process has made in place of the usual one. Nobody else can make one of this user."""
+    """The folder that an earlier process has made instead of the usual one. No other user can make one of this user."""
     with os.scandir(usual.parent) as entries:
         looked_at = itertools.islice(entries, MAX_LOOKED_AT)
         own = [
@@ -95,7 +95,7 @@ def _refusal(path: Path, error: OSError) -> ConfigurationError:
 
 
 def _is_own(path: str | Path, private: bool) -> bool:
-    """Whether this is a directory of this user; if `private`, one that no other user can enter, and no symlink."""
+    """Whether this is a directory of this user; if `private`, one that no other user can enter, and not a symlink."""
     try:
         found = os.lstat(path) if private else os.stat(path)
     except OSError:

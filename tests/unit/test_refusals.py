@@ -54,7 +54,7 @@ def test_nothing_is_wrong() -> None:
 
 
 def test_another_application_comes_after_this_one(package: str) -> None:
-    expected = f"cache.strategy: 'basic' is in force in place of 'groupcache', by {OTHER}, which comes after {OURS} in"
+    expected = f"cache.strategy: 'basic' is in force instead of 'groupcache', by {OTHER}, which comes after {OURS} in"
     for applications in (["guillotina", OURS, OTHER], [OURS, package]):
         for environ in ({}, {"G_cache__strategy": "basic"}):
             message = refused(settings(applications, "basic"), environ)
@@ -64,12 +64,12 @@ def test_another_application_comes_after_this_one(package: str) -> None:
 @pytest.mark.parametrize("strategy", ["basic", "dummy", "", "somebody's"])
 def test_the_configuration_says_another_strategy(strategy: str) -> None:
     message = refused(settings([OURS], strategy), {"G_cache__ttl": strategy, "g_cache": "{not JSON"})
-    found = f"cache.strategy: {strategy!r} is in force in place of 'groupcache'"
+    found = f"cache.strategy: {strategy!r} is in force instead of 'groupcache'"
     assert message == f"{found}, by the configuration: take cache.strategy out of it"
 
 
 def test_the_configuration_says_no_strategy() -> None:
-    assert refused(settings([OURS], {"strategy": None})).startswith("cache.strategy: None is in force in place of")
+    assert refused(settings([OURS], {"strategy": None})).startswith("cache.strategy: None is in force instead of")
     for section in (None, [], 5):
         assert refused(settings([OURS], section)).startswith(f"cache: {section!r} is not a section: take it out of")
 
@@ -87,7 +87,7 @@ def test_the_environment_says_another_strategy(name: str, value: str) -> None:
 def test_the_utility_is_not_the_addons(own: Any) -> None:
     message = refused(settings([OURS], utilities={OURS: own}))
     assert message.startswith(f"load_utilities.{OURS}: ")
-    assert message.endswith(" is not what the add-on says: take the key out of the configuration")
+    assert message.endswith(" differs from the add-on's own: take the key out of the configuration")
 
 
 def test_the_utility_is_gone() -> None:

@@ -353,7 +353,7 @@ def test_what_cannot_be_advertised(text: str, problem: str) -> None:
 @pytest.mark.parametrize("listen", [None, "none", "unix:/g"])
 def test_advertise_needs_a_port_to_listen_on(listen: str | None) -> None:
     assert error({"listen": listen, "advertise": "10.0.0.1", "secret": SECRET}) == (
-        "groupcache.advertise: '10.0.0.1' is what peers dial in place of listen:"
+        "groupcache.advertise: '10.0.0.1' is what peers dial instead of listen:"
         " give a listen address of host:port too, or no advertise"
     )
 
@@ -379,8 +379,8 @@ def test_names() -> None:
         ("dns:", "is not an address: give dns:host:port"),
         ("dns::9000", "is not an address: give dns:host:port"),
         ("dns:no de:9000", "is not an address: give dns:host:port"),
-        ("dns:10.0.0.1:9000", "has an address in place of a name: give it without dns:"),
-        ("dns:[::1]:9000", "has an address in place of a name: give it without dns:"),
+        ("dns:10.0.0.1:9000", "has an address instead of a name: give it without dns:"),
+        ("dns:[::1]:9000", "has an address instead of a name: give it without dns:"),
         ("dns:cache:http", PORTS),
         ("dns:cache:9000-9001", PORTS),
     ],
