@@ -53,7 +53,7 @@ def node(database: str, tmp_path: Path) -> Iterator[Callable[..., Node]]:
             {"applications": ["guillotina", CONTRIB, OURS]},
             {},
             "load_utilities.guillotina_cache: 'guillotina.contrib.cache.utility.CacheUtility' is another cache, which"
-            f" whoever asks for ICacheUtility would find: take {CONTRIB} out of applications{OFF}",
+            f" a look-up of ICacheUtility would find: take {CONTRIB} out of applications{OFF}",
         ),
         ({"cache": {"strategy": "basic"}}, {}, f"{BASIC} the configuration: take cache.strategy out of it{OFF}"),
         ({"cache": {"strategy": "dummy"}}, {}, f"{BASIC.replace('basic', 'dummy')} the configuration: take cache."),

@@ -91,7 +91,7 @@ def test_the_utility_is_not_the_addons(own: Any) -> None:
 
 
 def test_the_utility_is_gone() -> None:
-    assert refused({**settings([OURS]), "load_utilities": None}).startswith(f"load_utilities.{OURS}: None is not what")
+    assert refused({**settings([OURS]), "load_utilities": None}).startswith(f"load_utilities.{OURS}: None differs")
     check(settings([OURS], utilities={OURS: {**UTILITIES[OURS], "settings": {"of": "somebody's own"}}}), {})
 
 
