@@ -49,9 +49,10 @@ lint-go: $(LIBRARY)  ## gofmt, go vet, staticcheck
 	cd go && go vet ./...
 	cd go && $(BIN)/staticcheck ./...
 
-lint-python: $(LIBRARY)  ## ruff, mypy
+lint-python: $(LIBRARY)  ## ruff, mypy, who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 test-go: $(LIBRARY)  ## Go's tests with the race detector
 	@find go -name '*_test.go' | grep -q . || { echo "there is no Go test"; exit 1; }
