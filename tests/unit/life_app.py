@@ -36,7 +36,7 @@ class App(NamedTuple):
 
 @asynccontextmanager
 async def running(dsn: str, groupcache: Mapping[str, Any] | None = None, pool_size: int = 8) -> AsyncIterator[App]:
-    """Guillotina over one database, in standing; stopped at the end."""
+    """Guillotina over one database, serving; stopped at the end."""
     globalregistry.reset()  # type: ignore[no-untyped-call]
     settings = {
         "applications": ["guillotina", "guillotina_groupcache"],
@@ -64,7 +64,7 @@ async def running(dsn: str, groupcache: Mapping[str, Any] | None = None, pool_si
 
 
 async def outside_writes_are_noted(app: App) -> None:
-    """Wait until the triggers are there, and the note of whoever made them, which bumps everything, is applied."""
+    """Wait until the triggers are there, and the note of their installation, which bumps everything, is applied."""
     members = app.utility._members
     if members.has_table:
         outside = members.outside_writes_of(app.database.storage)

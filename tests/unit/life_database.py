@@ -1,4 +1,4 @@
-"""The database, past Guillotina: it is held, so that a test meets something under way."""
+"""Locks in the database that hold Guillotina up, so that a test can act in the middle of something."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import asyncpg
 #: Seconds until what is waited for counts as failed.
 TIMEOUT = 20.0
 
-#: Whoever updates an object waits in COMMIT, after the last statement, for as long as somebody holds the lock.
+#: A transaction that updates an object waits in COMMIT, after its last statement, as long as the lock is held.
 WAIT_IN_COMMIT = """
 CREATE FUNCTION wait_in_commit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -31,7 +31,7 @@ _WAITING_FOR_A_ROW = "SELECT count(*) FROM pg_locks WHERE NOT granted AND lockty
 
 @asynccontextmanager
 async def locked(dsn: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Nobody reads or writes objects while the block runs, or until what it is given was called."""
+    """Let nobody read or write objects while the block runs, or until the function that it is given was called."""
     async with connected(dsn) as connection:
         await connection.execute("BEGIN; LOCK TABLE objects IN ACCESS EXCLUSIVE MODE")
 
@@ -47,7 +47,7 @@ async def blocked(dsn: str, count: int = 1) -> None:
     async with connected(dsn) as connection:
         while await connection.fetchval(_WAITING) < count:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {TIMEOUT:.0f} s in vain for {count} who wait for a lock")
+                raise TimeoutError(f"waited {TIMEOUT:.0f} s in vain for {count} connections that wait for a lock")
             await asyncio.sleep(0.01)
 
 
@@ -63,7 +63,7 @@ async def blocked_on_row(dsn: str) -> None:
 
 @asynccontextmanager
 async def connected(dsn: str, **settings: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the test's own, with settings of the server for it."""
+    """A connection of the test's own, with these settings of the server."""
     connection = await asyncpg.connect(dsn, timeout=TIMEOUT, server_settings=settings)
     try:
         yield connection

@@ -22,7 +22,7 @@ TIMEOUT = 60.0
 
 
 async def execute(server: EmbeddedPostgres, *statements: str, database: str = "postgres") -> None:
-    """Execute statements, each by itself."""
+    """Execute statements, each in a transaction of its own."""
     connection = await asyncpg.connect(server.dsn(database))
     for statement in statements:
         await connection.execute(statement)
@@ -30,7 +30,7 @@ async def execute(server: EmbeddedPostgres, *statements: str, database: str = "p
 
 
 def storage_of(dsn: str, **settings: str) -> Any:
-    """A storage of Guillotina's, as far as the members table is concerned, with settings for its connections."""
+    """What the members table needs of a Guillotina storage, with settings for its connections."""
     options = {"server_settings": settings}
     return SimpleNamespace(
         _dsn=dsn, _connection_options=options, _db_schema="public", objects_table_name="public.objects"
@@ -38,14 +38,14 @@ def storage_of(dsn: str, **settings: str) -> Any:
 
 
 class Process:
-    """One process' questions about the members table, each answered before the next one is put."""
+    """One process' queries of the members table, each answered before the next one is put."""
 
     def __init__(self, incarnation: int, storages: Mapping[str, Any]) -> None:
         self.incarnation = incarnation
         self.members = Members(
             lambda number, answer: self._answers.pop(number).set_result(answer), lambda *note: self.notes.append(note)
         )
-        #: What was written from outside, as the library is told.
+        #: The notes of outside writes, as they are passed to the library.
         self.notes: list[tuple[Any, ...]] = []
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._number = 0
@@ -59,14 +59,14 @@ class Process:
         assert self.members._queries is not None
         return self.members._queries.views
 
-    async def ask(self, **question: Any) -> dict[str, Any]:
+    async def ask(self, **query: Any) -> dict[str, Any]:
         self._number += 1
         answer = self._answers[self._number] = asyncio.get_running_loop().create_future()
-        self.members.put(self._number, question)
+        self.members.put(self._number, query)
         return await answer
 
     async def view(self, asked: int = 0) -> dict[str, Any]:
-        """A view, tried again where a connection was lost, or the table is made anew."""
+        """Take a view, again where a connection was lost, or the table was made again."""
         deadline = time.monotonic() + TIMEOUT
         while "error" in (answer := await self.ask(op="take_view", asked=asked)):
             if time.monotonic() > deadline:
@@ -74,7 +74,7 @@ class Process:
         return answer
 
     async def until_nothing_is_open(self, database: str) -> None:
-        """Ask which transactions are open until there is none: one that makes the triggers may be."""
+        """Wait until no transaction is open: one that makes the triggers may be."""
         deadline = time.monotonic() + TIMEOUT
         while (answer := await self.ask(op="open_transactions", database=database)) != {"open": []}:
             if time.monotonic() > deadline:
@@ -86,15 +86,15 @@ class Process:
         return {row["incarnation"]: row["state"] for row in (await self.view())["rows"]}
 
     async def reached(self, asked: int = 0) -> dict[int, int]:
-        """The words of the databases that a view has reached, and since when."""
+        """The words of the databases that a view has reached, and since which view."""
         return {found["word"]: found["asked"] for found in (await self.view(asked))["reached"]}
 
     async def is_reached(self, word: int) -> None:
-        """Look until a database was reached."""
+        """Take views until a database was reached."""
         await self.until(lambda reached: word in reached, f"database {word} to be reached")
 
     async def until(self, condition: Callable[[dict[int, int]], bool], what: str) -> None:
-        """Look until a condition of what is reached holds. Raises `TimeoutError` after `TIMEOUT` seconds."""
+        """Take views until a condition on what is reached holds. Raises `TimeoutError` after `TIMEOUT` seconds."""
         deadline = time.monotonic() + TIMEOUT
         while not condition(await self.reached()):
             if time.monotonic() > deadline:
@@ -126,7 +126,7 @@ async def two_members(server: EmbeddedPostgres) -> AsyncIterator[list[Callable[[
 
 
 def fail_over(server: EmbeddedPostgres) -> None:
-    """Do what a standby does that is promoted: it ends its recovery on a timeline of its own."""
+    """Do what a promoted standby does: it ends its recovery on a timeline of its own."""
     server.stop()
     with (server.data / "postgresql.conf").open("a") as configuration:
         configuration.write("restore_command = 'false'\n")
@@ -143,7 +143,7 @@ def begin_in_recovery(server: EmbeddedPostgres, name: str) -> None:
 
 @contextmanager
 def put_back(server: EmbeddedPostgres) -> Iterator[None]:
-    """Put the server back, after the block, to the state that it has before."""
+    """Put the server back, after the block, to the state that it had before."""
     server.stop()
     earlier = server.data.with_name("earlier")
     shutil.copytree(server.data, earlier, copy_function=shutil.copy2)

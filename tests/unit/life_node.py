@@ -1,4 +1,4 @@
-"""A node of the real library without Guillotina, and the answers that Python owes it."""
+"""A node of the real library without Guillotina, and the answers that it expects from Python."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def completions(node: Node, timeout: float = TIMEOUT) -> Iterator[Completion]:
 
 
 def no_load(key: bytes) -> bytes | None:
-    """Where nothing may be loaded."""
+    """Fail: a load for a test in which nothing may be loaded."""
     raise AssertionError(f"{key!r} was loaded")
 
 
 def read(node: Node, *keys: bytes, load: Load = no_load) -> list[Result]:
-    """What the node gives for keys; what it asks to be loaded comes from `load`."""
+    """What the node returns for keys; its loads are answered by `load`."""
     request = time.monotonic_ns()
     node.read(request, keys)
     return answers(node, {request}, load)[request]

@@ -14,7 +14,7 @@ TIMEOUT = 60.0
 
 
 def run_script(source: str, *arguments: str) -> str:
-    """What a Python script prints. Raises `AssertionError` with all it has printed if it fails or hangs."""
+    """What a Python script prints. Raises `AssertionError` with everything that it has printed if it fails or hangs."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(source), *arguments],
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Tasks that begin while they are made, on every Python."""
+"""Tasks that begin while they are created, on every Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host that peers dial where `listen` is for all addresses of a host: the database's view, then the routes."""
+"""The host that peers dial where `listen` stands for all addresses: as the database sees it, or by the routes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Storage:
 
 
 def source(family: socket.AddressFamily, far_away: str) -> str | None:
-    """What the system would send from; None where it has no way."""
+    """The address that the system would send from; None where it has no route."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((far_away, 9))
@@ -69,7 +69,7 @@ async def test_what_the_database_sees() -> None:
     "seen", [None, "127.0.0.1", "::1", "203.0.113.7", "fe80::1", "0.0.0.0", OSError("lost")], ids=repr
 )
 async def test_what_the_database_sees_is_not_of_this_host(seen: Any) -> None:
-    """A unix socket, loopback, a NAT, a proxy: then it is the way to others that tells."""
+    """A unix socket, loopback, a NAT, a proxy: then the default route decides."""
     assert await found(IPV4, seen) == OWN
 
 
@@ -97,7 +97,7 @@ async def test_a_host_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_a_real_database_is_asked(database: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It is on loopback here, and so gives no answer to go by, but it is understood."""
+    """It is on loopback here, so its answer is of no use, but it is understood."""
     async with running(database, {"peers": []}) as app:
         if OWN is not None:
             assert (await find_host(IPV4, app.database.storage)).text == OWN

@@ -1,4 +1,4 @@
-"""A process that is alone, `peers: []`, has no views: what it does where it cannot look at its database (R14)."""
+"""A process that is alone (`peers: []`) has no views: what it does when it cannot look at its database (R14)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def change(app: App, oid: str, like: str) -> None:
         await connection.execute(TOUCH, oid, like)
 
 
-async def test_who_cannot_look_serves_nothing(
+async def test_a_process_that_cannot_look_serves_nothing(
     database: str, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "guillotina_groupcache")
@@ -57,10 +57,8 @@ async def test_who_cannot_look_serves_nothing(
     assert len([line for line in logged if "can be looked at again" in line]) == 1
 
 
-async def test_who_loses_a_database_that_it_cannot_look_at_serves_the_others(
-    database: str, postgres: PostgresServer
-) -> None:
-    """What was in doubt for that database alone must not stay in doubt."""
+async def test_a_process_that_loses_a_database_serves_the_others(database: str, postgres: PostgresServer) -> None:
+    """What was in doubt only because of that database must not stay in doubt."""
     name = database.rpartition("/")[2]
     lost: list[str] = []
     trusted: list[bool] = []

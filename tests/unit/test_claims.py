@@ -1,4 +1,4 @@
-"""R15 on a real database: who may serve an objects table, what a claim costs that was left behind, who loses one."""
+"""R15 on a real database: which cluster may serve an objects table, and how it takes over or loses a claim."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def connection(database: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A claim that stands still is taken sooner, though not before a living one is renewed."""
+    """Take over a claim that stands still sooner, though not before a living process renews it."""
     monkeypatch.setattr(claims, "PROOF", 1.5 * claims.RENEW_AFTER)
 
 
@@ -42,7 +42,7 @@ def claim_of(database: str, schema: str = "public") -> Claim:
 
 @asynccontextmanager
 async def living(dsn: str, cluster: str, is_killed: bool = False) -> AsyncIterator[Claim]:
-    """Somebody who serves the table and renews the claim all the time, over a connection of its own."""
+    """A process that serves the table and renews its claim all the time, over a connection of its own."""
     async with connected(dsn) as connection:
         claim = claim_of("db")
         await claim.acquire(connection, cluster)
@@ -63,7 +63,7 @@ async def living(dsn: str, cluster: str, is_killed: bool = False) -> AsyncIterat
 
 
 async def refused(connection: asyncpg.Connection, cluster: str, database: str = "db", schema: str = "public") -> str:
-    """The line with which a claim is refused."""
+    """The message with which a claim is refused."""
     with pytest.raises(ConfigurationError) as caught:
         await asyncio.wait_for(claim_of(database, schema).acquire(connection, cluster), TIMEOUT)
     message = str(caught.value)
@@ -131,10 +131,10 @@ async def test_only_one_takes_what_was_left_behind(_quick: None, connection: asy
     assert [type(error) for error in ended if error] == [ConfigurationError] * 3, ended
 
 
-async def test_one_that_has_lost_its_claim(
+async def test_a_process_that_has_lost_its_claim(
     _quick: None, connection: asyncpg.Connection, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It does not serve for as long as the other one lives, and takes the table back after that."""
+    """It does not serve as long as the other cluster lives, and takes the table back after that."""
     stopped = claim_of("db")
     await stopped.acquire(connection, "5/5/public")
     async with living(database, "5/6/public", is_killed=True):

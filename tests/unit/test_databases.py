@@ -1,4 +1,4 @@
-"""Databases beside the members table's: each is looked at by itself, and the cluster keeps what it is (R2, R13)."""
+"""Databases beside that of the members table: each is looked at by itself, and the cluster knows its identity."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def storages(server: EmbeddedPostgres, far: EmbeddedPostgres) -> dict[str, Any]:
 
 @contextmanager
 def hanging(server: EmbeddedPostgres) -> Iterator[None]:
-    """A server none of whose processes does anything, so that connecting to it never ends."""
+    """A server whose processes all stand still, so that connecting to it never ends."""
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
     everybody = [server.pid, *map(int, children)]
     for number in everybody:
@@ -72,12 +72,12 @@ def hanging(server: EmbeddedPostgres) -> Iterator[None]:
             os.kill(number, signal.SIGCONT)
 
 
-def noted(caplog: pytest.LogCaptureFixture, text: str) -> int:
+def logged(caplog: pytest.LogCaptureFixture, text: str) -> int:
     return sum(text in record.getMessage() for record in caplog.records)
 
 
 @pytest.mark.parametrize("ends", ["hangs", "stopped"])
-async def test_a_dead_server_is_not_reached_and_holds_no_view_up(
+async def test_a_dead_server_is_not_reached_and_delays_no_view(
     storages: dict[str, Any], far: EmbeddedPostgres, ends: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "guillotina_groupcache")
@@ -88,14 +88,14 @@ async def test_a_dead_server_is_not_reached_and_holds_no_view_up(
         with hanging(far) if ends == "hangs" else _starting_after(far):
             await one.view()
             if ends == "hangs":
-                assert not noted(caplog, "does not answer"), "the view has waited for the look to end"
-            await one.until(lambda _: noted(caplog, "the database far does not answer") > 0, "the look to fail")
+                assert not logged(caplog, "does not answer"), "the view has waited for the look to end"
+            await one.until(lambda _: logged(caplog, "the database far does not answer") > 0, "the look to fail")
             for asked in range(1, 20):
                 assert await one.reached(asked) == {0: asked}
                 assert await one.states() == {1: "in"}
         await one.is_reached(1)
-    assert noted(caplog, "the database far does not answer") == noted(caplog, "the database far answers again") == 1
-    assert not noted(caplog, "may have lost commits")
+    assert logged(caplog, "the database far does not answer") == logged(caplog, "the database far answers again") == 1
+    assert not logged(caplog, "may have lost commits")
 
 
 @contextmanager
@@ -116,19 +116,19 @@ async def test_a_look_counts_for_no_view_that_began_later(
             (look,) = (database._task for database in one.members._databases if database.id == SECOND)
         assert look is not None
         await asyncio.wait_for(look, TIMEOUT)
-        with hanging(far):  # so that no later look ends before the view tells of this one
+        with hanging(far):  # so that no later look ends before the view has reported this one
             assert await one.reached(9) == {0: 9, 1: 7}
         await one.is_reached(1)
 
 
-#: An objects table as far as triggers need it.
+#: An objects table with what triggers need.
 OBJECTS = (
     "CREATE TABLE IF NOT EXISTS objects (zoid TEXT PRIMARY KEY, tid BIGINT, parent_id TEXT, of TEXT, id TEXT,"
     " type TEXT, resource BOOLEAN, state_size BIGINT, json JSONB, state BYTEA)"
 )
 
 
-async def test_questions_about_a_dead_server_hold_nothing_up(
+async def test_queries_about_a_dead_server_hold_nothing_up(
     storages: dict[str, Any], server: EmbeddedPostgres, far: EmbeddedPostgres
 ) -> None:
     for each in (server, far):
@@ -161,10 +161,10 @@ async def test_a_failover_of_another_server_puts_everybody_out_once(
         assert await two.states() == await one.states() == {1: "in", 2: "out"}
 
 
-async def test_who_starts_later_knows_what_the_others_have_cached(
+async def test_a_process_that_starts_later_knows_what_the_others_have_cached(
     storages: dict[str, Any], far: EmbeddedPostgres
 ) -> None:
-    """It would else take what it sees for right, and copy from a member that does not reach the server any more."""
+    """Otherwise it would believe what it sees, and copy from a member that no longer reaches the server."""
     nowhere = {**storages}
     async with process(1, nowhere) as one:
         await one.is_reached(1)
@@ -218,10 +218,10 @@ async def test_a_server_in_recovery_is_not_reached(
         await one.is_reached(1)
         far.stop()
         begin_in_recovery(far, "standby.signal")
-        await one.until(lambda _: noted(caplog, "the database far is in recovery") > 0, "the standby to be noticed")
+        await one.until(lambda _: logged(caplog, "the database far is in recovery") > 0, "the standby to be noticed")
         for _ in range(20):
             assert 1 not in await one.reached()
-        assert noted(caplog, "the database far is in recovery") == 1
+        assert logged(caplog, "the database far is in recovery") == 1
         await execute(far, "SELECT pg_promote()")
         await one.is_reached(1)
         assert await one.states() == {1: "out"}, "it has a timeline of its own now"
@@ -230,22 +230,22 @@ async def test_a_server_in_recovery_is_not_reached(
 async def test_a_database_that_another_cluster_has_taken(
     database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is not reached until it is this cluster's again, and then it may have lost commits: nobody here knows them."""
+    """It is not reached until it is this cluster's again, and then counts as failed over: its commits are unknown."""
     monkeypatch.setattr(databases, "REFRESH_EVERY", 0.0)
     async with connected(database) as connection:
         await connection.execute("CREATE TABLE objects (zoid TEXT PRIMARY KEY)")
         async with process(1, {FIRST: storage_of(database)}) as one:
             assert await one.reached() == {0: 0}
-            losses = "SELECT (identities->'db'->>1)::int FROM groupcache_cluster"
-            assert await connection.fetchval(losses) == 0
+            failovers = "SELECT (identities->'db'->>1)::int FROM groupcache_cluster"
+            assert await connection.fetchval(failovers) == 0
             ours = await connection.fetchval("SELECT cluster FROM groupcache_served")
             for _ in range(3):
                 await connection.execute("UPDATE groupcache_served SET cluster = 'somebody/5/s', seen = now()")
                 assert await one.reached() == {}
-            assert await connection.fetchval(losses) == 0
+            assert await connection.fetchval(failovers) == 0
             assert [record.getMessage().count("is read past the cache") for record in caplog.records].count(1) == 1
             await connection.execute("UPDATE groupcache_served SET cluster = $1", ours)
             assert await one.reached() == {0: 0}
-            assert await connection.fetchval(losses) == 1
+            assert await connection.fetchval(failovers) == 1
             assert await one.states() == {1: "out"}
-            assert await one.reached() == {0: 0} and await connection.fetchval(losses) == 1, "it counts once"
+            assert await one.reached() == {0: 0} and await connection.fetchval(failovers) == 1, "it counts once"

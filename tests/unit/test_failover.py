@@ -22,34 +22,34 @@ def look(identity: str, flushed: int, known: Known | None) -> Look:
 
 
 def seen(identity: str, losses: int = 0) -> tuple[Watch, Known]:
-    """A watch that has seen the database so, with 10 bytes of log, and what the cluster's row said then."""
+    """A watch that has seen a database with this identity and 10 bytes of log, and what the cluster's row said then."""
     watch, known = Watch(), Known(identity, losses)
     watch.saw(look(identity, 10, known), losses)
     return watch, known
 
 
-def test_a_database_that_the_cluster_knows_not_is_taken_as_it_is() -> None:
+def test_a_database_that_the_cluster_does_not_know_is_taken_as_it_is() -> None:
     assert Watch().judge(look(IDENTITY, 10, None), None) == Known(IDENTITY, 0)
     watch, _ = seen(IDENTITY)
     assert watch.judge(look(IDENTITY, 10, None), None) == Known(IDENTITY, 0)
-    assert watch.judge(look("1/3", 10, None), None) == Known("1/3", 1), "this process knew another one"
+    assert watch.judge(look("1/3", 10, None), None) == Known("1/3", 1), "this process knew another identity"
 
 
-def test_another_identity_than_the_cluster_knows_is_a_loss() -> None:
+def test_another_identity_than_the_cluster_knows_is_a_failover() -> None:
     known = Known(IDENTITY, 7)
     for watch in (Watch(), seen(IDENTITY, 7)[0]):
         assert watch.judge(look(IDENTITY, 11, known), known) == known
         assert watch.judge(look("1/3", 11, known), known) == Known("1/3", 8)
 
 
-def test_a_look_that_is_older_than_the_clusters_row_tells_nothing() -> None:
+def test_a_look_that_is_older_than_the_clusters_row_proves_nothing() -> None:
     watch, known = seen(IDENTITY)
     assert watch.judge(look(IDENTITY, 10, known), Known("1/3", 1)) is None
     assert Watch().judge(look(IDENTITY, 10, None), Known("1/3", 1)) is None
     assert watch.judge(look("1/3", 10, known), Known("1/3", 1)) == Known("1/3", 1)
 
 
-def test_what_was_put_back_is_a_loss_once() -> None:
+def test_what_was_put_back_is_one_failover() -> None:
     watch, known = seen(IDENTITY)
     again = look(IDENTITY, 9, known)
     assert watch.judge(again, known) == Known(IDENTITY, 1)
@@ -60,7 +60,7 @@ def test_what_was_put_back_is_a_loss_once() -> None:
 
 
 @pytest.mark.parametrize(("identity", "lost"), [(IDENTITY, 0), (VOLATILE, 1)])
-def test_a_crash_loses_only_where_commits_are_not_on_the_disk(identity: str, lost: int) -> None:
+def test_a_crash_counts_only_where_commits_are_not_on_the_disk(identity: str, lost: int) -> None:
     watch, known = Watch(), Known(identity, 0)
     watch.reconnected = True
     assert watch.judge(look(identity, 10, known), known) == known, "the first look"
@@ -71,7 +71,7 @@ def test_a_crash_loses_only_where_commits_are_not_on_the_disk(identity: str, los
 
 @pytest.fixture
 def server() -> Iterator[EmbeddedPostgres]:
-    """A server that keeps its promises: the tests' own one has fsync off."""
+    """A server that keeps what it acknowledges: the tests' usual one has fsync off."""
     with EmbeddedPostgres() as server:
         asyncio.run(execute(server, "ALTER SYSTEM SET fsync = on", "SELECT pg_reload_conf()"))
         yield server
@@ -93,7 +93,7 @@ async def test_a_plain_restart_keeps_everybody_in(server: EmbeddedPostgres, mode
 async def test_a_restart_without_synchronous_commit_puts_everybody_out_once(server: EmbeddedPostgres) -> None:
     await execute(server, "ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()")
     async with two_members(server) as (read, read_other):
-        await execute(server, "CHECKPOINT")  # or the table itself were lost
+        await execute(server, "CHECKPOINT")  # otherwise the table itself would be lost
         server.stop("immediate")
         server.start()
         assert await read() == ALL_OUT

@@ -1,4 +1,4 @@
-"""What the system does not give ends the start with one line, and not the process with a dump."""
+"""A limit of the system that is too low ends the start with one line, not the process with a dump."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from guillotina_groupcache.settings import limits
 
 SIZE = 10**8
 GROUPS = Path("/sys/fs/cgroup")
-#: A process that lets itself have so much more of something, by the current use of it, and opens the library.
+#: A process that limits itself to so much more of a resource than it uses now, and opens the library.
 SCRIPT = """
 import os, resource, sys
 from guillotina_groupcache import native
@@ -51,7 +51,7 @@ SLACK = 2**20
         ("RLIMIT_NOFILE", limits.DESCRIPTORS + 1, 5, "ulimit -n"),
     ],
 )
-def test_what_a_limit_leaves(kind: str, enough: int, too_few: int, name: str) -> None:
+def test_the_limits_of_the_process(kind: str, enough: int, too_few: int, name: str) -> None:
     def opened(more: int) -> str:
         command = [sys.executable, "-c", SCRIPT, kind, str(more), str(SIZE)]
         ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
@@ -64,7 +64,7 @@ def test_what_a_limit_leaves(kind: str, enough: int, too_few: int, name: str) ->
 
 
 def error(size: int, proc: Path, groups: Path) -> str:
-    """The line that refuses a size; empty where it is not."""
+    """The message that refuses a size; empty where it is not refused."""
     try:
         limits.check(size, proc, groups)
     except ConfigurationError as error:
@@ -81,7 +81,7 @@ def test_a_size_over_what_the_machine_has() -> None:
 
 @pytest.fixture
 def process(tmp_path: Path) -> Path:
-    """A folder like /proc of a process."""
+    """A folder like that of a process in /proc."""
     (tmp_path / "self").mkdir()
     return tmp_path
 
@@ -116,7 +116,7 @@ def test_control_groups_by_their_files(
 
 @pytest.fixture
 def group() -> Iterator[Path]:
-    """A control group of the kernel's for a process, which may have five times `SIZE` of memory."""
+    """A real control group for a process, which may have five times `SIZE` of memory."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         root = GROUPS if controllers == "" else GROUPS / "memory" if "memory" in controllers.split(",") else None
@@ -139,7 +139,7 @@ def group() -> Iterator[Path]:
 
 
 def test_a_size_over_what_the_control_group_may_take(group: Path) -> None:
-    """In a real one: the process is in it while it asks."""
+    """In a real one, which the process is in."""
     script = (
         f"open({str(group / 'cgroup.procs')!r}, 'w').write('0')\n"
         f"from guillotina_groupcache.settings import limits\nlimits.check({SIZE})\nlimits.check({SIZE * 10})"

@@ -1,4 +1,4 @@
-"""What is loaded for the cache is what Guillotina's own methods give."""
+"""What is loaded for the cache is what Guillotina's own methods return."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ async def test_objects(app: App, loader: Loader) -> None:
 
 
 async def root_oids(app: App) -> list[str]:
-    """Every object that there is, annotations included."""
+    """Every object in the database, annotations included."""
     async with app.database.storage.pool.acquire() as connection:
         return [row["zoid"] for row in await connection.fetch("SELECT zoid FROM objects")]
 
 
 @pytest.mark.parametrize("together", [True, False])
 async def test_children(app: App, loader: Loader, together: bool) -> None:
-    """As one query and as one a child."""
+    """By one statement, and by one statement per child."""
     folder, _ = await make_folder(app)
     wanted = [key(Kind.CHILD, folder, name) for name in [*reversed(IDS), "nobody", IDS[0], "", "%", "_"]]
     if together:
@@ -174,8 +174,8 @@ async def test_large_objects(app: App, loader: Loader, database: str, over: int)
     assert value is TOO_LARGE if over else value["state"] == state
 
 
-async def test_a_failed_load_is_no_value(app: App, loader: Loader, database: str) -> None:
-    """Neither "it is not there" nor the failure of the others."""
+async def test_a_failed_load_has_no_value(app: App, loader: Loader, database: str) -> None:
+    """It neither means that the object is absent nor makes the other loads fail."""
     folder, _ = await make_folder(app)
     unknown = Key("another database", Kind.OBJECT, folder, "")
     assert await loaded(loader, unknown, key(Kind.LEN, folder)) == [None, len(IDS)]
@@ -188,7 +188,7 @@ async def test_a_failed_load_is_no_value(app: App, loader: Loader, database: str
     assert await loaded(loader, key(Kind.LEN, folder)) == [len(IDS)]
 
 
-#: What begins as a key of the database does, and is none; a peer may ask for it.
+#: What begins like a key of the database but is none; a peer may send it.
 NO_KEYS = {
     "kind": b"?" + keys.prefix(DATABASE) + b" " + b"0" * 32,
     "cut": b"o" + keys.prefix(DATABASE) + b" 0",
@@ -200,10 +200,10 @@ NO_KEYS = {
 }
 
 
-async def test_what_is_no_key_costs_the_others_nothing(
+async def test_what_is_no_key_does_not_harm_the_others(
     app: App, loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is refused by itself, and a peer that asks again and again does not fill the log."""
+    """It alone is refused, and a peer that sends it again and again does not fill the log."""
     folder, _ = await make_folder(app)
     wanted = [keys.encode(*key(Kind.LEN, folder)), *NO_KEYS.values(), keys.encode(*key(Kind.CHILD, folder, IDS[0]))]
     for _ in range(100):

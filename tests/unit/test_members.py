@@ -1,4 +1,4 @@
-"""The members table's count of its rows, on a real database: what deletes a row behind its back is noticed (R3, R7)."""
+"""The count of the members table's rows, on a real database: a row that somebody deletes is noticed (R3, R7)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INSERT INTO groupcache_members (incarnation, address, host, state) VALUES (7, ''
 
 
 class Process(life_members.Process):
-    """A process that writes rows of any incarnation, and asks how many are missing."""
+    """A process that writes rows of any incarnation, and sees how many are missing."""
 
     def __init__(self, dsn: str, **settings: str) -> None:
         super().__init__(0, {"db": life_members.storage_of(dsn, **settings)})
@@ -43,7 +43,7 @@ class Process(life_members.Process):
 
 @asynccontextmanager
 async def process(dsn: str, new: bool = True, **settings: str) -> AsyncIterator[Process]:
-    """A process that begins."""
+    """A process that has begun."""
     process = Process(dsn, **settings)
     await process.members.create("db", new)
     process.members.start()
@@ -54,7 +54,7 @@ async def process(dsn: str, new: bool = True, **settings: str) -> AsyncIterator[
 
 
 async def execute(dsn: str, statement: str) -> None:
-    """Execute something in the database behind everyone's back."""
+    """Execute a statement over a connection of the test's own."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(statement)
@@ -99,10 +99,10 @@ async def test_only_what_was_waited_for_is_written_off(database: str) -> None:
         assert await one.missing() == 0
 
 
-async def test_questions_are_answered_after_one_whose_answer_was_not_taken(
+async def test_queries_are_answered_after_one_whose_answer_was_not_taken(
     database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As after a panic in the library: a process that asks nothing any more would never serve again."""
+    """As after a panic in the library: without further queries a process would never serve again."""
     async with process(database) as one:
         take = one.members._answer
 
@@ -144,8 +144,8 @@ async def test_a_row_that_nobody_has_counted_is_known_too(database: str) -> None
         ("UPDATE groupcache_cluster SET counted = NULL", 1),
     ],
 )
-async def test_whatever_is_gone_is_missed(database: str, statement: str, missing: int) -> None:
-    """By one that runs, and by one that begins then."""
+async def test_what_is_gone_is_missing(database: str, statement: str, missing: int) -> None:
+    """A process that runs notices it, and one that begins then."""
     for begins in (False, True):
         async with process(database) as one:
             for who in (1, 2):

@@ -26,11 +26,11 @@ class Process(life_members.Process):
     """A process of a cluster over one database, or over two."""
 
     async def shown(self, word: int = 0) -> list[int]:
-        """The ids of the notes that go to the library with a view; none where the database is not served by it."""
+        """The ids of the notes that go to the library with a view; none where the view does not name the database."""
         return [id_ for found in (await self.view())["reached"] if found["word"] == word for id_ in found["outside"]]
 
     async def until_shown(self, condition: Callable[[list[int]], bool], word: int = 0) -> list[int]:
-        """What a view shows when a condition holds. Raises `TimeoutError`."""
+        """What a view shows as soon as a condition holds. Raises `TimeoutError`."""
         deadline = time.monotonic() + TIMEOUT
         while not condition(shown := await self.shown(word)):
             if time.monotonic() > deadline:
@@ -40,7 +40,7 @@ class Process(life_members.Process):
 
     @property
     def changed(self) -> list[tuple[set[bytes], bool]]:
-        """The keys that the library was told, note by note, and whether everything has changed."""
+        """The keys that the library was notified of, note by note, and whether everything has changed."""
         return [(set(changed), everything) for _, _, changed, everything, _, _ in self.notes]
 
 
@@ -60,7 +60,7 @@ async def process(incarnation: int, dsn: str, far: str = "", **settings: str) ->
 
 @pytest.fixture
 async def outsider(database: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to a database with objects, past every process."""
+    """A connection to a database with objects, which no process knows of."""
     async with connected(database) as connection:
         await make(connection)
         yield connection
@@ -71,7 +71,7 @@ async def test_a_note_goes_to_the_library_once_and_its_id_with_every_view(
 ) -> None:
     async with process(1, database) as one, process(2, database) as other:
         (installed,) = await one.until_shown(lambda shown: len(shown) == 1)
-        assert one.changed == [(set(), True)], "what was written before the triggers were there nobody knows"
+        assert one.changed == [(set(), True)], "nobody knows what was written before the triggers were there"
         await outsider.execute(CHANGE)
         shown = await one.shown()
         assert len(shown) == 2 and installed in shown and await one.shown() == shown
@@ -96,7 +96,7 @@ async def test_a_note_goes_to_the_library_once_and_its_id_with_every_view(
         assert "no database" in with_error["error"]
 
 
-async def test_what_a_member_has_applied_is_in_its_row_until_it_joins_anew(database: str) -> None:
+async def test_what_a_member_has_applied_is_in_its_row_until_it_joins_again(database: str) -> None:
     async with process(1, database) as one:
         await one.ask(op="post", incarnation=1)
 
@@ -106,7 +106,7 @@ async def test_what_a_member_has_applied_is_in_its_row_until_it_joins_anew(datab
             return ids
 
         await one.ask(op="applied", incarnation=1, outside=[5])
-        assert await applied() == [], "a joiner has no versions that it could be applied to"
+        assert await applied() == [], "a joiner has no versions to which it could be applied"
         await one.ask(op="enter", incarnation=1)
         await one.ask(op="applied", incarnation=1, outside=[5, 2**59])
         assert await applied() == [5, 2**59]
@@ -232,7 +232,7 @@ async def test_too_many_notes_are_summed_up_before_they_are_read(outsider: async
 async def test_triggers_that_were_changed_and_are_right_again_are_everything(
     outsider: asyncpg.Connection, database: str, apart: bool
 ) -> None:
-    """Who enables them again as they were leaves no trace but in the rows that describe them."""
+    """A user who enables them again as they were leaves no trace except in the rows that describe them."""
     off = "ALTER TABLE objects DISABLE TRIGGER groupcache_update"
     on = "ALTER TABLE objects ENABLE ALWAYS TRIGGER groupcache_update"
     async with process(1, database) as one, process(2, database) as other:

@@ -1,4 +1,4 @@
-"""Raw SQL over Guillotina's connections: inside a transaction it is announced with it, past one it is noted (R14)."""
+"""Raw SQL over Guillotina's connections: in a transaction it is announced with it, outside of one it is noted (R14)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ COUNT = "SELECT count(*) FROM groupcache_outside_writes"
 async def app(database: str, request: pytest.FixtureRequest) -> AsyncIterator[App]:
     """A member of a cluster, or a process that is alone."""
     async with running(database, request.param) as app, connected(database) as connection:
-        # The triggers are there, and what was written before is no news any more.
+        # The triggers are there, and what was written before them was applied.
         await eventually(lambda: connection.fetchval(INSTALLED))
         await eventually(lambda: connection.fetchval(f"SELECT ({COUNT}) = 0"))
         yield app
 
 
 async def eventually(condition: Callable[[], Awaitable[Any]]) -> None:
-    """Wait until a condition that has to be asked for is true. Raises `TimeoutError`."""
+    """Wait until an asynchronous condition is true. Raises `TimeoutError`."""
     deadline = time.monotonic() + TIMEOUT
     while not await condition():
         if time.monotonic() > deadline:
@@ -41,7 +41,7 @@ async def eventually(condition: Callable[[], Awaitable[Any]]) -> None:
 
 @contextmanager
 def announcements(app: App) -> Iterator[list[tuple[set[bytes], bool]]]:
-    """What is announced while the block runs."""
+    """Collect what is announced while the block runs."""
     events: list[tuple[set[bytes], bool]] = []
     announce = app.utility.announce
 

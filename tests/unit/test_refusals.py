@@ -1,4 +1,4 @@
-"""What Guillotina's settings say against this cache (R15): each is one line with the key, the value and the remedy."""
+"""Guillotina's settings that are wrong beside this cache (R15): one line with the key, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTRIB = {
 
 
 def settings(applications: list[str], cache: Any = "groupcache", utilities: Any = None) -> dict[str, Any]:
-    """Guillotina's settings; `cache` is a strategy, or the whole section where it is no string."""
+    """Guillotina's settings; `cache` is a strategy, or the whole section if it is not a string."""
     section = {"strategy": cache} if isinstance(cache, str) else cache
     return {"applications": applications, "cache": section, "load_utilities": utilities or UTILITIES}
 
@@ -41,7 +41,7 @@ def refused(settings: dict[str, Any], environ: dict[str, str] | None = None) -> 
 
 @pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An add-on of somebody's own that brings guillotina.contrib.cache along."""
+    """A user's own add-on that requires guillotina.contrib.cache."""
     module = ModuleType("somebodys_package")
     module.app_settings = {"applications": [OTHER]}  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -96,7 +96,7 @@ def test_the_utility_is_gone() -> None:
 
 
 def test_another_cache_answers_for_this_one(package: str) -> None:
-    """Who clears or invalidates by `ICacheUtility` would do so in a cache that nobody reads."""
+    """A caller that clears or invalidates by `ICacheUtility` would do so in a cache that nobody reads."""
     both = {**UTILITIES, **CONTRIB}
     found = "load_utilities.guillotina_cache: 'guillotina.contrib.cache.utility.CacheUtility' is another cache, which"
     for applications in ([OTHER, OURS], [package, OURS]):

@@ -1,4 +1,4 @@
-"""What a process is to be, by its databases and what is said of peers."""
+"""The role of a process, by its databases and what the section says of peers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def cockroach() -> Any:
         ([{"db": PG}], {}, postgresql, Role.MEMBER),
         ({"memory": DUMMY, "db": PG}, {}, DummyStorage, Role.MEMBER),
         ({"crdb": COCKROACH, "db": PG}, {}, cockroach, Role.MEMBER),
-        # Whatever it is called, it can be the referee.
+        # Whatever it is called, it can hold the members table.
         ({"db": {"storage": "our own name for it"}}, {}, postgresql, Role.MEMBER),
         ({"db": DUMMY}, {}, DummyStorage, Role.ALONE),
         ({"db": DUMMY_FILE}, {"other": DUMMY}, DummyStorage, Role.ALONE),
@@ -80,14 +80,14 @@ def cockroach() -> Any:
         ({"db": {"storage": "somebody's"}}, {}, DummyStorage, Role.UNCACHED),
     ],
 )
-def test_nothing_said(configure: Configure, databases: Any, storages: Any, first: Any, role: Role) -> None:
+def test_the_role_without_peers(configure: Configure, databases: Any, storages: Any, first: Any, role: Role) -> None:
     configure(databases, storages)
     assert role_of(parse(None, {}), first()) is role
     assert role_of(parse({"secret": SECRET, "size": "1MB"}, {}), first()) is role
 
 
 @pytest.mark.parametrize("storage", [postgresql, cockroach, DummyStorage])
-def test_something_said(configure: Configure, storage: Any) -> None:
+def test_the_role_with_peers(configure: Configure, storage: Any) -> None:
     configure({"db": DUMMY})
     assert role_of(parse({"peers": []}, {}), storage()) is Role.ALONE
     for section in ({"listen": "127.0.0.1:1"}, {"listen": "none"}, {"peers": "database"}, {"peers": ["unix:/g"]}):
@@ -108,14 +108,14 @@ def test_something_said(configure: Configure, storage: Any) -> None:
         ({"peers": ["unix:/g"]}, {"admit": ("unix:/g",)}),
     ],
 )
-async def test_what_the_library_is_told(section: dict[str, Any], expected: dict[str, Any]) -> None:
+async def test_the_configuration_of_the_library(section: dict[str, Any], expected: dict[str, Any]) -> None:
     config = await node_config(parse({"secret": SECRET, **section}, {}), Role.MEMBER, None, 0)
-    told = {key: config[key] for key in ("listen", "advertise", "admit", "alone")}
-    assert told == {"listen": [], "advertise": "", "admit": (), "alone": False, **expected}
+    found = {key: config[key] for key in ("listen", "advertise", "admit", "alone")}
+    assert found == {"listen": [], "advertise": "", "admit": (), "alone": False, **expected}
 
 
-async def test_what_the_library_of_a_command_is_told() -> None:
-    """It listens nowhere, and so has no address to advertise, but it lets the server in."""
+async def test_the_configuration_of_a_commands_library() -> None:
+    """It does not listen, so it has no address to advertise, but it admits the server."""
     server = parse({"listen": "0.0.0.0:1", "advertise": "a.b", "peers": ["unix:/g"], "secret": SECRET}, {})
     config = await node_config(server.for_command(), Role.MEMBER, None, 0)
     assert (config["listen"], config["advertise"], config["admit"]) == ([], "", ("a.b:1", "unix:/g"))
@@ -130,7 +130,7 @@ async def test_cockroach_alone_is_not_cached(configure: Configure, caplog: pytes
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("groupcache: the database db is not cached: there is no PostgreSQL in `databases`")
     assert "groupcache: {peers: []}" in line
-    # Nobody caches anything, so nobody has to be told.
+    # No process caches anything, so none has to be notified.
     assert await utility.announce("db", [b"key"]) == 0
     await utility.finalize()
 
@@ -146,7 +146,7 @@ async def test_cockroach_of_the_only_process(configure: Configure) -> None:
 
 
 async def test_a_shared_database_that_comes_to_a_process_alone(configure: Configure) -> None:
-    """It would be cached by a process that hears of nobody's writes."""
+    """A process that hears of no other process' writes must not cache it."""
     configure({"db": DUMMY})
     utility = GroupcacheUtility()
     try:
@@ -170,7 +170,7 @@ async def test_nothing_is_written_before_there_is_a_referee(configure: Configure
 
 
 async def test_a_start_that_is_given_up(configure: Configure, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library may be about to listen: it is closed again."""
+    """The library may be about to listen then: it is closed again."""
     listen = f"127.0.0.1:{free_port()}"
     configure({"db": PG}, groupcache={"listen": listen, "secret": SECRET})
     listens, go_on = threading.Event(), threading.Event()
@@ -211,7 +211,7 @@ def running_app(databases: Any, storages: Any) -> Any:
 
 
 async def test_a_database_that_is_there_when_asked_for(database: str) -> None:
-    """Nothing is cached of it, it works, and the start does not mind that it is not there."""
+    """Nothing of it is cached, it works, and the start does not fail because it is not there."""
     dsn, _, name = database.rpartition("/")
     server = running_app({"memory": {"storage": "DUMMY"}}, {"pg": {**PG, "dsn": dsn, "name": "pg"}})
     try:
@@ -247,7 +247,7 @@ async def test_the_referee_need_not_come_first(database: str) -> None:
 async def test_a_database_that_comes_later_and_cannot_be_served(
     database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is read past the cache; the databases that are served are not harmed."""
+    """It is read past the cache, and the databases that are served are not harmed."""
     async with running(database) as app:
         again = Database("again", app.database.storage)
         await notify(DatabaseInitializedEvent(again))

@@ -1,4 +1,4 @@
-"""Rows that no process can own, and rows with anything in them: a view takes only so much, and goes on (R17)."""
+"""Rows that no process can own, and rows with anything in them: a view bounds what it reads, and goes on (R17)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OWNERLESS = {
         "state 'xxxxxxxxxxxxxxxxxxxx',",
     ),
 }
-#: What somebody has made of the row of a process that is in.
+#: What somebody has written into the row of a process that is in.
 ODD = {
     "reason of 10 MB": f"reason = repeat('r', {MANY})",
     "line in a reason": r"reason = E'a\nERROR \x1b[2J'",
@@ -52,12 +52,12 @@ ODD = {
 
 @asynccontextmanager
 async def one(dsn: str) -> AsyncIterator[tuple[Process, asyncpg.Connection]]:
-    """A process that is in, and a connection past it."""
+    """A process that is in, and a connection of the test's own."""
     async with process(1, {"db": storage_of(dsn)}) as member:
         connection = await asyncpg.connect(dsn)
         try:
-            member.views.upkeep._cleaned = float("inf")  # what is seen is no effect of cleaning
-            # The count of a table that may have been there before has one more, which is written off.
+            member.views.upkeep._cleaned = float("inf")  # what the test sees is no effect of cleaning
+            # The count begins with one more, for a table that may have been there before: it is written off.
             view = await member.view()
             await member.ask(op="write_off", missing=view["missing"], counting=view["counting"])
             yield member, connection
@@ -101,8 +101,8 @@ async def test_a_row_with_anything_in_it_is_read(database: str, name: str) -> No
         assert row["overdue"] == ("infinity" in name and "seen" in name)
 
 
-async def test_what_is_no_time_keeps_no_row(database: str) -> None:
-    """A row that seems to have been seen in the future is marked out as one that is silent, and removed in the end."""
+async def test_an_impossible_time_keeps_no_row(database: str) -> None:
+    """A row whose heartbeat lies in the future is marked out as overdue, and removed in the end."""
     async with one(database) as (member, connection):
         await connection.execute(f"{ROW} (7, '127.0.0.1:9000', 'h', 'in', '', '{{}}')")
         await connection.execute("UPDATE groupcache_members SET seen = 'infinity' WHERE incarnation = 7")
@@ -113,21 +113,21 @@ async def test_what_is_no_time_keeps_no_row(database: str) -> None:
         assert (await view_of(member))[0] == {1: "in"}
 
 
-async def test_an_owner_whose_row_was_spoilt_is_missed(database: str) -> None:
-    """It may serve, and commit, by its last view: so its row counts for one that somebody has deleted (R3, R5)."""
+async def test_a_row_that_was_spoilt_is_missing(database: str) -> None:
+    """Its owner may serve, and commit, by its last view: so the row counts as one that was deleted (R3, R5)."""
     async with one(database) as (member, connection), process(7, {"db": storage_of(database)}) as other:
         assert await view_of(member) == ({1: "in", 7: "in"}, 0)
         await connection.execute("UPDATE groupcache_members SET address = E'a\nb' WHERE incarnation = 7")
         assert await view_of(member) == ({1: "in"}, 1)
-        assert await view_of(member) == ({1: "in"}, 1), "the row is removed, and still missed"
+        assert await view_of(member) == ({1: "in"}, 1), "the row is removed, and still missing"
         await other.ask(op="post", incarnation=7, address="127.0.0.1:9000", host="h")
         assert await view_of(member) == ({1: "in", 7: "joining"}, 1)
         await connection.execute("UPDATE groupcache_members SET host = repeat('h', 1000) WHERE incarnation = 7")
         await other.ask(op="post", incarnation=7, address="127.0.0.1:9000", host="h")
-        assert await view_of(member) == ({1: "in", 7: "joining"}, 1), "its process has written it anew"
+        assert await view_of(member) == ({1: "in", 7: "joining"}, 1), "its process has written it again"
 
 
-async def test_a_row_that_is_locked_is_left_out_and_waited_for_by_nobody(database: str) -> None:
+async def test_a_locked_row_is_left_out_and_holds_nothing_up(database: str) -> None:
     async with one(database) as (member, connection):
         await connection.execute(OWNERLESS["nobody"][0])
         async with connection.transaction():
@@ -169,10 +169,10 @@ async def test_many_rows_without_an_owner(database: str) -> None:
         "jsonb_build_object('db', jsonb_build_array(repeat('x', 10000000), 1))",
     ],
 )
-async def test_what_cannot_be_read_of_a_database_is_a_loss(
+async def test_an_entry_of_a_database_that_cannot_be_read_is_a_failover(
     database: str, identities: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody knows what it was, so commits may be lost: everybody is put out once, and goes on (R13)."""
+    """Nobody knows what it said, so commits may be lost: all members are put out once, and go on (R13)."""
     async with one(database) as (member, connection):
         await connection.execute(f"UPDATE groupcache_cluster SET identities = {identities}")
         caplog.clear()

@@ -17,7 +17,7 @@ NOTE = (
     " SELECT {id}, 'objects'::regclass, 0, {written}, {application}, {rows}, {places}"
 )
 GOOD = {"id": "77", "written": "now()", "application": "'psql'", "rows": "1", "places": "'[[\"item\",null,null,null]]'"}
-#: What a row of notes holds, and whether it stands for everything then.
+#: What a note's row holds, and whether the note stands for everything then.
 NOTES = {
     "as it should be": ({}, False),
     "places: a number": ({"places": "'17'"}, True),
@@ -51,7 +51,7 @@ async def test_a_note_with_anything_in_it(outsider: asyncpg.Connection, database
 
 
 async def test_a_number_that_no_note_has(outsider: asyncpg.Connection, database: str) -> None:  # noqa: F811
-    """What triggers write is never negative: it is no note, and goes when others go."""
+    """Triggers write no negative number: the row is no note, and is deleted with the next ones."""
     async with process(1, database) as one:
         (first,) = await one.until_shown(lambda shown: len(shown) == 1)
         await outsider.execute(NOTE.format(**GOOD | {"id": "-77"}))
@@ -65,7 +65,7 @@ async def test_a_number_that_no_note_has(outsider: asyncpg.Connection, database:
     "places",
     [
         f"to_jsonb(repeat('x', {MAX_PLACES_SIZE + 1}))",
-        # What is stored can hardly be compressed, and is not looked at before it is taken apart.
+        # The value can hardly be compressed, so its size is what stops it from being read.
         "(SELECT jsonb_agg(md5(n::text)) FROM generate_series(1, 60000) n)",
         "(repeat('[', 3000) || repeat(']', 3000))::jsonb",
     ],
@@ -97,7 +97,7 @@ CLAIMS = {
 
 @pytest.mark.usefixtures("_quick")
 async def test_a_claim_with_anything_in_it_is_taken(database: str) -> None:
-    """Nobody renews it: so it is one that was left behind."""
+    """Nobody renews it: so it was left behind."""
     await asyncio.gather(*(_is_taken(database, schema) for schema in CLAIMS))
 
 
@@ -115,7 +115,7 @@ async def _is_taken(database: str, schema: str) -> None:
         assert tuple(found) == ("1/2/public", "db"), schema
 
 
-#: A claim that is renewed by somebody, and says nothing that can be.
+#: A claim that somebody keeps renewing, with content that no cluster has.
 NONSENSE = (
     r"UPDATE groupcache_served SET cluster = E'a\nb' || repeat('c', 1000000), database = E'\x1b[2J',"
     " seen = clock_timestamp() + interval '200000 years'"
@@ -123,7 +123,7 @@ NONSENSE = (
 
 
 @pytest.mark.usefixtures("_quick")
-async def test_whoever_keeps_writing_nonsense_is_refused_in_one_short_line(
+async def test_a_claim_that_somebody_keeps_spoiling_is_refused_with_one_short_line(
     connection: asyncpg.Connection,  # noqa: F811
     database: str,
 ) -> None:

@@ -295,7 +295,7 @@ def test_the_largest_range() -> None:
         ("dns:localhost:9000", "is not an address: give an IPv6 address in brackets, [IPv6]:port"),
     ],
 )
-def test_where_nobody_can_listen(text: str, problem: str) -> None:
+def test_what_is_no_address_to_listen_on(text: str, problem: str) -> None:
     assert error({"listen": text}) == f"groupcache.listen: {text!r} {problem}"
 
 
@@ -303,7 +303,7 @@ WILDCARD = "stands for every address of a host: give the one at which the peers 
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:9000", "[::]:9000"])
-def test_all_addresses_of_a_host_are_nobodys(text: str) -> None:
+def test_all_addresses_of_a_host_cannot_be_dialled(text: str) -> None:
     assert error({"peers": [text]}) == f"groupcache.peers: {text!r} {WILDCARD}"
     assert error({"listen": text, "advertise": text}) == f"groupcache.advertise: {text!r} {WILDCARD}"
 
@@ -366,7 +366,7 @@ def test_one_port_is_not_advertised_for_many() -> None:
     )
 
 
-def test_names() -> None:
+def test_dns_names() -> None:
     found = settings(peers=["dns:Cache.example.svc:09000", "10.0.0.1:9000"], secret=SECRET)
     assert peers(found) == ["dns:cache.example.svc:9000", "10.0.0.1:9000"]
     assert peers(settings(peers="dns:localhost:9000", secret=SECRET)) == ["dns:localhost:9000"]
@@ -385,20 +385,20 @@ def test_names() -> None:
         ("dns:cache:9000-9001", PORTS),
     ],
 )
-def test_what_is_not_a_name(text: str, problem: str) -> None:
+def test_what_is_not_a_dns_name(text: str, problem: str) -> None:
     assert error({"peers": [text]}) == f"groupcache.peers: {text!r} {problem}"
 
 
 # Roles
 
 
-def test_nothing_said_is_a_peer_at_a_socket_of_its_own() -> None:
+def test_an_empty_section_is_a_peer_at_a_socket_of_its_own() -> None:
     for found in (settings(), settings(secret=SECRET, size="2MB")):
         assert found.listen is None and found.peers is None and not found.alone and not found.explicit
     assert settings(peers="database") == Settings(explicit=True)
 
 
-def test_listen_without_peers_takes_everyone_in_the_table() -> None:
+def test_listen_without_peers_admits_all_in_the_table() -> None:
     found = settings(listen="127.0.0.1:1", secret=SECRET)
     assert found.peers is None and not found.alone and found.explicit
 
@@ -408,7 +408,7 @@ def test_a_list_of_peers_without_listen_is_a_client() -> None:
     assert found.listen == NOWHERE and not found.alone
 
 
-def test_no_listen_is_a_client_of_everyone() -> None:
+def test_no_listen_is_a_client_of_all_in_the_table() -> None:
     found = settings(listen="none")
     assert found.listen == NOWHERE and found.peers is None and not found.alone
 
@@ -420,7 +420,7 @@ def test_no_peers_is_alone(section: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("none", [[], "none", ""])
-def test_who_listens_is_not_alone(none: Any) -> None:
+def test_a_process_that_listens_is_not_alone(none: Any) -> None:
     assert error({"listen": "127.0.0.1:1", "peers": none}) == (
         "groupcache.listen: '127.0.0.1:1' is given beside empty peers:"
         " give peers: database to be a peer, or no listen to be the only process"
@@ -457,8 +457,8 @@ def test_a_command_of_a_process_alone_is_alone() -> None:
         ({"listen": "0.0.0.0:1"}, "10.0.0.1", []),
     ],
 )
-def test_who_is_let_in(section: dict[str, Any], found: str | None, admitted: list[str]) -> None:
-    """The server and the commands beside it let in the same."""
+def test_admitted_peers(section: dict[str, Any], found: str | None, admitted: list[str]) -> None:
+    """The server and the commands beside it admit the same peers."""
     server = settings(**section, secret=SECRET)
     told = Advertised.parse(found) if found else server.advertise
     assert list(server.admitted(told)) == list(server.for_command().admitted(told)) == admitted
@@ -467,7 +467,7 @@ def test_who_is_let_in(section: dict[str, Any], found: str | None, admitted: lis
 # Secret and tls
 
 
-def test_the_secret_from_the_environment_goes_before_the_file() -> None:
+def test_the_secret_from_the_environment_overrides_the_file() -> None:
     found = settings({SECRET_VARIABLE: SECRET}, secret="the secret of the file")
     assert SECRET_VARIABLE == "GUILLOTINA_GROUPCACHE_SECRET"
     assert found.secret == Secret(SECRET)
@@ -555,7 +555,7 @@ TCP = "is TCP, where anybody can connect, on loopback every user of the host: gi
 def test_tcp_needs_a_secret_or_tls(address: str) -> None:
     assert error({"listen": address}) == f"groupcache.listen: {address!r} {TCP}"
     assert error({"listen": address, "advertise": "10.0.0.1"}) == f"groupcache.listen: {address!r} {TCP}"
-    # Also of who only dials: another process may have come to listen there.
+    # A process that only dials needs it too: by now another process may listen there.
     assert error({"peers": ["unix:/g", address]}) == f"groupcache.peers: {address!r} {TCP}"
     assert error({"peers": ["dns:a:1"]}) == f"groupcache.peers: 'dns:a:1' {TCP}"
     for section in ({"secret": SECRET}, {"tls": TLS}):
@@ -609,10 +609,10 @@ def test_switched_on(value: Any) -> None:
     assert settings(enabled=value) == settings(enabled=None) == Settings()
 
 
-def test_the_environment_goes_before_the_file() -> None:
+def test_the_environment_overrides_the_file() -> None:
     assert not is_enabled({"enabled": True}, {ENABLED_VARIABLE: "false"})
     assert settings({ENABLED_VARIABLE: "true"}, enabled=False, size="1MB") == Settings(size=10**6)
-    assert not is_enabled({"enabled": False}, {ENABLED_VARIABLE: ""}), "an empty variable says nothing"
+    assert not is_enabled({"enabled": False}, {ENABLED_VARIABLE: ""}), "an empty variable does not count"
 
 
 @pytest.mark.parametrize("section", [{"size": "many"}, {"peer": []}, ["listen"], "none", {"secret": "short"}])

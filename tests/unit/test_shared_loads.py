@@ -1,4 +1,4 @@
-"""Loads in doubt are shared rightly (R4), whether a task begins later or while it is made."""
+"""Loads of keys in doubt are shared correctly (R4), whether a task begins later or while it is created."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_a_reader_that_comes_while_a_load_runs_waits_for_the_next() -> Non
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_every_reader_gets_the_first_load_that_begins_after_it_asked(seed: int) -> None:
-    """And never do two loads of a key run at once, whatever comes when."""
+    """And two loads of a key never run at once, whatever comes when."""
     chance = random.Random(seed)
     begun: Counter[str] = Counter()
     running: dict[str, asyncio.Future[int]] = {}
@@ -141,7 +141,7 @@ async def test_every_reader_gets_the_first_load_that_begins_after_it_asked(seed:
 
 
 async def test_a_load_that_ends_at_once() -> None:
-    """As one does that fails before it asks the database."""
+    """Such as one that fails before it reads from the database."""
 
     async def load(key: Key) -> Any:
         if key.name == "fails":
@@ -188,7 +188,7 @@ async def test_a_reader_that_gives_up_leaves_the_load_to_the_others() -> None:
     await nothing_is_left(gate.shared)
 
 
-async def test_an_error_is_for_all_that_shared_the_load_and_for_nobody_else() -> None:
+async def test_an_error_is_for_all_readers_of_the_load_and_for_no_other() -> None:
     gate = Gate()
     first = gate.get()
     await gate.wait_begun(1)
@@ -239,7 +239,7 @@ async def test_cancel_before_a_load_has_begun() -> None:
     assert await answer(reader) == "value"
 
 
-async def test_a_load_that_hangs_holds_up_the_next_one_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_load_that_hangs_delays_the_next_one_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("guillotina_groupcache.database.loader.TURN_TIMEOUT", 0.01)
     gate = Gate()
     first = gate.get()
@@ -264,7 +264,7 @@ async def test_a_reader_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) 
     await nothing_is_left(gate.shared)
 
 
-async def test_an_error_for_which_nobody_waits_any_more_is_no_news() -> None:
+async def test_an_error_for_which_no_reader_waits_is_not_logged() -> None:
     said: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
     gate = Gate()

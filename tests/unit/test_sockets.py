@@ -1,4 +1,4 @@
-"""The sockets of a process that is told nothing: in a folder of this user's own, or not at all."""
+"""The sockets of a process without configuration: in a folder of this user's own, or not at all."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_session_of_another_user(runtime: Path, temporary: Path) -> None:
 
 
 def beside(own: Path, environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> Path:
-    """The folder that is taken in place of an unsafe one: a private one beside it, and the same one every time."""
+    """The folder that is used instead of an unsafe one: a private one beside it, and the same one every time."""
     found = {Path(str(sockets.automatic(environ).addresses[0]).removeprefix("unix:")).parent for _ in range(3)}
     (path,) = found
     assert path.parent == own.parent and path.name.startswith(f"{own.name}-") and path != own
@@ -94,7 +94,7 @@ def test_a_folder_that_others_can_enter(runtime: Path, mode: int, caplog: pytest
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_that_somebody_else_has_made(temporary: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody else has the usual name, and others that may be taken in its stead."""
+    """Another user has the usual name, and names that might be used instead."""
     own = temporary / f"{NAME}-{os.geteuid()}"
     theirs = [own, own.with_name(f"{own.name}-"), own.with_name(f"{own.name}-0000000")]
     for path in theirs:
@@ -114,7 +114,7 @@ def test_a_folder_that_is_safe_again(temporary: Path, caplog: pytest.LogCaptureF
 
 
 def test_a_link_to_a_folder(temporary: Path, runtime: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It may lead anywhere tomorrow; so may one that has the name of one that was made in its stead."""
+    """It may lead anywhere tomorrow; so may one with the name of a folder that would be used instead."""
     own = temporary / f"{NAME}-{os.geteuid()}"
     own.symlink_to(runtime)
     link = own.with_name(f"{own.name}-a")

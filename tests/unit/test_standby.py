@@ -1,4 +1,4 @@
-"""What a connection of Guillotina's pool gives that leads to a server in recovery is not cached."""
+"""Nothing is cached that comes over a connection of Guillotina's pool to a server in recovery."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_a_load_over_a_connection_to_a_standby_is_refused(caplog: pytest.L
                 value, source = await app.utility.get(object_key("f" * 32))
                 assert (value, source) == (None, Source.NOWHERE), "Guillotina's own load follows"
             said = [r for r in caplog.records if r.levelno == logging.WARNING and "in recovery" in r.getMessage()]
-            assert len(said) == 2, "each of the two loaders says so once"
+            assert len(said) == 2, "each of the two loaders logs it once"
             await execute(server, "SELECT pg_promote()")
 
             async def is_loaded() -> bool:

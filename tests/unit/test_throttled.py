@@ -1,4 +1,4 @@
-"""Log lines that a peer, or a row, can cause at will: one a kind in a while."""
+"""Log lines that a peer, or a row, can cause at will: one per kind in a while."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from guillotina_groupcache.throttled import LOG_EVERY, Throttled
 LOGGER = logging.getLogger("guillotina_groupcache")
 
 
-def test_one_line_a_kind_in_a_while(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_line_per_kind_in_a_while(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     lines = Throttled(LOGGER)

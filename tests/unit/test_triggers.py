@@ -1,4 +1,4 @@
-"""The triggers on a real database: which writes are noted, as what, and that nobody who writes is held up (R14)."""
+"""The triggers on a real database: which writes are noted, as what, and that no writer is held up (R14)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def make(connection: asyncpg.Connection) -> None:
 
 @pytest.fixture
 async def outsider(database: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to a database whose triggers are there, and whose notes are read already."""
+    """A connection to a database with triggers, whose first notes were read."""
     async with connected(database, application_name="psql") as connection:
         await make(connection)
         await triggers.install(connection, "public", TABLE, MARK)
@@ -46,7 +46,7 @@ async def outsider(database: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def read(connection: asyncpg.Connection) -> list[dict[str, Any]]:
-    """The notes, in the order in which they were written, which are deleted by that."""
+    """Take the notes, which are deleted, in the order in which they were written."""
     rows = await connection.fetch("DELETE FROM groupcache_outside_writes RETURNING *")
     return [
         {**row, "places": row["places"] and sorted(json.loads(row["places"]), key=str)}
@@ -136,7 +136,7 @@ async def test_without_the_mark_a_statement_is_noted(outsider: asyncpg.Connectio
     is_member = mark == MARK
     assert await places(outsider) == ([] if is_member else [[ITEM]])
     tid = await outsider.fetchval("SELECT tid FROM objects WHERE zoid = 'item'")
-    assert (tid == 1) == is_member, "what is not announced must not be undone by who has not seen it"
+    assert (tid == 1) == is_member, "a member that has not seen it must not undo it"
 
 
 async def test_what_a_trigger_of_the_application_writes_is_noted(outsider: asyncpg.Connection) -> None:
@@ -187,7 +187,7 @@ async def test_a_sequence_that_is_behind_gives_another_tid(outsider: asyncpg.Con
     assert await outsider.fetchval("SELECT tid FROM objects WHERE zoid = 'item'") == 101
 
 
-async def test_nobody_else_makes_triggers_of_the_functions(outsider: asyncpg.Connection) -> None:
+async def test_no_other_user_makes_triggers_of_the_functions(outsider: asyncpg.Connection) -> None:
     await outsider.execute("DROP ROLE IF EXISTS groupcache_eve; CREATE ROLE groupcache_eve")
     try:
         await outsider.execute("SET ROLE groupcache_eve; CREATE TEMP TABLE x (zoid TEXT)")
@@ -274,7 +274,7 @@ async def fill(connection: asyncpg.Connection) -> None:
     )
 
 
-async def test_notes_that_nobody_reads_are_summed_up(outsider: asyncpg.Connection) -> None:
+async def test_notes_that_no_process_reads_are_summed_up(outsider: asyncpg.Connection) -> None:
     await fill(outsider)
     for i in range(1000):  # one of 16 looks
         await outsider.execute(f"UPDATE objects SET state = '{i}' WHERE zoid = 'item'")
@@ -297,7 +297,7 @@ async def test_notes_name_no_more_rows_than_a_view_can_show_in_time(outsider: as
 
 
 async def test_at_a_stricter_level_a_few_rows_are_named(outsider: asyncpg.Connection) -> None:
-    """Whoever reads there what others have noted could fail for it, or make them fail."""
+    """There a writer that reads the notes of others could fail because of it, or make them fail."""
     async with outsider.transaction(isolation="repeatable_read"):
         await outsider.execute("UPDATE objects SET state = 'x' WHERE zoid = 'item'")
     assert await places(outsider) == [[ITEM]]
@@ -355,9 +355,9 @@ async def test_a_user_without_rights_on_the_notes_may_write(outsider: asyncpg.Co
         "DROP TABLE groupcache_outside_writes",
     ],
 )
-async def test_what_is_damaged_is_mended_and_everything_noted(outsider: asyncpg.Connection, damage: str) -> None:
+async def test_damage_is_mended_and_everything_is_noted(outsider: asyncpg.Connection, damage: str) -> None:
     await triggers.install(outsider, "public", TABLE, MARK)
-    assert await read(outsider) == [], "what is as it should be is left alone"
+    assert await read(outsider) == [], "what is right is left alone"
     await outsider.execute(damage)
     await triggers.install(outsider, "public", TABLE, MARK)
     assert await places(outsider) == [EVERYTHING], "nobody knows what was written meanwhile"

@@ -11,14 +11,14 @@ MANUAL = Path(__file__).parents[2] / "docs" / "operating.rst"
 
 def test_the_manual_says_the_same_in_sql() -> None:
     _, _, after = MANUAL.read_text().partition("    SET LOCAL lock_timeout = '2s';\n")
-    told, _, _ = after.partition("    COMMIT;\n")
-    assert [line.strip() for line in told.splitlines()] == [
+    shown, _, _ = after.partition("    COMMIT;\n")
+    assert [line.strip() for line in shown.splitlines()] == [
         f"{statement};" for statement in statements("public", ["public.objects"])
     ]
 
 
 def test_triggers_go_before_what_they_use() -> None:
-    """Also those of several tables in one schema, which have the functions in common."""
+    """So do those of several tables in one schema, which share the functions."""
     removing = statements("s", ["s.one", "s.two"])
     assert len(set(removing)) == len(removing)
     kinds = [statement.split()[1] for statement in removing]
