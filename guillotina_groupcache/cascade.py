@@ -1,12 +1,12 @@
-"""What a deletion takes with it: its rows are locked and read in the transaction that deletes them (R11).
+"""The rows that a deletion takes with it: locked and read in the transaction that deletes them (R11).
 
-PostgreSQL deletes everything below an object (ON DELETE CASCADE) without anyone naming it. What that is can be known
-only under locks: an INSERT below a locked row waits, and fails once that row is gone. So the rows are locked level by
-level, each level in the order of its ids; what is committed below a level before its rows are locked is seen by the
-statement that asks for the next one, as the transaction is READ COMMITTED.
+PostgreSQL deletes all rows below an object by itself (ON DELETE CASCADE). Which rows these are can be known only under
+locks: an INSERT below a locked row waits, and fails once that row is gone. So the rows are locked level by level, each
+level in the order of its ids. The transaction is READ COMMITTED, so the statement that locks a level sees every row
+that was committed before the level above it was locked.
 
-Everything happens on one connection, and nothing is in doubt meanwhile: a lock that was waited for on another
-connection would close a circle that PostgreSQL cannot see.
+Everything happens on one connection, before anything is in doubt: PostgreSQL cannot see a deadlock that runs through a
+second connection.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from guillotina_groupcache.announcing import Changes, announced_transaction
+from guillotina_groupcache.changes import Changes
 from guillotina_groupcache.keys import record_keys
 
 if TYPE_CHECKING:
     from guillotina_groupcache.utility import GroupcacheUtility
 
-#: Rows of one deletion that are named one by one; beyond, everything is bumped.
+#: The most rows of one deletion whose keys are announced; beyond it everything is bumped.
 MAX_ROWS: Final = 1000
 
-#: The database counts the transaction among those that write (R6), and DDL is waited for while nothing is in doubt.
+#: With this lock the transaction counts among those that write (R6), and it waits for DDL before anything is in doubt.
 _WRITE: Final = "LOCK TABLE {table} IN ROW EXCLUSIVE MODE"
 _ROWS: Final = "SELECT zoid, parent_id, id, of FROM {table} WHERE zoid = ANY($1) ORDER BY zoid FOR UPDATE"
 _BELOW: Final = """
@@ -48,18 +48,18 @@ class Deletion:
         self._mark = mark
 
     async def lock(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Lock the rows that a query of places gives, note by which keys they are found, and return them."""
+        """Lock the rows that a query gives, add the keys under which they are found, and return them."""
         rows: list[asyncpg.Record] = await self._connection.fetch(statement.format(table=self._table), *arguments)
         for row in rows:
             self.changes.keys.update(record_keys(self._database, row, with_lists=True))
         return rows
 
     async def write(self, statement: str, *arguments: Any) -> None:
-        """Change rows that were locked."""
+        """Execute a statement, with the mark of announced ones, that changes locked rows."""
         await self._connection.execute(self._mark + statement.format(table=self._table), *arguments)
 
     async def lock_tree(self, oids: Collection[str]) -> bool:
-        """Lock rows and all below them; whether any of the rows themselves is there."""
+        """Lock rows and all rows below them; return whether any of the former exists."""
         level = await self.lock(_ROWS, oids)
         found, locked = bool(level), []
         while level:
@@ -74,16 +74,16 @@ class Deletion:
 
 @asynccontextmanager
 async def deletion(utility: GroupcacheUtility, database: str, storage: Any) -> AsyncIterator[Deletion]:
-    """`announced_transaction` on one connection of the storage's pool. Raises also what the pool raises."""
+    """`Events.transaction` on one connection of the storage's pool. Raises also what the pool raises."""
     connection = await storage.pool.acquire(timeout=storage._conn_acquire_timeout)
     try:
-        async with announced_transaction(utility, database, connection) as changes:
+        async with utility.events.transaction(database, connection) as changes:
             await connection.execute(_WRITE.format(table=storage.objects_table_name))
-            yield Deletion(connection, database, storage.objects_table_name, utility.mark_of(storage), changes)
-            # What triggers have written, the application's too, is noted, but by what is locked it may not be known.
-            noted, everything = await utility.take_notes(storage, connection)
-            changes.keys |= noted
-            changes.everything |= everything
+            mark, outside = utility.members.mark_of(storage), utility.members.outside_writes_of(storage)
+            yield Deletion(connection, database, storage.objects_table_name, mark, changes)
+            if outside is not None:
+                # Triggers, the application's too, may have changed rows that were not locked here.
+                changes.add(*await outside.take(connection))
     finally:
-        # Which ends one that does not answer; to leave the pool's own block would wait for it without end.
+        # This ends a connection that does not answer; the pool's own `async with` would wait for it without a limit.
         await storage.close(connection)

@@ -1,4 +1,4 @@
-"""What a transaction writes: every key whose value it can change, for its event (R11), and what it pushes (R8)."""
+"""What a transaction changes: every key whose value it can change, for its event (R11), and what it pushes (R8)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 _lines: Final = Throttled(logging.getLogger("guillotina_groupcache"))
 
-#: Bytes of what one transaction has written that are given to the owners at once; the rest is loaded when asked.
+#: Bytes of what one transaction has written that are pushed to the owners; the rest is loaded when it is read.
 MAX_PUSHED: Final = 8 * 1024 * 1024
 
 _PLACES: Final = "SELECT zoid, tid, parent_id, id, of FROM {table} WHERE zoid = ANY($1)"
 #: As strong as the write that follows, and no stronger: inserting children is not held up.
 _LOCK: Final = " ORDER BY zoid FOR NO KEY UPDATE"
-#: Rows without place or state, as Guillotina inserts them for blobs of objects that have none yet
-#: (guillotina/db/storages/pg.py); those that were there are not returned.
+#: Rows without a place or a state, as Guillotina inserts them for blobs of objects that have no row yet
+#: (guillotina/db/storages/pg.py). Only those that were not there before are returned.
 _STUBS: Final = """
 INSERT INTO {table} (zoid, tid, state_size, part, resource, type)
 SELECT zoid, -1, 0, 0, TRUE, 'stub' FROM unnest($1::text[]) AS zoid ORDER BY zoid
@@ -35,12 +35,27 @@ ON CONFLICT DO NOTHING RETURNING zoid
 
 
 def stubs(mark: str, table: str) -> str:
-    """The statement that inserts stubs of objects, whose ids are its parameter, and returns which had none."""
+    """The statement that inserts stubs of objects, whose ids are its parameter, and returns those that had no row."""
     return mark + _STUBS.format(table=table)
 
 
+class Changes:
+    """The keys whose values a transaction changes, or everything."""
+
+    __slots__ = ("everything", "keys")
+
+    def __init__(self, keys: Iterable[bytes] = (), everything: bool = False) -> None:
+        self.keys = set(keys)
+        self.everything = everything
+
+    def add(self, keys: Iterable[bytes], everything: bool = False) -> None:
+        """Add keys, or everything."""
+        self.keys.update(keys)
+        self.everything |= everything
+
+
 class Stored(NamedTuple):
-    """An object as Guillotina's storage is told to write it: the object itself may say another id by then."""
+    """An object as Guillotina's storage writes it; the object itself may have got another id since."""
 
     oid: str
     ob: Any
@@ -54,6 +69,7 @@ class Writes:
         "_absent",
         "_database",
         "_known",
+        "_near_hit",
         "_places",
         "_pushed_bytes",
         "_pushes",
@@ -64,7 +80,6 @@ class Writes:
         "_storing",
         "_stubs",
         "_transaction",
-        "_usable",
         "_utility",
         "_written",
         "statements",
@@ -76,15 +91,15 @@ class Writes:
         database: str,
         utility: GroupcacheUtility,
         seen: dict[str | None, Any] | None = None,
-        usable: Callable[[Hashable], Any] | None = None,
+        near_hit: Callable[[Hashable], Any] | None = None,
     ) -> None:
-        """`seen` are the records that the transaction has read, by object id; `usable` gives a near entry or None."""
+        """`seen` are the records that the transaction has read, by object id; `near_hit` looks up a near entry."""
         self._transaction = transaction
         self._database = database
         self._utility = utility
         self._seen = {} if seen is None else seen
-        self._usable = usable
-        #: The rows as they were before the transaction wrote them, by object id; None: there was none.
+        self._near_hit = near_hit
+        #: The rows as they were before the transaction wrote them, by object id; None: there was no row.
         self._places: dict[str, Any] = {}
         #: The versions that keys of objects had just before the database had no such row.
         self._absent: dict[str, int | None] = {}
@@ -97,7 +112,7 @@ class Writes:
         #: The places to which objects were written: of, parent, id.
         self._written: dict[str, tuple[str | None, str | None, str | None]] = {}
         self._stay: set[str] = set()
-        #: How many statements storing and deleting have sent, with all that they do besides.
+        #: How many statements `store` and `delete` have sent, those of this module included.
         self.statements = 0
         self._pushes: dict[str, records.Record] = {}
         self._pushed_bytes = 0
@@ -105,12 +120,12 @@ class Writes:
     # --- before a statement that writes
 
     async def look_up(self, storage: Any, stored: Stored | None = None, deleted: str | None = None) -> None:
-        """Read where the rows lie that are about to be written, unless that is known or no write can miss it.
+        """Read the places of the rows that are about to be written, unless they are known.
 
         Guillotina's UPDATE of an object demands the `tid` with which it was read, so the row is where it was read,
-        or in the trash. Its upsert and its deletion demand nothing: the row is read under the lock that they are
-        about to take, on their own connection. Another connection would see the earlier rows too, but wait for
-        locks that PostgreSQL does not know to be waited for.
+        or in the trash. Its upsert and its deletion demand nothing: for them the row is read under the lock that they
+        are about to take, on the transaction's own connection. A second connection could wait for a lock that the
+        first one holds, and PostgreSQL cannot see such a deadlock.
         """
         transaction = self._transaction
         if stored is not None:
@@ -146,13 +161,13 @@ class Writes:
         async with storage.acquire(self._transaction, "groupcache_places") as connection:
             rows = await connection.fetch(statement, unknown)
             absent = set(unknown).difference(row["zoid"] for row in rows) if lock else set()
-            if inserts and (untold := [oid for oid in absent if versions[oid] is None]):
-                # This process serves nothing now, so no version will tell whether another one inserts such a row
-                # meanwhile. A row of one's own does: it waits for one that is there, and the others wait for it.
-                insert = stubs(self._utility.mark_of(storage), table)
-                own = {row["zoid"] for row in await connection.fetch(insert, untold)}
-                rows += await connection.fetch(statement, [oid for oid in untold if oid not in own])
-                absent.difference_update(untold)
+            if inserts and (unversioned := [oid for oid in absent if versions[oid] is None]):
+                # This process is bypassing, so no version will show whether another process inserts such a row
+                # meanwhile. A stub does: inserting it waits for a row that is being inserted, and holds up later ones.
+                insert = stubs(self._utility.members.mark_of(storage), table)
+                own = {row["zoid"] for row in await connection.fetch(insert, unversioned)}
+                rows += await connection.fetch(statement, [oid for oid in unversioned if oid not in own])
+                absent.difference_update(unversioned)
         self._places.update(dict.fromkeys(unknown))
         self._places.update({row["zoid"]: row for row in rows})
         self._absent.update({oid: versions[oid] for oid in absent})
@@ -162,18 +177,18 @@ class Writes:
         return stored_oid(oid) not in self._seen and self._places.get(stored_oid(oid)) is None
 
     def stub(self, oid: str) -> None:
-        """Note that the transaction may insert a row without place or state."""
+        """Add an object for which the transaction may insert a row without a place or a state."""
         self._stubs.add(oid)
 
     def _version(self, oid: str) -> int | None:
-        return self._utility.version(keys.encode(self._database, Kind.OBJECT, oid))
+        return self._utility.reads.version(keys.encode(self._database, Kind.OBJECT, oid))
 
     def conflicts(self) -> list[Any]:
         """The rows of modified objects that a later transaction had written: Guillotina's `get_conflicts`.
 
-        Its own query runs on another connection, which would wait for whoever waits for this transaction. On this
-        one every row that was written carries the transaction's `tid` by now. What it could find is known: an
-        UPDATE has demanded the `tid`, and the row of an upsert was read before.
+        Its own query runs on another connection, where it could wait for a transaction that waits for this one. On
+        this connection every row that was written carries the transaction's `tid` by now. But what the query could
+        find is known: an UPDATE has demanded the `tid`, and the row of an upsert was read before.
         """
         modified, tid = self._transaction.modified, self._transaction._tid
         rows = (self._places.get(stored_oid(oid)) for oid in modified)
@@ -182,18 +197,18 @@ class Writes:
     # --- after it
 
     def push(self, pickled: bytes) -> None:
-        """Note the record of the object that is being written, to give it to its owners."""
+        """Add the record of the object that is being written to what is pushed."""
         if self._storing is None:
             return
         oid, _, writer = self._storing
-        # What an earlier statement wrote is not what this one has written.
+        # An earlier statement of the transaction may have written the same row.
         self._pushes.pop(stored_oid(oid), None)
         if self._pushed_bytes + len(pickled) <= MAX_PUSHED:
             self._pushed_bytes += len(pickled)
             self._pushes[stored_oid(oid)] = records.pushed(oid, pickled, self._transaction._tid, writer)
 
     def wrote(self, stored: Stored) -> None:
-        """Note where an object was written to."""
+        """Add the place to which an object was written."""
         oid, _, writer = stored
         self._storing = None
         self._written[oid] = writer.of, writer.parent_id, writer.id
@@ -205,55 +220,56 @@ class Writes:
     def _stays(self, oid: str) -> bool:
         """Whether an object that has just been written is where it was, so that no list that names it changes.
 
-        The tension: a list that is not bumped may be stale for ever, and one that is bumped in vain is counted
-        and read again after every change of a child. What the transaction has read of the object tells where it
-        was; but another one may have deleted it since, which leaves its `tid`, so that Guillotina's UPDATE puts it
-        back. So the record must be one that this process may use even now, when the row is locked by the write:
-        a transaction that changed the row before has announced it here (R3), and has bumped the record.
+        The tension: a list that is not bumped may stay stale, and a list that is bumped in vain is loaded again after
+        every change of a child. The record that the transaction has read says where the object was; but another
+        transaction may have deleted it since, which leaves its `tid`, so that Guillotina's UPDATE puts it back. So the
+        record must be a near hit even now, when the write has locked the row: a transaction that changed the row
+        before has announced it here (R3), and its bump ends the near hits.
         """
         read, (of, parent, name) = self._read.get(oid), self._written[oid]
-        if read is None or self._usable is None or (read["of"], read["parent_id"], read["id"]) != (of, parent, name):
+        if read is None or self._near_hit is None or (read["of"], read["parent_id"], read["id"]) != (of, parent, name):
             return False
-        place = (of, name, "annotation") if of else (parent, name, None)
-        return self._usable(place) is read or self._usable(oid) is read
+        asked = (of, name, "annotation") if of else (parent, name, None)
+        return self._near_hit(asked) is read or self._near_hit(oid) is read
 
     # --- at the end
 
-    def changed(self) -> tuple[set[bytes], bool]:
-        """The keys whose values the transaction can change, or everything."""
-        transaction, database = self._transaction, self._database
-        changed = {keys.encode(database, Kind.OBJECT, oid) for oid in self._stubs}
+    def changes(self) -> Changes:
+        """What the transaction can have changed."""
+        transaction, database, changes = self._transaction, self._database, Changes()
+        changes.add(keys.encode(database, Kind.OBJECT, oid) for oid in self._stubs)
         for objects in (self._stored, transaction.added, transaction.modified, transaction.deleted):
             for oid, ob in objects.items():
                 moves = not self._stays_until_commit(oid)
-                changed.add(keys.encode(database, Kind.OBJECT, oid))
-                changed.update(object_keys(database, ob, with_lists=moves))
+                changes.keys.add(keys.encode(database, Kind.OBJECT, oid))
+                changes.add(object_keys(database, ob, with_lists=moves))
                 names = {ob.__name__, getattr(ob, "id", None)}
                 for read in filter(None, (self._read.get(oid), self._seen.get(stored_oid(oid)))):
-                    changed.update(record_keys(database, read, with_lists=moves))
+                    changes.add(record_keys(database, read, with_lists=moves))
                     names.add(read["id"])
                 if (place := self._places.get(stored_oid(oid))) is not None:
                     names.add(place["id"])
                 if moves and (objects is transaction.deleted or oid not in transaction.added):
                     # A deletion puts the row into the trash, and a change may take it out again.
-                    changed.update(place_keys(database, None, TRASHED_ID, names, with_lists=True))
+                    changes.add(place_keys(database, None, TRASHED_ID, names, with_lists=True))
         for oid, (of, parent, name) in self._written.items():
             moves = not self._stays_until_commit(oid)
-            changed.update(place_keys(database, of, parent, {name}, with_lists=moves))
+            changes.add(place_keys(database, of, parent, {name}, with_lists=moves))
         for row in filter(None, self._places.values()):
-            changed.update(record_keys(database, row, with_lists=True))
-        return changed, self._may_be_anything()
+            changes.add(record_keys(database, row, with_lists=True))
+        changes.everything = self._may_be_anything()
+        return changes
 
     def _stays_until_commit(self, oid: str) -> bool:
-        # What was changed may be deleted after that, and what was deleted be registered again.
+        # An object that was changed may be deleted after that, and one that was deleted be registered again.
         deleted = oid in self._transaction.deleted
         return oid in self._stay and oid in self._transaction.modified and not deleted
 
     def _may_be_anything(self) -> bool:
-        """Whether a row may have been written of which it is not known where it was.
+        """Whether a row may have been written whose earlier place is not known.
 
-        An upsert that found no row before may have met one that another transaction has inserted since, and moved
-        it. A member would have announced that, here too (R3): the version tells.
+        An upsert may have met a row that another transaction has inserted since the lookup, and moved it. A member
+        would have announced that row here too (R3), so the version shows it.
         """
         transaction = self._transaction
         if not is_referee(transaction.storage):
@@ -262,11 +278,11 @@ class Writes:
         return any(version is None or self._version(oid) != version for oid, version in self._absent.items())
 
     def pushes(self) -> Iterable[tuple[list[bytes], bytes]]:
-        """The records that the transaction has written: the keys of each, and its byte form."""
+        """The records that the transaction has written: the keys under which each is found, and its byte form."""
         deleted = set(map(stored_oid, self._transaction.deleted))
         for record in self._pushes.values():
             if record["zoid"] in deleted:
-                continue  # Guillotina writes what was changed, and then deletes what was deleted of it
+                continue  # Guillotina stores all changed objects before it deletes the deleted ones
             try:
                 yield list(record_keys(self._database, record)), records.encode(record)
             except RecordError as error:

@@ -1,4 +1,4 @@
-"""The place where a transaction announces what it has changed: the storage's methods, decorated (R3, R9, R11).
+"""Where a transaction announces what it has changed: the storage's methods, decorated (R3, R9, R11).
 
 `Transaction.tpc_commit` awaits `store` and `delete` for each object; `tpc_finish` awaits `commit` after the last
 statement that writes, and before `strategy.close()`.
@@ -10,15 +10,15 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from guillotina.exceptions import ConflictError
 
 from guillotina_groupcache import keys
-from guillotina_groupcache.announcing import Answers, StandIn, announced, announced_transaction
-from guillotina_groupcache.changes import Stored, Writes, stubs
+from guillotina_groupcache.answers import Answers, StandIn
+from guillotina_groupcache.changes import Changes, Stored, Writes, stubs
 from guillotina_groupcache.keys import Kind, stored_oid
 from guillotina_groupcache.settings.role import is_referee
 from guillotina_groupcache.strategy import GroupcacheStrategy
@@ -32,22 +32,22 @@ logger = logging.getLogger("guillotina_groupcache")
 def decorate(storage: Any, utility: GroupcacheUtility) -> None:
     """Make a storage announce what is committed through it, for as long as it lives.
 
-    Doing it twice is doing it once. After the utility's end a commit that the other processes would have to
-    learn of fails: they could not.
+    Decorating twice has no effect. After the utility's end a commit fails that the other processes would have to
+    learn of.
     """
     if not isinstance(getattr(storage.commit, "__self__", None), Announcer):
         Announcer(storage, utility)
 
 
 class Announcer:
-    """The methods of one storage by which transactions write, and what they do besides."""
+    """The methods of one storage by which transactions write, with the announcement around them."""
 
     def __init__(self, storage: Any, utility: GroupcacheUtility) -> None:
         self._storage = storage
         self._utility = utility
         self._start, self._commit, self._abort = storage.start_transaction, storage.commit, storage.abort
         self._store, self._delete = storage.store, storage.delete
-        #: What transactions write whose cache is not ours.
+        #: The writes of transactions that use another cache.
         self._foreign: weakref.WeakKeyDictionary[Any, Writes] = weakref.WeakKeyDictionary()
         storage.start_transaction, storage.commit, storage.abort = self.start_transaction, self.commit, self.abort
         storage.store, storage.delete = self.store, self.delete
@@ -95,7 +95,7 @@ class Announcer:
 
     @contextmanager
     def _statements(self, transaction: Any) -> Iterator[Writes]:
-        """Count the statements that the block sends among those that are known (`Writes.statements`)."""
+        """Add the statements that the block sends to `Writes.statements`."""
         writes, before = self._writes(transaction), transaction.get_query_count()
         try:
             yield writes
@@ -106,7 +106,7 @@ class Announcer:
         try:
             await writes.look_up(self._storage, **written)
         except asyncpg.DeadlockDetectedError as error:
-            # As Guillotina does where its own statement meets one, so that the request is tried again.
+            # As Guillotina does for its own statements, so that the request is tried again.
             raise ConflictError("Deadlock detected.") from error
         except asyncpg.InterfaceError as error:
             if "another operation is in progress" in str(error):
@@ -117,16 +117,16 @@ class Announcer:
         return self._writes(transaction).conflicts()
 
     async def write_blob_chunk(self, transaction: Any, bid: str, oid: str, chunk_index: int, data: bytes) -> Any:
-        """Guillotina inserts a stub of an object that has no row yet, by a statement that commits by itself."""
+        """For an object without a row Guillotina inserts a stub, by a statement that commits by itself: announce it."""
         writes, connection = self._writes(transaction), transaction._db_conn
         if connection is not None and connection.is_in_transaction():
             writes.stub(oid)
         elif writes.may_lack(oid):
             async with (
                 self._storage.acquire(transaction, "groupcache_stub") as connection,
-                announced_transaction(self._utility, _database(transaction), connection) as changes,
+                self._utility.events.transaction(_database(transaction), connection) as changes,
             ):
-                insert = stubs(self._utility.mark_of(self._storage), self._storage.objects_table_name)
+                insert = stubs(self._utility.members.mark_of(self._storage), self._storage.objects_table_name)
                 if await connection.fetch(insert, [stored_oid(oid)]):
                     changes.keys.add(keys.encode(_database(transaction), Kind.OBJECT, oid))
         return await self._write_blob_chunk(transaction, bid, oid, chunk_index, data)
@@ -134,8 +134,8 @@ class Announcer:
     async def commit(self, transaction: Any) -> Any:
         if transaction._db_txn is None:
             return await self._commit(transaction)
-        # Guillotina takes this lock for COMMIT alone. From when it is known what the transaction has changed nobody
-        # may send another statement for it, or give it up: what waits for the lock finds it committed.
+        # Guillotina takes this lock for COMMIT alone. But from the moment when the changes are collected, no task may
+        # send another statement for the transaction, or abort it: a task that waits for the lock finds it committed.
         async with transaction._lock:
             locked = Locked(transaction)
             if transaction._db_txn is None:
@@ -143,17 +143,15 @@ class Announcer:
             return await self._commit_announced(transaction, locked)
 
     async def _commit_announced(self, transaction: Any, locked: Locked) -> Any:
-        writes, strategy = self._writes(transaction), transaction._cache
-        changed, everything = writes.changed()
+        writes, strategy, answers = self._writes(transaction), transaction._cache, _answers(transaction)
+        changes, known = writes.changes(), False
         if isinstance(strategy, GroupcacheStrategy):
-            named, all_named = strategy.take_named()
-            changed, everything = changed | named, everything or all_named
-        answers = _answers(transaction)
-        known = isinstance(strategy, GroupcacheStrategy) and strategy.has_sent(writes.statements)
+            named = strategy.take_named()
+            changes.add(named.keys, named.everything)
+            known = strategy.has_sent(writes.statements)
         if not known and answers is not None:
-            noted, all_noted = await self._noted(transaction)
-            changed, everything = changed | noted, everything or all_noted
-        async with announced(self._utility, _database(transaction), changed, everything, answers) as event:
+            await self._add_noted(changes, transaction._db_conn)
+        async with self._utility.events.announced(_database(transaction), changes, answers) as event:
             result = await self._commit(locked)
             if answers is not None and answers.last[1] != "COMMIT":
                 logger.warning(_ROLLED_BACK, transaction._tid, answers.last[1])
@@ -164,25 +162,27 @@ class Announcer:
         self._foreign.pop(transaction, None)
         return result
 
-    async def _noted(self, transaction: Any) -> tuple[set[bytes], bool]:
-        try:
-            return await self._utility.take_notes(self._storage, transaction._db_conn)
-        except asyncpg.InFailedSQLTransactionError:
-            return set(), False  # COMMIT will be a ROLLBACK
+    async def _add_noted(self, changes: Changes, connection: Any) -> None:
+        """Add what raw SQL in the transaction has changed, as the triggers have noted it (R14)."""
+        outside = self._utility.members.outside_writes_of(self._storage)
+        # In a failed transaction no query runs, and COMMIT will be a ROLLBACK.
+        with suppress(asyncpg.InFailedSQLTransactionError):
+            if outside is not None:
+                changes.add(*await outside.take(connection))
 
     async def abort(self, transaction: Any) -> Any:
         answers = _answers(transaction)
         result = await self._abort(transaction)
         self._foreign.pop(transaction, None)
         if answers is not None:
-            await answers.settle(self._utility)
+            await answers.settle(self._utility.events)
         return result
 
 
 class Marked:
-    """Guillotina's statements, of which those that store and delete objects say that they are announced (R14).
+    """Guillotina's statements, of which those that store and delete objects carry the mark of announced ones (R14).
 
-    What the application sends over the same connection does not: nobody announces that.
+    Statements that the application sends over the same connection do not: nobody announces them.
     """
 
     __slots__ = ("_marked", "_statements", "_storage", "_utility")
@@ -194,11 +194,11 @@ class Marked:
         self._marked: dict[tuple[str, str, str], str] = {}
 
     def get(self, name: str, table: str) -> str:
-        """A statement by its name, for a table."""
+        """The statement of this name, for a table."""
         if name not in _STORING:
             statement: str = self._statements.get(name, table)
             return statement
-        mark = self._utility.mark_of(self._storage)
+        mark = self._utility.members.mark_of(self._storage)
         marked = self._marked.get((mark, name, table))
         if marked is None:
             marked = self._marked[mark, name, table] = mark + self._statements.get(name, table)
@@ -206,7 +206,7 @@ class Marked:
 
 
 class Locked(StandIn):
-    """A transaction for a storage's `commit`, which takes its lock: that is held already."""
+    """A transaction whose lock is held already, for a storage's `commit`, which would take it."""
 
     __slots__ = ("_lock",)
 
@@ -219,7 +219,7 @@ class Locked(StandIn):
 _STORING: Final = frozenset(("NAIVE_UPSERT", "UPDATE", "TRASH_PARENT_ID"))
 _ROLLED_BACK = (
     "groupcache: the database answered COMMIT of transaction %s with %s: a statement in it had failed, and the"
-    " application swallowed the error; nothing of the transaction was stored"
+    " application ignored the error; nothing of the transaction was stored"
 )
 
 
@@ -229,6 +229,6 @@ def _database(transaction: Any) -> str:
 
 
 def _answers(transaction: Any) -> Answers | None:
-    """What the server answers to a transaction; None where its storage is not PostgreSQL's."""
+    """The server's answers to a transaction; None where its storage is not PostgreSQL's."""
     answers = getattr(transaction._db_txn, "_connection", None)
     return answers if isinstance(answers, Answers) else None

@@ -77,8 +77,8 @@ class _Collector:
             yield GaugeMetricFamily(f"{_PREFIX}{name}", text, value=float(stats[name.removesuffix("_seconds")]))
         reason = {stats["reason"]: 1} if stats["reason"] else {}
         yield _labelled(GaugeMetricFamily, "bypassing", "1 while reads go to the database, by why.", "reason", reason)
-        unreachable = dict.fromkeys(stats["unreachable_databases"], 1)
-        yield _labelled(GaugeMetricFamily, "database_unreachable", "1 while it does not answer.", "database", unreachable)
+        unreachable, text = dict.fromkeys(stats["unreachable_databases"], 1), "1 while it does not answer."
+        yield _labelled(GaugeMetricFamily, "database_unreachable", text, "database", unreachable)
         members = Counter(row["state"] for row in stats["members"])
         states = {state: members[state] for state in _STATES}
         yield _labelled(GaugeMetricFamily, "members", "Other processes in the members table.", "state", states)

@@ -1,4 +1,4 @@
-"""The vacuum deletes what was trashed, and all below it, outside of any Guillotina transaction: so it announces too.
+"""The vacuum deletes trashed objects, and all below them, outside of any Guillotina transaction: it announces that too.
 
 Between the commit that trashes a folder and the vacuum its descendants can be read, and so be cached.
 """
@@ -33,7 +33,7 @@ FINISH_TIMEOUT: Final = 2.0
 #: Seconds before a deletion that has failed is tried again: doubled each time, up to a bound.
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
-#: Trashed objects, and children of theirs, that one transaction of `dbvacuum` works on, as in Guillotina's own.
+#: The most trashed objects, and children of theirs, in one transaction of `dbvacuum`: as in Guillotina's own.
 BATCH: Final = 20
 CHILDREN: Final = 100
 
@@ -44,8 +44,8 @@ SELECT zoid, parent_id, id, of FROM {{table}} WHERE parent_id = ANY($1) ORDER BY
 """
 _TRASH: Final = f"UPDATE {{table}} SET parent_id = '{TRASHED_ID}' WHERE zoid = ANY($1)"
 
-#: What may pass: no connection, a deadlock or a lock that is not had, a server that is short of something or about
-#: to go or come, an announcement that not everybody has acknowledged in time.
+#: Errors that may pass: no connection, a deadlock, a lock that was not got in time, a server that lacks resources,
+#: starts or stops, an announcement that a member has not acknowledged in time.
 _PASSING: Final = (
     GroupcacheError,
     OSError,
@@ -64,14 +64,14 @@ T = TypeVar("T")
 class Trash:
     """The vacuum of a connection manager, which several storages may share.
 
-    What cannot be deleted now is tried again until it is closed.
+    A deletion that fails for a reason that may pass is tried again until the vacuum is closed.
     """
 
-    __slots__ = ("_attempts", "_closing", "_failing", "_left", "_others", "_storages", "_utility", "_worker")
+    __slots__ = ("_attempts", "_closing", "_failing", "_left", "_storages", "_unserved", "_utility", "_worker")
 
     def __init__(self, worker: Any, utility: GroupcacheUtility) -> None:
         self._worker = worker
-        self._others = worker.vacuum  # for tables that are not served
+        self._unserved = worker.vacuum  # Guillotina's own, for tables that are not served
         self._utility = utility
         self._storages: dict[str, tuple[str, Any]] = {}  # by table
         self._closing = asyncio.Event()
@@ -81,13 +81,13 @@ class Trash:
         worker.vacuum = self.delete
 
     def add(self, database: str, storage: Any) -> None:
-        """Announce what is deleted from a storage's table."""
+        """Delete from a storage's table with an announcement."""
         self._storages[storage.objects_table_name] = database, storage
 
     async def delete(self, oid: str, table: str) -> None:
-        """Delete an object and all below it: the vacuum's own method, which raises nothing."""
+        """Delete an object and all below it. It replaces the vacuum's own method, which raises nothing either."""
         if table not in self._storages:
-            await self._others(oid, table)
+            await self._unserved(oid, table)
             return
         pause, closing = FIRST_PAUSE, self._closing
         while not closing.is_set():
@@ -97,11 +97,11 @@ class Trash:
             self._attempts.discard(attempt)
             error = asyncio.CancelledError() if attempt.cancelled() else attempt.exception()
             if error is None or not isinstance(error, (*_PASSING, asyncio.CancelledError)):
-                self._note(oid, error)
+                self._log(oid, error)
                 return
             if not self._failing and not closing.is_set():
                 self._failing = True
-                logger.warning("groupcache: deleted objects stay in the trash until this passes: %r", error)
+                logger.warning("groupcache: deleted objects stay in the trash while this lasts: %r", error)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(closing.wait(), pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -111,7 +111,7 @@ class Trash:
         async with deletion(self._utility, database, storage) as work:
             await delete_trees(work, storage, [stored_oid(oid)])
 
-    def _note(self, oid: str, error: BaseException | None) -> None:
+    def _log(self, oid: str, error: BaseException | None) -> None:
         if error is not None:
             logger.warning("groupcache: object %s stays in the trash: %r", oid, error)
         elif self._failing:
@@ -119,7 +119,7 @@ class Trash:
             logger.info("groupcache: deleted objects leave the trash again")
 
     async def close(self) -> None:
-        """Delete what is queued, for two seconds at most, then give up; what is left is logged."""
+        """Delete what is queued, for two seconds at most, then give up; objects that are left are logged."""
         queue = self._worker._queue
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(queue.join(), FINISH_TIMEOUT)
@@ -128,15 +128,15 @@ class Trash:
             attempt.cancel()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(queue.join(), FINISH_TIMEOUT)
-        self._closing = asyncio.Event()  # of another storage, which goes on
-        # One that the database does not let go of has not come to its end, nor what is queued behind it.
+        self._closing = asyncio.Event()  # for another storage, which goes on
+        # An attempt that was not cancelled in time is still a task of the queue, as are those behind it.
         left, self._left = self._left + queue._unfinished_tasks, 0
         if left:
             logger.warning("groupcache: %d deleted objects stay in the trash: `guillotina dbvacuum` deletes them", left)
 
 
 def decorate(database: str, storage: Any, utility: GroupcacheUtility) -> None:
-    """Make a storage's vacuum announce what it deletes. Doing it twice is doing it once."""
+    """Make a storage's vacuum announce what it deletes. Decorating twice has no effect."""
     worker = storage.connection_manager.vacuum
     if worker is not None:
         trash = _trash_of(worker) or Trash(worker, utility)
@@ -144,13 +144,13 @@ def decorate(database: str, storage: Any, utility: GroupcacheUtility) -> None:
 
 
 def _trash_of(worker: Any) -> Trash | None:
-    """What does a vacuum's work, if it is ours."""
+    """Our part of a vacuum, if it was decorated."""
     found = getattr(worker.vacuum, "__self__", None)
     return found if isinstance(found, Trash) else None
 
 
 async def finish(storage: Any) -> None:
-    """Let a storage's vacuum delete what it was given while that can still be announced."""
+    """Let a storage's vacuum delete what is queued while that can still be announced."""
     worker = storage.connection_manager.vacuum
     trash = None if worker is None else _trash_of(worker)
     if trash is not None:
@@ -158,21 +158,21 @@ async def finish(storage: Any) -> None:
 
 
 async def delete_trees(work: Deletion, storage: Any, oids: list[str]) -> None:
-    """Delete rows, and with them whatever lies below."""
+    """Delete rows, and all rows below them."""
     if await work.lock_tree(oids):
         await work.write(_DELETE, oids)
 
 
 @configure.adapter(for_=IPostgresStorage, provides=IVacuumProvider)
 class Vacuum(vacuum.PGVacuum):
-    """`guillotina dbvacuum`: as Guillotina's own, in transactions that are announced, one a batch.
+    """`guillotina dbvacuum`: as Guillotina's own, but in transactions that are announced, one per batch.
 
     Children are trashed before their parents are deleted, so that no transaction grows with the tree.
     """
 
     async def __call__(self) -> None:
         utility = query_utility(IGroupcacheUtility)
-        database = None if utility is None else utility.database_of(self._storage)
+        database = None if utility is None else utility.members.database_of(self._storage)
         if utility is None or database is None:
             await super().__call__()  # type: ignore[no-untyped-call]
             return
@@ -196,7 +196,7 @@ class Vacuum(vacuum.PGVacuum):
         await asyncio.sleep(self._pause)
 
     async def _tried(self, step: Callable[[], Awaitable[T]]) -> T:
-        """A step's result; one that a lock or a deadlock has ended is tried again, a few times."""
+        """The result of a step, which is tried again a few times when it fails for a reason that may pass."""
         for pause in (FIRST_PAUSE, 10 * FIRST_PAUSE, 50 * FIRST_PAUSE):
             try:
                 return await step()

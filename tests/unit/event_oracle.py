@@ -14,9 +14,9 @@ from guillotina.registry import REGISTRY_DATA_KEY
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys, records
+from guillotina_groupcache.constants import Source
 from guillotina_groupcache.database.loader import Loader
 from guillotina_groupcache.keys import Key, Kind
-from guillotina_groupcache.native import Source
 from tests.unit.event_universe import NAMES, DbVacuum, Operation, World, begin
 from tests.unit.life_app import DATABASE, App
 
@@ -60,7 +60,7 @@ class Oracle:
         self._before: Values = {}
         self._loader = OwnLoader(connection)
         self._loader.add(app.database)
-        announce = app.utility.announce
+        announce = app.utility.events.announce
 
         async def seen(database: str, changed: Iterable[bytes], everything: bool = False) -> int:
             changed = set(changed)
@@ -68,7 +68,7 @@ class Oracle:
             self._everything |= everything
             return await announce(database, changed, everything)
 
-        app.utility.announce = seen  # type: ignore[method-assign]
+        app.utility.events.announce = seen  # type: ignore[method-assign]
 
     async def begin(self, world: World) -> None:
         """Begin with a database that holds its root, and nothing else."""
@@ -111,11 +111,11 @@ class Oracle:
 
     async def warm(self, world: World, operation: Operation | None = None) -> None:
         """Get every key into the cache."""
-        await self.app.utility.get_many([keys.encode(*key) for key in all_keys(world.universe())])
+        await self.app.utility.reads.get_many([keys.encode(*key) for key in all_keys(world.universe())])
 
     async def read(self, key: Key) -> Any:
         """The value of a key, from the cache."""
-        value, source = await self.app.utility.get(keys.encode(*key))
+        value, source = await self.app.utility.reads.get(keys.encode(*key))
         assert source is not Source.NOWHERE
         return _plain(key, value)
 
@@ -134,7 +134,7 @@ class Oracle:
         Not asked again through a transaction: what is not there, and was not, which it asks the database.
         """
         found = []
-        answers = await self.app.utility.get_many([keys.encode(*key) for key in values])
+        answers = await self.app.utility.reads.get_many([keys.encode(*key) for key in values])
         for (key, value), (got, source) in zip(values.items(), answers, strict=True):
             if source is not Source.NOWHERE and _plain(key, got) != value:
                 found.append(f"read from the cache: {_shown(key, got, value)}")

@@ -65,7 +65,7 @@ async def running(dsn: str, groupcache: Mapping[str, Any] | None = None, pool_si
 
 async def outside_writes_are_noted(app: App) -> None:
     """Wait until the triggers are there, and the note of their installation, which bumps everything, is applied."""
-    members = app.utility._members
+    members = app.utility.members
     if members.has_table:
         outside = members.outside_writes_of(app.database.storage)
         assert outside is not None

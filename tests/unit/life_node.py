@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from guillotina_groupcache.native import Completion, CompletionKind, Node, Result, unpack, unpack_results
+from guillotina_groupcache.constants import CompletionKind
+from guillotina_groupcache.native import Completion, Node
+from guillotina_groupcache.wire import Result, unpack, unpack_results
 
 #: Seconds until what is waited for counts as failed.
 TIMEOUT = 20.0

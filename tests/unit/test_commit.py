@@ -15,13 +15,14 @@ from guillotina.interfaces import IAnnotations
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys
-from guillotina_groupcache.announcing import announced, was_answered
+from guillotina_groupcache.answers import was_answered
+from guillotina_groupcache.changes import Changes
 from guillotina_groupcache.commit import decorate
+from guillotina_groupcache.constants import Source
 from guillotina_groupcache.database import queries
 from guillotina_groupcache.database.databases import Database
 from guillotina_groupcache.interfaces import GroupcacheError
 from guillotina_groupcache.keys import Kind
-from guillotina_groupcache.native import Source
 from tests.unit.life_app import DATABASE, TIMEOUT, App, add, object_key, running, set_title, title, until
 from tests.unit.life_database import WAIT_IN_COMMIT, blocked, connected
 
@@ -62,7 +63,7 @@ def in_doubt(app: App) -> int:
 
 
 async def source(app: App, oid: str) -> Source:
-    _, found = await app.utility.get(object_key(oid))
+    _, found = await app.utility.reads.get(object_key(oid))
     return found
 
 
@@ -146,7 +147,8 @@ async def test_a_transaction_that_wrote_nothing_announces_nothing(app: App) -> N
 async def test_what_somebody_asks_to_invalidate_is_announced_once(app: App, writes: bool, everything: bool) -> None:
     """A key that is not ours means everything, as nobody knows what it means."""
     named, other, written = [await add(app, id_, "Container") for id_ in ("named", "other", "written")]
-    versions = [app.utility.version(object_key(oid)) for oid in (named, other)]
+    reads = app.utility.reads
+    versions = [reads.version(object_key(oid)) for oid in (named, other)]
     announced = app.utility.local_stats()["events"]["announced"]
     async with transaction(db=app.database) as txn:
         await txn._cache.delete_all(["a key of another cache" if everything else object_key(named)])
@@ -155,7 +157,7 @@ async def test_what_somebody_asks_to_invalidate_is_announced_once(app: App, writ
             content.title = "new"
             content.register()
     assert app.utility.local_stats()["events"]["announced"] == announced + 1
-    bumped = [app.utility.version(object_key(oid)) != was for oid, was in zip((named, other), versions, strict=True)]
+    bumped = [reads.version(object_key(oid)) != was for oid, was in zip((named, other), versions, strict=True)]
     assert bumped == [True, everything]
 
 
@@ -180,7 +182,7 @@ async def test_a_change_leaves_the_lists_of_the_parent(app: App) -> None:
         item.title = "new"
         item.register()
     for kind in (Kind.LEN, Kind.KEYS):
-        _, found = await app.utility.get(keys.encode(DATABASE, kind, folder))
+        _, found = await app.utility.reads.get(keys.encode(DATABASE, kind, folder))
         assert found is Source.OWN
     assert await title(app, oid) == "new"
 
@@ -199,14 +201,14 @@ async def test_a_change_of_an_annotation_leaves_the_list_of_annotations(app: App
             assert await txn.get_annotation_keys(oid) == ["notes"]
             data = await IAnnotations(await txn.get(oid)).async_get("notes")
             assert data["value"] == value
-        _, found = await app.utility.get(keys.encode(DATABASE, Kind.ANNOTATION_KEYS, oid))
+        _, found = await app.utility.reads.get(keys.encode(DATABASE, Kind.ANNOTATION_KEYS, oid))
         assert found is Source.OWN
     stored = app.utility.local_stats()["local_loads"]
     async with transaction(db=app.database) as txn:
         data = await IAnnotations(await txn.get_child(await txn.manager.get_root(), "i")).async_get("notes")
         data["value"] = 3
         data.register()
-    _, found = await app.utility.get(keys.encode(DATABASE, Kind.ANNOTATION_KEYS, oid))
+    _, found = await app.utility.reads.get(keys.encode(DATABASE, Kind.ANNOTATION_KEYS, oid))
     assert found is Source.OWN
     assert app.utility.local_stats()["local_loads"] == stored
 
@@ -334,7 +336,7 @@ async def test_the_end_of_the_process_in_a_commit(app: App, database: str) -> No
 
 async def test_announced_settles_on_success_with_its_pushes(app: App) -> None:
     key, value = object_key("0" * 32), b"value"
-    async with announced(app.utility, "db", [key]) as event:
+    async with app.utility.events.announced("db", Changes([key])) as event:
         event.pushes = [(key, value)]
         assert in_doubt(app) == 1
     assert in_doubt(app) == 0
@@ -348,7 +350,7 @@ async def test_announced_settles_on_success_with_its_pushes(app: App) -> None:
 )
 async def test_announced_gives_the_blocks_own_error(app: App, error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
-        async with announced(app.utility, "db", [object_key("1" * 32)]) as event:
+        async with app.utility.events.announced("db", Changes([object_key("1" * 32)])) as event:
             event.pushes = [(object_key("1" * 32), b"never")]
             raise error
     assert caught.value is error
@@ -360,7 +362,7 @@ async def test_announced_gives_the_blocks_own_error(app: App, error: BaseExcepti
 
 async def test_nothing_is_done_that_could_not_be_announced(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     oid = await add(app, "c", "Container")
-    monkeypatch.setattr("guillotina_groupcache.utility.ANNOUNCE_TIMEOUT", 0.0)
+    monkeypatch.setattr("guillotina_groupcache.events.ANNOUNCE_TIMEOUT", 0.0)
     with pytest.raises(GroupcacheError, match="could not be announced"):
         await set_title(app, oid, "new")
     monkeypatch.undo()

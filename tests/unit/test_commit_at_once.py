@@ -33,27 +33,27 @@ async def app(database: str) -> AsyncIterator[App]:
 @pytest.fixture
 def events(app: App, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each event that is announced from now on, whether it is over everything."""
-    announce, seen = app.utility.announce, []
+    announce, seen = app.utility.events.announce, []
 
     async def noted(database: str, changed: Any, everything: bool = False) -> int:
         seen.append(everything)
         return await announce(database, changed, everything)
 
-    monkeypatch.setattr(app.utility, "announce", noted)
+    monkeypatch.setattr(app.utility.events, "announce", noted)
     return seen
 
 
 async def given_up(app: App, change: Callable[[Any], None], oid: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Change an object, and give the commit up while it is announced; its transaction."""
     waits, goes_on = asyncio.Event(), asyncio.Event()
-    announce = app.utility.announce
+    announce = app.utility.events.announce
 
     async def held(*arguments: Any, **named: Any) -> int:
         waits.set()
         await asyncio.wait_for(goes_on.wait(), TIMEOUT)
         return await announce(*arguments, **named)
 
-    monkeypatch.setattr(app.utility, "announce", held)
+    monkeypatch.setattr(app.utility.events, "announce", held)
     manager = app.database.get_transaction_manager()
     txn = await manager.begin()
     change(await txn.get(oid))
@@ -136,7 +136,7 @@ async def test_what_was_changed_and_then_deleted_is_in_the_trash(app: App) -> No
     async def trash() -> list[Any]:
         wanted = [keys.encode(DATABASE, kind, TRASHED_ID) for kind in (Kind.KEYS, Kind.LEN)]
         wanted.append(keys.encode(DATABASE, Kind.CHILD, TRASHED_ID, "child"))
-        return [value for value, _ in await app.utility.get_many(wanted)]
+        return [value for value, _ in await app.utility.reads.get_many(wanted)]
 
     assert await trash() == [[], 0, records.ABSENT]
     for _ in range(2):  # so that it is a near entry, and known to stay where it is
@@ -158,8 +158,8 @@ async def test_a_process_that_serves_nothing_names_what_it_adds(
     one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
     oid = await add(app, "was", parent=one)
     lists = [keys.encode(DATABASE, Kind.KEYS, folder) for folder in (one, other)]
-    assert [ids for ids, _ in await app.utility.get_many(lists)] == [["was"], []]
-    monkeypatch.setattr(app.utility, "version", lambda key: None)
+    assert [ids for ids, _ in await app.utility.reads.get_many(lists)] == [["was"], []]
+    monkeypatch.setattr(app.utility.reads, "version", lambda key: None)
     new = await add(app, "new", parent=one)
     async with transaction(db=app.database) as txn:
         await create_content_in_container(
@@ -167,8 +167,8 @@ async def test_a_process_that_serves_nothing_names_what_it_adds(
         )
     monkeypatch.undo()
     assert not any(events)
-    assert [ids for ids, _ in await app.utility.get_many(lists)] == [["new"], ["is"]]
-    assert (await app.utility.get(object_key(new)))[0]["id"] == "new"
+    assert [ids for ids, _ in await app.utility.reads.get_many(lists)] == [["new"], ["is"]]
+    assert (await app.utility.reads.get(object_key(new)))[0]["id"] == "new"
 
 
 async def test_a_process_that_serves_nothing_deletes_what_is_not_there(
@@ -180,7 +180,7 @@ async def test_a_process_that_serves_nothing_deletes_what_is_not_there(
         txn.delete(await txn.get_child(await txn.get("0" * 32), "i"))
         async with connected(app.database.storage._dsn) as connection:
             await connection.execute("DELETE FROM objects WHERE id = 'i'")
-        monkeypatch.setattr(app.utility, "version", lambda key: None)
+        monkeypatch.setattr(app.utility.reads, "version", lambda key: None)
         await txn.tpc_commit()
         await txn.tpc_finish()
     assert events[-1]
@@ -234,8 +234,8 @@ async def test_storages_that_share_a_vacuum_keep_their_tables_apart(app: App, da
     async with connected(database) as connection:
         assert await connection.fetchval("SELECT count(*) FROM objects WHERE zoid = $1", twin) == 1
         assert await connection.fetchval("SELECT count(*) FROM more WHERE zoid = $1", twin) == 0
-    assert (await app.utility.get(keys.encode("second", Kind.OBJECT, twin)))[0] is records.ABSENT
-    assert (await app.utility.get(object_key(twin)))[0]["id"] == "twin"
+    assert (await app.utility.reads.get(keys.encode("second", Kind.OBJECT, twin)))[0] is records.ABSENT
+    assert (await app.utility.reads.get(object_key(twin)))[0]["id"] == "twin"
 
 
 async def test_a_blob_in_a_transaction_of_the_applications_own(app: App) -> None:

@@ -40,7 +40,7 @@ async def test_an_object_that_is_changed_and_then_moved(app: App) -> None:
     await add(app, "i", parent=one)
 
     async def found(kind: Kind, oid: str, name: str = "") -> object:
-        return (await app.utility.get(keys.encode(DATABASE, kind, oid, name)))[0]
+        return (await app.utility.reads.get(keys.encode(DATABASE, kind, oid, name)))[0]
 
     assert [await found(Kind.KEYS, folder) for folder in (one, other)] == [["i"], []]
     assert [await found(Kind.LEN, folder) for folder in (one, other)] == [1, 0]

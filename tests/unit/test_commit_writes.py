@@ -18,10 +18,10 @@ from guillotina.interfaces import IAnnotations
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys, records
-from guillotina_groupcache.announcing import Answers, was_answered
+from guillotina_groupcache.answers import Answers, was_answered
 from guillotina_groupcache.changes import Stored
+from guillotina_groupcache.constants import Source
 from guillotina_groupcache.keys import Kind
-from guillotina_groupcache.native import Source
 from tests.unit.life_app import DATABASE, TIMEOUT, App, add, running, set_title, title, uncached
 from tests.unit.life_database import WAIT_IN_COMMIT, blocked, blocked_on_row, connected
 
@@ -64,7 +64,7 @@ async def commit_waits(app: App, database: str, oid: str) -> AsyncIterator[tuple
 
 
 async def through_cache(app: App, kind: Kind, oid: str, name: str = "") -> Any:
-    found, source = await app.utility.get(keys.encode(DATABASE, kind, oid, name))
+    found, source = await app.utility.reads.get(keys.encode(DATABASE, kind, oid, name))
     assert source is not Source.NOWHERE
     return found
 
@@ -165,7 +165,7 @@ async def test_a_rollback_that_is_not_answered_settles_nothing(app: App, databas
 
 async def test_a_connection_that_is_somebody_elses_is_left_alone(app: App) -> None:
     """Its ROLLBACK would be that of their transaction."""
-    event = await app.utility.announce(DATABASE, [])
+    event = await app.utility.events.announce(DATABASE, [])
     async with app.database.storage.pool.acquire() as connection:
         answers = Answers(connection._con)
         answers.lose(event)

@@ -9,15 +9,15 @@ from guillotina.const import TRASHED_ID
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys
+from guillotina_groupcache.constants import Source
 from guillotina_groupcache.keys import Kind
-from guillotina_groupcache.native import Source
 from guillotina_groupcache.near_cache import KEEPS_LOADS_IN_ORDER
 from tests.unit.life_app import DATABASE, App, add, object_key, running
 
 
 async def lists(app: App, folder: str) -> list[tuple[Any, Source]]:
     """Ids and number of a folder's children, and where they came from."""
-    return [await app.utility.get(keys.encode(DATABASE, kind, folder)) for kind in (Kind.KEYS, Kind.LEN)]
+    return [await app.utility.reads.get(keys.encode(DATABASE, kind, folder)) for kind in (Kind.KEYS, Kind.LEN)]
 
 
 @pytest.mark.skipif(not KEEPS_LOADS_IN_ORDER, reason="only what is kept decoded tells that an object stays")
@@ -44,7 +44,7 @@ async def test_an_object_that_is_deleted_and_written_in_one_transaction(database
         after = await lists(app, folder)
         if deleted:
             assert [value for value, _ in after] == [[], 0]
-            row, _ = await app.utility.get(object_key(child))
+            row, _ = await app.utility.reads.get(object_key(child))
             assert row["parent_id"] == TRASHED_ID, "what was written before it was deleted is not pushed"
         else:
             assert after == before

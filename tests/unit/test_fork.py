@@ -107,9 +107,9 @@ async def main():
     await utility.add_database(database)
     def work():
         asyncio._set_running_loop(None)
-        forked(lambda: asyncio.run(utility.get(b"key")))
-        forked(lambda: asyncio.run(utility.get_many([b"key"])))
-        forked(lambda: asyncio.run(utility.announce("db", [b"key"])))
+        forked(lambda: asyncio.run(utility.reads.get(b"key")))
+        forked(lambda: asyncio.run(utility.reads.get_many([b"key"])))
+        forked(lambda: asyncio.run(utility.events.announce("db", [b"key"])))
         forked(lambda: asyncio.run(GroupcacheUtility().add_database(database)))
         os._exit(7)  # the loop is the parent's
     assert in_child(work) == 7

@@ -12,14 +12,15 @@ import pytest
 SIZE = 64 * 10**6
 
 # In a process of its own, so that nothing else's memory counts: fills the cache three times over with values of
-# 1 KB, as pushes of transactions, and its part for decoded records as well; prints by how many bytes the process has
-# grown, and what the cache counts.
+# 1 KB, as pushes of transactions, and its near cache as well; prints by how many bytes the process has grown, and what
+# the cache counts.
 FILL = f"""
 import asyncio, os
 from guillotina_groupcache import records
 from guillotina_groupcache.near_cache import NearCache, share
 from guillotina_groupcache.keys import Kind, encode, prefix
-from guillotina_groupcache.native import EPOCH, HEADER_WORDS, Found, Node, Source
+from guillotina_groupcache.constants import EPOCH, HEADER_WORDS, Source
+from guillotina_groupcache.native import Found, Node
 from guillotina_groupcache.settings.role import Role, node_config
 from guillotina_groupcache.settings.model import Settings
 
@@ -31,14 +32,14 @@ settings = Settings(size={SIZE})
 near_size = share(settings.size)
 node = Node(asyncio.run(node_config(settings, Role.ALONE, None, near_size)))
 node.database("db", prefix("db"))
-decoded = NearCache(node.table, near_size)
-home = decoded.of("db")
+near = NearCache(node.table, near_size)
+entries = near.entries("db")
 version = (node.table[EPOCH] + node.table[HEADER_WORDS]) % 2**64
 before = resident()
 for n in range(2 * {SIZE} // 8 // 1000):
     row = (f"{{n:032}}", n, 1000, True, None, "f" * 32, f"item-{{n}}", "Item", n.to_bytes(8, "big") * 125)
     data = records.encode(dict(zip(records.FIELDS, row)))
-    decoded.keep((home, row[0]), records.decode(data), Found(Source.OWN, data, version, HEADER_WORDS, 2**63 - 1, 8))
+    near.keep((entries, row[0]), records.decode(data), Found(Source.OWN, data, version, HEADER_WORDS, 2**63 - 1, 8))
 for first in range(0, 3 * {SIZE} // 1000, 500):
     pushes = [(encode("db", Kind.OBJECT, f"{{n:032}}"), n.to_bytes(8, "big") * 125) for n in range(first, first + 500)]
     event = node.announce("db", [key for key, _ in pushes])
@@ -56,7 +57,7 @@ node.close()
 def test_a_full_cache_takes_no_more_memory_than_it_says() -> None:
     done = subprocess.run([sys.executable, "-c", FILL], capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
-    grown, counted, evictions, decoded = map(int, done.stdout.split())
-    assert evictions > 0 and 0 < decoded < 2 * SIZE // 8 // 1000
+    grown, counted, evictions, entries = map(int, done.stdout.split())
+    assert evictions > 0 and 0 < entries < 2 * SIZE // 8 // 1000
     assert 0.8 * SIZE < counted <= SIZE
     assert grown <= 1.15 * SIZE

@@ -46,12 +46,12 @@ async def test_what_is_counted(database: str) -> None:
         await app.utility.clear()
         before = exposed()
         for _ in range(3):
-            await app.utility.get(object_key(oid))
-        event = await app.utility.announce("db", [object_key(oid)])
-        await app.utility.get(object_key(oid))
+            await app.utility.reads.get(object_key(oid))
+        event = await app.utility.events.announce("db", [object_key(oid)])
+        await app.utility.reads.get(object_key(oid))
         assert exposed()["buckets_in_doubt"] == 1
         assert exposed()["longest_doubt_seconds"] > 0
-        app.utility.settle(event)
+        app.utility.events.settle(event)
         assert exposed()['items{store="main"}'] > 0
         counted = {name: value - before.get(name, 0) for name, value in exposed().items()}
     for name, value in {
@@ -95,7 +95,7 @@ async def test_who_does_not_serve_says_why(database: str) -> None:
         app.utility._node.leave()  # type: ignore[union-attr]
         found = exposed()
         assert found["serving"] == 0
-        assert found['bypassing{because="it has left"}'] == 1
+        assert found['bypassing{reason="it has left"}'] == 1
 
 
 async def test_guillotinas_counters_of_the_process(database: str) -> None:
@@ -108,9 +108,9 @@ async def test_guillotinas_counters_of_the_process(database: str) -> None:
         assert await counted(app, oid) == {"miss": 0, "hit": 1}
         await set_title(app, oid, "pushed")
         assert await counted(app, oid) == {"miss": 0, "hit": 1}
-        event = await app.utility.announce("db", [object_key(oid)])
+        event = await app.utility.events.announce("db", [object_key(oid)])
         assert await counted(app, oid) == {"miss": 1, "hit": 0}
-        app.utility.settle(event)
+        app.utility.events.settle(event)
 
 
 async def counted(app: App, oid: str) -> dict[str, float]:

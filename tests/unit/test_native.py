@@ -11,10 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from demo.cluster import SECRET
 
-from guillotina_groupcache import native
+from guillotina_groupcache import constants, native
+from guillotina_groupcache.constants import CompletionKind, Missed, Source
 from guillotina_groupcache.interfaces import LibraryError
-from guillotina_groupcache.native import CompletionKind, Found, Missed, Node, Result, Source, pack, unpack, unpack_result
+from guillotina_groupcache.native import (
+    CompletionKind,
+    Found,
+    Missed,
+    Node,
+    Result,
+    Source,
+    pack,
+    unpack,
+    unpack_result,
+)
+from guillotina_groupcache.wire import Result, pack, unpack, unpack_result
 from harness.cluster import SECRET
 from tests.unit.life_node import ALONE, answers, completions, no_load, opened, read, take
 
@@ -154,8 +167,8 @@ def test_what_is_under_way_is_bounded(node: Node) -> None:
 
 
 def test_the_databases_of_a_process_are_bounded(node: Node) -> None:
-    words = {node.database(str(i), b"%d." % i) for i in range(native.MAX_DATABASES - 1)}
-    assert len(words) == native.MAX_DATABASES - 1 and max(filter(None, words)) < native.HEADER_WORDS
+    words = {node.database(str(i), b"%d." % i) for i in range(constants.MAX_DATABASES - 1)}
+    assert len(words) == constants.MAX_DATABASES - 1 and max(filter(None, words)) < native.HEADER_WORDS
     assert node.database("one too many", b"x") is None
 
 

@@ -43,17 +43,17 @@ async def eventually(condition: Callable[[], Awaitable[Any]]) -> None:
 def announcements(app: App) -> Iterator[list[tuple[set[bytes], bool]]]:
     """Collect what is announced while the block runs."""
     events: list[tuple[set[bytes], bool]] = []
-    announce = app.utility.announce
+    announce = app.utility.events.announce
 
     async def kept(database: str, changed: Any, everything: bool = False) -> int:
         events.append((set(changed), everything))
         return await announce(database, events[-1][0], everything)
 
-    app.utility.announce = kept  # type: ignore[method-assign]
+    app.utility.events.announce = kept  # type: ignore[method-assign]
     try:
         yield events
     finally:
-        del app.utility.announce  # type: ignore[method-assign]
+        del app.utility.events.announce  # type: ignore[method-assign]
 
 
 async def test_raw_sql_in_a_transaction_is_in_its_event(app: App, database: str) -> None:

@@ -126,12 +126,12 @@ async def test_cockroach_alone_is_not_cached(configure: Configure, caplog: pytes
     utility = GroupcacheUtility()
     with caplog.at_level(logging.WARNING):
         assert not await utility.add_database(Database("db", cockroach()))
-    assert not utility.serves("db") and utility.local_stats() == {} and utility.storages == []
+    assert not utility.serves("db") and utility.local_stats() == {} and utility.members.storages == []
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("groupcache: the database db is not cached: there is no PostgreSQL in `databases`")
     assert "groupcache: {peers: []}" in line
     # No process caches anything, so none has to be notified.
-    assert await utility.announce("db", [b"key"]) == 0
+    assert await utility.events.announce("db", [b"key"]) == 0
     await utility.finalize()
 
 
@@ -165,7 +165,7 @@ async def test_nothing_is_written_before_there_is_a_referee(configure: Configure
     assert await utility.add_database(Database("crdb", cockroach()))
     assert not utility.serves("crdb")
     with pytest.raises(GroupcacheError, match="has not begun"):
-        await utility.announce("crdb", [b"key"])
+        await utility.events.announce("crdb", [b"key"])
     await utility.finalize()
 
 

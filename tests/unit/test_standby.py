@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from guillotina_groupcache.constants import Source
 from guillotina_groupcache.database.loader import Loader
 from guillotina_groupcache.native import Source
 from harness.postgres_embedded import EmbeddedPostgres
@@ -46,7 +47,7 @@ async def test_a_load_over_a_connection_to_a_standby_is_refused(caplog: pytest.L
             await eventually(lambda: is_reconnected(app))
             for _ in range(3):
                 assert await loader.load(wanted) == [None]
-                value, source = await app.utility.get(object_key("f" * 32))
+                value, source = await app.utility.reads.get(object_key("f" * 32))
                 assert (value, source) == (None, Source.NOWHERE), "Guillotina's own load follows"
             said = [r for r in caplog.records if r.levelno == logging.WARNING and "in recovery" in r.getMessage()]
             assert len(said) == 2, "each of the two loaders logs it once"

@@ -21,9 +21,9 @@ TIMEOUT = 180.0
 #: What depends on the clock: the deadline and the expiry of near entries, and the library's own.
 TESTS = (
     "tests/unit/test_time_namespace.py::test_the_boot_clock_is_ahead",
-    "tests/unit/test_decoded.py::test_who_is_not_in_standing_uses_nothing_decoded",
-    "tests/unit/test_decoded.py::test_a_value_expires",
-    "tests/unit/test_decoded.py::test_what_was_written_past_the_cache_is_read_when_the_ttl_is_over",
+    "tests/unit/test_near_cache.py::test_a_process_that_bypasses_uses_no_near_entry",
+    "tests/unit/test_near_cache.py::test_a_value_expires",
+    "tests/unit/test_near_cache.py::test_what_was_written_past_the_cache_is_read_when_the_ttl_is_over",
 )
 
 

@@ -12,11 +12,13 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from demo.cluster import SECRET, free_port
 from guillotina.db.storages.dummy import DummyStorage
 
+from guillotina_groupcache.constants import MAX_DATABASE_ID, MAX_DATABASES, CompletionKind, Source
 from guillotina_groupcache.database.members import Members
 from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError
-from guillotina_groupcache.native import MAX_DATABASE_ID, MAX_DATABASES, Completion, CompletionKind, Source
+from guillotina_groupcache.native import Completion
 from guillotina_groupcache.utility import GroupcacheUtility
 from harness.cluster import SECRET
 from harness.local import free_port
@@ -94,8 +96,8 @@ async def test_before_the_start_and_after_the_end(database: str) -> None:
         oid = await add(app, "c", "Container")
         await app.utility.finalize()
         for utility in (GroupcacheUtility(), app.utility):
-            assert await utility.get(object_key(oid)) == (None, Source.NOWHERE)
-            assert await utility.get_many([object_key(oid)] * 2) == [(None, Source.NOWHERE)] * 2
+            assert await utility.reads.get(object_key(oid)) == (None, Source.NOWHERE)
+            assert await utility.reads.get_many([object_key(oid)] * 2) == [(None, Source.NOWHERE)] * 2
             assert utility.local_stats() == {} == await utility.get_stats(cluster=True)
             assert not utility.serves("db")
         await set_title(app, oid, "nobody has to learn of it")
@@ -114,7 +116,7 @@ async def test_a_process_caches_so_many_databases_and_no_more(database: str) -> 
 def test_a_line_of_the_library_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """Peers have a part in what it says."""
     text = "connection with \x1b[2J closed\nERROR the site is down " + "x" * 100_000
-    GroupcacheUtility()._take([Completion(CompletionKind.LOG, 0, b"warning\0" + text.encode())])
+    GroupcacheUtility()._completions.take([Completion(CompletionKind.LOG, 0, b"warning\0" + text.encode())])
     (record,) = caplog.records
     assert record.levelname == "WARNING" and record.getMessage().isprintable()
     assert r"\x1b[2J closed\nERROR" in record.getMessage() and len(record.getMessage()) < 20_000
@@ -145,7 +147,7 @@ async def test_a_thousand_at_once(database: str) -> None:
         await app.utility.clear()
         loads = app.utility.local_stats()["local_loads"]
         wanted = [object_key(oid) for oid in oids]
-        found = await asyncio.gather(*(app.utility.get(wanted[i % len(wanted)]) for i in range(1000)))
+        found = await asyncio.gather(*(app.utility.reads.get(wanted[i % len(wanted)]) for i in range(1000)))
         assert [value["zoid"] for value, _ in found] == oids * 200
         assert app.utility.local_stats()["local_loads"] - loads == len(oids)
 
@@ -155,9 +157,9 @@ async def test_a_thousand_at_once_in_doubt(database: str) -> None:
     async with running(database, pool_size=2) as app:
         oid = await add(app, "c", "Container")
         with counted_loads(app) as reads:
-            event = await app.utility.announce("db", [object_key(oid)])
-            found = await asyncio.gather(*(app.utility.get(object_key(oid)) for _ in range(1000)))
-            app.utility.settle(event)
+            event = await app.utility.events.announce("db", [object_key(oid)])
+            found = await asyncio.gather(*(app.utility.reads.get(object_key(oid)) for _ in range(1000)))
+            app.utility.events.settle(event)
         assert {value["zoid"] for value, _ in found} == {oid}
         assert {source for _, source in found} == {Source.BYPASS}
         assert len(reads) <= 2
@@ -185,7 +187,7 @@ async def test_who_gives_up_leaves_the_load_to_the_others(database: str) -> None
         oid = await add(app, "c", "Container")
         await app.utility.clear()
         async with locked(database):
-            readers = [asyncio.ensure_future(app.utility.get(object_key(oid))) for _ in range(3)]
+            readers = [asyncio.ensure_future(app.utility.reads.get(object_key(oid))) for _ in range(3)]
             await blocked(database)
             readers[0].cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -202,8 +204,8 @@ async def test_the_end_with_loads_in_flight(database: str) -> None:
         await app.utility.clear()
         wanted = [object_key(oid) for oid in oids]
         async with locked(database):
-            readers = [asyncio.ensure_future(app.utility.get(key)) for key in wanted * 2]
-            readers.append(asyncio.ensure_future(app.utility.get_many(wanted)))
+            readers = [asyncio.ensure_future(app.utility.reads.get(key)) for key in wanted * 2]
+            readers.append(asyncio.ensure_future(app.utility.reads.get_many(wanted)))
             await blocked(database)
             await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
             *found, many = await asyncio.wait_for(asyncio.gather(*readers), TIMEOUT)
@@ -219,7 +221,7 @@ async def test_the_end_with_loads_in_flight_and_a_database_that_does_not_answer(
             oid = await add(app, "c", "Container")
             await app.utility.clear()
             async with locked(dsn):
-                reader = asyncio.ensure_future(app.utility.get(object_key(oid)))
+                reader = asyncio.ensure_future(app.utility.reads.get(object_key(oid)))
                 await blocked(dsn)
                 with stopped(server):
                     await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
@@ -249,12 +251,12 @@ def _each(processes: Iterable[psutil.Process], do: Callable[[psutil.Process], No
 async def test_the_end_with_loads_in_doubt_in_flight(database: str) -> None:
     async with running(database) as app:
         oid = await add(app, "c", "Container")
-        await app.utility.announce("db", [object_key(oid)])
+        await app.utility.events.announce("db", [object_key(oid)])
         async with locked(database):
-            readers = [asyncio.ensure_future(app.utility.get(object_key(oid)))]
+            readers = [asyncio.ensure_future(app.utility.reads.get(object_key(oid)))]
             await blocked(database)
             # Who comes while one runs waits for the next.
-            readers += [asyncio.ensure_future(app.utility.get(object_key(oid))) for _ in range(3)]
+            readers += [asyncio.ensure_future(app.utility.reads.get(object_key(oid))) for _ in range(3)]
             await asyncio.sleep(0)
             await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
             found = await asyncio.wait_for(asyncio.gather(*readers, return_exceptions=True), TIMEOUT)
@@ -267,15 +269,15 @@ async def test_a_load_in_doubt_that_hangs_holds_up_nobody_for_ever() -> None:
         dsn = server.create_database("hanging")
         async with running(dsn) as app:
             oid = await add(app, "c", "Container")
-            await app.utility.announce("db", [object_key(oid)])
+            await app.utility.events.announce("db", [object_key(oid)])
             async with locked(dsn):
-                hanging = asyncio.ensure_future(app.utility.get(object_key(oid)))
+                hanging = asyncio.ensure_future(app.utility.reads.get(object_key(oid)))
                 await blocked(dsn)
                 async with connected(dsn) as connection:
                     pid = await connection.fetchval("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
                 psutil.Process(pid).suspend()
             try:
-                value, source = await asyncio.wait_for(app.utility.get(object_key(oid)), TIMEOUT)
+                value, source = await asyncio.wait_for(app.utility.reads.get(object_key(oid)), TIMEOUT)
                 assert (value["zoid"], source, hanging.done()) == (oid, Source.BYPASS, False)
             finally:
                 psutil.Process(pid).resume()

@@ -27,7 +27,8 @@ def changed(*kinds: str, seen: bool) -> tuple[set[bytes], bool]:
     transaction: Any = SimpleNamespace(storage=object(), **objects)
     record = {"zoid": OID, "of": None, "parent_id": OLD, "id": "old"}
     utility: Any = None  # it is asked for nothing here
-    return Writes(transaction, "db", utility, {OID: record} if seen else {}).changed()
+    changes = Writes(transaction, "db", utility, {OID: record} if seen else {}).changes()
+    return changes.keys, changes.everything
 
 
 def test_a_move_names_the_place_where_the_object_was_seen() -> None:

@@ -1,4 +1,4 @@
-"""Decoded records: used again only while the version table and the lease say so, within their limit."""
+"""Near entries are used only while the version table and the lease allow it, and stay within their limit."""
 
 from __future__ import annotations
 
@@ -13,26 +13,19 @@ from guillotina.db.transaction import Transaction
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys
-from guillotina_groupcache.native import (
-    NEAR_BYTES,
-    NEAR_HITS,
-    NEAR_ITEMS,
-    EPOCH,
-    HEADER_WORDS,
-    Found,
-    Source,
-)
-from guillotina_groupcache.near_cache import OVERHEAD, Decoded, NearCache
+from guillotina_groupcache.constants import EPOCH, HEADER_WORDS, NEAR_BYTES, NEAR_HITS, NEAR_ITEMS, Source
+from guillotina_groupcache.native import Found
+from guillotina_groupcache.near_cache import OVERHEAD, NearCache, NearEntry
 from tests.unit.life_app import App, add, object_key, running, set_title, until
 from tests.unit.life_database import connected
 
 VERSION = 2**64 - 2
 NEVER = 2**63 - 1
-DEADLINE = HEADER_WORDS - 1  #: where that of the database lies
+DEADLINE = HEADER_WORDS - 1  #: the index of the database's deadline
 
 
 def made(limit: int = 10**6) -> tuple[NearCache, memoryview]:
-    """Decoded records over a table of eight buckets."""
+    """A near cache over a table of eight buckets, and the table."""
     words = memoryview(bytearray(8 * (HEADER_WORDS + 8 + 3))).cast("Q")
     words[EPOCH], words[DEADLINE], words[HEADER_WORDS] = VERSION - 10, 2**62, 10
     return NearCache(words, limit), words
@@ -46,11 +39,11 @@ def record(zoid: str) -> dict[str, Any]:
     return {"zoid": zoid, "state": b"state"}
 
 
-def test_what_is_kept_is_shared_and_cannot_be_changed() -> None:
-    decoded, _ = made()
-    home = decoded.of("db")
-    value = decoded.keep((home, "o"), record("o"), found())
-    assert home["o"].value is value and value == record("o") and isinstance(value, dict)
+def test_a_kept_record_is_shared_and_cannot_be_changed() -> None:
+    near, _ = made()
+    entries = near.entries("db")
+    value = near.keep((entries, "o"), record("o"), found())
+    assert entries["o"].value is value and value == record("o") and isinstance(value, dict)
     for change in (
         lambda: value.__setitem__("a", 1),
         lambda: value.__delitem__("zoid"),
@@ -68,100 +61,100 @@ def test_what_is_kept_is_shared_and_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize("value", [["a", "b"], None])
-def test_what_is_everyones_own_is_not_kept(value: Any) -> None:
-    decoded, _ = made()
-    home = decoded.of("db")
-    assert decoded.keep((home, "o"), value, found()) is value
-    assert not home
+def test_values_that_a_reader_may_change_and_markers_are_not_kept(value: Any) -> None:
+    near, _ = made()
+    entries = near.entries("db")
+    assert near.keep((entries, "o"), value, found()) is value
+    assert not entries
 
 
-def test_what_was_renamed_meanwhile_is_not_kept() -> None:
-    decoded, words = made()
-    home = decoded.of("db")
+def test_a_value_whose_bucket_was_bumped_meanwhile_is_not_kept() -> None:
+    near, words = made()
+    entries = near.entries("db")
     words[HEADER_WORDS] += 2
-    decoded.keep((home, "o"), record("o"), found())
-    assert not home
+    near.keep((entries, "o"), record("o"), found())
+    assert not entries
 
 
 def test_versions_are_those_of_64_bits() -> None:
-    decoded, words = made()
-    home = decoded.of("db")
+    near, words = made()
+    entries = near.entries("db")
     words[EPOCH], words[HEADER_WORDS] = VERSION, VERSION
-    decoded.keep((home, "o"), record("o"), found(version=(2 * VERSION) % 2**64))
-    assert home["o"].version == words[EPOCH] + words[HEADER_WORDS]
+    near.keep((entries, "o"), record("o"), found(version=(2 * VERSION) % 2**64))
+    assert entries["o"].version == words[EPOCH] + words[HEADER_WORDS]
 
 
-def test_the_limit_holds_and_what_was_used_stays() -> None:
-    decoded, words = made(limit=16 * (100 + OVERHEAD))
-    home = decoded.of("db")
+def test_the_limit_holds_and_an_entry_that_was_used_stays() -> None:
+    near, words = made(limit=16 * (100 + OVERHEAD))
+    entries = near.entries("db")
     for i in range(1000):
-        decoded.keep((home, f"o{i}"), record(f"o{i}"), found())
-        home["o0"].used = True
+        near.keep((entries, f"o{i}"), record(f"o{i}"), found())
+        entries["o0"].used = True
         assert words[NEAR_BYTES] <= 16 * (100 + OVERHEAD)
-    assert "o0" in home and "o1" not in home and len(home) == words[NEAR_ITEMS] == 16
+    assert "o0" in entries and "o1" not in entries and len(entries) == words[NEAR_ITEMS] == 16
 
 
 def test_a_new_version_takes_the_place_of_the_old_one() -> None:
-    decoded, words = made()
-    home = decoded.of("db")
+    near, words = made()
+    entries = near.entries("db")
     for size in (100, 5000, 10):
-        decoded.keep((home, "o"), record("o"), found(size))
+        near.keep((entries, "o"), record("o"), found(size))
         assert (words[NEAR_ITEMS], words[NEAR_BYTES]) == (1, size + OVERHEAD)
 
 
 def test_a_new_version_is_tested_by_what_was_found_with_it() -> None:
-    decoded, words = made()
-    home = decoded.of("db")
+    near, words = made()
+    entries = near.entries("db")
     bucket, deadline, expires = HEADER_WORDS, DEADLINE, NEVER
     for step in range(3):
         words[bucket + step] = 10
-        decoded.keep(
-            (home, "o"), record("o"), Found(Source.OWN, b"", VERSION, bucket + step, expires - step, deadline - step)
+        near.keep(
+            (entries, "o"), record("o"), Found(Source.OWN, b"", VERSION, bucket + step, expires - step, deadline - step)
         )
-        entry = home["o"]
+        entry = entries["o"]
         assert (entry.word, entry.expires, entry.deadline) == (bucket + step, expires - step, deadline - step)
 
 
 def test_hits_are_counted_until_the_end() -> None:
-    decoded, words = made()
+    near, words = made()
     for hits in (3, 4):
-        decoded.count(hits)
+        near.count(hits)
     assert words[NEAR_HITS] == 7
-    decoded.clear()
-    decoded.count(1)
+    near.clear()
+    near.count(1)
     assert words[NEAR_HITS] == 7
 
 
-def test_what_would_put_out_too_much_is_not_kept() -> None:
-    decoded, _ = made()
-    home = decoded.of("db")
-    decoded.keep((home, "o"), record("o"), found(10**6 // 8))
-    assert not home
+def test_a_value_that_would_evict_too_much_is_not_kept() -> None:
+    near, _ = made()
+    entries = near.entries("db")
+    near.keep((entries, "o"), record("o"), found(10**6 // 8))
+    assert not entries
 
 
 def test_nothing_is_kept_or_found_after_clear() -> None:
-    decoded, _ = made()
-    home = decoded.of("db")
-    decoded.keep((home, "o"), record("o"), found())
-    decoded.clear()
-    assert not home
-    decoded.keep((home, "o"), record("o"), found())
-    assert not home
+    near, _ = made()
+    entries = near.entries("db")
+    near.keep((entries, "o"), record("o"), found())
+    near.clear()
+    assert not entries
+    near.keep((entries, "o"), record("o"), found())
+    assert not entries
 
 
 def test_nothing_is_left_in_a_forked_child() -> None:
-    decoded, _ = made()
-    home = decoded.of("db")
-    decoded.keep((home, "o"), record("o"), found())
+    near, _ = made()
+    entries = near.entries("db")
+    near.keep((entries, "o"), record("o"), found())
     child = os.fork()
     if not child:
-        os._exit(len(home))
+        os._exit(len(entries))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert home
+    assert entries
 
 
 async def reading(app: App, oid: str) -> tuple[Any, Transaction]:
-    """A transaction that has read an object until it is decoded, and what it read last."""
+    """The near entry's value of an object, and a transaction that has read it often enough to get that."""
     txn = Transaction(app.database.get_transaction_manager(), read_only=True)
     for _ in range(3):
         row = await txn._get(oid)
@@ -169,8 +162,8 @@ async def reading(app: App, oid: str) -> tuple[Any, Transaction]:
     return row, txn
 
 
-def entry(app: App, oid: str) -> Decoded:
-    return app.utility.decoded.of("db")[oid]
+def entry(app: App, oid: str) -> NearEntry:
+    return app.utility.reads.near.entries("db")[oid]
 
 
 async def test_a_hot_read_calls_no_library(database: str) -> None:
@@ -184,7 +177,7 @@ async def test_a_hot_read_calls_no_library(database: str) -> None:
         hits = app.utility.local_stats()["hits"]["near"]
         assert hits == app.utility.local_stats()["gets"] - asked > 0
         await txn._cache.close()
-        assert app.utility.local_stats()["hits"]["near"] == hits, "each is counted once"
+        assert app.utility.local_stats()["hits"]["near"] == hits, "each hit is counted once"
 
 
 async def test_a_write_is_seen_at_once(database: str) -> None:
@@ -199,16 +192,16 @@ async def test_what_is_in_doubt_is_read_from_the_database(database: str) -> None
     async with running(database) as app:
         oid = await add(app, "c", "Container")
         row, txn = await reading(app, oid)
-        event = await app.utility.announce("db", [object_key(oid)])
+        event = await app.utility.events.announce("db", [object_key(oid)])
         again = await txn._get(oid)
         assert dict(again) == row and again is not row
-        app.utility.settle(event)
-        everything = await app.utility.announce("db", (), everything=True)
+        app.utility.events.settle(event)
+        everything = await app.utility.events.announce("db", (), everything=True)
         assert await txn._get(oid) is not row
-        app.utility.settle(everything)
+        app.utility.events.settle(everything)
 
 
-async def test_who_is_not_in_standing_uses_nothing_decoded(database: str) -> None:
+async def test_a_process_that_bypasses_uses_no_near_entry(database: str) -> None:
     async with running(database) as app:
         oid = await add(app, "c", "Container")
         row, txn = await reading(app, oid)
@@ -218,20 +211,20 @@ async def test_who_is_not_in_standing_uses_nothing_decoded(database: str) -> Non
             assert await txn._get(oid) is not row
 
 
-async def test_what_is_decoded_has_the_deadline_of_its_own_database(database: str) -> None:
+async def test_a_near_entry_has_the_deadline_of_its_own_database(database: str) -> None:
     async with running(database) as app:
         oid = await add(app, "c", "Container")
         row, txn = await reading(app, oid)
-        table, word = app.utility.decoded.table, entry(app, oid).deadline
+        table, word = app.utility.reads.near.table, entry(app, oid).deadline
         other = app.utility._node.database("other", keys.prefix("other"))  # type: ignore[union-attr]
         assert other is not None and word < other < HEADER_WORDS
-        assert table[other] == 0 and txn._cache._again(oid) is row
+        assert table[other] == 0 and txn._cache._near_hit(oid) is row
         left, table[word] = table[word], 0
-        assert txn._cache._again(oid) is None
+        assert txn._cache._near_hit(oid) is None
         table[word] = left
-        assert txn._cache._again(oid) is row
+        assert txn._cache._near_hit(oid) is row
         entry(app, oid).deadline = other
-        assert txn._cache._again(oid) is None
+        assert txn._cache._near_hit(oid) is None
 
 
 async def test_a_value_expires(database: str) -> None:
@@ -258,7 +251,7 @@ async def test_what_was_written_past_the_cache_is_read_when_the_ttl_is_over(data
             begun = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-async def test_a_transaction_that_has_written_uses_nothing_decoded(database: str) -> None:
+async def test_a_transaction_that_has_written_uses_no_near_entry(database: str) -> None:
     async with running(database) as app:
         oid = await add(app, "c", "Container")
         await reading(app, oid)
@@ -268,7 +261,7 @@ async def test_a_transaction_that_has_written_uses_nothing_decoded(database: str
             assert (await txn._get(oid))["id"] == "uncommitted"
 
 
-async def test_a_transaction_that_has_only_begun_uses_what_is_decoded(database: str) -> None:
+async def test_a_transaction_that_has_only_begun_uses_near_entries(database: str) -> None:
     """As Guillotina makes an object's JSON before it writes it."""
     async with running(database) as app:
         oid = await add(app, "c", "Container")
@@ -287,10 +280,10 @@ async def test_a_transaction_that_has_only_begun_uses_what_is_decoded(database: 
             assert await txn._get(oid) is not row
 
 
-async def test_nothing_decoded_outlives_the_end(database: str) -> None:
+async def test_no_near_entry_outlives_the_end(database: str) -> None:
     async with running(database) as app:
         oid = await add(app, "c", "Container")
         row, txn = await reading(app, oid)
         await app.utility.finalize()
-        assert not app.utility.decoded.of("db")
+        assert not app.utility.reads.near.entries("db")
         assert dict(await txn._get(oid)) == row
