@@ -117,8 +117,8 @@ async def compute() -> None:
 async def watch_doubt(oid: str) -> list[tuple[int, int]]:
     """Keep the event loop busy; from when until when an object was in doubt, each time it was."""
     from guillotina_groupcache import keys
+    from guillotina_groupcache.constants import Missed
     from guillotina_groupcache.interfaces import IGroupcacheUtility
-    from guillotina_groupcache.native import Missed
 
     utility: Any = get_utility(IGroupcacheUtility)
     lookup, key = utility._node.get, keys.encode(agent.DATABASE, keys.Kind.OBJECT, oid)
@@ -153,7 +153,7 @@ async def commits_watched(oid: str, seconds: float) -> list[tuple[int, int, int]
     from guillotina_groupcache.interfaces import IGroupcacheUtility
 
     utility: Any = get_utility(IGroupcacheUtility)
-    announce, settle = utility.announce, utility.settle
+    announce, settle = utility.events.announce, utility.events.settle
     moments: list[int] = []
 
     async def timed_announce(*arguments: Any) -> Any:
@@ -166,14 +166,14 @@ async def commits_watched(oid: str, seconds: float) -> list[tuple[int, int, int]
         moments.append(time.monotonic_ns())
         return settle(*arguments)
 
-    utility.announce, utility.settle = timed_announce, timed_settle
+    utility.events.announce, utility.events.settle = timed_announce, timed_settle
     end = time.monotonic() + seconds
     try:
         while time.monotonic() < end:
             await commit(oid)
             await asyncio.sleep(PAUSE)
     finally:
-        utility.announce, utility.settle = announce, settle
+        utility.events.announce, utility.events.settle = announce, settle
     return list(zip(moments[::3], moments[1::3], moments[2::3], strict=True))
 
 
@@ -183,7 +183,7 @@ _heard: list[int] = []
 async def watch_invalidations() -> None:
     """Note when contrib hears of writes."""
     utility: Any = get_utility(ICacheUtility)
-    invalidate: Callable[..., Any] = utility.invalidate
+    invalidate: Callable[..., Any] = utility.events.invalidate
 
     async def noted(**arguments: Any) -> Any:
         _heard.append(time.monotonic_ns())

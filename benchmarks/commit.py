@@ -108,7 +108,7 @@ async def commit_announced(oids: list[str], commits: int) -> list[float]:
     from guillotina_groupcache.interfaces import IGroupcacheUtility
 
     utility: Any = get_utility(IGroupcacheUtility)
-    announce = utility.announce
+    announce = utility.events.announce
     waited: list[float] = []
 
     async def timed(*arguments: Any) -> Any:
@@ -117,11 +117,11 @@ async def commit_announced(oids: list[str], commits: int) -> list[float]:
         waited.append(time.perf_counter() - begin)
         return event
 
-    utility.announce = timed
+    utility.events.announce = timed
     try:
         taken = await commit(oids, commits)
     finally:
-        utility.announce = announce
+        utility.events.announce = announce
     return [taken, statistics.median(waited) * 1000]
 
 
@@ -131,7 +131,7 @@ async def without_notes() -> None:
     from guillotina_groupcache.interfaces import IGroupcacheUtility
 
     utility: Any = get_utility(IGroupcacheUtility)
-    for database in utility._members._databases:
+    for database in utility.members._databases:
         database.outside.end()
         database.outside.serve("")
         storage = database.outside._storage

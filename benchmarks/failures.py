@@ -119,7 +119,7 @@ async def read_all(oids: list[str]) -> None:
     from guillotina_groupcache.interfaces import IGroupcacheUtility
 
     utility: Any = get_utility(IGroupcacheUtility)
-    await utility.get_many([keys.encode(agent.DATABASE, keys.Kind.OBJECT, oid) for oid in oids])
+    await utility.reads.get_many([keys.encode(agent.DATABASE, keys.Kind.OBJECT, oid) for oid in oids])
 
 
 if __name__ == "__main__":

@@ -128,13 +128,13 @@ async def fill_redis(oids: list[str]) -> None:
 async def owned(oids: list[str]) -> list[str]:
     """Those of the objects that this node owns, which it has in memory afterwards."""
     from guillotina_groupcache import keys
+    from guillotina_groupcache.constants import Source
     from guillotina_groupcache.interfaces import IGroupcacheUtility
-    from guillotina_groupcache.native import Source
 
     utility: Any = get_utility(IGroupcacheUtility)
     wanted = [keys.encode(agent.DATABASE, keys.Kind.OBJECT, oid) for oid in oids]
-    await utility.get_many(wanted)
-    found = await utility.get_many(wanted)
+    await utility.reads.get_many(wanted)
+    found = await utility.reads.get_many(wanted)
     return [oid for oid, (_, source) in zip(oids, found, strict=True) if source is Source.OWN]
 
 

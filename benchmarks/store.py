@@ -156,11 +156,13 @@ class _Entries:
     """Brings entries into the node as reads do that find nothing: by a load, which is answered here."""
 
     def __init__(self) -> None:
-        from guillotina_groupcache import native
+        from guillotina_groupcache.constants import CompletionKind
         from guillotina_groupcache.interfaces import IGroupcacheUtility
+        from guillotina_groupcache.wire import unpack
 
         self._utility: Any = get_utility(IGroupcacheUtility)
-        self._native = native
+        self._kinds: Any = CompletionKind
+        self._unpack = unpack
         self._values: dict[bytes, bytes] = {}
         # The utility's own requests are numbered from 1.
         self._requests = itertools.count(1 << 60)
@@ -174,15 +176,15 @@ class _Entries:
 
     def answer(self) -> None:
         """Answer the loads that are asked for now."""
-        kinds = self._native.CompletionKind
+        kinds = self._kinds
         for completion in list(self.node.drain()):
             if completion.kind is kinds.LOAD:
-                wanted = self._native.unpack(completion.payload)
+                wanted = self._unpack(completion.payload)
                 self.node.loaded(completion.id, [self._values.pop(key) for key in wanted])
             elif completion.kind is kinds.VALUES and completion.id >= 1 << 60:
                 self.waiting -= 1
             else:
-                self._utility._take([completion])
+                self._utility._completions.take([completion])
 
     def bring(self, values: dict[bytes, bytes]) -> None:
         """Bring entries, and wait until they are there."""

@@ -116,7 +116,7 @@ async def _serve(database: Any) -> None:
         await utility.clear()
     commit.decorate(storage, utility)
     _forget_when_closed(utility, database)
-    if storage in utility.storages:
+    if storage in utility.members.storages:
         vacuum.decorate(database.id, storage, utility)
 
 
@@ -125,7 +125,7 @@ def _forget_when_closed(utility: GroupcacheUtility, database: Any) -> None:
     close = database.storage.finalize
 
     async def finalize() -> None:
-        if database.storage in utility.storages:
+        if database.storage in utility.members.storages:
             await vacuum.finish(database.storage)
         utility.remove_database(database.id)
         await close()
@@ -138,7 +138,7 @@ async def application_cleanup(event: Any) -> None:
     """Let the vacuums announce and delete what is left to them, before the cache ends."""
     utility = query_utility(IGroupcacheUtility)
     if utility is not None:
-        for storage in utility.storages:
+        for storage in utility.members.storages:
             await vacuum.finish(storage)
 
 

@@ -20,8 +20,8 @@ from guillotina import configure
 from guillotina.db.interfaces import IPostgresStorage
 from guillotina.interfaces import IDatabaseInitializedEvent
 
-from guillotina_groupcache import announcing, commit
-from guillotina_groupcache.utility import GroupcacheUtility
+from guillotina_groupcache import answers, commit, events
+from guillotina_groupcache.events import Events
 
 #: The variable that names the file; without it nothing is done.
 VARIABLE: Final = "GROUPCACHE_TEST_ORACLE"
@@ -163,7 +163,7 @@ def _dsn(connection: Any) -> str:
 _announced: ContextVar[tuple[str, set[bytes], bool] | None] = ContextVar("announced", default=None)
 
 
-class Numbered(announcing.Answers):
+class Numbered(answers.Answers):
     """The connection of a transaction that has a number, under which the file says what it has announced."""
 
     __slots__ = ("_writer",)
@@ -181,25 +181,25 @@ class Numbered(announcing.Answers):
 
 
 def _watch_announcements() -> None:
-    announce, settle, lost = GroupcacheUtility.announce, GroupcacheUtility.settle, GroupcacheUtility.lost
+    announce, settle, lost = Events.announce, Events.settle, Events.lost
 
-    async def watched(self: GroupcacheUtility, database: str, changed: Any, everything: bool = False) -> int:
+    async def watched(self: Events, database: str, changed: Any, everything: bool = False) -> int:
         changed = set(changed)
         number = await announce(self, database, changed, everything)
         _announced.set((database, changed, everything))
         return number
 
-    def settled(self: GroupcacheUtility, *arguments: Any) -> None:
+    def settled(self: Events, *arguments: Any) -> None:
         _announced.set(None)
         settle(self, *arguments)
 
-    def has_lost(self: GroupcacheUtility, event: int) -> None:
+    def has_lost(self: Events, event: int) -> None:
         _announced.set(None)
         lost(self, event)
 
-    GroupcacheUtility.announce = watched  # type: ignore[method-assign]
-    GroupcacheUtility.settle = settled  # type: ignore[method-assign, assignment]
-    GroupcacheUtility.lost = has_lost  # type: ignore[method-assign]
+    Events.announce = watched  # type: ignore[method-assign]
+    Events.settle = settled  # type: ignore[method-assign, assignment]
+    Events.lost = has_lost  # type: ignore[method-assign]
 
 
 def _tell(line: Announced | Installed) -> None:
@@ -214,5 +214,5 @@ def _tell(line: Announced | Installed) -> None:
 def includeme(root: Any, settings: Any) -> None:
     """Guillotina's hook for add-ons, which the applications of one process may call again and again."""
     if VARIABLE in os.environ and commit.Answers is not Numbered:
-        announcing.Answers = commit.Answers = Numbered  # type: ignore[misc]
+        events.Answers = commit.Answers = Numbered  # type: ignore[misc]
         _watch_announcements()

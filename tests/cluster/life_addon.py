@@ -19,6 +19,6 @@ async def cached(context: Any, request: Any) -> list[tuple[str, str]]:
     utility = get_utility(IGroupcacheUtility)
     found = []
     for uid in request.matchdict["uids"].split(","):
-        value, source = await utility.get(keys.encode("db", Kind.OBJECT, uid))
+        value, source = await utility.reads.get(keys.encode("db", Kind.OBJECT, uid))
         found.append((app_settings["object_reader"](value).title, source.name))
     return found

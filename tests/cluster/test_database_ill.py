@@ -21,7 +21,7 @@ from tests.cluster.steps import database_transaction, new, title, title_everywhe
 
 ITEMS = 5
 NOT_STANDING = "bypassing: reads go to the database"
-# With its end: "bypassing: reads go to the database" gives the reason, which begins alike while the process has not asked to join yet.
+# With its end: the line of a bypass gives the reason, which begins alike while the process has not asked to join yet.
 ROW_IS_GONE = "its row in the members table is gone: joins again"
 
 
