@@ -81,7 +81,7 @@ class Killed(_NodeFault):
         self._node(site).kill()
 
     def end(self, site: Site) -> None:
-        site.start_until_ready(self._node(site))
+        self._node(site).start_until_ready()
 
 
 class Restarted(Killed):

@@ -8,21 +8,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psycopg2
 
 from harness.client import CONTAINER, HttpClient, NodeError, Response
-from harness.local import wait_for
-from harness.node import Node
+from harness.cluster import SECRET, Cluster, Stats, missing_member, wait_for_stats
+from harness.node import APPLICATIONS, Node
 from tests.histories import keeper
 from tests.histories.network import Host, Network
-from tests.oracle_judge import APPLICATION, Judge
+from tests.oracle_judge import APPLICATION as ORACLE
+from tests.oracle_judge import Judge
 
-SECRET = "only-for-histories-in-tests"
 FOLDER = f"{CONTAINER}/items"
 DATABASE_NAME = "groupcache_histories"
 
@@ -46,14 +46,15 @@ class _HostClient(HttpClient):
 
 
 class SiteNode(Node):
-    """A node on a host."""
+    """A node on a host. Every process that it starts is killed at the latest when this process ends."""
 
-    def __init__(self, host: Host, database: str, folder: Path, judge: Judge) -> None:
+    def __init__(self, host: Host, database: str, folder: Path, judge: Judge, keeper: IO[str]) -> None:
         section = {"secret": SECRET, **host.groupcache}
-        applications = {"applications": ["guillotina", "guillotina_groupcache", APPLICATION]}
+        applications = {"applications": [*APPLICATIONS, ORACLE]}
         super().__init__(f"node{host.number}", host.dsn(database), folder, section, applications, judge.environ)
         self.host = host
         self.number = host.number
+        self._keeper = keeper
         self.http = _HostClient(host, self.port)
 
     def start(self) -> None:
@@ -61,98 +62,65 @@ class SiteNode(Node):
             super().start()
         assert self.process is not None
         self.host.started(self.process.pid)
+        print(self.process.pid, file=self._keeper, flush=True)
+
+    def start_until_ready(self) -> None:
+        """Start the process, again when it ends meanwhile, as a supervisor does: its database may be away.
+
+        Raises `NodeError`.
+        """
+        for _ in range(START_TRIES):
+            self.start()
+            try:
+                return self.wait_ready(START_TIMEOUT, serving=False)
+            except NodeError:
+                if self.is_running():
+                    raise
+                time.sleep(START_PAUSE)
+        raise NodeError(f"{self.name} was started {START_TRIES} times and ended each time:\n{self.log()}")
 
 
-class Site:
-    """A context manager: everything that it started has ended at its end, or at the end of its process."""
+class Site(Cluster):
+    """A cluster whose nodes have a host each: everything that it started has ended at the end of its process, too."""
+
+    nodes: list[SiteNode]  # type: ignore[assignment]
 
     def __init__(self, network: Network, keys: int, folder: Path) -> None:
         """`keys` items are made; logs and configurations are left in `folder`."""
+        super().__init__(network.postgres.dsn(DATABASE_NAME), folder=folder)
         self.network = network
         self.keys = [f"item{number}" for number in range(keys)]
-        self._folder = folder
         self.judge = Judge(folder / "announced")
-        self.nodes: list[SiteNode] = []
         # Nodes have no keeper of their own, as the database server has.
         self._keeper = subprocess.Popen(
             [sys.executable, keeper.__file__], stdin=subprocess.PIPE, text=True, start_new_session=True
         )
 
-    def __enter__(self) -> Site:
-        try:
-            with self.network.database_entered():
-                self.network.postgres.create_database(DATABASE_NAME)
-            self.nodes = [SiteNode(host, DATABASE_NAME, self._folder, self.judge) for host in self.network.hosts]
-            # One after the other: Guillotina makes its tables, and two that do so at once fail.
-            for node in self.nodes:
-                self.start_until_ready(node)
-            self._make_items()
-            self.wait_whole()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _make_items(self) -> None:
-        first = self.nodes[0].http
+    def _start(self) -> None:
+        with self.network.database_entered():
+            self.network.postgres.create_database(DATABASE_NAME)
+        super()._start()
         for parent, content in (
-            ("/db", {"@type": "Container", "id": CONTAINER.rpartition("/")[2]}),
             (CONTAINER, {"@type": "Folder", "id": FOLDER.rpartition("/")[2]}),
             *((FOLDER, {"@type": "Item", "id": key, "title": initial(key)}) for key in self.keys),
         ):
-            made = first.post(parent, content)
-            if made.status not in (200, 201):
+            made = self.nodes[0].http.post(parent, content)
+            if made.status != 201:
                 raise NodeError(f"{content} could not be made: {made.status} {made.body!r}")
 
-    # --- nodes
-
-    def start(self, node: SiteNode) -> None:
-        """Start a node, which is ended with this process."""
-        node.start()
-        assert node.process is not None and self._keeper.stdin is not None
-        print(node.process.pid, file=self._keeper.stdin, flush=True)
-
-    def start_until_ready(self, node: SiteNode) -> None:
-        """Start a node, again when it ends meanwhile, as a supervisor does: its database may be away.
-
-        Raises `NodeError`.
-        """
-        for _ in range(START_TRIES):
-            self.start(node)
-            try:
-                return node.wait_ready(START_TIMEOUT, serving=False)
-            except NodeError:
-                if node.is_running():
-                    raise
-                time.sleep(START_PAUSE)
-        raise NodeError(f"{node.name} was started {START_TRIES} times and ended each time:\n{node.log()}")
+    def _make_nodes(self) -> None:
+        assert self._keeper.stdin is not None
+        self.nodes = [
+            SiteNode(host, DATABASE_NAME, self.folder, self.judge, self._keeper.stdin) for host in self.network.hosts
+        ]
 
     def wait_whole(self, timeout: float = WHOLE_TIMEOUT) -> None:
-        """Wait until all are in standing and know each other. Raises `TimeoutError`, which says what is missing."""
-        self._wait(lambda stats: _apart(stats), timeout)
+        """Wait until all serve and are connected with each other. Raises `TimeoutError`, which says what is missing."""
+        wait_for_stats(self.nodes, missing_member, timeout)
 
-    def wait_settled(self, timeout: float = WHOLE_TIMEOUT) -> None:
-        """Wait until, besides, nothing is in doubt and all have the same versions, which takes that nobody writes."""
-        self._wait(lambda stats: _apart(stats) or _unsettled(stats), timeout)
-
-    def _wait(self, missing: Callable[[dict[str, Any]], str], timeout: float) -> None:
-        last = ""
-
-        def nothing_missing() -> bool:
-            nonlocal last
-            try:
-                last = missing({node.name: node.http.stats() for node in self.nodes})
-            except (OSError, NodeError) as error:
-                last = str(error)
-            return not last
-
-        try:
-            wait_for(nothing_missing, "the whole site", timeout)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}: {last}") from None
+    def wait_settled(self) -> None:
+        """Wait until, besides, nothing is in doubt and all have the same versions, which takes that nothing writes."""
+        wait_for_stats(self.nodes, lambda stats: missing_member(stats) or _unsettled(stats), WHOLE_TIMEOUT)
 
     # --- the database
 
@@ -188,7 +156,7 @@ class Site:
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         with self.network.database_entered():
-            connection = psycopg2.connect(self.network.postgres.dsn(DATABASE_NAME), connect_timeout=10)
+            connection = psycopg2.connect(self.dsn, connect_timeout=10)
         try:
             yield connection
         finally:
@@ -199,26 +167,13 @@ class Site:
         assert self._keeper.stdin is not None
         self._keeper.stdin.close()
         self._keeper.wait()
-        for node in self.nodes:
-            node.kill()
+        self._kill_all()
         with self.network.database_entered():
             self.network.postgres.drop_created()
 
 
-def _apart(stats: dict[str, Any]) -> str:
-    """Who is not in standing, or does not know another one; empty: nobody."""
-    addresses = {row["address"] for row in stats.values()}
-    for name, row in stats.items():
-        if not row["serving"]:
-            return f"{name} is not in standing: {row['reason']}"
-        known = {row["address"], *(m["address"] for m in row["members"] if m["state"] == "in" and m["connected"])}
-        if not known >= addresses:
-            return f"{name} lacks {sorted(addresses - known)}"
-    return ""
-
-
-def _unsettled(stats: dict[str, Any]) -> str:
-    """Who has something in doubt, or other versions than another one; empty: nobody."""
+def _unsettled(stats: Stats) -> str:
+    """Say which node has something in doubt, or that versions differ; empty: neither."""
     for name, row in stats.items():
         if row["events"]["open"] or row["buckets_in_doubt"]:
             return f"{name} has {row['events']['open']} open events"
