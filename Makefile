@@ -32,7 +32,7 @@ export GOTOOLCHAIN := local
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 .DELETE_ON_ERROR:
-.PHONY: help install test lint lint-go lint-python test-go simulate fuzz test-unit test-eager test-packaging \
+.PHONY: help install test lint lint-words lint-go lint-python test-go simulate fuzz test-unit test-eager test-packaging \
 	test-cluster test-histories test-guillotina soak bench demo run wheel clean
 
 help:  ## list the targets
@@ -42,7 +42,10 @@ install: $(LIBRARY)  ## set up .venv: the package (editable), the test requireme
 
 test: lint test-go simulate fuzz test-unit test-eager test-packaging test-cluster test-histories test-guillotina  ## run every test
 
-lint: lint-go lint-python  ## check format, style and types
+lint: lint-words lint-go lint-python  ## check words, format, style and types
+
+lint-words: $(INSTALLED)  ## words that were given up for the field's own: tests/words.toml
+	$(BIN)/python -m tests.lint_words
 
 lint-go: $(LIBRARY)  ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l go) && test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
