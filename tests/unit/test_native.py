@@ -11,22 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from demo.cluster import SECRET
 
 from guillotina_groupcache import constants, native
 from guillotina_groupcache.constants import CompletionKind, Missed, Source
 from guillotina_groupcache.interfaces import LibraryError
-from guillotina_groupcache.native import (
-    CompletionKind,
-    Found,
-    Missed,
-    Node,
-    Result,
-    Source,
-    pack,
-    unpack,
-    unpack_result,
-)
+from guillotina_groupcache.native import Found, Node
 from guillotina_groupcache.wire import Result, pack, unpack, unpack_result
 from harness.cluster import SECRET
 from tests.unit.life_node import ALONE, answers, completions, no_load, opened, read, take

@@ -10,7 +10,6 @@ import pytest
 
 from guillotina_groupcache.constants import Source
 from guillotina_groupcache.database.loader import Loader
-from guillotina_groupcache.native import Source
 from harness.postgres_embedded import EmbeddedPostgres
 from tests.unit.life_app import TIMEOUT, App, add, object_key, running
 from tests.unit.life_members import begin_in_recovery, execute

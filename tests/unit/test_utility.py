@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from demo.cluster import SECRET, free_port
 from guillotina.db.storages.dummy import DummyStorage
 
 from guillotina_groupcache.constants import MAX_DATABASE_ID, MAX_DATABASES, CompletionKind, Source
