@@ -1,48 +1,47 @@
 package coherence
 
-// told is what a joiner heard of events before it had its copy. What was acknowledged is never
-// forgotten (R5), and its memory is bounded all the same.
-type told struct {
+// backlog is what a joiner has heard of events before it has its copy. What it has acknowledged is never
+// forgotten (R5), and still the memory for it is bounded.
+type backlog struct {
 	open    map[EventID]Event // announced meanwhile, and not settled
-	load    loads             // that of open
+	usage   usages            // that of open
 	settled []Event           // settled meanwhile
 	buckets int               // that settled names
 	// folded: there were too many to keep. Then the copy gets a random number added to its epoch, so
-	// that no name of before is used again; an event that the copy shows as open ends as an orphan.
+	// that no versioned key of before is used again. An event that the copy shows as open ends as an orphan.
 	folded bool
 }
 
-func newTold() told { return told{open: make(map[EventID]Event), load: make(loads)} }
+func newBacklog() backlog { return backlog{open: make(map[EventID]Event), usage: make(usages)} }
 
-func (t *told) announced(e Event) {
-	if _, known := t.open[e.ID]; !known {
-		t.open[e.ID] = e
-		t.load.add(&e)
+func (b *backlog) announce(e Event) {
+	if _, known := b.open[e.ID]; !known {
+		b.open[e.ID] = e
+		b.usage.add(&e)
 	}
 }
 
-func (t *told) ended(e Event) {
-	if announced, known := t.open[e.ID]; known {
-		t.load.remove(&announced)
-		delete(t.open, e.ID)
+func (b *backlog) settle(e Event) {
+	if announced, known := b.open[e.ID]; known {
+		b.usage.remove(&announced)
+		delete(b.open, e.ID)
 	}
-	if len(t.settled) == maxToldSettled || t.buckets+len(e.Buckets) > maxToldBuckets {
-		t.settled, t.buckets, t.folded = nil, 0, true
+	if len(b.settled) == maxBacklogEvents || b.buckets+len(e.Buckets) > maxBacklogBuckets {
+		b.settled, b.buckets, b.folded = nil, 0, true
 	}
-	t.settled = append(t.settled, e)
-	t.buckets += len(e.Buckets)
+	b.settled = append(b.settled, e)
+	b.buckets += len(e.Buckets)
 }
 
-// takeTold gives a copy that was just taken what this process was told meanwhile.
-func (m *Machine) takeTold(now Time, t told) {
-	for _, id := range sortedIDs(t.open) {
-		m.openEvent(now, t.open[id])
+// takeBacklog adds to a copy that was just taken what this process has heard meanwhile.
+func (ev *events) takeBacklog(now Time, b backlog) {
+	for _, id := range sortedIDs(b.open) {
+		ev.addUnknown(now, b.open[id])
 	}
-	for _, e := range t.settled {
-		m.settleAsWriter(e)
+	for _, e := range b.settled {
+		ev.settleByWriter(e, true)
 	}
-	if t.folded {
-		m.allSeen++
-		m.table.add(wordEpoch, m.even())
+	if b.folded {
+		ev.doubt.bump(true, nil, ev.cfg.nonce())
 	}
 }

@@ -12,9 +12,9 @@ func (s *sim) breakInsider(q *process, message *Message) bool {
 	case s.off == offBye && message.Kind == Bye && victim != q:
 		m.Ended(now, victim.id)
 		return true
-	case s.off == offInvented && len(s.notes) > 0 && m.hasState():
+	case s.off == offInvented && len(s.notes) > 0 && m.join.hasCopy():
 		note := s.notes[s.below(len(s.notes))]
-		m.applyNote(&OutsideWrite{ID: note.ID, Nonce: 2}, now)
+		m.outside.applyNote(&OutsideWrite{ID: note.ID, Nonce: 2}, now)
 		return true
 	case message.Kind != Events && message.Kind != Repair:
 		return false
@@ -25,18 +25,18 @@ func (s *sim) breakInsider(q *process, message *Message) bool {
 		if id.Sequence == 0 || id.Sequence >= maxSequence || id.Writer == q.id {
 			continue
 		}
-		o := m.open[id]
+		o := m.events.open[id]
 		switch {
-		case s.off == offWriter && m.hasState() && o == nil:
-			m.openEvent(now, e.Event)
-		case s.off == offAnnounced && m.hasState() && o != nil && o.own == nil:
-			m.endDoubt(o)
+		case s.off == offWriter && m.join.hasCopy() && o == nil:
+			m.events.addUnknown(now, e.Event)
+		case s.off == offAnnounced && m.join.hasCopy() && o != nil && o.own == nil:
+			m.events.doubt.end(o)
 			o.event.All, o.event.Buckets = e.Event.All, e.Event.Buckets
-			m.bringIntoDoubt(o)
-		case s.off == offHint && e.Settled && o != nil && m.hasState():
-			m.settle(o)
+			m.events.doubt.begin(o)
+		case s.off == offHint && e.Settled && o != nil && m.join.hasCopy():
+			m.events.settle(o, m.join.hasCopy())
 		case s.off == offAdvance && e.Settled && o == nil:
-			m.settleAsWriter(e.Event)
+			m.events.settleByWriter(e.Event, m.join.hasCopy())
 		default:
 			continue
 		}

@@ -17,20 +17,20 @@ func (s *sim) outsideWrites(p *process, database int, asked Time, writes []*Outs
 	case offNoted:
 		s.after(s.between(0, simLease/4), p, func() { m.OutsideWrites(database, asked, writes) })
 	case offTouched:
-		contended, seen := make(map[uint32]bool), m.allSeen
-		for b, d := range m.doubt {
+		contended, seen := make(map[uint32]bool), m.events.doubt.allTouched
+		for b, d := range m.events.doubt.buckets {
 			contended[b] = d.contended
 		}
 		m.OutsideWrites(database, asked, writes)
-		for b, d := range m.doubt {
+		for b, d := range m.events.doubt.buckets {
 			d.contended = contended[b]
 		}
-		m.allSeen = seen
+		m.events.doubt.allTouched = seen
 	case offNonce:
 		other := make([]*OutsideWrite, len(writes))
 		for i, w := range writes {
 			another := *w
-			another.Nonce = m.even()
+			another.Nonce = m.cfg.nonce()
 			other[i] = &another
 		}
 		m.OutsideWrites(database, asked, other)
@@ -44,12 +44,12 @@ func (s *sim) copyHolds(p *process, message *Message) *Message {
 	state := *message.State
 	state.Applied = slices.Clone(state.Applied)
 	if s.off == offHeld {
-		state.Applied = append(state.Applied, p.m.packApplied()...)
+		state.Applied = append(state.Applied, p.m.outside.packApplied()...)
 	}
 	if s.off == offHolds {
 		state.Applied = nil
 	}
-	for _, list := range p.m.lists {
+	for _, list := range p.m.outside.lists {
 		for _, w := range list.writes {
 			if s.off == offListed {
 				state.Applied = append(state.Applied, w.ID)
@@ -64,33 +64,33 @@ func (s *sim) breakNotes(p *process, rows []Row) {
 	m := p.m
 	switch s.off {
 	case offEverybody:
-		for database, list := range m.lists {
+		for database, list := range m.outside.lists {
 			var ids []OutsideID
 			for _, w := range list.writes {
 				ids = append(ids, w.ID)
 			}
-			m.act(Action{Kind: ForgetOutside, Number: database, Outside: ids})
+			m.out.act(Action{Kind: ForgetOutside, Number: database, Outside: ids})
 		}
 	case offJoiner:
-		if m.listed && (m.phase == awaitingAcks || m.phase == copying) {
+		if m.view.listed && (m.join.phase == awaitingAcks || m.join.phase == copying) {
 			var ids []OutsideID
-			for _, list := range m.lists {
+			for _, list := range m.outside.lists {
 				for _, w := range list.writes {
 					ids = append(ids, w.ID)
 				}
 			}
-			m.act(Action{Kind: AcknowledgeOutside, Outside: ids})
+			m.out.act(Action{Kind: AcknowledgeOutside, Outside: ids})
 		}
 	case offBehind:
 		before := make(map[*member]Time)
-		for _, q := range m.order {
+		for _, q := range m.members.order {
 			before[q], q.outSince = q.outSince, math.MinInt64/2
 		}
-		if m.phase == joined && m.isLeast(rows) {
-			for i := range m.lists {
-				m.lists[i].isNew = true
+		if m.join.phase == joined && m.outside.isLeast(rows) {
+			for i := range m.outside.lists {
+				m.outside.lists[i].isNew = true
 			}
-			m.forgetNotes(s.clock(p), rows)
+			m.outside.deleteApplied(s.clock(p), rows)
 		}
 		for q, since := range before {
 			q.outSince = since

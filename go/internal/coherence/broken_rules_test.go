@@ -10,69 +10,69 @@ func (s *sim) breakRule(p *process) {
 	m, now := p.m, s.clock(p)
 	switch s.off {
 	case offAcks:
-		for _, o := range m.waiting {
+		for _, o := range m.events.uncleared {
 			for who := range o.own.needs {
 				o.own.needs[who] = 0
 			}
 		}
-		m.tryAll(now)
+		m.clearReady(now)
 	case offOutwait:
-		for _, q := range m.order {
+		for _, q := range m.members.order {
 			q.outSince = math.MinInt64 / 2
 		}
-		m.tryAll(now)
+		m.clearReady(now)
 	case offWfresh:
-		asked := m.asked
-		m.asked = now
-		m.tryAll(now)
-		m.asked = asked
+		asked := m.view.asked
+		m.view.asked = now
+		m.clearReady(now)
+		m.view.asked = asked
 	case offOwnrow:
-		listed := m.listed
-		m.listed = true
-		m.tryAll(now)
-		m.listed = listed
+		listed := m.view.listed
+		m.view.listed = true
+		m.clearReady(now)
+		m.view.listed = listed
 	case offLeft:
-		if m.phase == left {
-			m.phase = joined
-			m.tryAll(now)
-			m.phase = left
+		if m.join.phase == left {
+			m.join.phase = joined
+			m.clearReady(now)
+			m.join.phase = left
 		}
 	case offJoinwait:
-		if m.phase == awaitingAcks {
-			m.beginCopy(now)
+		if m.join.phase == awaitingAcks {
+			m.join.beginCopy(now)
 		}
 	case offLackjoin:
-		if m.phase == awaitingAcks && m.asking && len(m.awaited) == 0 {
-			m.beginCopy(now)
+		if m.join.phase == awaitingAcks && m.join.asking && len(m.join.awaited) == 0 {
+			m.join.beginCopy(now)
 		}
 	case offStanding:
-		if n := len(m.order); m.phase == copying && n > 0 && s.chance(100) {
-			other := m.order[s.below(n)].row.Incarnation
-			m.sourcesAsked[other] = struct{}{}
-			m.send(other, &Message{Kind: CopyRequest, Attempt: m.attempt})
+		if n := len(m.members.order); m.join.phase == copying && n > 0 && s.chance(100) {
+			other := m.members.order[s.below(n)].row.Incarnation
+			m.join.copyRequests[other] = struct{}{}
+			m.out.send(other, &Message{Kind: CopyRequest, Attempt: m.join.attempt})
 		}
 	case offOrder:
 		s.forgetVanished(p)
 	case offCarried:
-		if m.phase == entering && m.phase != p.before {
-			for _, o := range m.open {
-				o.allSeen = m.allSeen
+		if m.join.phase == entering && m.join.phase != p.before {
+			for _, o := range m.events.open {
+				o.allTouched = m.events.doubt.allTouched
 			}
 		}
-		p.before = m.phase
+		p.before = m.join.phase
 	}
 }
 
 // forgetVanished drops members that have no row in the last reading: that they count as out for
 // a lease makes good for a reading that is older than the one before.
 func (s *sim) forgetVanished(p *process) {
-	for _, q := range slices.Clone(p.m.order) {
+	for _, q := range slices.Clone(p.m.members.order) {
 		if q.row.Reason == "its row is gone" {
 			p.m.dropLog(q)
-			p.m.dropMember(q)
+			p.m.members.drop(q)
 		}
 	}
-	p.m.tryAll(s.clock(p))
+	p.m.clearReady(s.clock(p))
 }
 
 // breakMessage is what a process hears in the place of a message.
@@ -108,24 +108,24 @@ func (s *sim) breakEntries(p *process, from Incarnation, message *Message) bool 
 		return false
 	}
 	m, now := p.m, s.clock(p)
-	if message.Sequence > m.heard[from] {
+	if message.Sequence > m.writers.heard[from] {
 		return true
 	}
 	for _, e := range message.Entries {
-		if e.Number <= m.heard[from] || e.Event.ID.Sequence == 0 || e.Event.ID.Sequence >= maxSequence {
+		if e.Number <= m.writers.heard[from] || e.Event.ID.Sequence == 0 || e.Event.ID.Sequence >= maxSequence {
 			continue
 		}
-		m.heard[from] = e.Number
-		o := m.open[e.Event.ID]
+		m.writers.heard[from] = e.Number
+		o := m.events.open[e.Event.ID]
 		if s.off == offAnnounced && e.Settled && o != nil && o.own == nil {
-			m.endDoubt(o)
+			m.events.doubt.end(o)
 			o.event = e.Event
 		}
 		if s.off == offWriter || e.Event.ID.Writer == from {
 			m.learn(now, e.Event.ID.Writer, e)
 		}
 	}
-	m.send(from, &Message{Kind: Ack, Sequence: m.heard[from]})
+	m.out.send(from, &Message{Kind: Ack, Sequence: m.writers.heard[from]})
 	return true
 }
 
@@ -156,13 +156,13 @@ func (s *sim) nonce(p *process) uint64 {
 
 // missing tells a machine what its next view lacks.
 func (s *sim) missing(p *process, asked Time, rows int, counting uint64) {
-	m, before := p.m, p.m.missing
+	m, before := p.m, p.m.view.missing
 	if s.off == offMissing {
 		return
 	}
 	m.Missing(s.clock(p), asked, rows, counting)
-	if s.off == offMore && before.rows > 0 && m.missing.rows > 0 {
-		m.missing.since = before.since
+	if s.off == offMore && before.rows > 0 && m.view.missing.rows > 0 {
+		m.view.missing.since = before.since
 	}
 }
 
@@ -182,7 +182,7 @@ func (s *sim) reading(p *process, asked Time, rows []Row, err error) {
 	}
 	if s.off == offOrder && err == nil && s.chance(250) {
 		s.after(s.between(0, simLease/2), p, func() {
-			m.ViewTaken(s.clock(p), m.asked, rows, nil)
+			m.ViewTaken(s.clock(p), m.view.asked, rows, nil)
 			s.act(p)
 		})
 	}
@@ -191,27 +191,27 @@ func (s *sim) reading(p *process, asked Time, rows []Row, err error) {
 // readingBetween is one after which the members that are out count as out since they first were.
 func (s *sim) readingBetween(p *process, asked Time, rows []Row, err error) {
 	m, since := p.m, make(map[*member]Time)
-	for _, q := range m.order {
+	for _, q := range m.members.order {
 		if q.row.State == Out {
 			since[q] = q.outSince
 		}
 	}
 	m.ViewTaken(s.clock(p), asked, rows, err)
-	for _, q := range m.order {
+	for _, q := range m.members.order {
 		if t, out := since[q]; out && q.row.State == Out {
 			q.outSince = t
 		}
 	}
-	m.tryAll(s.clock(p))
+	m.clearReady(s.clock(p))
 }
 
 // posted tells a machine that its row was written as joining.
 func (s *sim) posted(p *process, err error) {
 	if s.off == offKeep { // what it has acknowledged is dropped
-		p.m.told = newTold()
-		for _, o := range p.m.open {
+		p.m.events.backlog = newBacklog()
+		for _, o := range p.m.events.open {
 			if o.own == nil {
-				p.m.close(o)
+				p.m.events.close(o)
 			}
 		}
 	}
@@ -233,7 +233,7 @@ func (s *sim) openAnswer(p *process, database string, open []string, err error) 
 	case s.off == offDrain && database != "" || s.off == offBdrain && database == "":
 		open = nil
 	case s.off == offLate && database != "":
-		p.m.askedOrphans[database] = now
+		p.m.orphans.asked[database] = now
 	}
 	s.booting = database == ""
 	p.m.OpenTransactions(now, database, open, err)

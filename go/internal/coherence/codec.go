@@ -9,8 +9,8 @@ import (
 // ErrMalformed is the error of [Decode] for bytes that [Message.Append] did not write.
 var ErrMalformed = errors.New("coherence: malformed message")
 
-// Append appends the message's bytes: numbers as varints, random ones as eight bytes, lists
-// behind their length.
+// Append appends the bytes of the message to b: numbers as varints, random numbers as eight bytes, lists
+// after their length.
 func (m *Message) Append(b []byte) []byte {
 	b = append(b, byte(m.Kind))
 	b = binary.LittleEndian.AppendUint64(b, m.Sequence)
@@ -55,8 +55,8 @@ func (s *Snapshot) append(b []byte) []byte {
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.Settled)))
-	for who, by := range s.Settled {
-		b = binary.LittleEndian.AppendUint64(b, uint64(who))
+	for writer, by := range s.Settled {
+		b = binary.LittleEndian.AppendUint64(b, uint64(writer))
 		b = binary.AppendUvarint(b, by.Through)
 		b = binary.AppendUvarint(b, by.Skipped)
 		b = binary.AppendUvarint(b, uint64(len(by.Above)))
@@ -78,8 +78,8 @@ func bit(b bool) byte {
 	return 0
 }
 
-// Decode reads a message for a table of the given number of buckets. A list is never
-// allocated longer than the bytes that are there can hold.
+// Decode reads a message for a table of the given number of buckets. It never allocates a list that is
+// longer than the bytes can hold.
 func Decode(b []byte, buckets uint32) (*Message, error) {
 	d := &decoder{b: b, buckets: buckets}
 	m := &Message{Kind: MessageKind(d.byte()), Sequence: d.word(), Attempt: d.number()}
@@ -102,7 +102,7 @@ const (
 	minEntry = 2 + minEvent
 )
 
-// decoder takes values off the front of b; once something is not right it is bad for good.
+// decoder takes values off the front of b. Once something is wrong it stays bad.
 type decoder struct {
 	b       []byte
 	buckets uint32
@@ -149,7 +149,7 @@ func (d *decoder) number() uint64 {
 	return v
 }
 
-// bounded is the length of a list of at most so many elements.
+// bounded takes the length of a list of at most so many elements.
 func (d *decoder) bounded(size, most int) int {
 	n := d.length(size)
 	if n > most {
@@ -159,7 +159,7 @@ func (d *decoder) bounded(size, most int) int {
 	return n
 }
 
-// length of a list whose elements take at least size bytes.
+// length takes the length of a list whose elements have at least size bytes each.
 func (d *decoder) length(size int) int {
 	n := d.number()
 	if n > uint64(len(d.b)/size) {
@@ -177,7 +177,7 @@ func (d *decoder) bucket() uint32 {
 	return uint32(n)
 }
 
-// even is a nonce, an epoch or a version: the mark of doubt is not sent.
+// even takes a nonce, an epoch or a version: the mark of doubt is not sent.
 func (d *decoder) even() uint64 {
 	v := d.word()
 	d.bad = d.bad || v&1 != 0
@@ -193,8 +193,8 @@ func (d *decoder) event() Event {
 	for ; n > 0 && !d.bad; n-- {
 		e.Buckets = append(e.Buckets, d.bucket())
 	}
-	// Sorted and distinct, as the writer made them: a bucket named twice would be renamed
-	// twice here, and its doubt counted twice.
+	// Sorted and distinct, as the writer made them: a bucket named twice would be bumped twice here, and
+	// its doubt counted twice.
 	if !slices.IsSorted(e.Buckets) || len(slices.Compact(slices.Clone(e.Buckets))) != len(e.Buckets) {
 		d.bad = true
 	}
@@ -209,8 +209,8 @@ func (d *decoder) events() []Event {
 	return events
 }
 
-// snapshot of a message that compares holds only what is compared.
-func (d *decoder) snapshot(compares bool) *Snapshot {
+// snapshot takes a snapshot; that of a digest holds only what is compared.
+func (d *decoder) snapshot(isDigest bool) *Snapshot {
 	s := &Snapshot{Epoch: d.even()}
 	if n := d.length(1 + 8); n > 0 {
 		s.Buckets = make(map[uint32]uint64, n)
@@ -220,14 +220,14 @@ func (d *decoder) snapshot(compares bool) *Snapshot {
 		}
 	}
 	s.Open, s.Bumped, s.Recent, s.Relayed = d.events(), d.events(), d.events(), d.events()
-	if compares && (len(s.Buckets) > 0 || len(s.Bumped)+len(s.Recent)+len(s.Relayed) > 0 || !areIDs(s.Open)) {
+	if isDigest && (len(s.Buckets) > 0 || len(s.Bumped)+len(s.Recent)+len(s.Relayed) > 0 || !areIDs(s.Open)) {
 		d.bad = true
 	}
-	n := d.bounded(8+1+1+1, maxPacked)
+	n := d.bounded(8+1+1+1, maxSettledWriters)
 	s.Settled = make(map[Incarnation]SettledBy, n)
 	for ; n > 0 && !d.bad; n-- {
-		who := Incarnation(d.word())
-		s.Settled[who] = d.settledBy()
+		writer := Incarnation(d.word())
+		s.Settled[writer] = d.settledBy()
 	}
 	for n := d.length(8); n > 0 && !d.bad; n-- {
 		s.Applied = append(s.Applied, OutsideID(d.word()))
@@ -236,7 +236,7 @@ func (d *decoder) snapshot(compares bool) *Snapshot {
 	return s
 }
 
-// areIDs tells whether events say no more than which they are.
+// areIDs reports whether events hold nothing but their ids.
 func areIDs(events []Event) bool {
 	return !slices.ContainsFunc(events, func(e Event) bool { return !e.equal(&Event{ID: e.ID}) })
 }

@@ -82,13 +82,13 @@ func TestWhatNoMachineSendsIsRefused(t *testing.T) {
 		"versions in a comparison":   {Kind: Digest, State: &Snapshot{Buckets: map[uint32]uint64{1: 2}}},
 		"buckets in a comparison":    {Kind: Digest, State: &Snapshot{Open: []Event{{Buckets: []uint32{1}}}}},
 		"too much that is settled":   {Kind: Digest, State: &Snapshot{Settled: map[Incarnation]SettledBy{1: {Above: make([]uint64, maxAbove+1)}}}},
-		"too many writers":           {Kind: Digest, State: &Snapshot{Settled: manySettled(maxPacked + 1)}},
+		"too many writers":           {Kind: Digest, State: &Snapshot{Settled: manySettled(maxSettledWriters + 1)}},
 	} {
 		if _, err := Decode(m.Append(nil), 8); err == nil {
 			t.Errorf("%s is taken", what)
 		}
 	}
-	if _, err := Decode((&Message{Kind: Digest, State: &Snapshot{Settled: manySettled(maxPacked)}}).Append(nil), 8); err != nil {
+	if _, err := Decode((&Message{Kind: Digest, State: &Snapshot{Settled: manySettled(maxSettledWriters)}}).Append(nil), 8); err != nil {
 		t.Error("as many writers as there may be are refused")
 	}
 	notes := &Message{Kind: Digest, State: &Snapshot{Applied: []OutsideID{2, 1}}}

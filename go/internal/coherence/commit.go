@@ -2,74 +2,75 @@ package coherence
 
 import "slices"
 
-// R3: COMMIT may be sent when the reading is fresh and shows the own row, and every member of
-// it has acknowledged the announcement, or was seen out for a lease, or is proved to have
-// ended; where it lacks rows, a lease after that was seen. Who has become a member meanwhile is
-// announced to as well.
+// R3: COMMIT may be sent when the view is fresh and shows the own row, and every member of it has
+// acknowledged the announcement, or has been out for a lease, or is proved to have ended; where the view
+// lacks rows, a lease after that was seen. Processes that have become members meanwhile are announced to
+// as well.
 
-// tryAll looks again at every own event that waits.
-func (m *Machine) tryAll(now Time) {
-	m.waiting = slices.DeleteFunc(m.waiting, func(o *openEvent) bool {
-		if !m.cfg.Alone && !m.mayPass(now, o) {
+// clearReady clears the own events that need not wait any more.
+func (m *Machine) clearReady(now Time) {
+	ev := &m.events
+	ev.uncleared = slices.DeleteFunc(ev.uncleared, func(o *openEvent) bool {
+		if !m.cfg.Alone && !m.mayClear(now, o) {
 			return false
 		}
-		m.counts.Cleared++
-		m.act(Action{Kind: Cleared, Event: o.event.ID})
+		ev.counts.Cleared++
+		m.out.act(Action{Kind: Cleared, Event: o.event.ID})
 		return true
 	})
 }
 
-func (m *Machine) mayPass(now Time, o *openEvent) bool {
-	// Who has left is not asked for its word by a joiner, so it must pass nothing more.
-	pass := m.listed && m.phase != left && !m.mayLack(now)
-	if !m.isFresh(now) {
-		m.read()
-		pass = false
+func (m *Machine) mayClear(now Time, o *openEvent) bool {
+	// A joiner does not ask a process that has left for an acknowledgement, so that must clear nothing more.
+	ready := m.view.listed && m.join.phase != left && !m.view.mayLack(now)
+	if !m.view.isFresh(now) {
+		m.view.take()
+		ready = false
 	}
-	for _, p := range m.order {
+	for _, p := range m.members.order {
 		switch {
-		case p.gone:
+		case p.ended:
 		case p.row.State == Out:
-			// Its own reading shows the mark by then, or has run out.
-			if now < p.outSince.Add(m.outlastLease()) {
-				pass = false
+			// Its own view shows the mark by the end of a lease, or has run out.
+			if now < p.outSince.Add(m.cfg.outlastLease()) {
+				ready = false
 			}
 		default:
-			number, told := o.own.needs[p.row.Incarnation]
-			if !told {
-				number = m.tell(now, p, Entry{Event: o.event})
+			number, announced := o.own.needs[p.row.Incarnation]
+			if !announced {
+				number = m.enqueue(now, p, Entry{Event: o.event})
 				o.own.needs[p.row.Incarnation] = number
 			}
 			if p.log.through < number {
-				pass = false
+				ready = false
 			}
 		}
 	}
-	return pass
+	return ready
 }
 
-// hurry marks out who has not acknowledged an announcement in time, and looks again at what
+// markOutSlow marks out the members that have not acknowledged an announcement in time, and clears what
 // waits for time to pass.
 //
-// A process that was itself stopped, or starved, blames nobody: the acknowledgements may lie
-// in its sockets.
-func (m *Machine) hurry(now Time) {
-	starved := now > m.ticked.Add(m.cfg.AckTimeout)
+// A process that was itself stopped, or got no CPU, marks nobody out: the acknowledgements may lie in its
+// sockets.
+func (m *Machine) markOutSlow(now Time) {
+	stood := now > m.ticked.Add(m.cfg.AckTimeout)
 	m.ticked = now
-	for _, o := range m.waiting {
-		if !starved && now < o.own.slow {
+	for _, o := range m.events.uncleared {
+		if !stood && now < o.own.ackBy {
 			continue
 		}
-		o.own.slow = now.Add(m.cfg.AckTimeout)
-		if starved {
+		o.own.ackBy = now.Add(m.cfg.AckTimeout)
+		if stood {
 			continue
 		}
-		for _, p := range m.order {
-			number, told := o.own.needs[p.row.Incarnation]
-			if told && !p.gone && p.row.State != Out && p.log.through < number {
-				m.markOut(now, p, "it does not acknowledge")
+		for _, p := range m.members.order {
+			number, announced := o.own.needs[p.row.Incarnation]
+			if announced && !p.ended && p.row.State != Out && p.log.through < number {
+				m.view.markOut(now, p, "it does not acknowledge")
 			}
 		}
 	}
-	m.tryAll(now)
+	m.clearReady(now)
 }

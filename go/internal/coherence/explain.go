@@ -2,29 +2,34 @@ package coherence
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 )
 
-// Why tells an operator why the process does not serve from its cache, and because of whom; ""
-// when it does.
+// Why tells an operator why this process does not serve from its cache, and which members are the reason.
+// It is "" while the process serves.
 func (m *Machine) Why(now Time) string {
-	if p := m.refusal(); p != nil && m.phase != joined {
+	j, v := &m.join, &m.view
+	if p := m.members.refusing(); p != nil && j.phase != joined {
 		return p.describe() + " does not let this process in"
 	}
-	switch m.phase {
+	switch j.phase {
 	case unlisted, posting:
-		if m.because == "" {
+		if j.reason == "" {
 			return "it has not joined yet"
 		}
-		return m.because + ", and joins again when " + m.silentOnes() + " answer"
+		return j.reason + ", and joins again when these answer: " + describe(j.members.order, j.owesAnswer)
 	case awaitingAcks:
-		if len(m.awaited) == 0 && m.mayLack(now) {
+		if len(j.awaited) == 0 && v.mayLack(now) {
 			return "it joins, and waits for a lease, as rows of the members table are missing"
 		}
-		return "it joins, and waits for the word of " + m.awaitedOnes()
+		return "it joins, and waits for the acknowledgement of " + describe(j.awaited, func(*member) bool { return true })
 	case copying:
-		return "it joins, and has found nobody to copy from: " + m.describeSources()
+		isSource := func(p *member) bool { return p.state() == In }
+		if !slices.ContainsFunc(m.members.order, isSource) {
+			return "it joins, and asks to be elected, as there is no member to copy from"
+		}
+		return "it joins, and has not got a copy yet from " + describe(m.members.order, isSource)
 	case booting:
 		return "it begins with a new epoch, and waits for transactions that were open before"
 	case entering:
@@ -33,65 +38,30 @@ func (m *Machine) Why(now Time) string {
 		return "it has left"
 	}
 	switch {
-	case !m.listed:
+	case !v.listed:
 		return "its row in the members table is gone"
-	case m.state == Out:
-		return "it was put out (" + m.reason + ")"
-	case !m.isFresh(now):
-		return m.whyStale(now)
+	case v.state == Out:
+		return "it was put out (" + v.reason + ")"
+	case !v.isFresh(now):
+		return v.explainStale(now)
 	}
 	return ""
 }
 
-func (m *Machine) whyStale(now Time) string {
-	age := time.Duration(now - m.asked).Round(100 * time.Millisecond)
-	why := fmt.Sprintf("its last reading of the members table is %v old", age)
-	if m.failed != "" {
-		why += ": " + m.failed
-	}
-	return why
-}
-
-// silentOnes names who has not answered since this process was put out.
-func (m *Machine) silentOnes() string {
-	var names []string
-	for _, p := range m.order {
-		if !p.gone && !p.row.Overdue && p.answered != m.attempt {
-			names = append(names, p.describe())
-		}
-	}
-	return listed(names)
-}
-
-func (m *Machine) awaitedOnes() string {
-	var names []string
-	for _, p := range m.awaited {
-		names = append(names, p.describe())
-	}
-	return listed(names)
-}
-
-func (m *Machine) describeSources() string {
-	var names []string
-	for _, p := range m.order {
-		if p.row.State == In && !p.gone {
-			names = append(names, p.describe()+" does not give one")
-		}
-	}
-	if len(names) == 0 {
-		return "it asks to be elected"
-	}
-	return listed(names)
-}
-
-// listed joins names for a sentence; a cluster may be too large for a line.
-func listed(names []string) string {
+// describe lists the members that are meant for a sentence; a cluster may be too large for one line.
+func describe(members []*member, isMeant func(*member) bool) string {
 	const most = 5
-	switch n := len(names); {
+	var found []string
+	for _, p := range members {
+		if isMeant(p) {
+			found = append(found, p.describe())
+		}
+	}
+	switch n := len(found); {
 	case n == 0:
 		return "all"
 	case n > most:
-		return fmt.Sprintf("%s and %d others", strings.Join(names[:most], ", "), n-most)
+		return fmt.Sprintf("%s and %d others", strings.Join(found[:most], ", "), n-most)
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(found, ", ")
 }

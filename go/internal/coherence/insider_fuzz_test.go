@@ -83,7 +83,7 @@ func (s *sim) checkRecovered() {
 			s.wrong("%v keeps too much: %s", p, what)
 		}
 		if open, _, _ := p.m.Doubt(s.clock(p)); s.violation == nil && (!p.m.Serves(s.clock(p)) || open > 0) {
-			s.wrong("%v is in phase %d, and %d open events put something in doubt", p, p.m.phase, open)
+			s.wrong("%v is in phase %d, and %d open events put something in doubt", p, p.m.join.phase, open)
 		}
 	}
 	if s.violation == nil {

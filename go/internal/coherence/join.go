@@ -5,238 +5,223 @@ import (
 	"time"
 )
 
-// joining is the way into the cluster (R5, R7).
-type joining struct {
-	phase   phase
-	attempt uint64    // tells the tries apart
-	since   Time      // when the own row was posted
-	awaited []*member // who has not given its word yet
-	asking  bool      // awaited is known: a reading after the post has come
-	tries   int
-	retryAt Time
-	stood   Time     // since when it is in standing
-	before  []string // writing transactions open when this process was elected
+// phase is how far this process has come on its way into the cluster; see states.md.
+type phase uint8
 
-	// One that was put out asks whether everybody answers before it posts its row again.
+const (
+	unlisted     phase = iota // it has no row yet, or was put out and must write its row again
+	posting                   // the database was asked to write the row as joining
+	awaitingAcks              // the row is there; everyone's acknowledgement, or a lease, is waited for (R5)
+	copying                   // it looks for a serving member to copy from, or asks to be elected (R7)
+	booting                   // it is elected, and waits until the transactions that were open then have ended
+	entering                  // it has its copy; the database was asked to turn the row to in
+	joined                    // the row is in: it serves as long as its view is fresh (R2)
+	left                      // it has said bye
+)
+
+// join is the way into the cluster (R5, R7).
+type join struct {
+	cfg     *Config
+	out     *outbox
+	members *members
+	view    *view
+
+	phase    phase
+	attempt  uint64    // tells one attempt from another
+	retryAt  Time      // when the next step is tried
+	postedAt Time      // when the own row was written as joining
+	awaited  []*member // members that have not acknowledged the join request
+	asking   bool      // awaited is known: a view has come that began after the row was written
+	tries    int       // how often a copy was asked for
+	joinedAt Time      // since when the phase is joined
+
+	copyRequests map[Incarnation]struct{} // members that were asked for a copy in this attempt
+	preferred    Incarnation              // the member to copy from, if it can be asked
+	openBefore   []string                 // writing transactions that were open when this process was elected
+
+	// A process that was put out probes whether all members answer before it writes its row again.
 	probing bool
-	pause   time.Duration // after which it does so all the same
-	latest  Time          // until when others that are put out may prolong the pause
-	askAt   Time          // when to ask again
-	because string        // why it was put out
-	prefer  Incarnation   // whom to copy from, if it can be asked
-
-	sourcesAsked map[Incarnation]struct{} // for a copy, in this try
+	probeAt Time          // when to probe again
+	pause   time.Duration // after which it writes its row all the same
+	latest  Time          // until when other members that are put out may prolong the pause
+	reason  string        // why it was put out
 }
 
-// hasState tells whether epoch, table and events are those of the cluster.
-func (m *Machine) hasState() bool { return m.phase == entering || m.phase == joined }
+// hasCopy reports whether epoch, table and events are those of the cluster.
+func (j *join) hasCopy() bool { return j.phase == entering || j.phase == joined }
 
-// advance takes the next step of joining, if it is time for one.
-func (m *Machine) advance(now Time) {
-	if m.cfg.Alone {
+// isUnderWay reports whether others may be waiting for this process to join.
+func (j *join) isUnderWay() bool { return j.phase != joined && j.phase != unlisted }
+
+// advance takes the next step, if it is time for one.
+func (j *join) advance(now Time) {
+	if j.cfg.Alone {
 		return
 	}
-	switch m.phase {
+	switch j.phase {
 	case unlisted:
-		if m.listed && m.refusal() != nil {
+		if j.view.listed && j.members.refusing() != nil {
 			return // it has a row, which is all that it takes to write
 		}
-		if now >= m.retryAt || m.probing && m.everybodyAnswers(now) {
-			m.phase, m.probing = posting, false
-			m.act(Action{Kind: Post})
+		if now >= j.retryAt || j.probing && j.everybodyAnswers(now) {
+			j.phase, j.probing = posting, false
+			j.out.act(Action{Kind: Post})
 		}
 	case awaitingAcks:
-		m.awaitWords(now)
+		j.awaitAcks(now)
 	case copying:
-		if now >= m.retryAt {
-			m.tryCopy(now)
+		if now >= j.retryAt {
+			j.tryCopy(now)
 		}
 	case booting:
-		if now >= m.retryAt {
-			m.retryAt = now.Add(retry)
-			m.act(Action{Kind: OpenTransactions})
+		if now >= j.retryAt {
+			j.retryAt = now.Add(retry)
+			j.out.act(Action{Kind: OpenTransactions})
 		}
 	}
 }
 
 // Posted answers [Post].
 func (m *Machine) Posted(now Time, err error) {
-	if m.phase != posting {
+	j := &m.join
+	if j.phase != posting {
 		return
 	}
 	if err != nil {
-		m.startOver(now)
+		j.startOver(now)
 		return
 	}
-	m.phase, m.since, m.retryAt = awaitingAcks, now, now
-	m.attempt++
-	m.awaited, m.asking = nil, false
-	m.read()
+	j.phase, j.postedAt, j.retryAt = awaitingAcks, now, now
+	j.attempt++
+	j.awaited, j.asking = nil, false
+	m.view.take()
 }
 
-// joinAgain is for who was put out. It tries again as soon as everybody who is alive has
-// answered it. While somebody does not it would be put out again, and as long as its row says
-// joining that one cannot commit: so it tries only now and then, in growing pauses, each longer
-// than the lease that a writer waits for who is out.
-func (m *Machine) joinAgain(now Time, because string) {
-	if m.phase == joined && now >= m.stood.Add(minPause*m.cfg.Lease) {
-		m.pause = 0
+// rejoin is for a process that was put out. It tries again as soon as every member that is alive has
+// answered a probe. While one does not, the process would be put out again, and as long as its row says
+// joining that member could not commit. So it tries only now and then, in growing pauses, each longer
+// than the lease that a writer waits for a member that is out.
+func (j *join) rejoin(now Time, reason string) {
+	if j.phase == joined && now >= j.joinedAt.Add(minPause*j.cfg.Lease) {
+		j.pause = 0
 	}
-	m.pause = min(max(2*m.pause, minPause*m.cfg.Lease), maxPause*m.cfg.Lease)
-	m.attempt++
-	m.phase, m.retryAt = unlisted, now.Add(m.pause)
-	m.probing, m.askAt, m.because = true, now, because
-	m.latest = now.Add(maxPause * m.cfg.Lease)
-	if !m.listed {
-		m.retryAt = now // nobody has put it out
+	j.pause = min(max(2*j.pause, minPause*j.cfg.Lease), maxPause*j.cfg.Lease)
+	j.attempt++
+	j.phase, j.retryAt = unlisted, now.Add(j.pause)
+	j.probing, j.probeAt, j.reason = true, now, reason
+	j.latest = now.Add(maxPause * j.cfg.Lease)
+	if !j.view.listed {
+		j.retryAt = now // nobody has put it out
 	}
 }
 
-// startOver begins anew after a pause.
-func (m *Machine) startOver(now Time) {
-	m.phase, m.probing, m.retryAt = unlisted, false, now.Add(retry)
+// startOver starts again after a short pause.
+func (j *join) startOver(now Time) {
+	j.phase, j.probing, j.retryAt = unlisted, false, now.Add(retry)
 }
 
-// everybodyAnswers asks all that may be alive, and tells whether all have answered since this
-// process was put out. A connection that seems to be there is not enough: it may take seconds
-// until one that was cut is known to be.
-func (m *Machine) everybodyAnswers(now Time) bool {
+// everybodyAnswers probes all members that may be alive, and reports whether all have answered since this
+// process was put out. A connection that seems to be there is not enough: it may take seconds until it is
+// known that it was cut.
+func (j *join) everybodyAnswers(now Time) bool {
 	everybody := true
-	for _, p := range m.order {
-		if p.gone || p.row.Overdue || p.answered == m.attempt {
+	for _, p := range j.members.order {
+		if !j.owesAnswer(p) {
 			continue
 		}
 		everybody = false
-		if now >= m.askAt {
-			m.send(p.row.Incarnation, &Message{Kind: Probe, Attempt: m.attempt})
+		if now >= j.probeAt {
+			j.out.send(p.row.Incarnation, &Message{Kind: Probe, Attempt: j.attempt})
 		}
 	}
-	if now >= m.askAt {
-		m.askAt = now.Add(retry / 6)
+	if now >= j.probeAt {
+		j.probeAt = now.Add(retry / 6)
 	}
 	return everybody
 }
 
-// awaitWords waits until every process in the table, also those that are out, has confirmed
-// to have this one in its reading, or one lease has passed: from then on each of them
-// announces to this process whatever it commits.
-func (m *Machine) awaitWords(now Time) {
-	if now >= m.since.Add(m.outlastLease()) {
-		m.beginCopy(now)
+func (j *join) owesAnswer(p *member) bool {
+	return !p.ended && !p.row.Overdue && p.answered != j.attempt
+}
+
+// awaitAcks waits until every process in the table, also each that is out, has confirmed that its view
+// shows this one, or until a lease has passed: from then on each of them announces to this process
+// whatever it commits.
+func (j *join) awaitAcks(now Time) {
+	if now >= j.postedAt.Add(j.cfg.outlastLease()) {
+		j.beginCopy(now)
 		return
 	}
-	if !m.asking {
-		if !m.known || m.asked < m.since {
+	if !j.asking {
+		if !j.view.taken || j.view.asked < j.postedAt {
 			return
 		}
-		m.asking = true
-		m.awaited = slices.Clone(m.order)
+		j.asking = true
+		j.awaited = slices.Clone(j.members.order)
 	}
-	m.awaited = slices.DeleteFunc(m.awaited, func(p *member) bool {
-		return p.gone || m.members[p.row.Incarnation] != p
+	j.awaited = slices.DeleteFunc(j.awaited, func(p *member) bool {
+		return p.ended || j.members.byID[p.row.Incarnation] != p
 	})
-	if len(m.awaited) == 0 && !m.mayLack(now) {
-		m.beginCopy(now)
+	if len(j.awaited) == 0 && !j.view.mayLack(now) {
+		j.beginCopy(now)
 		return
 	}
-	if now >= m.retryAt {
-		m.retryAt = now.Add(retry / 6)
-		for _, p := range m.awaited {
-			m.send(p.row.Incarnation, &Message{Kind: JoinRequest, Attempt: m.attempt})
+	if now >= j.retryAt {
+		j.retryAt = now.Add(retry / 6)
+		for _, p := range j.awaited {
+			j.out.send(p.row.Incarnation, &Message{Kind: JoinRequest, Attempt: j.attempt})
 		}
 	}
 }
 
-func (m *Machine) gotWord(now Time, who Incarnation, attempt uint64) {
-	if m.phase == awaitingAcks && m.asking && attempt == m.attempt {
-		m.awaited = slices.DeleteFunc(m.awaited, func(p *member) bool { return p.row.Incarnation == who })
-		m.awaitWords(now)
+func (j *join) ackReceived(now Time, from Incarnation, attempt uint64) {
+	if j.phase == awaitingAcks && j.asking && attempt == j.attempt {
+		j.awaited = slices.DeleteFunc(j.awaited, func(p *member) bool { return p.row.Incarnation == from })
+		j.awaitAcks(now)
 	}
 }
 
-func (m *Machine) beginCopy(now Time) {
-	m.phase, m.tries, m.sourcesAsked = copying, 0, make(map[Incarnation]struct{})
-	m.tryCopy(now)
-}
-
-// tryCopy asks one in standing for its state, or, where there is none, to be elected.
-func (m *Machine) tryCopy(now Time) {
-	if !m.isFresh(now) {
-		m.read()
-		return
-	}
-	m.retryAt = now.Add(retry)
-	if now <= m.served || m.refusal() != nil {
-		return // no copy would be taken yet, see copied, or none would be given
-	}
-	m.tries++
-	source, boots := m.sources()
-	if source != nil {
-		m.sourcesAsked[source.row.Incarnation] = struct{}{}
-		m.send(source.row.Incarnation, &Message{Kind: CopyRequest, Attempt: m.attempt})
-		if m.tries > patience {
-			m.markOutOfReach(now, source)
-		}
-		return
-	}
-	if m.tries > patience {
-		for _, p := range boots {
-			// It may wait long for open transactions, and is marked out only if it has died.
-			m.act(Action{Kind: MarkOut, To: p.row.Incarnation, Text: "nobody hears of it", IfOverdue: !p.gone})
-		}
-	}
-	m.act(Action{Kind: Elect})
-}
-
-// sources returns a member in standing, chosen at random unless one is preferred, and those
-// that are elected.
-func (m *Machine) sources() (source *member, boots []*member) {
-	var in []*member
-	for _, row := range m.Rows() {
-		p := m.members[row.Incarnation]
-		switch row.State {
-		case In:
-			in = append(in, p)
-		case Boot:
-			boots = append(boots, p)
-		}
-	}
-	if p := m.members[m.prefer]; p != nil && slices.Contains(in, p) && m.tries < patience {
-		return p, boots
-	}
-	if len(in) > 0 {
-		source = in[m.cfg.Random()%uint64(len(in))]
-	}
-	return source, boots
-}
-
-// Elected answers [Elect]: whether this process begins with a new epoch, and which writing
-// transactions were open just after it was elected.
+// Elected answers [Elect]: whether this process begins with a new epoch, and which writing transactions
+// were open just after it was elected.
 func (m *Machine) Elected(now Time, won bool, open []string, err error) {
-	if m.phase != copying || err != nil || !won {
+	if m.join.phase != copying || err != nil || !won {
 		return
 	}
-	m.phase, m.before, m.retryAt = booting, open, now
-	m.advance(now)
+	m.join.phase, m.join.openBefore, m.join.retryAt = booting, open, now
+	m.join.advance(now)
 }
 
-// boot begins with a random epoch once the transactions open at the election have ended.
+// boot begins with a random epoch once the transactions that were open at the election have ended.
 func (m *Machine) boot(now Time, open []string) {
-	if m.phase == booting && !intersects(m.before, open) && now > m.served {
-		m.enter(now, &Snapshot{Epoch: m.even()})
+	if m.join.phase == booting && !intersects(m.join.openBefore, open) && now > m.view.lastDeadline {
+		m.enter(now, &Snapshot{Epoch: m.cfg.nonce()})
 	}
 }
 
-// Entered answers [Enter]: whether the row was still there to be turned to in.
+// Entered answers [Enter]: ok is whether the row was still there to be turned to in.
 func (m *Machine) Entered(now Time, ok bool, err error) {
-	if m.phase != entering {
+	j := &m.join
+	if j.phase != entering {
 		return
 	}
 	if err != nil || !ok {
-		m.startOver(now)
+		j.startOver(now)
 		return
 	}
-	m.phase, m.stood, m.prefer = joined, now, 0
+	j.phase, j.joinedAt, j.preferred = joined, now, 0
 	m.publish()
-	m.read()
+	m.view.take()
+}
+
+// isLate reports whether the own row shows a step that this process has not taken, or has taken back: the
+// database has executed late a statement that counted as failed.
+func (j *join) isLate() bool {
+	v := j.view
+	switch j.phase {
+	case awaitingAcks, copying:
+		return v.listed && v.asked >= j.postedAt && (v.state == In || v.state == Boot)
+	case joined:
+		return v.listed && v.asked >= j.joinedAt && (v.state == Joining || v.state == Boot)
+	}
+	return false
 }

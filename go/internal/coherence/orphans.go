@@ -5,118 +5,127 @@ import (
 	"slices"
 )
 
-// R6: an open event whose writer is silent is an orphan. Its transaction had written before it
-// was announced, so when the writing transactions that were open after its arrival have
-// ended, it is over, either way. No judgement about who is dead is needed, and no word of another
-// process: that an event is over is a hint to ask the database now (R17).
+// R6: an open event that nobody settles is an orphan. Its transaction had written before it was announced,
+// so when the writing transactions that were open after its arrival have ended, it is over, either way. No
+// judgement about which process is dead is needed, and no message of another process: a message that says
+// that an event is over is a hint to ask the database now (R17).
 
-// orphans is which databases were asked and when to ask again.
+// orphans is which databases are asked about orphans.
 type orphans struct {
-	askedOrphans map[string]Time // when; one question at a time to a database
-	lookAgain    Time
+	cfg    *Config
+	out    *outbox
+	events *events
+
+	asked map[string]Time // when a database was asked that has not answered yet
+	next  Time            // when to look again
 }
 
-// transactions is which writing transactions were open at some time.
+// transactions are the writing transactions that were open at some time.
 type transactions struct{ names []string }
 
-func (m *Machine) watchOrphans(now Time) {
-	if m.phase != joined || now < m.lookAgain {
+// watch asks each database that has orphans, one database query at a time.
+func (r *orphans) watch(now Time) {
+	if now < r.next {
 		return
 	}
-	m.lookAgain = now.Add(retry)
-	if m.askedOrphans == nil {
-		m.askedOrphans = make(map[string]Time)
+	r.next = now.Add(retry)
+	if r.asked == nil {
+		r.asked = make(map[string]Time)
 	}
-	for _, database := range slices.Sorted(maps.Keys(m.causes)) {
-		if _, asked := m.askedOrphans[database]; !asked && m.hasOrphan(now, database) {
-			m.askedOrphans[database] = now
-			m.act(Action{Kind: OpenTransactions, Database: database})
+	for _, database := range slices.Sorted(maps.Keys(r.events.doubt.causes)) {
+		if _, asked := r.asked[database]; !asked && r.hasOrphan(now, database) {
+			r.asked[database] = now
+			r.out.act(Action{Kind: OpenTransactions, Database: database})
 		}
 	}
 }
 
-func (m *Machine) hasOrphan(now Time, database string) bool {
-	for e := m.causes[database].Front(); e != nil; e = e.Next() {
-		if m.isOrphan(now, e.Value.(*openEvent)) {
+func (r *orphans) hasOrphan(now Time, database string) bool {
+	for e := r.events.doubt.causes[database].Front(); e != nil; e = e.Next() {
+		if r.isOrphan(now, e.Value.(*openEvent)) {
 			return true
 		}
 	}
 	return false
 }
 
-func (m *Machine) isOrphan(now Time, o *openEvent) bool {
+func (r *orphans) isOrphan(now Time, o *openEvent) bool {
 	if o.own != nil {
 		return o.own.lost
 	}
-	return o.hinted || now >= o.since.Add(m.cfg.OrphanAfter)
+	return o.hinted || now >= o.since.Add(r.cfg.OrphanAfter)
 }
 
-// OpenTransactions answers [OpenTransactions]: which writing transactions are open in the
-// database, or in all of them when it is "", by names that are not used again.
+// ids returns the ids of the orphans that a database is, or will be, asked about.
+func (r *orphans) ids(now Time) (ids []Event) {
+	causes := r.events.doubt.causes
+	for _, database := range slices.Sorted(maps.Keys(causes)) {
+		for e := causes[database].Front(); e != nil; e = e.Next() {
+			if o := e.Value.(*openEvent); r.isOrphan(now, o) {
+				ids = append(ids, Event{ID: o.event.ID})
+			}
+		}
+	}
+	return ids
+}
+
+// over returns the orphans of a database that are over, as the transactions that are open now show.
+func (r *orphans) over(now Time, database string, open []string) (over []*openEvent) {
+	asked := r.asked[database]
+	latest := &transactions{open}
+	ended := map[*transactions]bool{latest: len(open) == 0}
+	for e := r.events.doubt.causes[database].Front(); e != nil; e = e.Next() {
+		o := e.Value.(*openEvent)
+		if !r.isOrphan(now, o) || o.since > asked {
+			continue // an event that arrived after the database query may not be in the answer
+		}
+		if o.before == nil {
+			o.before = latest
+		}
+		if _, known := ended[o.before]; !known {
+			ended[o.before] = !intersects(o.before.names, open)
+		}
+		if ended[o.before] {
+			over = append(over, o)
+		}
+	}
+	return over
+}
+
+// OpenTransactions answers [OpenTransactions]: which writing transactions are open in the database, or in
+// all of them when it is "", by names that are not used again.
 func (m *Machine) OpenTransactions(now Time, database string, open []string, err error) {
-	if database == "" && m.phase == booting {
+	if database == "" && m.join.phase == booting {
 		if err == nil {
 			m.boot(now, open)
 		}
 		return
 	}
-	asked := m.askedOrphans[database]
-	delete(m.askedOrphans, database)
-	causes := m.causes[database]
-	if err != nil || m.phase != joined || causes == nil {
-		return
-	}
-	latest := &transactions{open}
-	over := map[*transactions]bool{latest: len(open) == 0}
-	for e := causes.Front(); e != nil; {
-		o := e.Value.(*openEvent)
-		e = e.Next()
-		if !m.isOrphan(now, o) || o.since > asked {
-			continue // what arrived after the question may not be in the answer
-		}
-		if o.before == nil {
-			o.before = latest
-		}
-		ended, known := over[o.before]
-		if !known {
-			ended = !intersects(o.before.names, open)
-			over[o.before] = ended
-		}
-		if ended {
-			m.counts.Orphans++
-			m.settle(o)
-			m.tellAll(now, Entry{Event: o.event, Settled: true})
+	if err == nil && m.join.phase == joined && m.events.doubt.causes[database] != nil {
+		for _, o := range m.orphans.over(now, database, open) {
+			m.events.counts.Orphans++
+			m.events.settle(o, true)
+			m.enqueueAll(now, Entry{Event: o.event, Settled: true})
 		}
 	}
+	delete(m.orphans.asked, database)
 }
 
-// hint is for a settlement that another than the writer has told. Of an event that was never announced
-// here it is nothing. Where the event puts something in doubt, the database is asked. Where it does
-// not, as its database is not served here, nobody here can ask; then the settlement is believed once
-// the writer is out or has no row, and the event stays open for those who can.
+// hint is for a settlement that another process than the writer has sent. Of an event that was never
+// announced here it counts for nothing. Where the event puts something in doubt, the database is asked.
+// Where it does not, as its database is not served here, nobody here can ask; then the settlement is
+// believed once the writer is out or has no row, and the event stays open for the processes that can.
 func (m *Machine) hint(id EventID) {
-	o := m.open[id]
+	o := m.events.open[id]
 	switch {
-	case o != nil && o.renamed:
-	case o == nil || o.own != nil || !m.hasState() || o.cause == nil && m.isLive(id.Writer):
-		m.counts.Refused++
+	case o != nil && o.bumped:
+	case o == nil || o.own != nil || !m.join.hasCopy() || o.cause == nil && m.members.isLive(id.Writer):
+		m.events.counts.Refused++
 	case o.cause != nil:
 		o.hinted = true
 	default:
-		m.rename(o.event)
-		m.count(o.event)
-		m.markSettled(id)
-		o.renamed = true
+		m.events.settleUnconfirmed(o)
 	}
-}
-
-// isLive tells whether the last view shows a process, and not as out.
-func (m *Machine) isLive(who Incarnation) bool {
-	if who == m.cfg.Incarnation {
-		return true
-	}
-	p := m.members[who]
-	return p != nil && p.shown && p.row.State != Out
 }
 
 func intersects(a, b []string) bool {

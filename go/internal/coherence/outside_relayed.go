@@ -1,73 +1,117 @@
 package coherence
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
-// Notes of databases that this process may not look at: another member tells of them.
+// Notes of databases that a process may not look at: a member that looks at them relays them.
 
-// toldNote is a note that another process told of, and when it did last.
-type toldNote struct {
+// relayedNote is a note that another process has relayed.
+type relayedNote struct {
 	write   *OutsideWrite
-	at      Time
+	at      Time // when it was last relayed
 	applied bool // the table holds it, and no look has shown it
 }
 
-// toldOutside takes notes of databases that this process may not look at, from a member whose row says
-// that it has applied them. They are kept for a copy that is taken later as well: its row may seem to
-// say that they are applied, where the database has executed late what was said of the versions before.
-func (m *Machine) toldOutside(now Time, from *member, message *Message) {
+// relay is for a member whose row does not say that all notes are applied. It may not look at their
+// database, and is sent them. A member whose heartbeat is overdue is marked out instead: otherwise the
+// notes would be kept for as long as it stays in the table.
+func (o *outside) relay(now Time, rows []Row, row Row) {
+	has := make(map[OutsideID]bool, len(row.Applied))
+	for _, id := range row.Applied {
+		has[id] = true
+	}
+	wait := time.Duration(1) // it may be about to say so
+	if row.Overdue {
+		wait = 0
+	}
+	var lacking []Entry
+	for i := range o.lists {
+		for _, w := range o.lists[i].writes {
+			if !has[w.ID] && o.isDue(now, rows, w.ID, wait) {
+				lacking = append(lacking, Entry{Event: w.event()})
+			}
+		}
+	}
+	if len(lacking) > 0 && row.Overdue {
+		o.out.act(Action{Kind: MarkOut, To: row.Incarnation, Text: "it does not read what was written from outside", IfOverdue: true})
+		return
+	}
+	o.out.sendInParts(row.Incarnation, Outside, lacking)
+}
+
+// relayedReceived takes notes of databases that this process may not look at, from a member whose row says
+// that it has applied them. They are kept for a copy that is taken later as well: this process' row may
+// seem to say that they are applied, if the database has executed late what was said of the versions
+// before.
+func (m *Machine) relayedReceived(now Time, from *member, message *Message) {
 	if !from.isIn() {
 		return
 	}
+	o := &m.outside
 	for i := range message.Entries {
 		e := &message.Entries[i].Event
 		id := OutsideID(e.ID.Sequence)
 		if !slices.Contains(from.row.Applied, id) {
 			continue // no view shows it yet, or it is invented
 		}
-		told := m.toldNotes[id]
-		if told == nil {
-			told = &toldNote{write: m.keepTold(e)}
-			m.toldNotes[id] = told
+		note := o.relayed[id]
+		if note == nil {
+			note = &relayedNote{write: o.keep(e)}
+			o.relayed[id] = note
 		}
-		told.at = now
-		if m.hasState() {
-			m.applyTold(told)
+		note.at = now
+		if m.join.hasCopy() {
+			o.applyRelayed(note)
 		}
 	}
 }
 
-// keepTold returns a note that was told of; beyond what is kept of all such notes it is over everything.
-func (m *Machine) keepTold(e *Event) *OutsideWrite {
+// keep returns a note that was relayed. Beyond what is kept of all such notes it is over everything.
+func (o *outside) keep(e *Event) *OutsideWrite {
 	w := &OutsideWrite{OutsideID(e.ID.Sequence), e.Nonce, e.All, e.Buckets}
-	if m.toldBuckets+len(w.Buckets) > maxToldBuckets {
+	if o.relayedBuckets+len(w.Buckets) > maxBacklogBuckets {
 		w.All, w.Buckets = true, nil
 	}
-	m.toldBuckets += len(w.Buckets)
+	o.relayedBuckets += len(w.Buckets)
 	return w
 }
 
-// applyTold applies a note that another process has told of, if the table does not hold it.
-func (m *Machine) applyTold(told *toldNote) {
-	if _, known := m.applied[told.write.ID]; !known {
-		told.applied = true
+// applyRelayed applies a note that was relayed, if the table does not hold it.
+func (o *outside) applyRelayed(note *relayedNote) {
+	if _, known := o.applied[note.write.ID]; !known {
+		note.applied = true
 	}
-	m.applyNote(told.write, told.at)
+	o.applyNote(note.write, note.at)
 }
 
-// takeApplied is for a copy, which holds these notes. Of some its sender knows only what it was told.
-func (m *Machine) takeApplied(now Time, s *Snapshot) {
-	m.applied = make(map[OutsideID]Time, len(s.Applied))
-	for _, id := range s.Applied {
-		m.applied[id] = now
+// packRelayed returns the notes that the table holds only because they were relayed, in order.
+func (o *outside) packRelayed() (notes []Event) {
+	for _, note := range o.relayed {
+		if note.applied {
+			notes = append(notes, note.write.event())
+		}
 	}
-	for _, told := range m.toldNotes {
-		told.applied = false
+	slices.SortFunc(notes, func(a, b Event) int { return cmp.Compare(a.ID.Sequence, b.ID.Sequence) })
+	return notes
+}
+
+// takeCopy is for a copy, which holds these notes. Of some its sender knows only what was relayed to it.
+func (o *outside) takeCopy(now Time, s *Snapshot) {
+	o.applied = make(map[OutsideID]Time, len(s.Applied))
+	for _, id := range s.Applied {
+		o.applied[id] = now
+	}
+	for _, note := range o.relayed {
+		note.applied = false
 	}
 	for i := range s.Relayed {
 		e := &s.Relayed[i]
-		if told := m.toldNotes[OutsideID(e.ID.Sequence)]; told != nil {
-			m.toldBuckets -= len(told.write.Buckets)
+		if note := o.relayed[OutsideID(e.ID.Sequence)]; note != nil {
+			o.relayedBuckets -= len(note.write.Buckets)
 		}
-		m.toldNotes[OutsideID(e.ID.Sequence)] = &toldNote{m.keepTold(e), now, true}
+		o.relayed[OutsideID(e.ID.Sequence)] = &relayedNote{o.keep(e), now, true}
 	}
 }

@@ -1,77 +1,58 @@
 package coherence
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
-// Restart is for a panic under the machine, after which what it was about to change may be half
-// changed. The process serves nothing at once and joins again by a copy (R5). What was acknowledged
-// stays, and commits go on meanwhile; an own event whose number nobody was given is given up. What
-// was asked before is asked again: an answer to it must not reach the machine any more.
-func (m *Machine) Restart(now Time, because string) {
-	if m.phase == left {
+// Restart is for a panic inside the machine, after which what it was about to change may be half changed.
+// The process serves nothing at once and joins again by a copy (R5). What was acknowledged stays, and
+// commits go on meanwhile; an own event whose number the caller was not given is given up. What was asked
+// before is asked again: an answer to it must not reach the machine any more.
+func (m *Machine) Restart(now Time, reason string) {
+	if m.join.phase == left {
 		return
 	}
-	m.note(fmt.Sprintf("serves nothing and joins again, after an error of its own: %s", because))
+	m.out.log(fmt.Sprintf("it serves nothing and joins again, after an error of its own: %s", reason))
 	if m.cfg.Alone {
-		m.table.add(wordEpoch, m.even())
+		m.table.bump(wordEpoch, m.cfg.nonce())
 	} else {
-		m.startOver(now)
+		m.join.startOver(now)
 	}
 	m.publish()
-	m.askedOrphans = nil
-	m.restoreMembers()
+	m.orphans.asked = nil
+	m.members.restore()
 	m.restoreEvents(now)
 	if !m.cfg.Alone {
-		m.reading, m.again = false, false
-		m.read()
+		m.view.underWay, m.view.wanted = false, false
+		m.view.take()
 	}
-	m.tryAll(now)
-}
-
-func (m *Machine) restoreMembers() {
-	m.order = m.order[:0]
-	for _, p := range m.members {
-		m.order = append(m.order, p)
-	}
-	slices.SortFunc(m.order, byIncarnation)
+	m.clearReady(now)
 }
 
 // restoreEvents counts anew what is counted of events, and what is in doubt.
 func (m *Machine) restoreEvents(now Time) {
 	before := m.events
-	m.events = newEvents(before.again())
-	m.sequence, m.allSeen, m.settled, m.counts = before.sequence, before.allSeen+1, before.settled, before.counts
-	m.told = before.told
-	m.told.load = make(loads)
-	for _, e := range before.told.open {
-		m.told.load.add(&e)
+	m.events = newEvents(&m.cfg, before.doubt.emptied())
+	ev := &m.events
+	ev.sequence, ev.settled, ev.recent, ev.counts = before.sequence, before.settled, before.recent, before.counts
+	ev.doubt.allTouched++
+	ev.backlog = before.backlog
+	ev.backlog.usage = make(usages)
+	for _, e := range ev.backlog.open {
+		ev.backlog.usage.add(&e)
 	}
 	for _, o := range inOrder(before.open) {
-		again := m.addOpen(o.since, o.event, o.own)
-		again.renamed, again.hinted, again.before = o.renamed, o.hinted, o.before
+		again := ev.add(o.since, o.event, o.own)
+		again.bumped, again.hinted, again.before = o.bumped, o.hinted, o.before
 	}
-	m.showDoubt()
-	for _, o := range inOrder(m.open) {
+	ev.doubt.show()
+	for _, o := range inOrder(ev.open) {
 		switch {
 		case o.own == nil || o.own.lost:
 		case !o.own.given:
-			m.settle(o)
-			m.tellAll(now, Entry{Event: o.event, Settled: true})
+			ev.settle(o, m.join.hasCopy())
+			m.enqueueAll(now, Entry{Event: o.event, Settled: true})
 		default:
-			// Also one that has passed: nobody may have been told, and to be told twice is harmless.
-			m.waiting = append(m.waiting, o)
-		}
-	}
-}
-
-// showDoubt marks in the table what is in doubt, and nothing else.
-func (m *Machine) showDoubt() {
-	m.table.setDoubt(wordEpoch, m.allOpen > 0)
-	for b := range m.table.Buckets() {
-		if _, inDoubt := m.doubt[b]; inDoubt || m.table.isOdd(TableHeader+int(b)) {
-			m.table.setDoubt(TableHeader+int(b), inDoubt)
+			// Also one that was cleared: the caller may not have got that action, and to get it twice is harmless.
+			ev.uncleared = append(ev.uncleared, o)
 		}
 	}
 }

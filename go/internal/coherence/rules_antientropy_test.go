@@ -22,13 +22,13 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 	b.compare(berta, dead)
 	b.compare(berta, dead)
 	b.compare(berta, dead)
-	if b.m.phase != joined {
+	if b.m.join.phase != joined {
 		t.Fatal("copies anew after two times, or because of another than the eldest")
 	}
-	if b.compare(anna, dead); b.m.phase == joined {
+	if b.compare(anna, dead); b.m.join.phase == joined {
 		t.Error("differs for good")
 	}
-	if b.m.prefer != anna {
+	if b.m.join.preferred != anna {
 		t.Error("copies from another one")
 	}
 
@@ -37,7 +37,7 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 		b.compare(anna, map[Incarnation]SettledBy{berta: {Through: n + 1}})
 		b.hear(berta, n, Entry{n + 1, event(berta, n+1, 1), true})
 	}
-	if b.m.phase != joined {
+	if b.m.join.phase != joined {
 		t.Error("copies anew though each of the events was on its way")
 	}
 
@@ -48,7 +48,7 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 	for range 10 {
 		b.compare(anna, dead)
 	}
-	if b.m.phase != joined {
+	if b.m.join.phase != joined {
 		t.Error("copies anew though the database decides of the event")
 	}
 }
@@ -68,12 +68,12 @@ func TestWhoeverForgetsAWriterSoonerMakesNobodyCopyAnew(t *testing.T) {
 	for what, settled := range map[string][2]map[Incarnation]SettledBy{"here": {forgotten, kept}, "there": {kept, forgotten}} {
 		b := withBoth(t)
 		for who, by := range settled[0] {
-			b.m.settled[who] = by.unpack()
+			b.m.events.settled[who] = by.unpack()
 		}
 		for n := range uint64(10) {
 			b.compareBusily(n+1, &Snapshot{Settled: settled[1]})
 		}
-		if b.m.phase != joined {
+		if b.m.join.phase != joined {
 			t.Errorf("copies anew, in a busy cluster, because a writer is forgotten %s", what)
 		}
 	}
@@ -89,14 +89,14 @@ func TestOfManyThatDifferFromTheEldestAFewCopyAnewAtATime(t *testing.T) {
 		b.m.cfg.Random = func() uint64 { return drawn }
 		for range times {
 			b.read(In, rows...)
-			b.receive(anna, &Message{Kind: Digest, Sequence: 2, State: &Snapshot{Settled: b.m.packSettled()}})
+			b.receive(anna, &Message{Kind: Digest, Sequence: 2, State: &Snapshot{Settled: b.m.events.settled.pack()}})
 			b.now = b.now.Add(b.m.cfg.Lease / 2)
 		}
 	}
-	if compare(10, 1); b.m.phase != joined {
+	if compare(10, 1); b.m.join.phase != joined {
 		t.Error("copies anew, as all the others do")
 	}
-	if compare(1, 0); b.m.phase == joined {
+	if compare(1, 0); b.m.join.phase == joined {
 		t.Error("never copies anew")
 	}
 }
@@ -104,19 +104,19 @@ func TestOfManyThatDifferFromTheEldestAFewCopyAnewAtATime(t *testing.T) {
 func TestNobodyCopiesAnewWhileTheEldestAsksItsDatabase(t *testing.T) {
 	b := withBoth(t)
 	const dead = Incarnation(77)
-	b.m.settled[dead] = SettledBy{Through: 2}.unpack()
+	b.m.events.settled[dead] = SettledBy{Through: 2}.unpack()
 	theirs := &Snapshot{Settled: map[Incarnation]SettledBy{dead: {Through: 1}}, Open: []Event{{ID: EventID{dead, 2}}}}
 	for n := range uint64(10) {
 		b.compareBusily(n+1, theirs)
 	}
-	if b.m.phase != joined {
+	if b.m.join.phase != joined {
 		t.Error("copies anew, and has the event in doubt again, though it knows that it is over")
 	}
 	theirs.Open = nil
 	for n := uint64(11); n < 14; n++ {
 		b.compareBusily(n, theirs)
 	}
-	if b.m.phase == joined {
+	if b.m.join.phase == joined {
 		t.Error("differs for good")
 	}
 }
@@ -128,7 +128,7 @@ func TestAnEventThatNoDatabaseHereConfirmsIsSettledByACopy(t *testing.T) {
 	for range 3 { // its settlement went to anna before anybody told this process
 		b.compare(anna, map[Incarnation]SettledBy{berta: {Through: 1}})
 	}
-	if b.m.phase == joined {
+	if b.m.join.phase == joined {
 		t.Error("differs for as long as the writer lives, which told it of the event before it was a member")
 	}
 }
@@ -168,7 +168,7 @@ func TestEventsOfAWriterThatIsLongGoneAreToldNoMore(t *testing.T) {
 	if told() != 1 {
 		t.Error("tells nobody of what another one lacks")
 	}
-	for _, later := range []time.Duration{tellFor, forgetAfter} {
+	for _, later := range []time.Duration{repairFor, forgetAfter} {
 		b.now = b.now.Add(later)
 		b.read(In, b.join(anna), b.join(berta))
 		if told() != 0 {
@@ -181,10 +181,10 @@ func TestOneThatLiesOfItsVersionsCostsLittle(t *testing.T) {
 	b := withBoth(t)
 	away := 0
 	for end := b.now.Add(100 * b.m.cfg.Lease); b.now < end; {
-		b.compare(anna, b.m.packSettled())
-		if b.m.phase != joined {
+		b.compare(anna, b.m.events.settled.pack())
+		if b.m.join.phase != joined {
 			away++
-			b.m.phase = joined // as if it had its copy
+			b.m.join.phase = joined // as if it had its copy
 		}
 	}
 	if away < 2 || away > 30 {
@@ -206,7 +206,7 @@ func TestDigestsOfThoseThatAreNotInCountForNothing(t *testing.T) {
 	for range 100 {
 		b.receive(berta, &Message{Kind: Digest, Attempt: 1, Sequence: 2, State: &Snapshot{}})
 	}
-	if b.m.phase != joined || len(b.took(Send)) > 0 {
+	if b.m.join.phase != joined || len(b.took(Send)) > 0 {
 		t.Error("answered")
 	}
 }

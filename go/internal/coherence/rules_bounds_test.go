@@ -12,7 +12,7 @@ import (
 // tells announces events of a writer until one is refused, and returns how many were taken.
 func (b *bench) tells(who Incarnation, most int, buckets ...uint32) int {
 	for n := range most {
-		message := &Message{Kind: Events, Sequence: b.m.heard[who],
+		message := &Message{Kind: Events, Sequence: b.m.writers.heard[who],
 			Entries: []Entry{{uint64(n) + 1, event(who, uint64(n)+1, buckets...), false}}}
 		if err := b.m.Receive(b.now, who, message); err != nil {
 			if !errors.Is(err, ErrViolation) {
@@ -30,9 +30,9 @@ func TestOpenEventsOfAWriterAreBounded(t *testing.T) {
 	if n := b.tells(anna, 2*MaxOpenEvents, 1); n != MaxOpenEvents {
 		t.Errorf("%d of one member are taken", n)
 	}
-	last := b.m.heard[anna]
+	last := b.m.writers.heard[anna]
 	b.hear(anna, last, Entry{last + 1, event(anna, 1, 1), true}, Entry{last + 2, event(anna, last+1, 1), false})
-	if len(b.m.open) != MaxOpenEvents {
+	if len(b.m.events.open) != MaxOpenEvents {
 		t.Error("one that has settled an event may not announce another")
 	}
 	if n := b.tells(berta, 10, 1); n != 10 {
@@ -45,11 +45,11 @@ func TestOpenEventsOfWritersWithoutARowAreBounded(t *testing.T) {
 	total := 0
 	for i := range Incarnation(100) {
 		n := b.tells(1000+i, 1000, 1)
-		if total += n; n > maxStrangeEvents || i < 5 && n != maxStrangeEvents {
+		if total += n; n > maxRowlessEvents || i < 5 && n != maxRowlessEvents {
 			t.Fatalf("%d of one writer", n)
 		}
 	}
-	if total != maxStrangeTotal {
+	if total != maxRowlessTotal {
 		t.Errorf("%d of all of them", total)
 	}
 	if b.tells(anna, 100, 1) != 100 {
@@ -79,7 +79,7 @@ func TestBucketsOfOpenEventsAreBounded(t *testing.T) {
 	for range maxOpenBuckets/maxBuckets + 1 {
 		b.do(func() { id = b.mustAnnounce("db", false, wide) })
 	}
-	if !b.m.open[id].event.All || b.m.load.of(self).buckets != maxOpenBuckets {
+	if !b.m.events.open[id].event.All || b.m.events.usage.of(self).buckets != maxOpenBuckets {
 		t.Error("the own events name more than others would take")
 	}
 }
@@ -104,7 +104,7 @@ func TestOwnOpenEventsAreBounded(t *testing.T) {
 func TestTheIDOfADatabaseIsBounded(t *testing.T) {
 	b := withBoth(t)
 	long := strings.Repeat("d", MaxDatabaseID+1)
-	if _, err := b.m.Announce(b.now, long, false, []uint32{3}); err == nil || len(b.m.open) != 0 {
+	if _, err := b.m.Announce(b.now, long, false, []uint32{3}); err == nil || len(b.m.events.open) != 0 {
 		t.Error("the others could not decode the event of a database with such an id")
 	}
 	if _, err := b.m.Announce(b.now, long[1:], false, []uint32{3}); err != nil {
@@ -118,21 +118,21 @@ func TestWhatIsSettledIsKeptInBoundedMemory(t *testing.T) {
 	before, _ := b.version(1)
 	for n := uint64(2); n < 3*maxAbove; n++ {
 		e := event(anna, 2*n, 2) // every second one is never heard of
-		b.hear(anna, b.m.heard[anna], Entry{n, e, true})
+		b.hear(anna, b.m.writers.heard[anna], Entry{n, e, true})
 		b.out = nil
 	}
-	by := b.m.settled[anna]
+	by := b.m.events.settled[anna]
 	if len(by.above) > maxAbove {
 		t.Errorf("%d are kept one by one", len(by.above))
 	}
 	b.wantDoubt("it is open still", 1, true)
-	b.hear(anna, b.m.heard[anna], Entry{3 * maxAbove, event(anna, 3, 1), true})
+	b.hear(anna, b.m.writers.heard[anna], Entry{3 * maxAbove, event(anna, 3, 1), true})
 	b.wantDoubt("settled", 1, false)
 	if after, _ := b.version(1); after&^1 != before&^1+6 {
 		t.Errorf("version %x, %x before: it counts as settled before it was", after, before)
 	}
 	// Of what was skipped it is not known that it is settled: so it is in doubt when it is announced.
-	b.hear(anna, b.m.heard[anna], Entry{4 * maxAbove, event(anna, 5, 3), false})
+	b.hear(anna, b.m.writers.heard[anna], Entry{4 * maxAbove, event(anna, 5, 3), false})
 	b.wantDoubt("skipped, and announced late", 3, true)
 	copied := newJoiner(t, 8)
 	copied.do(func() { copied.m.enter(copied.now, b.m.snapshot()) })
@@ -147,8 +147,8 @@ func TestWritersWithoutARowAreForgotten(t *testing.T) {
 		b.now++
 		b.out = nil
 	}
-	if n := len(b.m.heard); n > maxWriters+2 || len(b.m.settled) > maxWriters+2 {
-		t.Errorf("of %d writers it is known what they have said, of %d what they have settled", n, len(b.m.settled))
+	if n := len(b.m.writers.heard); n > maxWriters+2 || len(b.m.events.settled) > maxWriters+2 {
+		t.Errorf("of %d writers it is known what they have said, of %d what they have settled", n, len(b.m.events.settled))
 	}
 	unknown := event(999, 1, 2)
 	unknown.Database = "nobody's"
@@ -158,21 +158,21 @@ func TestWritersWithoutARowAreForgotten(t *testing.T) {
 		b.read(In, rows...)
 		b.out = nil
 	}
-	if n := len(b.m.heard) + len(b.m.settled) + len(b.m.rowless) + len(b.m.open); n > 0 {
+	if n := len(b.m.writers.heard) + len(b.m.events.settled) + len(b.m.writers.rowless) + len(b.m.events.open); n > 0 {
 		t.Errorf("%d things are kept for ever", n)
 	}
 }
 
 func TestWhatAJoinerIsToldIsKeptInBoundedMemory(t *testing.T) {
 	b := newJoiner(t, 8)
-	for n := uint64(1); n <= maxToldSettled+10; n++ {
-		b.hear(anna, b.m.heard[anna], Entry{n, event(anna, n, 1), false}, Entry{n + 1<<20, event(anna, n, 1), true})
-		b.m.heard[anna] = 0
+	for n := uint64(1); n <= maxBacklogEvents+10; n++ {
+		b.hear(anna, b.m.writers.heard[anna], Entry{n, event(anna, n, 1), false}, Entry{n + 1<<20, event(anna, n, 1), true})
+		b.m.writers.heard[anna] = 0
 		b.out = nil
 	}
 	b.hear(anna, 0, Entry{1 << 30, event(anna, 1<<30, 2), false})
-	told := &b.m.told
-	if len(told.settled) > maxToldSettled || len(told.open) != 1 {
+	told := &b.m.events.backlog
+	if len(told.settled) > maxBacklogEvents || len(told.open) != 1 {
 		t.Errorf("%d that are settled and %d that are open", len(told.settled), len(told.open))
 	}
 	copied := &Snapshot{Epoch: 1 << 40, Open: []Event{event(anna, 7, 3)}}
@@ -182,32 +182,32 @@ func TestWhatAJoinerIsToldIsKeptInBoundedMemory(t *testing.T) {
 	if epoch := b.m.table.settledWord(wordEpoch); epoch == 1<<40 {
 		t.Error("names of before may be used again")
 	}
-	if n := b.tells(berta, 2*MaxOpenEvents, 1); n != maxStrangeEvents {
+	if n := b.tells(berta, 2*MaxOpenEvents, 1); n != maxRowlessEvents {
 		t.Errorf("a joiner takes %d events of one without a row", n)
 	}
 }
 
 func TestNotesThatAreToldAreKeptInBoundedMemory(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	var ids []OutsideID
 	wide := make([]uint32, maxBuckets)
-	for n := range OutsideID(2 * maxToldBuckets / maxBuckets) {
+	for n := range OutsideID(2 * maxBacklogBuckets / maxBuckets) {
 		ids = append(ids, n+1)
 	}
 	b.shows(nil, mine(In), theirs(In, ids...))
-	b.do(func() { b.m.startOver(b.now) })
+	b.do(func() { b.m.join.startOver(b.now) })
 	for _, id := range ids {
 		note := Entry{Event: Event{ID: EventID{Sequence: uint64(id)}, Nonce: 2, Buckets: wide}}
 		b.receive(later, &Message{Kind: Outside, Entries: []Entry{note}})
 	}
 	named := 0
-	for _, told := range b.m.toldNotes {
+	for _, told := range b.m.outside.relayed {
 		if named += len(told.write.Buckets); len(told.write.Buckets) == 0 && !told.write.All {
 			t.Error("a note over nothing")
 		}
 	}
-	if named > maxToldBuckets || named != b.m.toldBuckets {
-		t.Errorf("%d buckets, counted as %d", named, b.m.toldBuckets)
+	if named > maxBacklogBuckets || named != b.m.outside.relayedBuckets {
+		t.Errorf("%d buckets, counted as %d", named, b.m.outside.relayedBuckets)
 	}
 }
 
@@ -218,7 +218,7 @@ func TestWhoHasForgottenAWriterHearsItAgain(t *testing.T) {
 	b.hear(77, 0, Entry{9, event(77, 1, 1), false}, Entry{10, event(77, 1, 1), true})
 	b.now = b.now.Add(forgetAfter)
 	b.read(In, b.join(anna), b.join(berta))
-	if _, known := b.m.heard[77]; known {
+	if _, known := b.m.writers.heard[77]; known {
 		t.Fatal("is not forgotten")
 	}
 

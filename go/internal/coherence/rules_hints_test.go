@@ -34,7 +34,7 @@ func TestAnEventOverADatabaseThatIsNotServedPutsNothingInDoubt(t *testing.T) {
 	if after, ok := b.version(1); after != before+e.Nonce+all.Nonce || !ok {
 		t.Errorf("version %x, %x before, in doubt %v", after, before, !ok)
 	}
-	if len(b.m.open) != 0 || len(b.m.causes) != 0 {
+	if len(b.m.events.open) != 0 || len(b.m.events.doubt.causes) != 0 {
 		t.Error("something is left of them")
 	}
 }
@@ -99,35 +99,35 @@ func TestTheWriterItselfConfirmsItsEvent(t *testing.T) {
 	b, e := unconfirmed(t)
 	before, _ := b.version(1)
 	b.hear(anna, 1, Entry{2, e, true})
-	if after, _ := b.version(1); after != before || len(b.m.open) != 0 {
-		t.Errorf("version %x, %x before, %d open", after, before, len(b.m.open))
+	if after, _ := b.version(1); after != before || len(b.m.events.open) != 0 {
+		t.Errorf("version %x, %x before, %d open", after, before, len(b.m.events.open))
 	}
 }
 
 func TestANoteIsToldOnlyByAMemberThatHasAppliedIt(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	note := named(7, 1)
 	tells := func() {
 		b.receive(later, &Message{Kind: Outside, Entries: []Entry{{Event: note.event()}}})
 	}
 	for what, row := range map[string]Row{"in, and has not applied it": theirs(In, 8), "out": theirs(Out, 7)} {
 		b.shows(nil, mine(In), row)
-		if tells(); len(b.m.toldNotes)+len(b.m.applied) > 0 {
+		if tells(); len(b.m.outside.relayed)+len(b.m.outside.applied) > 0 {
 			t.Errorf("believes one that is %s", what)
 		}
 	}
 	b.shows(nil, mine(In), theirs(In, 7))
-	if tells(); len(b.m.applied) != 1 {
+	if tells(); len(b.m.outside.applied) != 1 {
 		t.Error("does not believe one that has applied it")
 	}
 }
 
 func TestWhatTheDatabaseSaysOfANoteCountsWhateverWasTold(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	b.shows(nil, mine(In), theirs(In, 7))
 	false7, true7 := named(7, 1), named(7, 2)
 	b.receive(later, &Message{Kind: Outside, Entries: []Entry{{Event: false7.event()}}})
-	copier := newOutside(t)
+	copier := withNotes(t)
 	copier.do(func() { copier.m.enter(copier.now, b.m.snapshot()) })
 	for what, at := range map[string]*bench{"here": b, "at one that has copied": copier} {
 		before, _ := at.version(2)

@@ -11,12 +11,12 @@ import (
 // refuse has the machine hear what no honest peer says, of which nothing may stay.
 func (b *bench) refuse(what string, from Incarnation, message *Message) {
 	b.t.Helper()
-	open, digest, heard := len(b.m.open), b.m.table.digest, b.m.heard[from]
+	open, digest, heard := len(b.m.events.open), b.m.table.digest, b.m.writers.heard[from]
 	err := b.m.Receive(b.now, from, message)
 	if !errors.Is(err, ErrViolation) {
 		b.t.Errorf("%s is taken: %v", what, err)
 	}
-	if len(b.m.open) != open || b.m.table.digest != digest || b.m.heard[from] != heard {
+	if len(b.m.events.open) != open || b.m.table.digest != digest || b.m.writers.heard[from] != heard {
 		b.t.Errorf("%s is refused, and something of it stays", what)
 	}
 }
@@ -107,14 +107,14 @@ func TestNothingIsSettledInAdvance(t *testing.T) {
 	before, _ := b.version(1)
 	b.hear(berta, 0, Entry{1, event(anna, 1, 1), true}, Entry{2, event(self, 1, 1), true})
 	b.receive(berta, &Message{Kind: Repair, Entries: []Entry{{0, event(anna, 1, 1), true}, {0, event(self, 1, 1), true}}})
-	if after, _ := b.version(1); after != before || b.m.Counts().Refused != 4 || len(b.m.settled) != 0 {
-		t.Errorf("renamed, or kept: %v, refused %d", b.m.settled, b.m.Counts().Refused)
+	if after, _ := b.version(1); after != before || b.m.Counts().Refused != 4 || len(b.m.events.settled) != 0 {
+		t.Errorf("renamed, or kept: %v, refused %d", b.m.events.settled, b.m.Counts().Refused)
 	}
 	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})
 	b.wantDoubt("announced after that", 1, true)
 	id := b.announce(2)
 	b.wantDoubt("announced here after that", 2, true)
-	b.hear(berta, 2, Entry{3, b.m.open[id].event, true})
+	b.hear(berta, 2, Entry{3, b.m.events.open[id].event, true})
 	b.wait(2 * time.Second)
 	b.do(func() { b.m.OpenTransactions(b.now, "db", nil, nil) })
 	b.wantDoubt("another one has settled what is under way here", 2, true)
@@ -134,10 +134,10 @@ func TestAWriterMaySettleWhatItNeverAnnounced(t *testing.T) {
 func TestWhatWasNotSentIsNotAnswered(t *testing.T) {
 	b := withBoth(t)
 	b.announce(1)
-	b.refuse("a future entry", anna, &Message{Kind: Ack, Sequence: b.m.number + 1})
-	b.refuse("a future probe", anna, &Message{Kind: Alive, Attempt: b.m.attempt + 1})
-	b.refuse("a future acknowledgement", anna, &Message{Kind: JoinAck, Attempt: b.m.attempt + 1})
-	for _, attempt := range []uint64{b.m.attempt, b.m.attempt + 1} {
+	b.refuse("a future entry", anna, &Message{Kind: Ack, Sequence: b.m.members.lastEntry + 1})
+	b.refuse("a future probe", anna, &Message{Kind: Alive, Attempt: b.m.join.attempt + 1})
+	b.refuse("a future acknowledgement", anna, &Message{Kind: JoinAck, Attempt: b.m.join.attempt + 1})
+	for _, attempt := range []uint64{b.m.join.attempt, b.m.join.attempt + 1} {
 		b.refuse("a copy that nobody asked for", anna, &Message{Kind: Copy, Attempt: attempt, State: &Snapshot{Epoch: 2}})
 	}
 	b.acknowledge(anna)
@@ -204,13 +204,13 @@ func TestPeersDoNotMakeAProcessAskTheDatabaseAllTheTime(t *testing.T) {
 	if reads == 0 || reads > 200 { // 5 seconds, by 50 ms, and the 4 a lease that there are anyway
 		t.Errorf("%d views in 5 s", reads)
 	}
-	if len(b.m.members) != 2 {
+	if len(b.m.members.byID) != 2 {
 		t.Error("one without a row is a member")
 	}
-	for i := range Incarnation(3 * maxAsks) {
+	for i := range Incarnation(3 * maxJoinRequests) {
 		b.receive(1000+i, &Message{Kind: JoinRequest, Attempt: 1})
 	}
-	if n := len(b.m.words); n > maxAsks {
+	if n := len(b.m.view.requests); n > maxJoinRequests {
 		t.Errorf("%d joiners are waited for", n)
 	}
 }

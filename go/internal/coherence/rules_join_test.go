@@ -44,23 +44,23 @@ func putOutAndBack(t *testing.T, others ...Row) *bench {
 	b := newBench(t)
 	b.read(Out, others...)
 	b.wait(100 * time.Millisecond)
-	b.do(func() { b.m.advance(b.now) })
-	b.m.retryAt = b.now // it pauses; what it waits for here is the deadline
+	b.do(func() { b.m.join.advance(b.now) })
+	b.m.join.retryAt = b.now // it pauses; what it waits for here is the deadline
 	b.do(func() { b.m.Tick(b.now) })
 	b.do(func() { b.m.Posted(b.now, nil) })
 	b.read(Joining, others...)
 	for _, p := range others {
-		b.receive(p.Incarnation, &Message{Kind: JoinAck, Attempt: b.m.attempt})
+		b.receive(p.Incarnation, &Message{Kind: JoinAck, Attempt: b.m.join.attempt})
 	}
-	if b.m.phase != copying || b.now > b.m.served {
-		t.Fatalf("phase %d, with the deadline at %d, now %d", b.m.phase, b.m.served, b.now)
+	if b.m.join.phase != copying || b.now > b.m.view.lastDeadline {
+		t.Fatalf("phase %d, with the deadline at %d, now %d", b.m.join.phase, b.m.view.lastDeadline, b.now)
 	}
 	return b
 }
 
 // passDeadline lets the deadline pass that readers were shown.
 func (b *bench) passDeadline(rows ...Row) {
-	for b.now <= b.m.served {
+	for b.now <= b.m.view.lastDeadline {
 		b.wait(100 * time.Millisecond)
 		b.read(Joining, rows...)
 	}
@@ -95,9 +95,9 @@ func TestNoCopyIsTakenBeforeTheLastDeadlineHasPassed(t *testing.T) {
 	b := putOutAndBack(t, a)
 	before, _ := b.version(1)
 	comes := func() {
-		b.receive(anna, &Message{Kind: Copy, Attempt: b.m.attempt, State: &Snapshot{Epoch: 1 << 40}})
+		b.receive(anna, &Message{Kind: Copy, Attempt: b.m.join.attempt, State: &Snapshot{Epoch: 1 << 40}})
 	}
-	b.m.sourcesAsked[anna] = struct{}{}
+	b.m.join.copyRequests[anna] = struct{}{}
 	comes()
 	if after, _ := b.version(1); after != before || len(b.took(Enter)) != 0 {
 		t.Error("taken while somebody may still read by the old table")

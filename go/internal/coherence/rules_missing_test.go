@@ -74,7 +74,7 @@ func TestFurtherMissingRowsAreWaitedForAnew(t *testing.T) {
 			b.lacksFor(justBelow, 1, 7, In)
 			next(b)
 			b.announce(1)
-			missing := b.m.missing
+			missing := b.m.view.missing
 			b.lacksFor(justBelow, missing.rows, missing.counting, In)
 			if len(b.took(Cleared)) != 0 {
 				t.Error("passed before a lease was over")

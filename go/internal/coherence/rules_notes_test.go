@@ -8,7 +8,7 @@ import (
 // How notes of writes from outside are acknowledged and deleted (R14).
 
 func TestTheRowSaysWhichNotesAreApplied(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	notes := []*OutsideWrite{named(2, 2), named(1, 1)}
 	b.shows(notes, mine(In))
 	b.wantIDs("once per view", AcknowledgeOutside, []OutsideID{1, 2})
@@ -26,18 +26,18 @@ func TestTheRowSaysWhichNotesAreApplied(t *testing.T) {
 
 func TestWhoHasNoCopySaysNothingOfNotes(t *testing.T) {
 	notes := []*OutsideWrite{named(1, 1)}
-	b := newOutside(t)
-	b.m.phase = posting // as where its versions differ from another one's: its row says in still
+	b := withNotes(t)
+	b.m.join.phase = posting // as where its versions differ from another one's: its row says in still
 	b.shows(notes, mine(In))
 	b.wantIDs("it joins again", AcknowledgeOutside)
-	b.m.phase = entering
+	b.m.join.phase = entering
 	b.shows(notes, mine(In))
 	b.wantIDs("it may not be let in", AcknowledgeOutside)
 	b.do(func() { b.m.Entered(b.now, true, nil) })
 	early := b.now - 1
 	b.wait(time.Second)
 	b.do(func() {
-		b.m.asked = early
+		b.m.view.asked = early
 		b.m.ViewTaken(b.now, early, []Row{mine(Joining)}, nil)
 	})
 	b.wantIDs("the view is from before it was let in", AcknowledgeOutside)
@@ -64,11 +64,11 @@ func TestANoteIsDeletedWhenEverybodyHasAppliedIt(t *testing.T) {
 		{"one that is silent has applied it too", []Row{mine(In, 1, 2), silent}, [][]OutsideID{{1, 2}}},
 		{"another one is less", []Row{mine(In, 1, 2), {Incarnation: 1, State: In, Applied: []OutsideID{1, 2}}}, nil},
 	} {
-		b := newOutside(t)
+		b := withNotes(t)
 		b.shows(notes, c.rows...)
 		b.wantIDs(c.what, ForgetOutside, c.want...)
 	}
-	b := newOutside(t)
+	b := withNotes(t)
 	b.do(func() { b.m.OutsideWrites(1, b.now, nil) })
 	b.shows(notes, mine(In, 1, 2), theirs(In, 1, 2))
 	for _, a := range b.took(ForgetOutside) {
@@ -82,14 +82,14 @@ func TestANoteIsDeletedWhenEverybodyHasAppliedIt(t *testing.T) {
 
 func TestANoteIsKeptForALeaseAfterSomebodyWasPutOut(t *testing.T) {
 	for what, rows := range map[string][]Row{"out": {mine(In, 1), theirs(Out)}, "its row is gone": {mine(In, 1)}} {
-		b := newOutside(t)
+		b := withNotes(t)
 		notes := []*OutsideWrite{named(1, 1)}
 		b.shows(notes, mine(In), theirs(In))
 		b.took(ForgetOutside)
 		for begin := b.now; ; {
 			b.shows(notes, rows...)
 			deleted := len(b.took(ForgetOutside)) > 0
-			if over := b.now >= begin.Add(b.m.outlastLease()); deleted != over {
+			if over := b.now >= begin.Add(b.m.cfg.outlastLease()); deleted != over {
 				t.Errorf("%s: deleted %v after %v", what, deleted, time.Duration(b.now-begin))
 			} else if over {
 				break
@@ -97,7 +97,7 @@ func TestANoteIsKeptForALeaseAfterSomebodyWasPutOut(t *testing.T) {
 			b.wait(100 * time.Millisecond)
 		}
 	}
-	b := newOutside(t)
+	b := withNotes(t)
 	b.shows([]*OutsideWrite{named(1, 1)}, mine(In), theirs(In))
 	b.do(func() { b.m.Ended(b.now, later) })
 	b.shows([]*OutsideWrite{named(1, 1)}, mine(In, 1), theirs(Out))
@@ -105,12 +105,12 @@ func TestANoteIsKeptForALeaseAfterSomebodyWasPutOut(t *testing.T) {
 }
 
 func TestANoteIsKeptForALeaseWhereRowsAreMissing(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	notes := []*OutsideWrite{named(1, 1)}
 	b.do(func() { b.m.Missing(b.now, b.now, 1, 7) })
 	b.shows(notes, mine(In, 1))
 	b.wantIDs("a row is missing", ForgetOutside)
-	for end := b.now.Add(b.m.outlastLease()); b.now < end; b.wait(time.Second) {
+	for end := b.now.Add(b.m.cfg.outlastLease()); b.now < end; b.wait(time.Second) {
 		b.do(func() { b.m.Missing(b.now, b.now, 1, 7) })
 		b.shows(notes, mine(In, 1))
 		b.wantIDs("a row is missing", ForgetOutside)
@@ -120,7 +120,7 @@ func TestANoteIsKeptForALeaseWhereRowsAreMissing(t *testing.T) {
 }
 
 func TestWhoIsSilentAndReadsNoNotesIsMarkedOut(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	notes := []*OutsideWrite{named(1, 1)}
 	deaf := theirs(In)
 	b.shows(notes, mine(In, 1), deaf)
@@ -146,7 +146,7 @@ func TestWhoIsSilentAndReadsNoNotesIsMarkedOut(t *testing.T) {
 }
 
 func TestWhoDoesNotLookAtADatabaseIsToldOfItsNotes(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	notes := []*OutsideWrite{named(1, 1), all(2)}
 	b.do(func() { b.m.Connected(b.now, later) })
 	told := func() (messages []*Message) {
@@ -174,7 +174,7 @@ func TestWhoDoesNotLookAtADatabaseIsToldOfItsNotes(t *testing.T) {
 	if len(told()) > 0 {
 		t.Error("tells one that is out")
 	}
-	other := newOutside(t)
+	other := withNotes(t)
 	other.shows(nil, mine(In), theirs(In, 1, 2))
 	before, _ := other.version(3)
 	other.receive(later, messages[0])
@@ -202,12 +202,12 @@ func TestAJoinerAppliesWhatItWasToldToItsCopy(t *testing.T) {
 		holds []OutsideID
 		want  uint64
 	}{"the copy lacks it": {nil, 100 + 2}, "the copy holds it": {[]OutsideID{1}, 100}} {
-		b := newOutside(t)
+		b := withNotes(t)
 		b.shows(nil, mine(In), theirs(In, 1))
-		b.do(func() { b.m.startOver(b.now) })
+		b.do(func() { b.m.join.startOver(b.now) })
 		entry := Entry{Event: Event{ID: EventID{Sequence: 1}, Nonce: 2, All: true}}
 		b.receive(later, &Message{Kind: Outside, Entries: []Entry{entry}})
-		if len(b.m.applied) > 0 {
+		if len(b.m.outside.applied) > 0 {
 			t.Errorf("%s: it has no versions yet", what)
 		}
 		b.do(func() { b.m.enter(b.now, &Snapshot{Epoch: 100, Applied: c.holds}) })
@@ -218,7 +218,7 @@ func TestAJoinerAppliesWhatItWasToldToItsCopy(t *testing.T) {
 }
 
 func TestWhoIsNotTheLeastActsLater(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	notes := []*OutsideWrite{named(1, 1)}
 	rows := []Row{mine(In, 1), {Incarnation: 1, State: In, Applied: []OutsideID{1}}}
 	for end := b.now.Add(2 * b.m.cfg.Lease); b.now < end; b.wait(time.Second) {
@@ -230,7 +230,7 @@ func TestWhoIsNotTheLeastActsLater(t *testing.T) {
 }
 
 func TestWhatARowSaysOfNotesChangesNoMembers(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	b.shows(nil, mine(In), theirs(In))
 	b.took(Members)
 	b.shows(nil, mine(In), theirs(In, 1))

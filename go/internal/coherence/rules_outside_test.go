@@ -11,8 +11,8 @@ import (
 // later is a member that started later than the bench, as its incarnation says.
 const later = Incarnation(200)
 
-// newOutside is a bench with two databases.
-func newOutside(t *testing.T) *bench {
+// withNotes is a bench with two databases.
+func withNotes(t *testing.T) *bench {
 	b := newBench(t)
 	b.m.AddDatabase()
 	b.m.AddDatabase()
@@ -61,7 +61,7 @@ func (b *bench) wantIDs(what string, kind ActionKind, want ...[]OutsideID) {
 }
 
 func TestANoteIsAppliedOnceAndBeforeTheDeadlineOfItsLook(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	b.shows(nil, mine(In))
 	one, _ := b.version(1)
 	two, _ := b.version(2)
@@ -87,7 +87,7 @@ func TestANoteIsAppliedOnceAndBeforeTheDeadlineOfItsLook(t *testing.T) {
 }
 
 func TestAnOlderLookReplacesNone(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	early := b.now
 	b.wait(time.Second)
 	b.shows([]*OutsideWrite{named(1, 1)}, mine(In))
@@ -97,7 +97,7 @@ func TestAnOlderLookReplacesNone(t *testing.T) {
 		b.m.OutsideWrites(7, b.now, []*OutsideWrite{named(3, 2)})  // a database that there is not
 		b.m.OutsideWrites(-1, b.now, []*OutsideWrite{named(4, 2)}) // nor this one
 	})
-	if v, _ := b.version(2); v != before || len(b.m.lists[0].writes) != 1 {
+	if v, _ := b.version(2); v != before || len(b.m.outside.lists[0].writes) != 1 {
 		t.Error("taken")
 	}
 }
@@ -106,7 +106,7 @@ func TestTheVersionsDoNotDependOnTheOrderOfNotes(t *testing.T) {
 	notes := []*OutsideWrite{named(1, 1, 2), all(2), named(3, 2)}
 	var digests [2]uint64
 	for i := range digests {
-		b := newOutside(t)
+		b := withNotes(t)
 		for _, n := range notes {
 			b.shows([]*OutsideWrite{n}, mine(In))
 		}
@@ -120,7 +120,7 @@ func TestTheVersionsDoNotDependOnTheOrderOfNotes(t *testing.T) {
 
 func TestWhatWasWrittenFromOutsideMeanwhileIsNotPushed(t *testing.T) {
 	for what, note := range map[string]*OutsideWrite{"named": named(1, 1), "everything": all(1)} {
-		b := newOutside(t)
+		b := withNotes(t)
 		b.shows(nil, mine(In))
 		id := b.announce(1, 2)
 		b.shows([]*OutsideWrite{note}, mine(In))
@@ -154,9 +154,9 @@ func TestAJoinerAppliesWhatItsCopyDoesNotHold(t *testing.T) {
 	if v, _ := b.version(1); v != empty || len(b.ids(AcknowledgeOutside)) != 0 {
 		t.Error("applies or acknowledges a note before it has its copy")
 	}
-	b.receive(anna, &Message{Kind: JoinAck, Attempt: b.m.attempt})
+	b.receive(anna, &Message{Kind: JoinAck, Attempt: b.m.join.attempt})
 	copied := &Snapshot{Epoch: 2, Buckets: map[uint32]uint64{2: 2 << 32, 3: 3 << 32}, Applied: []OutsideID{2, 3}}
-	b.receive(anna, &Message{Kind: Copy, Attempt: b.m.attempt, State: copied})
+	b.receive(anna, &Message{Kind: Copy, Attempt: b.m.join.attempt, State: copied})
 	b.do(func() { b.m.OutsideWrites(0, b.now, []*OutsideWrite{named(1, 1), named(2, 2), named(3, 3)}) })
 	for bucket := range uint32(3) {
 		if v, _ := b.version(bucket + 1); v != 2+uint64(bucket+1)<<32 {
@@ -171,18 +171,18 @@ func TestAJoinerAppliesWhatItsCopyDoesNotHold(t *testing.T) {
 func TestWhatWasAppliedBeforeTheCopySaysNothingOfIt(t *testing.T) {
 	b := putOutAndBack(t, Row{Incarnation: anna, Address: "there", State: In})
 	b.m.AddDatabase()
-	b.m.lists[0].writes = []*OutsideWrite{named(1, 1)}
-	b.m.applied[1], b.m.applied[2] = b.now, b.now
+	b.m.outside.lists[0].writes = []*OutsideWrite{named(1, 1)}
+	b.m.outside.applied[1], b.m.outside.applied[2] = b.now, b.now
 	b.passDeadline(Row{Incarnation: anna, Address: "there", State: In})
 	state := &Snapshot{Epoch: 2}
-	b.receive(anna, &Message{Kind: Copy, Attempt: b.m.attempt, State: state})
-	if v, _ := b.version(1); v != 2+1<<32 || !slices.Equal(b.m.packApplied(), []OutsideID{1}) {
-		t.Errorf("version %x, applied %v", v, b.m.packApplied())
+	b.receive(anna, &Message{Kind: Copy, Attempt: b.m.join.attempt, State: state})
+	if v, _ := b.version(1); v != 2+1<<32 || !slices.Equal(b.m.outside.packApplied(), []OutsideID{1}) {
+		t.Errorf("version %x, applied %v", v, b.m.outside.packApplied())
 	}
 }
 
 func TestAnAppliedNoteIsRememberedForAWhile(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	notes := []*OutsideWrite{named(1, 1)}
 	b.shows(notes, mine(In))
 	before, _ := b.version(1)
@@ -193,11 +193,11 @@ func TestAnAppliedNoteIsRememberedForAWhile(t *testing.T) {
 	end := b.now.Add(outsideMemory * b.m.cfg.Lease)
 	for ; b.now < end; b.wait(time.Second) {
 		b.shows(nil, mine(In))
-		if len(b.m.packApplied()) != 1 {
+		if len(b.m.outside.packApplied()) != 1 {
 			t.Fatalf("forgotten %v too early", time.Duration(end-b.now))
 		}
 	}
-	if b.shows(nil, mine(In)); len(b.m.packApplied()) != 0 {
+	if b.shows(nil, mine(In)); len(b.m.outside.packApplied()) != 0 {
 		t.Error("remembered for ever")
 	}
 	if v, _ := b.version(1); v != before {
@@ -206,11 +206,11 @@ func TestAnAppliedNoteIsRememberedForAWhile(t *testing.T) {
 }
 
 func TestTablesMayDifferAsLongAsTheNotesDo(t *testing.T) {
-	b := newOutside(t)
+	b := withNotes(t)
 	a := b.join(anna)
 	b.shows([]*OutsideWrite{named(1, 1)}, mine(In), a)
 	compare := func(applied ...OutsideID) {
-		state := &Snapshot{Settled: b.m.packSettled(), Applied: applied}
+		state := &Snapshot{Settled: b.m.events.settled.pack(), Applied: applied}
 		b.receive(anna, &Message{Kind: Digest, Sequence: b.m.table.digest + 2, State: state})
 		b.now = b.now.Add(b.m.cfg.Lease / 2)
 		b.shows([]*OutsideWrite{named(1, 1)}, mine(In), a)
@@ -218,10 +218,10 @@ func TestTablesMayDifferAsLongAsTheNotesDo(t *testing.T) {
 	compare()
 	compare(2)
 	compare(1, 2)
-	if b.m.phase != joined {
+	if b.m.join.phase != joined {
 		t.Fatal("joins again though the other one has not applied the same notes")
 	}
-	if compare(1); b.m.phase == joined {
+	if compare(1); b.m.join.phase == joined {
 		t.Error("does not join again where nothing is lacking")
 	}
 }

@@ -11,10 +11,10 @@ func TestAfterAnErrorOfItsOwnAProcessServesNothingAndJoinsByACopy(t *testing.T) 
 	b := withBoth(t)
 	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})
 	waits := b.announce(2)
-	b.m.doubt[1].events, b.m.allOpen = 7, 3 // half changed
-	b.m.order = b.m.order[:1]
-	b.m.waiting = nil
-	b.m.reading = true
+	b.m.events.doubt.buckets[1].events, b.m.events.doubt.allOpen = 7, 3 // half changed
+	b.m.members.order = b.m.members.order[:1]
+	b.m.events.uncleared = nil
+	b.m.view.underWay = true
 	b.took(0)
 	b.do(func() { b.m.Restart(b.now, "a test") })
 	if b.m.table.Deadline() != 0 || b.m.Serves(b.now) {
@@ -26,7 +26,7 @@ func TestAfterAnErrorOfItsOwnAProcessServesNothingAndJoinsByACopy(t *testing.T) 
 	b.wantDoubt("open", 1, true)
 	b.wantDoubt("the own event", 2, true)
 	b.wantDoubt("nothing", 3, false)
-	if d := b.m.doubt[1]; d.events != 1 || b.m.allOpen != 0 {
+	if d := b.m.events.doubt.buckets[1]; d.events != 1 || b.m.events.doubt.allOpen != 0 {
 		t.Error("counts what there is not")
 	}
 	rows := []Row{b.join(anna), b.join(berta)}
@@ -60,10 +60,10 @@ func TestAfterAnErrorOfItsOwnAProcessServesNothingAndJoinsByACopy(t *testing.T) 
 func TestAnEventWhoseNumberNobodyWasGivenIsGivenUp(t *testing.T) {
 	b := withBoth(t)
 	id := b.announce(1)
-	b.m.open[id].own.given = false // the error came before it was returned
+	b.m.events.open[id].own.given = false // the error came before it was returned
 	b.took(0)
 	b.do(func() { b.m.Restart(b.now, "a test") })
-	if len(b.m.open) != 0 {
+	if len(b.m.events.open) != 0 {
 		t.Error("stays open: nobody will settle it")
 	}
 	told := 0
@@ -118,7 +118,7 @@ func TestWhatAPanicHasKeptFromBeingLearnedIsNotAcknowledged(t *testing.T) {
 			if recover() == nil {
 				t.Fatal("no panic")
 			}
-			delete(b.m.open, bad.ID) // as if it were mended
+			delete(b.m.events.open, bad.ID) // as if it were mended
 			b.do(func() { b.m.Restart(b.now, "a test") })
 		}()
 		_ = b.m.Receive(b.now, anna, message)
@@ -127,7 +127,7 @@ func TestWhatAPanicHasKeptFromBeingLearnedIsNotAcknowledged(t *testing.T) {
 	message.Entries[0].Event.Buckets = []uint32{3}
 	b.receive(anna, message)
 	for _, sent := range b.took(Send) {
-		if sent.Message.Kind == Ack && sent.Message.Sequence >= 2 && b.m.announcedHere(good.ID) == nil {
+		if sent.Message.Kind == Ack && sent.Message.Sequence >= 2 && b.m.events.announced(good.ID) == nil {
 			t.Error("acknowledges an event of which it knows nothing")
 		}
 	}
@@ -148,7 +148,7 @@ func TestTheDatabaseIsAskedOfOrphansAgainAfterAnErrorOfItsOwn(t *testing.T) {
 		t.Fatalf("asked %d times", n)
 	}
 	b.do(func() { b.m.Restart(b.now, "a test") })
-	b.m.phase = joined // as if it had its copy
+	b.m.join.phase = joined // as if it had its copy
 	if n := ask(); n != 1 {
 		t.Errorf("asked %d times after it: the event stays in doubt for ever", n)
 	}

@@ -26,7 +26,7 @@ func newBench(t *testing.T) *bench {
 	b.do(func() { b.m.Entered(b.now, true, nil) })
 	b.read(In)
 	if !b.m.Serves(b.now) {
-		t.Fatalf("not in standing: phase %d", b.m.phase)
+		t.Fatalf("not in standing: phase %d", b.m.join.phase)
 	}
 	b.out = nil
 	return b
@@ -101,7 +101,7 @@ func (b *bench) receive(from Incarnation, message *Message) {
 
 func (b *bench) acknowledge(from Incarnation) {
 	var last uint64
-	for _, e := range b.m.members[from].log.entries {
+	for _, e := range b.m.members.byID[from].log.entries {
 		last = e.Number
 	}
 	b.receive(from, &Message{Kind: Ack, Sequence: last})
@@ -341,7 +341,7 @@ func TestWhyNamesTheReasonAndThePeer(t *testing.T) {
 	b.do(func() {
 		b.m.ViewTaken(b.now, b.now, []Row{a, {Incarnation: self, State: Out, Reason: "berta: it does not acknowledge"}}, nil)
 	})
-	if why := b.m.Why(b.now); !strings.Contains(why, "berta: it does not acknowledge") || !strings.Contains(why, "when there answer") {
+	if why := b.m.Why(b.now); !strings.Contains(why, "berta: it does not acknowledge") || !strings.Contains(why, "when these answer: there") {
 		t.Errorf("put out: %s", why)
 	}
 }
@@ -434,7 +434,7 @@ func TestAnEventOverTooManyBucketsIsOverAll(t *testing.T) {
 		buckets[i] = uint32(i)
 	}
 	id := b.announce(buckets...)
-	if e := b.m.open[id].event; !e.All || len(e.Buckets) != 0 {
+	if e := b.m.events.open[id].event; !e.All || len(e.Buckets) != 0 {
 		t.Errorf("all: %v, with %d buckets", e.All, len(e.Buckets))
 	}
 	if _, ok := b.version(7); ok {
@@ -546,7 +546,7 @@ func TestAFullLogMarksOutAndIsNeverAcknowledged(t *testing.T) {
 	if len(b.took(Cleared)) != 0 {
 		t.Error("what was dropped counts as acknowledged")
 	}
-	if b.m.members[anna].marked == 0 {
+	if b.m.members.byID[anna].markedAt == 0 {
 		t.Error("not marked out")
 	}
 }

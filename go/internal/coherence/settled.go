@@ -5,19 +5,22 @@ import (
 	"slices"
 )
 
-// settledBy is which events of one writer are settled: those up to through, and those of above.
-// Its memory does not grow with the number of events.
+// settled is which events of each writer are settled.
+type settled map[Incarnation]*settledBy
+
+// settledBy is which events of one writer are settled: those up to through, and those of above. Its
+// memory does not grow with the number of events.
 type settledBy struct {
 	through uint64
 	above   map[uint64]struct{}
-	// skipped is up to which through has moved without all before it being settled, as above was
+	// skipped is up to which number through has moved without all before it being settled, as above was
 	// full. What is still open there is in events.open; of the rest nothing is known.
 	skipped uint64
 }
 
-// isSettled tells whether an event is known to be settled.
-func (m *Machine) isSettled(id EventID) bool {
-	by := m.settled[id.Writer]
+// has reports whether an event is known to be settled.
+func (s settled) has(id EventID) bool {
+	by := s[id.Writer]
 	if by == nil {
 		return false
 	}
@@ -25,11 +28,11 @@ func (m *Machine) isSettled(id EventID) bool {
 	return above || id.Sequence > by.skipped && id.Sequence <= by.through
 }
 
-func (m *Machine) markSettled(id EventID) {
-	by := m.settled[id.Writer]
+func (s settled) mark(id EventID) {
+	by := s[id.Writer]
 	if by == nil {
 		by = &settledBy{above: make(map[uint64]struct{})}
-		m.settled[id.Writer] = by
+		s[id.Writer] = by
 	}
 	if id.Sequence <= by.through {
 		return
@@ -56,17 +59,21 @@ func (by *settledBy) skip() {
 	}
 }
 
-func (m *Machine) packSettled() map[Incarnation]SettledBy {
-	packed := make(map[Incarnation]SettledBy, len(m.settled))
-	for who, by := range m.settled {
-		p := SettledBy{Through: by.through, Skipped: by.skipped}
-		for n := range by.above {
-			p.Above = append(p.Above, n)
-		}
-		slices.Sort(p.Above)
-		packed[who] = p
+// pack returns what is settled as a message holds it.
+func (s settled) pack() map[Incarnation]SettledBy {
+	packed := make(map[Incarnation]SettledBy, len(s))
+	for writer, by := range s {
+		packed[writer] = SettledBy{by.through, by.skipped, slices.Sorted(maps.Keys(by.above))}
 	}
 	return packed
+}
+
+func (s SettledBy) unpack() *settledBy {
+	by := &settledBy{through: s.Through, skipped: s.Skipped, above: make(map[uint64]struct{}, len(s.Above))}
+	for _, n := range s.Above {
+		by.above[n] = struct{}{}
+	}
+	return by
 }
 
 func (s SettledBy) has(sequence uint64) bool {
@@ -74,8 +81,8 @@ func (s SettledBy) has(sequence uint64) bool {
 	return above || sequence <= s.Through
 }
 
-// differs returns the first event that is settled in one of the two only, if there is one. What was
-// skipped has no part in it: it tells nothing of which events are settled.
+// differs returns the first event that is settled in one of the two only, if there is one. Skipped has no
+// part in it: it says nothing of which events are settled.
 func (s SettledBy) differs(t SettledBy) (sequence uint64, differs bool) {
 	if s.Through != t.Through {
 		return min(s.Through, t.Through) + 1, true
@@ -93,10 +100,21 @@ func (s SettledBy) differs(t SettledBy) (sequence uint64, differs bool) {
 	return 0, false
 }
 
-func (s SettledBy) unpack() *settledBy {
-	by := &settledBy{through: s.Through, skipped: s.Skipped, above: make(map[uint64]struct{}, len(s.Above))}
-	for _, n := range s.Above {
-		by.above[n] = struct{}{}
+// maxRecent bounds what is kept of recent events, each counted with its buckets.
+const maxRecent = 1 << 14
+
+// recent are the last settled events, for members that lack them (anti-entropy).
+type recent struct {
+	events []Event // oldest first
+	weight int     // events and buckets
+}
+
+func (r *recent) add(e Event) {
+	r.events = append(r.events, e)
+	r.weight += 1 + len(e.Buckets)
+	for r.weight > maxRecent {
+		r.weight -= 1 + len(r.events[0].Buckets)
+		r.events[0] = Event{}
+		r.events = r.events[1:]
 	}
-	return by
 }

@@ -158,7 +158,7 @@ func (s *sim) whole() error {
 			continue // a stranger serves nothing
 		}
 		if open, _, _ := p.m.Doubt(s.clock(p)); !p.m.Serves(s.clock(p)) || open > 0 {
-			return fmt.Errorf("%v is in phase %d, and %d open events put something in doubt", p, p.m.phase, open)
+			return fmt.Errorf("%v is in phase %d, and %d open events put something in doubt", p, p.m.join.phase, open)
 		}
 		for d := range s.databases {
 			if s.clock(p) >= p.m.table.DatabaseDeadline(d) {
@@ -172,7 +172,7 @@ func (s *sim) whole() error {
 			v, settled := p.m.table.Version(b)
 			if w, _ := first.m.table.Version(b); !settled || v != w {
 				return fmt.Errorf("%v and %v differ at bucket %d: %x and %x, settled %v and %v",
-					p, first, b, v, w, p.m.packSettled(), first.m.packSettled())
+					p, first, b, v, w, p.m.events.settled.pack(), first.m.events.settled.pack())
 			}
 		}
 	}

@@ -56,13 +56,13 @@ func (x *insider) speaks() {
 			return
 		}
 	}
-	if _, asked := q.m.sourcesAsked[x.id]; asked && message.Kind == Copy {
+	if _, asked := q.m.join.copyRequests[x.id]; asked && message.Kind == Copy {
 		return
 	}
 	if s.story != nil {
 		s.tell("the insider says to %v: %s", q, message.describe())
 	}
-	if q.m.links[x.id] = struct{}{}; x.below(16) == 0 {
+	if q.m.out.connected[x.id] = struct{}{}; x.below(16) == 0 {
 		q.m.Connected(s.clock(q), x.id)
 	}
 	switch {
@@ -77,9 +77,9 @@ func (x *insider) speaks() {
 // hearWhole has a machine hear an insider, and sees to it that a violation changes nothing.
 func (s *sim) hearWhole(q *process, x *insider, message *Message) {
 	m := q.m
-	open, digest, settled, heard := len(m.open), m.table.digest, len(m.settled), m.heard[x.id]
+	open, digest, settled, heard := len(m.events.open), m.table.digest, len(m.events.settled), m.writers.heard[x.id]
 	err := m.Receive(s.clock(q), x.id, message)
-	if err != nil && (len(m.open) != open || m.table.digest != digest || len(m.settled) != settled || m.heard[x.id] != heard) {
+	if err != nil && (len(m.events.open) != open || m.table.digest != digest || len(m.events.settled) != settled || m.writers.heard[x.id] != heard) {
 		s.wrong("%v takes something of a violation: %v", q, err)
 	}
 }
@@ -90,18 +90,18 @@ func (x *insider) message(q *process) *Message {
 	if x.below(3) > 0 {
 		message.Kind = Events
 	}
-	message.Sequence = x.number(0, q.m.number, q.m.heard[x.id])
-	message.Attempt = x.number(0, 1, q.m.attempt)
+	message.Sequence = x.number(0, q.m.members.lastEntry, q.m.writers.heard[x.id])
+	message.Attempt = x.number(0, 1, q.m.join.attempt)
 	switch message.Kind {
 	case Events, Repair, Outside:
 		for range 1 + x.below(3) {
 			message.Entries = append(message.Entries, x.entry(q, message.Kind))
 		}
-		message.Sequence = x.number(0, 0, q.m.heard[x.id])
+		message.Sequence = x.number(0, 0, q.m.writers.heard[x.id])
 	case Copy:
 		message.State = &Snapshot{Epoch: x.next() &^ 1}
 	case Digest:
-		message.State = &Snapshot{Settled: q.m.packSettled(), Applied: q.m.packApplied()}
+		message.State = &Snapshot{Settled: q.m.events.settled.pack(), Applied: q.m.outside.packApplied()}
 		if x.below(2) == 0 {
 			message.State.Settled[x.writer()] = SettledBy{Through: x.number(0, 3, 9)}
 		}
@@ -148,8 +148,8 @@ func (x *insider) entry(q *process, kind MessageKind) Entry {
 
 // event is one that is open somewhere, the next one of somebody, or another one.
 func (x *insider) event(q *process) Event {
-	if len(q.m.open) > 0 && x.below(3) == 0 {
-		open := inOrder(q.m.open)
+	if len(q.m.events.open) > 0 && x.below(3) == 0 {
+		open := inOrder(q.m.events.open)
 		e := open[x.below(len(open))].event
 		if x.below(2) == 0 {
 			return e
@@ -158,7 +158,7 @@ func (x *insider) event(q *process) Event {
 	}
 	id := EventID{Writer: x.writer()}
 	if p := x.s.byID[id.Writer]; p != nil {
-		id.Sequence = x.number(p.m.sequence, p.m.sequence+1, p.m.sequence+2)
+		id.Sequence = x.number(p.m.events.sequence, p.m.events.sequence+1, p.m.events.sequence+2)
 	} else {
 		id.Sequence = x.number(x.said/2, x.said)
 	}
@@ -221,34 +221,34 @@ func (w *words) next() uint64 {
 
 // bounds tells what is beyond a bound in a machine's memory.
 func (m *Machine) beyondBounds() string {
-	for who, of := range m.load {
+	for who, of := range m.events.usage {
 		if of.events > MaxOpenEvents || of.buckets > maxOpenBuckets {
 			return "open events of " + strconv.FormatUint(uint64(who), 10)
 		}
 	}
-	events := make(loads)
-	for _, o := range m.open {
+	events := make(usages)
+	for _, o := range m.events.open {
 		events.add(&o.event)
 	}
 	causes := 0
-	for _, list := range m.causes {
+	for _, list := range m.events.doubt.causes {
 		causes += list.Len()
 	}
-	for _, by := range m.settled {
+	for _, by := range m.events.settled {
 		if len(by.above) > maxAbove {
 			return "settled events that are kept one by one"
 		}
 	}
 	switch {
-	case len(events) != len(m.load) || causes > len(m.open):
+	case len(events) != len(m.events.usage) || causes > len(m.events.open):
 		return "what is counted of open events"
-	case m.strangeEvents() > maxStrangeTotal:
+	case m.rowlessEvents() > maxRowlessTotal:
 		return "open events of writers without a row"
-	case len(m.rowless) > maxWriters:
+	case len(m.writers.rowless) > maxWriters:
 		return "writers without a row"
-	case len(m.words) > maxAsks:
+	case len(m.view.requests) > maxJoinRequests:
 		return "joiners that wait"
-	case len(m.told.settled) > maxToldSettled:
+	case len(m.events.backlog.settled) > maxBacklogEvents:
 		return "what a joiner was told"
 	}
 	return ""

@@ -87,7 +87,7 @@ func (s *sim) seeAtOnce(p *process) {
 	for _, l := range s.places {
 		if q := l.process; s.eager && q != nil && q != p {
 			s.after(0, q, func() {
-				q.m.read()
+				q.m.view.take()
 				s.act(q)
 			})
 		}

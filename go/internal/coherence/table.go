@@ -17,19 +17,18 @@ const (
 	TableHeader = wordDatabases + MaxDatabases
 )
 
-// Table holds the versions of all buckets, the epoch, and the deadlines of R2, in memory that
-// other threads, and Python, read without asking anyone: aligned 64-bit loads are atomic.
-// Only the machine writes it.
+// Table holds the versions of all buckets, the epoch, and the deadlines of R2, in memory that other
+// threads, and Python, read without a lock: aligned 64-bit loads are atomic. Only the machine writes it.
 //
 // A bucket, or the epoch, shows an odd number while it is in doubt.
 type Table struct {
 	words []uint64
-	// digest tells two tables apart: a sum over epoch and buckets, each times an odd number
-	// of its own, so that it can be kept up to date with every rename. The machine's alone.
+	// digest tells two tables apart: a sum over epoch and buckets, each times an odd number of its own, so
+	// that every bump can keep it up to date. Only the machine reads it.
 	digest uint64
 }
 
-// NewTable returns a table over words, [TableHeader] of header and then one word a bucket; the
+// NewTable returns a table over words: [TableHeader] words of header, and then one word per bucket. The
 // number of buckets is a power of two.
 func NewTable(words []uint64) *Table {
 	n := len(words) - TableHeader
@@ -48,8 +47,8 @@ func (t *Table) Buckets() uint32 { return uint32(len(t.words) - TableHeader) }
 // Bucket returns the bucket of a key's hash.
 func (t *Table) Bucket(hash uint64) uint32 { return uint32(hash) & (t.Buckets() - 1) }
 
-// Deadline returns until when the view of the members table lets the process serve from its
-// cache; 0: not at all. No database has a later one of its own.
+// Deadline returns until when the view of the members table lets the process serve from its cache; 0: not
+// at all. No database has a later deadline of its own.
 func (t *Table) Deadline() Time { return Time(atomic.LoadUint64(&t.words[wordDeadline])) }
 
 // DatabaseDeadline returns until when keys of a database may be served; 0: not at all.
@@ -60,10 +59,10 @@ func (t *Table) DatabaseDeadline(database int) Time {
 // DeadlineWord returns the word that a database's deadline lies in.
 func DeadlineWord(database int) int { return wordDatabases + database }
 
-// Version returns the version of a bucket; it is false while the bucket is in doubt.
+// Version returns the version of a bucket; ok is false while the bucket is in doubt.
 //
-// R2's order is the caller's: load the database's deadline, load the version, then read the clock.
-func (t *Table) Version(bucket uint32) (uint64, bool) {
+// The caller keeps R2's order: load the database's deadline, load the version, then read the clock.
+func (t *Table) Version(bucket uint32) (version uint64, ok bool) {
 	epoch := atomic.LoadUint64(&t.words[wordEpoch])
 	value := atomic.LoadUint64(&t.words[TableHeader+bucket])
 	return epoch + value, (epoch|value)&1 == 0
@@ -75,14 +74,14 @@ func (t *Table) setDatabaseDeadline(database int, d Time) {
 	atomic.StoreUint64(&t.words[DeadlineWord(database)], uint64(d))
 }
 
-// add renames: the nonce is even, so doubt stays as it is.
-func (t *Table) add(word int, nonce uint64) {
+// bump moves a word on to another version: the nonce is even, so doubt stays as it is.
+func (t *Table) bump(word int, nonce uint64) {
 	atomic.AddUint64(&t.words[word], nonce)
 	t.digest += nonce * weight(word)
 }
 
-// weight is a word's in the digest. Processes compare digests, so the deadlines, of which another
-// version may have more or fewer, have no part in it.
+// weight returns a word's factor in the digest. Processes compare digests, so the deadlines, of which
+// another release may have more or fewer, have no part in it.
 func weight(word int) uint64 {
 	if word >= TableHeader {
 		word -= MaxDatabases
@@ -103,8 +102,8 @@ func (t *Table) isOdd(word int) bool { return atomic.LoadUint64(&t.words[word])&
 // settledWord returns a word without its mark of doubt.
 func (t *Table) settledWord(word int) uint64 { return atomic.LoadUint64(&t.words[word]) &^ 1 }
 
-// reset sets epoch and buckets, nothing in doubt. Callers serve nothing meanwhile (every
-// deadline is 0), so nobody reads a mixture as a version.
+// reset sets epoch and buckets, with nothing in doubt. The process serves nothing meanwhile (every deadline
+// is 0), so no reader takes a mixture for a version.
 func (t *Table) reset(epoch uint64, buckets map[uint32]uint64) {
 	atomic.StoreUint64(&t.words[wordEpoch], epoch)
 	for i := range t.words[TableHeader:] {
@@ -120,7 +119,7 @@ func (t *Table) reset(epoch uint64, buckets map[uint32]uint64) {
 	}
 }
 
-// used returns every bucket that was ever renamed, with its version less the epoch.
+// used returns every bucket that was ever bumped, with its version less the epoch.
 func (t *Table) used() map[uint32]uint64 {
 	used := make(map[uint32]uint64)
 	for i := range t.words[TableHeader:] {

@@ -2,45 +2,52 @@ package coherence
 
 import "time"
 
-// What is kept of writers that have no row: of those that have gone, and of those whose row no view
-// has shown yet. Commands come and go, and whoever has the secret can be a new one at any time.
+// writers is what is kept of processes that announce events. Some of them have no row: those that have
+// gone, and those whose row no view has shown yet. Commands come and go, and every process that has the
+// secret can be a new writer at any time, so what is kept of them is bounded.
+type writers struct {
+	heard   map[Incarnation]uint64 // number of the last entry that was taken of a writer's log
+	rowless map[Incarnation]Time   // writers without a row of which something is kept, and since when
+}
 
-// forgetAfter is how long after its row has gone a writer is forgotten. Nobody tells of its events
+// forgetAfter is how long after its row has gone a writer is forgotten. Nobody sends its events any more
 // by then, and a transaction of a database that nobody here serves is over.
 const forgetAfter = 10 * time.Minute
 
 // forgetWriters drops what is kept of writers whose row has been gone for long.
 func (m *Machine) forgetWriters(now Time) {
-	inDoubt := m.writersInDoubt()
-	for _, who := range m.writers() {
-		if _, stays := inDoubt[who]; stays || m.Listed(who) || who == m.cfg.Incarnation {
-			delete(m.rowless, who)
+	inDoubt := m.events.writersInDoubt()
+	for _, writer := range m.knownWriters() {
+		if _, stays := inDoubt[writer]; stays || m.Listed(writer) || writer == m.cfg.Incarnation {
+			delete(m.writers.rowless, writer)
 			continue
 		}
-		since, known := m.rowless[who]
+		since, known := m.writers.rowless[writer]
 		if !known {
 			since = now
-			m.rowless[who] = now
+			m.writers.rowless[writer] = now
 		}
 		if now >= since.Add(forgetAfter) {
-			m.forgetWriter(who)
+			m.forgetWriter(writer)
 		}
 	}
 }
 
-// makeRoomFor makes room for what is kept of a writer without a row, if there is none.
-func (m *Machine) makeRoomFor(now Time, who Incarnation) error {
-	if _, known := m.heard[who]; known || m.Listed(who) {
+// makeRoomFor makes room for what is kept of a writer without a row: beyond the bound the writer is
+// forgotten whose row has been gone for the longest time.
+func (m *Machine) makeRoomFor(now Time, writer Incarnation) error {
+	if _, known := m.writers.heard[writer]; known || m.Listed(writer) {
 		return nil
 	}
-	if len(m.rowless) >= maxWriters {
+	rowless := m.writers.rowless
+	if len(rowless) >= maxWriters {
 		oldest, found := Incarnation(0), false
-		inDoubt := m.writersInDoubt()
-		for other, since := range m.rowless {
+		inDoubt := m.events.writersInDoubt()
+		for other, since := range rowless {
 			if _, stays := inDoubt[other]; stays {
 				continue
 			}
-			if !found || since < m.rowless[oldest] || since == m.rowless[oldest] && other < oldest {
+			if !found || since < rowless[oldest] || since == rowless[oldest] && other < oldest {
 				oldest, found = other, true
 			}
 		}
@@ -49,45 +56,31 @@ func (m *Machine) makeRoomFor(now Time, who Incarnation) error {
 		}
 		m.forgetWriter(oldest)
 	}
-	m.rowless[who] = now
+	rowless[writer] = now
 	return nil
 }
 
-func (m *Machine) forgetWriter(who Incarnation) {
-	for id, o := range m.open {
-		if id.Writer == who {
-			m.close(o)
+func (m *Machine) forgetWriter(writer Incarnation) {
+	for id, o := range m.events.open {
+		if id.Writer == writer {
+			m.events.close(o)
 		}
 	}
-	delete(m.settled, who)
-	delete(m.heard, who)
-	delete(m.rowless, who)
+	delete(m.events.settled, writer)
+	delete(m.writers.heard, writer)
+	delete(m.writers.rowless, writer)
 }
 
-// writers returns of whom anything is kept.
-func (m *Machine) writers() []Incarnation {
-	var who []Incarnation
-	for w := range m.heard {
-		who = append(who, w)
+// knownWriters returns the writers of which anything is kept.
+func (m *Machine) knownWriters() []Incarnation {
+	var known []Incarnation
+	for writer := range m.writers.heard {
+		known = append(known, writer)
 	}
-	for w := range m.settled {
-		if _, known := m.heard[w]; !known {
-			who = append(who, w)
+	for writer := range m.events.settled {
+		if _, heard := m.writers.heard[writer]; !heard {
+			known = append(known, writer)
 		}
 	}
-	return who
-}
-
-// writersInDoubt returns those of whom an event puts something in doubt here, or will do so after a copy.
-func (m *Machine) writersInDoubt() map[Incarnation]struct{} {
-	who := make(map[Incarnation]struct{})
-	for id, o := range m.open {
-		if o.cause != nil {
-			who[id.Writer] = struct{}{}
-		}
-	}
-	for id := range m.told.open {
-		who[id.Writer] = struct{}{}
-	}
-	return who
+	return known
 }
