@@ -119,7 +119,7 @@ func TestRowsThatMakeNoSense(t *testing.T) {
 	all := cluster(t, db, unixAddress(t))
 	p := all[0]
 	db.with(func() { db.rows[7] = memberRow{Incarnation: 7, State: "nonsense"} })
-	eventually(t, "a view leaves it out, as if somebody had deleted it", func() bool { return p.noted("lacks rows (1)") == 1 })
+	eventually(t, "a view leaves it out, as if somebody had deleted it", func() bool { return p.noted("rows are missing in the members table (1)") == 1 })
 	p.write("k", "v", true)
 	if got := p.get("k"); got != "v" || !p.serves() {
 		t.Errorf("got %q, and it serves: %v", got, p.serves())
