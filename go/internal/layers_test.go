@@ -24,10 +24,9 @@ const (
 // listed with it, which must be below it, and the libraries that are listed with it.
 var layers = []layer{
 	{name: "main", ours: []string{"node"}},
-	{name: "node", ours: []string{"bridge", "mesh", "completion", "cache", "store", "coherence", "transport"}},
+	{name: "node", ours: []string{"bridge", "mesh", "cache", "store", "coherence", "transport"}},
 	{name: "bridge", ours: []string{"cache", "coherence"}, libraries: []string{unix}},
 	{name: "mesh", ours: []string{"coherence", "transport"}},
-	{name: "completion", libraries: []string{unix}},
 	{name: "cache", ours: []string{"store"}, libraries: []string{groupcache, xxhash}},
 	{name: "store"},
 	{name: "coherence"},

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"sync"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
-	"guillotina_groupcache/internal/completion"
 )
 
 // loads is the loads that Python works on.
@@ -44,7 +44,7 @@ func (l *loader) Load(keys [][]byte, done func([]cache.Result, error)) {
 	for _, key := range keys {
 		packed = appendBytes(packed, key)
 	}
-	if !n.queue.Put(completion.Load, id, packed) {
+	if !n.queue.Put(bridge.Load, id, packed) {
 		n.Loaded(id, nil, errQueueFull)
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"syscall"
 	"time"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
-	"guillotina_groupcache/internal/completion"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -27,9 +27,9 @@ type Node struct {
 	host        string // where address is what it says, and liveness is held; "": nowhere, or not known
 	liveness    *net.UnixConn
 
-	queue     *completion.Queue
-	watch     *completion.Watch // the queue and the lanes: what Python's event loop knows
-	memory    []byte            // of table and decoded
+	queue     *bridge.Queue
+	watch     *bridge.Watch // the queue and the lanes: what Python's event loop knows
+	memory    []byte        // of table and decoded
 	table     *coherence.Table
 	decoded   []uint64 // what Python counts
 	group     *cache.Group
@@ -92,10 +92,10 @@ func Open(config []byte) (*Node, error) {
 }
 
 func (n *Node) open() (err error) {
-	if n.queue, err = completion.New(); err != nil {
+	if n.queue, err = bridge.New(); err != nil {
 		return err
 	}
-	if n.watch, err = completion.NewWatch(); err != nil {
+	if n.watch, err = bridge.NewWatch(); err != nil {
 		return err
 	}
 	if _, err = n.watch.Add(n.queue.FD(), func() {}); err != nil {
@@ -188,7 +188,7 @@ func (n *Node) bind() (err error) {
 func (n *Node) FD() int { return n.watch.FD() }
 
 // Drain reads what the lanes have brought, and moves finished work into buf; see
-// [completion.Queue.Drain].
+// [bridge.Queue.Drain].
 func (n *Node) Drain(buf []byte) int {
 	n.queue.Attend()
 	n.watch.Ready()
@@ -238,7 +238,7 @@ func (n *Node) carryOut() {
 		case coherence.Send:
 			n.sendCoherence(a.To, a.Message)
 		case coherence.Cleared:
-			n.tell(completion.Passed, a.Event.Sequence, nil)
+			n.tell(bridge.Passed, a.Event.Sequence, nil)
 		case coherence.Members:
 			n.membersChanged()
 		case coherence.Log:
@@ -253,7 +253,7 @@ func (n *Node) carryOut() {
 
 // log hands a line to Python's logger; level is a name of Python's logging.
 func (n *Node) log(level, text string) {
-	n.queue.Put(completion.Note, 0, []byte(level), []byte{0}, []byte(text))
+	n.queue.Put(bridge.Note, 0, []byte(level), []byte{0}, []byte(text))
 }
 
 // Leave serves nothing any more, says bye to the others, and asks Python to remove the row

@@ -3,7 +3,7 @@ package node
 import (
 	"sync"
 
-	"guillotina_groupcache/internal/completion"
+	"guillotina_groupcache/internal/bridge"
 )
 
 // owed is what Python waits for and a full queue refused. Nobody else would ever answer it: a
@@ -15,13 +15,13 @@ type owed struct {
 }
 
 type debt struct {
-	kind    completion.Kind
+	kind    bridge.Kind
 	id      uint64
 	payload []byte
 }
 
 // tell gives Python what it waits for, if need be later; then it should be small.
-func (n *Node) tell(kind completion.Kind, id uint64, payload []byte) {
+func (n *Node) tell(kind bridge.Kind, id uint64, payload []byte) {
 	n.owed.mu.Lock()
 	defer n.owed.mu.Unlock()
 	if len(n.owed.list) > 0 || !n.queue.Put(kind, id, payload) {

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"sync"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/coherence"
-	"guillotina_groupcache/internal/completion"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -39,7 +39,7 @@ func (n *Node) PeerStats(request uint64) {
 		if err != nil {
 			panic(err) // strings always have a JSON form
 		}
-		n.tell(completion.PeerStats, request, text)
+		n.tell(bridge.PeerStats, request, text)
 	})
 }
 

@@ -15,9 +15,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
-	"guillotina_groupcache/internal/completion"
 )
 
 // process is a node with a Python beside it: a goroutine that drains the queue, executes the
@@ -97,21 +97,21 @@ func (p *process) python(stop chan struct{}) {
 		}
 		for b := append([]byte(nil), buf[:max(n, 0)]...); len(b) > 0; {
 			size := binary.LittleEndian.Uint32(b)
-			p.take(completion.Kind(b[4]), binary.LittleEndian.Uint64(b[8:]), b[16:size:size])
+			p.take(bridge.Kind(b[4]), binary.LittleEndian.Uint64(b[8:]), b[16:size:size])
 			b = b[size:]
 		}
 		p.mu.Unlock()
 	}
 }
 
-func (p *process) take(kind completion.Kind, id uint64, payload []byte) {
+func (p *process) take(kind bridge.Kind, id uint64, payload []byte) {
 	switch kind {
-	case completion.Values, completion.PeerStats, completion.Passed:
+	case bridge.Values, bridge.PeerStats, bridge.Passed:
 		// Events and requests have numbers of their own.
-		if c, ok := p.waiting.LoadAndDelete(waitKey{kind == completion.Passed, id}); ok {
+		if c, ok := p.waiting.LoadAndDelete(waitKey{kind == bridge.Passed, id}); ok {
 			c.(chan []byte) <- payload
 		}
-	case completion.Load:
+	case bridge.Load:
 		keys, err := unpackKeys(payload)
 		if err != nil {
 			p.t.Errorf("a load of what is no list: %v", err)
@@ -122,7 +122,7 @@ func (p *process) take(kind completion.Kind, id uint64, payload []byte) {
 		} else {
 			p.Loaded(id, packed, nil)
 		}
-	case completion.Database:
+	case bridge.Database:
 		var q question
 		if err := json.Unmarshal(payload, &q); err != nil {
 			p.t.Errorf("a question that is no JSON: %v", err)
@@ -130,7 +130,7 @@ func (p *process) take(kind completion.Kind, id uint64, payload []byte) {
 		if err := p.Answer(id, p.db.answer(q, p.looks(q))); err != nil {
 			p.t.Error(err)
 		}
-	case completion.Note:
+	case bridge.Note:
 		p.notes.Store(string(payload), true)
 	}
 }

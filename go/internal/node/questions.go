@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/coherence"
-	"guillotina_groupcache/internal/completion"
 )
 
 // questions is what Python was asked of the database: the members table, and which writing
@@ -128,7 +128,7 @@ func (n *Node) put(q question, then func(*coherence.Machine, coherence.Time, ans
 	if err != nil {
 		panic(err) // strings and numbers always have a JSON form
 	}
-	if !n.queue.Put(completion.Database, n.lastQuestion, text) {
+	if !n.queue.Put(bridge.Database, n.lastQuestion, text) {
 		// The machine asks one thing at a time: without any answer it would never ask again.
 		delete(n.pending, n.lastQuestion)
 		if then != nil {

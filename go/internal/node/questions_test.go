@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"guillotina_groupcache/internal/completion"
+	"guillotina_groupcache/internal/bridge"
 )
 
 // A view tells what the table held at some time after it was asked for, and no more: it counts
@@ -41,9 +41,9 @@ func (p *process) heldView() (id uint64, answer []byte) {
 		buf := make([]byte, 1<<16)
 		for b := buf[:max(p.Drain(buf), 0)]; len(b) > 0; {
 			size := binary.LittleEndian.Uint32(b)
-			kind, number, payload := completion.Kind(b[4]), binary.LittleEndian.Uint64(b[8:]), b[16:size:size]
+			kind, number, payload := bridge.Kind(b[4]), binary.LittleEndian.Uint64(b[8:]), b[16:size:size]
 			var q question
-			if kind == completion.Database && json.Unmarshal(payload, &q) == nil && q.Op == "take_view" {
+			if kind == bridge.Database && json.Unmarshal(payload, &q) == nil && q.Op == "take_view" {
 				id, answer = number, p.db.answer(q, p.looks(q))
 			} else {
 				p.take(kind, number, payload)

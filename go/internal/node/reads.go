@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
-	"guillotina_groupcache/internal/completion"
 )
 
 // Status of a lookup, when it gives no value.
@@ -166,7 +166,7 @@ func (n *Node) Warm(request uint64, packed []byte) (bool, error) {
 		for _, r := range n.group.Get(ctx, names) {
 			n.counts.from(r.Source)
 		}
-		n.tell(completion.Values, request, nil)
+		n.tell(bridge.Values, request, nil)
 	}), nil
 }
 
@@ -192,8 +192,8 @@ func (n *Node) answerRead(request uint64, results []cache.Result) {
 	for _, r := range results {
 		size += 1 + 4 + len(r.Value)
 	}
-	if !n.queue.Put(completion.Values, request, packResults(results, size)) {
+	if !n.queue.Put(bridge.Values, request, packResults(results, size)) {
 		// Without the values it has room, now or soon; the asker reads the database.
-		n.tell(completion.Values, request, packResults(make([]cache.Result, len(results)), size))
+		n.tell(bridge.Values, request, packResults(make([]cache.Result, len(results)), size))
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"guillotina_groupcache/internal/completion"
+	"guillotina_groupcache/internal/bridge"
 )
 
 func statsOf(t *testing.T, p *process) (s statistics) {
@@ -108,7 +108,7 @@ func TestAQueueThatIsFullOwesStatistics(t *testing.T) {
 	defer goOn()
 	fill(p)
 	answer := p.expect(false, 5)
-	p.tell(completion.PeerStats, 5, []byte("[]"))
+	p.tell(bridge.PeerStats, 5, []byte("[]"))
 	goOn()
 	p.await("what was owed comes", answer)
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // Announce makes an event over keys, packed, or all, of a transaction of database that has
-// written and not yet committed, and returns its number. [completion.Passed] with it tells
+// written and not yet committed, and returns its number. [bridge.Passed] with it tells
 // when COMMIT may be sent.
 func (n *Node) Announce(database string, packed []byte, all bool) (uint64, error) {
 	keys, err := unpackKeys(packed)

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
-	"guillotina_groupcache/internal/completion"
 )
 
 func TestAfterAWriteEveryoneReadsTheNewValueAtOnce(t *testing.T) {
@@ -161,10 +161,10 @@ func TestALostCommitEndsWhenTheDatabaseSaysSo(t *testing.T) {
 // fill puts into the queue what fits, down to the last byte that an entry could take.
 func fill(p *process) {
 	for size := 64 << 20; size > 0; size /= 2 {
-		for p.queue.Put(completion.Note, 0, make([]byte, size)) {
+		for p.queue.Put(bridge.Note, 0, make([]byte, size)) {
 		}
 	}
-	for p.queue.Put(completion.Note, 0, nil) {
+	for p.queue.Put(bridge.Note, 0, nil) {
 	}
 }
 
@@ -226,18 +226,18 @@ func TestWhatIsOwedComesInOrder(t *testing.T) {
 	goOn := p.stall()
 	defer goOn()
 	fill(p)
-	p.tell(completion.PeerStats, 1, []byte("[]"))
+	p.tell(bridge.PeerStats, 1, []byte("[]"))
 	buf := make([]byte, 128<<20)
 	var order []uint64
 	drain := func() {
 		for b := buf[:max(p.Drain(buf), 0)]; len(b) > 0; b = b[binary.LittleEndian.Uint32(b):] {
-			if completion.Kind(b[4]) == completion.PeerStats {
+			if bridge.Kind(b[4]) == bridge.PeerStats {
 				order = append(order, binary.LittleEndian.Uint64(b[8:]))
 			}
 		}
 	}
 	drain()
-	p.tell(completion.PeerStats, 2, []byte("[]"))
+	p.tell(bridge.PeerStats, 2, []byte("[]"))
 	eventually(t, "both have come", func() bool {
 		drain()
 		return len(order) == 2

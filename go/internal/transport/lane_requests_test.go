@@ -16,13 +16,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"guillotina_groupcache/internal/completion"
+	"guillotina_groupcache/internal/bridge"
 )
 
 // eventLoop is a watch, and a loop that serves it until the end of the test, as Python's does.
-func eventLoop(t testing.TB) *completion.Watch {
+func eventLoop(t testing.TB) *bridge.Watch {
 	t.Helper()
-	watch, err := completion.NewWatch()
+	watch, err := bridge.NewWatch()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,7 @@
 // Go never calls into Python. What is finished, or asked of Python, is put into a queue, and
 // one byte in a pipe wakes the event loop, which then takes all there is in one call. The pipe
 // is one of the descriptors of a watch, which is what the event loop knows.
-package completion
+package bridge
 
 import (
 	"encoding/binary"
@@ -53,12 +53,12 @@ type Queue struct {
 func New() (*Queue, error) {
 	q := &Queue{}
 	if err := syscall.Pipe(q.pipe[:]); err != nil {
-		return nil, fmt.Errorf("completion: %w", err)
+		return nil, fmt.Errorf("bridge: %w", err)
 	}
 	for _, fd := range q.pipe {
 		syscall.CloseOnExec(fd)
 		if err := syscall.SetNonblock(fd, true); err != nil {
-			return nil, fmt.Errorf("completion: %w", err)
+			return nil, fmt.Errorf("bridge: %w", err)
 		}
 	}
 	return q, nil

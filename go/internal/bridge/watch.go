@@ -1,4 +1,4 @@
-package completion
+package bridge
 
 import (
 	"fmt"
@@ -24,7 +24,7 @@ const batch = 64
 func NewWatch() (*Watch, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("completion: %w", err)
+		return nil, fmt.Errorf("bridge: %w", err)
 	}
 	return &Watch{epoll: epoll, ready: make(map[int32]func())}, nil
 }
@@ -42,7 +42,7 @@ func (w *Watch) Add(fd int, ready func()) (remove func(), err error) {
 	number := w.last
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: number}
 	if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		return nil, fmt.Errorf("completion: %w", err)
+		return nil, fmt.Errorf("bridge: %w", err)
 	}
 	w.ready[number] = ready
 	return func() { w.remove(fd, number) }, nil
