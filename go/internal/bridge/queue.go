@@ -1,8 +1,3 @@
-// Package completion hands finished work to Python.
-//
-// Go never calls into Python. What is finished, or asked of Python, is put into a queue, and
-// one byte in a pipe wakes the event loop, which then takes all there is in one call. The pipe
-// is one of the descriptors of a watch, which is what the event loop knows.
 package bridge
 
 import (
@@ -10,65 +5,115 @@ import (
 	"fmt"
 	"sync"
 	"syscall"
+
+	"guillotina_groupcache/internal/cache"
 )
 
-// Kind tells what an entry is about.
-type Kind uint8
+// CompletionKind says what a completion is about. Python has the same numbers.
+type CompletionKind uint8
 
 const (
-	// Values answers a request for keys: for each a status byte and the value.
-	Values Kind = iota + 1
+	// Values answers a read: for each key a source and the value.
+	Values CompletionKind = iota + 1
 	// Load asks to load keys from the database.
 	Load
-	// Passed tells that an event was acknowledged: COMMIT may be sent.
-	Passed
-	// Database asks for a statement on the members table, or about open transactions.
-	Database
+	// Cleared says that all members have acknowledged an event: COMMIT may be sent.
+	Cleared
+	// DatabaseQuery asks about the members table, or about open transactions.
+	DatabaseQuery
 	// PeerStats answers a request for the peers' statistics.
 	PeerStats
-	// Note is a change of state for the log.
-	Note
+	// Log is a line for the operator's log.
+	Log
 )
 
-// headerSize is the length of an entry before its payload: length of the whole (4 bytes),
-// kind (1), three bytes of nothing, id (8); little endian.
+// headerSize is the length of a completion before its payload: length of the whole (4 bytes),
+// kind (1), padding (3), id (8); little endian.
 const headerSize = 16
 
-// maxBytes bounds what waits for a Python that does not come to take it. Beyond it Put is
-// false, and who asked for the work, or owes the answer, has to make do.
+// maxBytes bounds the completions that wait while Python does not drain them.
 const maxBytes = 256 << 20
 
-// Queue of entries, in order. It is safe for concurrent use.
+// Queue holds completions in order until Python drains them. It is safe for concurrent use.
 type Queue struct {
+	Watch *Watch // of the queue's pipe, and of the lanes
+
 	mu       sync.Mutex
 	entries  [][]byte
 	bytes    int
+	deferred [][]byte // completions that Python waits for, and that the full queue refused
 	pipe     [2]int
 	signaled bool // there is a byte in the pipe
-	attended bool // Python is about to drain, and needs no byte
+	draining bool // Python is about to drain, and needs no byte
 	closed   bool
 }
 
-// New returns an empty queue.
-func New() (*Queue, error) {
-	q := &Queue{}
-	if err := syscall.Pipe(q.pipe[:]); err != nil {
+// NewQueue returns an empty queue.
+func NewQueue() (*Queue, error) {
+	watch, err := NewWatch()
+	if err != nil {
+		return nil, err
+	}
+	q := &Queue{Watch: watch}
+	if err := syscall.Pipe2(q.pipe[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
+		watch.Close()
 		return nil, fmt.Errorf("bridge: %w", err)
 	}
-	for _, fd := range q.pipe {
-		syscall.CloseOnExec(fd)
-		if err := syscall.SetNonblock(fd, true); err != nil {
-			return nil, fmt.Errorf("bridge: %w", err)
-		}
+	if _, err := watch.Add(q.pipe[0], func() {}); err != nil {
+		q.Close()
+		return nil, err
 	}
 	return q, nil
 }
 
-// FD is readable while entries wait.
-func (q *Queue) FD() int { return q.pipe[0] }
+// FD returns a descriptor that is readable while [Queue.Drain] has something to give.
+func (q *Queue) FD() int { return q.Watch.FD() }
 
-// Put adds an entry; it is false when the queue is full or closed.
-func (q *Queue) Put(kind Kind, id uint64, payload ...[]byte) bool {
+// Put adds a completion. It is false when the queue is full or closed: the caller then drops the
+// work, or answers it in another way.
+func (q *Queue) Put(kind CompletionKind, id uint64, payload ...[]byte) bool {
+	entry := encode(kind, id, payload)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.add(entry)
+}
+
+// Deliver adds a completion that Python waits for. A full queue defers it, because nothing else
+// would ever answer: a read would hang, and a transaction could not commit. It should be small:
+// deferred completions are bounded only by the requests of Python that have no answer yet.
+func (q *Queue) Deliver(kind CompletionKind, id uint64, payload []byte) {
+	entry := encode(kind, id, [][]byte{payload})
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.deferred) > 0 || !q.add(entry) {
+		q.deferred = append(q.deferred, entry)
+	}
+}
+
+// FlushDeferred adds the deferred completions for which there is room now, in order.
+func (q *Queue) FlushDeferred() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.deferred) > 0 && q.add(q.deferred[0]) {
+		q.deferred = q.deferred[1:]
+	}
+}
+
+// Log hands a line to Python's logger; level is a name of Python's logging.
+func (q *Queue) Log(level, text string) {
+	q.Put(Log, 0, []byte(level), []byte{0}, []byte(text))
+}
+
+// DeliverResults answers a read with results in the order of its keys.
+func (q *Queue) DeliverResults(request uint64, results []cache.Result) {
+	if !q.Put(Values, request, PackResults(results)) {
+		// Without the values there is room, now or soon; Python then reads the database.
+		q.Deliver(Values, request, PackResults(make([]cache.Result, len(results))))
+	}
+}
+
+// encode returns a completion as Python reads it.
+func encode(kind CompletionKind, id uint64, payload [][]byte) []byte {
 	size := headerSize
 	for _, part := range payload {
 		size += len(part)
@@ -80,15 +125,17 @@ func (q *Queue) Put(kind Kind, id uint64, payload ...[]byte) bool {
 	for _, part := range payload {
 		entry = append(entry, part...)
 	}
+	return entry
+}
 
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed || q.bytes+size > maxBytes {
+// add adds an encoded completion if there is room. The caller holds mu.
+func (q *Queue) add(entry []byte) bool {
+	if q.closed || q.bytes+len(entry) > maxBytes {
 		return false
 	}
 	q.entries = append(q.entries, entry)
-	q.bytes += size
-	if !q.attended {
+	q.bytes += len(entry)
+	if !q.draining {
 		q.signal()
 	}
 	return true
@@ -101,19 +148,17 @@ func (q *Queue) signal() {
 	}
 }
 
-// Attend tells that Drain comes next, so that what is put until then wakes nobody.
-func (q *Queue) Attend() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.attended = true
-}
-
-// Drain moves as many whole entries as fit into buf, in order, and returns their bytes. When
-// not even the first fits it returns how many bytes that needs, negative.
+// Drain reads what the lanes have brought and then moves as many whole completions as fit into buf,
+// in order. It returns their bytes, or, when not even the first one fits, the bytes that this one
+// needs, negative. What is added while it reads the lanes wakes nobody.
 func (q *Queue) Drain(buf []byte) int {
 	q.mu.Lock()
+	q.draining = true
+	q.mu.Unlock()
+	q.Watch.Ready()
+	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.attended = false
+	q.draining = false
 	n, taken := 0, 0
 	for taken < len(q.entries) && n+len(q.entries[taken]) <= len(buf) {
 		n += copy(buf[n:], q.entries[taken])
@@ -126,20 +171,20 @@ func (q *Queue) Drain(buf []byte) int {
 	clear(q.entries[:taken])
 	q.entries = q.entries[taken:]
 	q.bytes -= n
-	if len(q.entries) == 0 {
-		q.entries = nil
-		if q.signaled {
-			q.signaled = false
-			var wake [1]byte
-			_, _ = syscall.Read(q.pipe[0], wake[:])
-		}
-	} else {
+	if len(q.entries) > 0 {
 		q.signal()
+		return n
+	}
+	q.entries = nil
+	if q.signaled {
+		q.signaled = false
+		var wake [1]byte
+		_, _ = syscall.Read(q.pipe[0], wake[:])
 	}
 	return n
 }
 
-// Close drops what waits. The caller no longer watches the descriptor.
+// Close drops all completions. The event loop must not watch the descriptor any more.
 func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -147,7 +192,8 @@ func (q *Queue) Close() {
 		return
 	}
 	q.closed = true
-	q.entries, q.bytes = nil, 0
+	q.entries, q.deferred, q.bytes = nil, nil, 0
 	_ = syscall.Close(q.pipe[0])
 	_ = syscall.Close(q.pipe[1])
+	q.Watch.Close()
 }

@@ -7,10 +7,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"guillotina_groupcache/internal/cache"
 )
 
 func newQueue(t *testing.T) *Queue {
-	q, err := New()
+	q, err := NewQueue()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -18,7 +20,7 @@ func newQueue(t *testing.T) *Queue {
 	return q
 }
 
-// readable waits until the descriptor is readable, or tells that it is not.
+// readable reports whether a descriptor becomes readable within a time.
 func readable(t *testing.T, fd int, wait time.Duration) bool {
 	t.Helper()
 	set := &syscall.FdSet{}
@@ -34,17 +36,17 @@ func readable(t *testing.T, fd int, wait time.Duration) bool {
 func TestEntriesComeOutWholeAndInOrder(t *testing.T) {
 	q := newQueue(t)
 	q.Put(Values, 7, []byte("a\x00b"), []byte("c"))
-	q.Put(Note, 1<<63, nil)
+	q.Put(Log, 1<<63, nil)
 	buf := make([]byte, 1024)
 	n := q.Drain(buf)
 	if n != headerSize+4+headerSize {
 		t.Fatalf("drained %d bytes", n)
 	}
 	first, second := buf[:headerSize+4], buf[headerSize+4:n]
-	if Kind(first[4]) != Values || binary.LittleEndian.Uint64(first[8:]) != 7 || !bytes.Equal(first[headerSize:], []byte("a\x00bc")) {
+	if CompletionKind(first[4]) != Values || binary.LittleEndian.Uint64(first[8:]) != 7 || !bytes.Equal(first[headerSize:], []byte("a\x00bc")) {
 		t.Errorf("first entry is %v", first)
 	}
-	if Kind(second[4]) != Note || binary.LittleEndian.Uint64(second[8:]) != 1<<63 {
+	if CompletionKind(second[4]) != Log || binary.LittleEndian.Uint64(second[8:]) != 1<<63 {
 		t.Errorf("second entry is %v", second)
 	}
 }
@@ -54,8 +56,8 @@ func TestDescriptorIsReadableWhileEntriesWait(t *testing.T) {
 	if readable(t, q.FD(), 0) {
 		t.Error("readable while empty")
 	}
-	q.Put(Passed, 1)
-	q.Put(Passed, 2)
+	q.Put(Cleared, 1)
+	q.Put(Cleared, 2)
 	if !readable(t, q.FD(), time.Second) {
 		t.Error("not readable with entries")
 	}
@@ -91,6 +93,41 @@ func TestAFullOrClosedQueueRefuses(t *testing.T) {
 	q.Close()
 	if q.Put(Values, 3) || q.Drain(make([]byte, 1024)) != 0 {
 		t.Error("a closed queue goes on")
+	}
+}
+
+// What is deferred is not overtaken by what comes later and would fit.
+func TestDeferredCompletionsComeInOrder(t *testing.T) {
+	q := newQueue(t)
+	big := make([]byte, maxBytes-headerSize)
+	q.Put(Values, 1, big)
+	q.Deliver(Cleared, 2, nil)
+	q.FlushDeferred()
+	if n := q.Drain(make([]byte, maxBytes)); n != maxBytes {
+		t.Fatalf("drained %d bytes of a full queue", n)
+	}
+	q.Deliver(Cleared, 3, nil)
+	buf := make([]byte, 1024)
+	if n := q.Drain(buf); n != 0 {
+		t.Errorf("%d bytes have overtaken a deferred completion", n)
+	}
+	q.FlushDeferred()
+	q.Deliver(Cleared, 4, nil)
+	if n := q.Drain(buf); n != 3*headerSize || buf[8] != 2 || buf[headerSize+8] != 3 || buf[2*headerSize+8] != 4 {
+		t.Errorf("drained %v", buf[:max(n, 0)])
+	}
+}
+
+// A read whose values do not fit is answered without them.
+func TestResultsWithoutRoomForTheirValuesAreAnsweredEmpty(t *testing.T) {
+	q := newQueue(t)
+	q.Put(Values, 1, make([]byte, maxBytes-headerSize-100))
+	q.DeliverResults(2, []cache.Result{{Value: make([]byte, 1000), Source: cache.Own}, {Value: []byte("v"), Source: cache.Own}})
+	buf := make([]byte, maxBytes)
+	n := q.Drain(buf)
+	results, err := UnpackResults(buf[maxBytes-100+headerSize : n])
+	if err != nil || len(results) != 2 || results[0].Source != cache.Nowhere || results[1].Source != cache.Nowhere {
+		t.Errorf("%v, %v", results, err)
 	}
 }
 

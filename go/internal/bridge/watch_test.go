@@ -30,25 +30,25 @@ func TestAWatchIsReadableWhileOneOfItsDescriptorsIs(t *testing.T) {
 	if w.Ready(); readable(t, w.FD(), 0) || len(called) > 0 {
 		t.Error("readable while nothing is")
 	}
-	first.Put(Passed, 1)
+	first.Put(Cleared, 1)
 	if !readable(t, w.FD(), time.Second) {
 		t.Error("not readable while one is")
 	}
 	if w.Ready(); called[first] != 1 || called[second] != 0 {
 		t.Errorf("called: %v", called)
 	}
-	// What is removed is no more told, though it is still readable.
+	// A removed descriptor is not called any more, though it is still readable.
 	removes[first]()
 	if w.Ready(); readable(t, w.FD(), 0) || called[first] != 1 {
 		t.Error("a removed descriptor is watched")
 	}
-	second.Put(Passed, 1)
+	second.Put(Cleared, 1)
 	if w.Ready(); called[second] != 1 {
 		t.Error("the other one is not watched any more")
 	}
 }
 
-func TestANumberThatComesAgainIsAnotherDescriptor(t *testing.T) {
+func TestAReusedDescriptorNumberIsAnotherDescriptor(t *testing.T) {
 	w := newWatch(t)
 	var pipe [2]int
 	if err := syscall.Pipe(pipe[:]); err != nil {
@@ -63,7 +63,7 @@ func TestANumberThatComesAgainIsAnotherDescriptor(t *testing.T) {
 	if _, err := w.Add(pipe[0], func() { again++ }); err != nil {
 		t.Fatal(err)
 	}
-	remove() // late, and of the number that another one has now
+	remove() // late: the descriptor number belongs to the second one now
 	_, _ = syscall.Write(pipe[1], []byte{1})
 	if w.Ready(); again != 1 {
 		t.Errorf("the second one is called %d times", again)
@@ -72,27 +72,27 @@ func TestANumberThatComesAgainIsAnotherDescriptor(t *testing.T) {
 	_ = syscall.Close(pipe[0])
 }
 
-func TestWhatIsPutWhilePythonComesWakesNobody(t *testing.T) {
+func TestACompletionBeforeADrainWakesNobody(t *testing.T) {
 	q := newQueue(t)
-	q.Attend()
-	q.Put(Passed, 1)
-	q.Put(Passed, 2)
+	q.draining = true
+	q.Put(Cleared, 1)
+	q.Put(Cleared, 2)
 	if readable(t, q.FD(), 0) {
-		t.Error("readable, though somebody is about to drain")
+		t.Error("readable, though Python is about to drain")
 	}
-	// What did not fit is told of.
+	// The descriptor is readable for what did not fit.
 	if n := q.Drain(make([]byte, headerSize)); n != headerSize || !readable(t, q.FD(), time.Second) {
-		t.Errorf("drained %d bytes, and the rest is not told of", n)
+		t.Errorf("drained %d bytes, and the descriptor is not readable for the rest", n)
 	}
-	q.Attend()
-	q.Put(Passed, 3, make([]byte, 100))
+	q.draining = true
+	q.Put(Cleared, 3, make([]byte, 100))
 	if q.Drain(make([]byte, 2*headerSize)); !readable(t, q.FD(), time.Second) {
-		t.Error("what is too large for the buffer is not told of")
+		t.Error("not readable with a completion that is larger than the buffer")
 	}
 	if q.Drain(make([]byte, 1024)); readable(t, q.FD(), 0) {
 		t.Error("readable after the last entry")
 	}
-	q.Put(Passed, 4)
+	q.Put(Cleared, 4)
 	if !readable(t, q.FD(), time.Second) {
 		t.Error("not readable with a later entry")
 	}

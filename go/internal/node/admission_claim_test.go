@@ -16,9 +16,9 @@ func TestAnAdvertisedAddressIsWhatOthersDial(t *testing.T) {
 	a := open(t, db, settings{"listen": "0.0.0.0:0", "advertise": "127.0.0.1", "secret": testSecret})
 	b := open(t, db, settings{"listen": "0.0.0.0:0", "advertise": "localhost", "secret": testSecret})
 	together(t, a, b)
-	_, port, _ := net.SplitHostPort(a.address)
-	if a.address != "127.0.0.1:"+port || port == "0" || !slices.Contains(b.ringNow(), a.address) {
-		t.Errorf("it advertises %s", a.address)
+	_, port, _ := net.SplitHostPort(a.mesh.Address)
+	if a.mesh.Address != "127.0.0.1:"+port || port == "0" || !slices.Contains(b.owners(), a.mesh.Address) {
+		t.Errorf("it advertises %s", a.mesh.Address)
 	}
 }
 
@@ -64,8 +64,8 @@ func TestTwoProcessesThatClaimOneAddress(t *testing.T) {
 	public := forward(t, one)
 	a := open(t, db, with(at(one), settings{"advertise": public})) // reaches itself there
 	eventually(t, "it is in standing", a.serves)
-	if a.address != public || !a.advertised() {
-		t.Errorf("it is known as %s", a.address)
+	if a.mesh.Address != public || a.mesh.Host != "" {
+		t.Errorf("it is known as %s", a.mesh.Address)
 	}
 	cfg := with(settings{"size": 1 << 20, "lease": 2, "buckets": 1 << 10}, settings{"listen": two, "advertise": public, "secret": testSecret})
 	n, err := Open(form(cfg))
@@ -90,7 +90,7 @@ func TestWhoClaimsTheAddressOfAProcessIsRefusedByIt(t *testing.T) {
 	claimant := &stranger{}
 	var err error
 	claimant.Transport, err = transport.New(transport.Options{
-		Listen: []string{tcpAddress(t)}, Identity: newIdentity(t), Self: transport.Peer{Address: p.address},
+		Listen: []string{tcpAddress(t)}, Identity: newIdentity(t), Self: transport.Peer{Address: p.mesh.Address},
 		Secret: transport.Secret(testSecret), Handler: claimant})
 	if err != nil {
 		t.Fatal(err)
@@ -99,11 +99,11 @@ func TestWhoClaimsTheAddressOfAProcessIsRefusedByIt(t *testing.T) {
 	if _, err := claimant.Bind(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := claimant.Dial(t.Context(), p.address); !errors.Is(err, transport.ErrNotAdmitted) ||
+	if _, err := claimant.Dial(t.Context(), p.mesh.Address); !errors.Is(err, transport.ErrNotAdmitted) ||
 		!strings.Contains(err.Error(), "it has the same address as this process") {
 		t.Errorf("got %v", err)
 	}
-	eventually(t, "it is counted", func() bool { return p.transport.Stats().Faults[transport.ReasonNotAdmitted] == 1 })
+	eventually(t, "it is counted", func() bool { return p.mesh.Transport.Stats().Faults[transport.ReasonNotAdmitted] == 1 })
 }
 
 // Nobody answers where no way leads back to oneself; that is said, and no error.
@@ -111,19 +111,4 @@ func TestAnAdvertisedAddressThatDoesNotAnswer(t *testing.T) {
 	p := open(t, newDatabase(), with(at(tcpAddress(t)), settings{"advertise": tcpAddress(t)}))
 	eventually(t, "it is in standing", p.serves)
 	eventually(t, "the log says so", func() bool { return p.noted("does not reach itself at the address that it advertises") == 1 })
-}
-
-func TestWhatIsAdvertised(t *testing.T) {
-	for _, c := range []struct {
-		advertise string
-		want      bool
-	}{{"", false}, {"127.0.0.1", false}, {"127.0.0.1:9000", true}, {"203.0.113.7", true}, {"cache.example.org", true}} {
-		n := &Node{cfg: Config{Advertise: c.advertise}, address: "127.0.0.1:9000"}
-		if c.advertise != "" && !strings.Contains(c.advertise, ":") {
-			n.address = c.advertise + ":9000"
-		}
-		if n.advertised() != c.want {
-			t.Errorf("%q is another address than the own one: %v", c.advertise, !c.want)
-		}
-	}
 }

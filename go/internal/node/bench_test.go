@@ -19,7 +19,7 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// BenchmarkPeerRead reads what another process has in memory, from Read to completion.
+// BenchmarkPeerRead reads what another process has in memory, from Read to bridge.
 func BenchmarkPeerRead(b *testing.B) {
 	db := newDatabase()
 	owner := open(b, db, settings{"listen": unixAddress(b)})

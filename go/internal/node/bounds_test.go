@@ -10,6 +10,7 @@ import (
 
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/mesh"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -18,21 +19,21 @@ func TestWhatIsTooMuchEndsItsSession(t *testing.T) {
 	p := cluster(t, newDatabase(), unixAddress(t))[0]
 	s := newStranger(t, "")
 	name := func(key string) cache.VersionedKey { return cache.VersionedKey{Key: []byte(key)} }
-	many := make([]cache.VersionedKey, maxNames+1)
+	many := make([]cache.VersionedKey, maxKeys+1)
 	for i := range many {
 		many[i] = name(fmt.Sprint(i))
 	}
 	long := name(strings.Repeat("k", maxKey+1))
 	requests := map[string][]byte{
-		"too many names": packNames(many),
-		"a long key":     packNames([]cache.VersionedKey{long}),
-		"much in all":    packNames(slices.Repeat([]cache.VersionedKey{name(strings.Repeat("k", maxKey))}, maxRequest/maxKey)),
+		"too many names": packKeys(many),
+		"a long key":     packKeys([]cache.VersionedKey{long}),
+		"much in all":    packKeys(slices.Repeat([]cache.VersionedKey{name(strings.Repeat("k", maxKey))}, maxRequest/maxKey)),
 	}
-	violations := func() uint64 { return p.transport.Stats().Faults[transport.ReasonViolation] }
+	violations := func() uint64 { return p.mesh.Transport.Stats().Faults[transport.ReasonViolation] }
 	for what, body := range requests {
 		before := violations()
 		session := s.dial(t, p)
-		if _, err := session.Call(t.Context(), frameGet, body); err == nil {
+		if _, err := session.Call(t.Context(), mesh.FrameGet, body); err == nil {
 			t.Errorf("%s: answered", what)
 		}
 		wantEnded(t, session, what)
@@ -40,12 +41,12 @@ func TestWhatIsTooMuchEndsItsSession(t *testing.T) {
 	}
 	before := violations()
 	session := s.dial(t, p)
-	must(t, session.Send(framePut, packPut(put{event: 1, life: forever, name: long}), []byte("v")))
+	must(t, session.Send(mesh.FramePut, packPut(put{event: 1, life: forever, key: long}), []byte("v")))
 	wantEnded(t, session, "a value under a long key")
 	eventually(t, "it is counted", func() bool { return violations() == before+1 })
 	eventually(t, "the log has one line for violations of one kind", func() bool { return p.noted("connection with") == 1 })
 	session = s.dial(t, p)
-	if _, err := session.Call(t.Context(), frameGet, packNames(many[:maxNames])); err != nil {
+	if _, err := session.Call(t.Context(), mesh.FrameGet, packKeys(many[:maxKeys])); err != nil {
 		t.Errorf("as many names as are allowed: %v", err)
 	}
 }
@@ -56,7 +57,7 @@ func TestManyNamesAreAskedForInParts(t *testing.T) {
 	a, b, _ := three(t, db)
 	for what, length := range map[string]int{"many": 1, "long": 1000} {
 		var keys []string
-		for i := 0; len(keys) < 2*maxNames+1; i++ {
+		for i := 0; len(keys) < 2*maxKeys+1; i++ {
 			if key := fmt.Sprint(what, strings.Repeat("x", length), i); b.group.Owner([]byte(key)) == "" {
 				keys = append(keys, key)
 				db.with(func() { db.values[key] = "v" })
@@ -68,10 +69,10 @@ func TestManyNamesAreAskedForInParts(t *testing.T) {
 			}
 		}
 	}
-	if faults := b.transport.Stats().Faults; len(faults) != 0 {
+	if faults := b.mesh.Transport.Stats().Faults; len(faults) != 0 {
 		t.Errorf("faults: %v", faults)
 	}
-	if served := b.counts.served.Load(); served < 4*maxNames {
+	if served := b.counts.served.Load(); served < 4*maxKeys {
 		t.Errorf("the owner was asked for %d names", served)
 	}
 }
@@ -85,13 +86,13 @@ func TestFitting(t *testing.T) {
 		return names
 	}
 	for _, c := range []struct{ n, size, want int }{
-		{0, 0, 0}, {1, maxKey, 1}, {maxNames, 50, maxNames}, {maxNames + 1, 50, maxNames}, {100, maxKey, 31}, {3, maxKey + 1, 0},
+		{0, 0, 0}, {1, maxKey, 1}, {maxKeys, 50, maxKeys}, {maxKeys + 1, 50, maxKeys}, {100, maxKey, 31}, {3, maxKey + 1, 0},
 	} {
 		names := of(c.n, c.size)
 		if got := fitting(names); got != c.want {
 			t.Errorf("%d keys of %d bytes: %d fit", c.n, c.size, got)
 		}
-		if _, err := unpackNames(packNames(names[:fitting(names)])); err != nil {
+		if _, err := unpackKeys(packKeys(names[:fitting(names)])); err != nil {
 			t.Errorf("what fits is refused: %v", err)
 		}
 	}
@@ -122,10 +123,10 @@ func TestALongKeyIsAskedOfNoPeer(t *testing.T) {
 	a.write(keys[1], "w", true)
 	for _, p := range []*process{a, b} {
 		if got := p.get(keys[1]); got != "w" {
-			t.Errorf("%s reads %q", p.address, got)
+			t.Errorf("%s reads %q", p.mesh.Address, got)
 		}
 	}
-	if faults := b.transport.Stats().Faults; len(faults) != 0 || db.loadsOf(keys[1]) < 2 {
+	if faults := b.mesh.Transport.Stats().Faults; len(faults) != 0 || db.loadsOf(keys[1]) < 2 {
 		t.Errorf("faults: %v; %d loads", faults, db.loadsOf(keys[1]))
 	}
 }
@@ -135,16 +136,16 @@ func TestWhatPeersWaitForIsBounded(t *testing.T) {
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
 	session := newStranger(t, "").dial(t, p)
-	p.serving.Add(maxServing)
-	_, err := session.Call(t.Context(), frameGet, packNames([]cache.VersionedKey{{Key: []byte("k")}}))
+	p.handler.waiting.Add(maxWaiting)
+	_, err := session.Call(t.Context(), mesh.FrameGet, packKeys([]cache.VersionedKey{{Key: []byte("k")}}))
 	if !errors.Is(err, transport.ErrOverload) {
 		t.Errorf("got %v", err)
 	}
-	p.serving.Add(-maxServing)
-	if _, err := session.Call(t.Context(), frameGet, packNames([]cache.VersionedKey{{Key: []byte("k")}})); err != nil {
+	p.handler.waiting.Add(-maxWaiting)
+	if _, err := session.Call(t.Context(), mesh.FrameGet, packKeys([]cache.VersionedKey{{Key: []byte("k")}})); err != nil {
 		t.Errorf("got %v", err)
 	}
-	eventually(t, "nothing is waited for", func() bool { return p.serving.Load() == 0 })
+	eventually(t, "nothing is waited for", func() bool { return p.handler.waiting.Load() == 0 })
 }
 
 // Statistics of a peer are read by a manager's programs, which expect those of this package.
@@ -152,7 +153,7 @@ func TestStatisticsOfAPeerAreChecked(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
 	good, err := p.Stats()
 	must(t, err)
-	self := coherence.Row{Incarnation: p.incarnation}
+	self := coherence.Row{Incarnation: p.mesh.Incarnation}
 	if again, err := checkedStats(good, self); err != nil || !bytes.Equal(again, good) {
 		t.Errorf("%s became %s, %v", good, again, err)
 	}

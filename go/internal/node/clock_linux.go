@@ -12,7 +12,7 @@ import "C"
 
 import "guillotina_groupcache/internal/coherence"
 
-// now reads a clock that is monotonic and counts while the machine is suspended (R2); Python
-// reads the same one as CLOCK_BOOTTIME. Every hit reads it, and through C it is no system call,
-// which takes seven times as long: Go does not know how to read this clock without one.
+// now reads a clock that is monotonic and counts while the machine is suspended (R2); Python reads the
+// same one as CLOCK_BOOTTIME. Every hit reads it. Go can read this clock only by a system call, which
+// takes seven times as long as this call into C.
 func now() coherence.Time { return coherence.Time(C.boottime()) }

@@ -95,7 +95,7 @@ func TestOpenRefusesWhatItCannotDo(t *testing.T) {
 		changes settings
 		says    string
 	}{
-		"an address in use":         {settings{"listen": used.address}, "in use"},
+		"an address in use":         {settings{"listen": used.mesh.Address}, "in use"},
 		"an open address":           {settings{"listen": "0.0.0.0:7000"}, "secret"},
 		"a short secret":            {settings{"listen": "127.0.0.1:0", "secret": "short"}, "16"},
 		"buckets, no power of two":  {settings{"buckets": 1000}, "power of two"},

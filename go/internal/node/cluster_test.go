@@ -8,12 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
 )
 
 func packed(elements ...string) (b []byte) {
 	for _, e := range elements {
-		b = appendBytes(b, []byte(e))
+		b = bridge.AppendElement(b, []byte(e))
 	}
 	return b
 }

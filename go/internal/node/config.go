@@ -10,14 +10,14 @@ import (
 	"guillotina_groupcache/internal/transport"
 )
 
-// Config is what Python says of this process; times in seconds, sizes in bytes.
+// Config is this process's configuration, as Python gives it; times in seconds, sizes in bytes.
 type Config struct {
 	// Listen are addresses, of which the first free one is taken; none: a client, or alone.
 	Listen []string `json:"listen"`
 	// Advertise is the "host" or "host:port" that others dial; "": where this process listens.
 	Advertise string `json:"advertise"`
-	// Admit are the addresses and "dns:host:port" of those who are let in; none: everyone in
-	// the members table.
+	// Admit are the addresses and "dns:host:port" of the peers that are admitted; none: all in the
+	// members table.
 	Admit   []string `json:"admit"`
 	Alone   bool     `json:"alone"`  // no peers: no connections, no members table
 	Secret  secret   `json:"secret"` // its UTF-8 bytes are the transport's secret
@@ -28,7 +28,7 @@ type Config struct {
 	Buckets uint32   `json:"buckets"` // a power of two, the same in the whole cluster
 }
 
-// secret takes the text as it is, where JSON's rule for bytes would read it as base64.
+// secret takes the text as it is; JSON's rule for bytes would read it as base64.
 type secret struct{ transport.Secret }
 
 func (s *secret) UnmarshalText(text []byte) error {
@@ -36,37 +36,37 @@ func (s *secret) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// TLS names the PEM files of an own PKI.
+// TLS names the PEM files of a PKI of the user's own.
 type TLS struct {
 	Cert string `json:"cert"`
 	Key  string `json:"key"`
 	CA   string `json:"ca"`
 }
 
-// Waits that are not for the user to choose.
+// Times and bounds that are not for the user to choose.
 const (
-	// ackTimeout is how long a member may take to acknowledge (R3).
+	// ackTimeout is how long a member may take to acknowledge an event (R3).
 	ackTimeout = 100 * time.Millisecond
-	// orphanAfter is how long an event may be open before the database is asked (R6).
+	// orphanAfter is how long an event may be open before the database is asked about it (R6).
 	orphanAfter = time.Second
-	// loadTimeout bounds a load, so that a Python that stands still lets its waiters go.
+	// loadTimeout bounds a load, so that a Python that stands still does not hold reads for ever.
 	loadTimeout = 30 * time.Second
-	// peerTimeout bounds the wait for each answer of a peer; after it the asker loads for itself.
+	// peerTimeout bounds the wait for each answer of a peer; then the key is loaded here.
 	peerTimeout = 2 * time.Second
-	// maxFlights and maxReads bound what is under way at once; beyond, the database is read.
+	// maxFlights and maxReads bound the loads and reads under way; beyond them the database is read.
 	maxFlights = 1 << 14
 	maxReads   = 1 << 13
-	// maxNames, maxKey and maxRequest bound one request for names: how many, the bytes of one key,
-	// and of all. For a key that is longer no peer is asked.
-	maxNames   = 1 << 10
+	// maxKeys, maxKey and maxRequest bound one request to a peer: its keys, the bytes of one key, and
+	// the bytes of all. No peer is asked for a longer key.
+	maxKeys    = 1 << 10
 	maxKey     = 4 << 10
 	maxRequest = 128 << 10
-	// maxServing bounds the bytes of the names that all peers wait for.
-	maxServing = 64 << 20
+	// maxWaiting bounds the bytes of all requests of peers that wait for loads.
+	maxWaiting = 64 << 20
 	// maxStats bounds a peer's statistics, in bytes.
 	maxStats = 1 << 20
-	// answerBudget bounds the values in one answer to a peer, well within a frame: the
-	// largest value is some 5 MB.
+	// answerBudget bounds the values in one answer to a peer, well within a frame: the largest value
+	// has some 5 MB.
 	answerBudget = 8 << 20
 	// tickEvery is how often the state machine is told the time.
 	tickEvery = 20 * time.Millisecond
@@ -89,7 +89,7 @@ func parseConfig(text []byte) (Config, error) {
 	return cfg, nil
 }
 
-// ttl is how long a value may live; 0: for ever. A time too short to be counted is none of that.
+// ttl is how long a value may live; 0: for ever. A ttl below a nanosecond counts as one.
 func (c *Config) ttl() time.Duration {
 	if c.TTL == 0 {
 		return 0
@@ -97,16 +97,16 @@ func (c *Config) ttl() time.Duration {
 	return max(seconds(c.TTL), 1)
 }
 
-// storeSize is what the stores may take: the size less the version table, of which sooner or
-// later every page is used. A size that is small beside the table keeps most of itself.
+// storeSize is what the stores may take: the size without the version table, of which every page is
+// used sooner or later. The stores keep at least three quarters of a small size.
 func (c *Config) storeSize() int64 {
 	return c.Size - min(int64(c.Buckets)*8, c.Size/4)
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// random returns 64 random bits. Names are unique because they are good, so there is no
-// going on without them: crypto/rand ends the call that has none.
+// random returns 64 random bits. Versioned keys are unique only if these are good; crypto/rand ends
+// the process if it has none.
 func random() uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:])

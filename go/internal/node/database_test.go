@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
 )
@@ -81,7 +82,7 @@ func (d *database) load(keys [][]byte) (packed []byte, failed string) {
 		d.last[string(key)] = now()
 		results = append(results, cache.Result{Value: []byte(d.values[string(key)]), Source: cache.Database})
 	}
-	return packResults(results, 1<<30), d.broken
+	return bridge.PackResults(results), d.broken
 }
 
 // get is a read without any cache.
@@ -107,7 +108,7 @@ func (d *database) row(who uint64) (row memberRow) {
 
 // answer executes a question on the members table, as members.py does; looks is which databases
 // the process reaches.
-func (d *database) answer(q question, looks []reached) []byte {
+func (d *database) answer(q bridge.Query, looks []look) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	row, there := d.rows[q.Incarnation]
@@ -144,7 +145,7 @@ func (d *database) answer(q question, looks []reached) []byte {
 	case "open_transactions":
 		return form(map[string]any{"open": slices.Collect(maps.Keys(d.open))})
 	default:
-		return form(map[string]any{"error": "unknown question " + q.Op})
+		return form(map[string]any{"error": "unknown query " + q.Op})
 	}
 	return form(map[string]any{})
 }

@@ -16,10 +16,10 @@ import (
 func openTwo(t testing.TB, db *database, address string) *process {
 	t.Helper()
 	p := open(t, db, settings{"listen": address})
-	p.input(func(m *coherence.Machine, _ coherence.Time) { // without the one that has every key
-		p.databases.list.Store(&[]served{{"a", []byte("a")}})
+	p.driver.Input(func(m *coherence.Machine, _ coherence.Time) { // without the one that has every key
+		p.Databases.list.Store(&[]served{{"a", []byte("a")}})
 	})
-	word, err := p.Database("b", []byte("b"))
+	word, err := p.Databases.Serve("b", []byte("b"))
 	if err != nil || word != coherence.DeadlineWord(1) {
 		t.Fatalf("word %d, %v", word, err)
 	}
@@ -27,7 +27,7 @@ func openTwo(t testing.TB, db *database, address string) *process {
 }
 
 func (p *process) may(key string) bool {
-	_, ok := p.name([]byte(key))
+	_, ok := p.Databases.version([]byte(key))
 	return ok
 }
 
@@ -43,9 +43,9 @@ func TestADatabaseThatDoesNotAnswerIsBypassedAlone(t *testing.T) {
 	if !p.may("oa") || !p.serves() {
 		t.Error("the first one is not served any more")
 	}
-	p.Node.mu.Lock()
-	away := p.away(now())
-	p.Node.mu.Unlock()
+	p.driver.Lock()
+	away := p.Databases.unreachable(now())
+	p.driver.Unlock()
 	if !slices.Equal(away, []string{"b"}) {
 		t.Errorf("away is %v", away)
 	}
@@ -61,7 +61,7 @@ func TestALookCountsFromWhenItWasAskedFor(t *testing.T) {
 	eventually(t, "it runs out, though every view names it", func() bool { return !p.may("ob") })
 	p.secondAsked.Store(int64(now().Add(patience)))
 	eventually(t, "it is served", func() bool { return p.may("ob") })
-	if p.table.DatabaseDeadline(1) > p.table.Deadline() {
+	if p.Memory.table.DatabaseDeadline(1) > p.Memory.table.Deadline() {
 		t.Error("it is served for longer than the members table allows")
 	}
 }
@@ -94,13 +94,13 @@ func TestTheDatabasesOfAProcessAreBounded(t *testing.T) {
 	p := open(t, newDatabase(), nil)
 	for i := 1; i < coherence.MaxDatabases; i++ {
 		prefix := []byte(fmt.Sprint("a", i))
-		word, err := p.Database("a", prefix)
-		again, errAgain := p.Database("a", prefix)
+		word, err := p.Databases.Serve("a", prefix)
+		again, errAgain := p.Databases.Serve("a", prefix)
 		if word != coherence.DeadlineWord(i) || again != word || err != nil || errAgain != nil {
 			t.Fatalf("number %d: words %d and %d, %v, %v", i, word, again, err, errAgain)
 		}
 	}
-	if word, err := p.Database("b", []byte("b")); !errors.Is(err, ErrTooManyDatabases) {
+	if word, err := p.Databases.Serve("b", []byte("b")); !errors.Is(err, ErrTooManyDatabases) {
 		t.Errorf("word %d, %v", word, err)
 	}
 }
@@ -116,21 +116,21 @@ func TestAnEventCountsWhereItsDatabaseIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "it is heard of", func() bool {
-		a.Node.mu.Lock()
-		defer a.Node.mu.Unlock()
-		return a.machine.Counts().Acknowledged > 0
+		a.driver.Lock()
+		defer a.driver.Unlock()
+		return a.driver.machine.Counts().Acknowledged > 0
 	})
 	if !a.may("oa") {
 		t.Error("in doubt because of a database that is not served")
 	}
-	if _, err := a.Database("c", []byte("c")); err != nil {
+	if _, err := a.Databases.Serve("c", []byte("c")); err != nil {
 		t.Fatal(err)
 	}
 	if a.may("oa") {
 		t.Error("not in doubt though its database is served")
 	}
-	a.Unserve("c")
-	if a.table.DatabaseDeadline(2) != 0 {
+	a.Databases.Unserve("c")
+	if a.Memory.table.DatabaseDeadline(2) != 0 {
 		t.Error("keys of it are served still")
 	}
 	eventually(t, "not in doubt any more", func() bool { return a.may("oa") })
@@ -146,7 +146,7 @@ func TestAnAnnouncementThatIsRefusedLeavesNothing(t *testing.T) {
 	if _, err := p.Announce(long, packed("k"), false); err == nil {
 		t.Error("the others could not read the event")
 	}
-	if _, err := p.Database(long, []byte("d")); err == nil {
+	if _, err := p.Databases.Serve(long, []byte("d")); err == nil {
 		t.Error("it could be served, and nothing of it be written")
 	}
 	var events []uint64

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"guillotina_groupcache/internal/mesh"
 )
 
 // tap forwards connections, and keeps what the dialling sides sent.
@@ -134,7 +136,7 @@ func attack(t testing.TB, p *process, r *rawPeer, data []byte) {
 func wantAlive(t testing.TB, p *process, s *stranger) {
 	t.Helper()
 	session := s.dial(t, p)
-	if _, err := session.Call(t.Context(), frameStats, nil); err != nil {
+	if _, err := session.Call(t.Context(), mesh.FrameStats, nil); err != nil {
 		t.Fatalf("it does not answer any more: %v", err)
 	}
 	session.Close(nil)
@@ -195,7 +197,7 @@ func TestMutatedFramesLeaveNothingBehind(t *testing.T) {
 	p := cluster(t, db, unixAddress(t))[0]
 	good := newStranger(t, "")
 	wantAlive(t, p, good)
-	eventually(t, "no session", func() bool { return p.transport.Stats().Sessions == 0 })
+	eventually(t, "no session", func() bool { return p.mesh.Transport.Stats().Sessions == 0 })
 	goroutines, files, heap := runtime.NumGoroutine(), openFiles(t), heapInUse()
 	r, raw := rand.New(rand.NewPCG(1, 2)), newRawPeer(t)
 	for i := range 500 {
@@ -208,12 +210,12 @@ func TestMutatedFramesLeaveNothingBehind(t *testing.T) {
 			wantAlive(t, p, good)
 		}
 	}
-	if stats := p.transport.Stats(); stats.Accepted < 100 || len(stats.Faults) < 2 {
+	if stats := p.mesh.Transport.Stats(); stats.Accepted < 100 || len(stats.Faults) < 2 {
 		t.Errorf("few of the mutations went deep: %d sessions, faults %v", stats.Accepted, stats.Faults)
 	}
 	eventually(t, "nothing left behind", func() bool {
-		stats := p.transport.Stats()
-		return stats.Sessions == 0 && stats.PendingHandshakes == 0 && p.linkCount() == 0 &&
+		stats := p.mesh.Transport.Stats()
+		return stats.Sessions == 0 && stats.PendingHandshakes == 0 && p.peerCount() == 0 &&
 			runtime.NumGoroutine() <= goroutines && openFiles(t) <= files
 	})
 	if grown := heapInUse() - heap; grown > 32<<20 {

@@ -6,6 +6,7 @@ import (
 
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/mesh"
 )
 
 // wantLittle checks that what an attack leaves behind in all processes of the test is bounded.
@@ -46,7 +47,7 @@ func TestAnInsiderOpensManyEvents(t *testing.T) {
 		for range 50 {
 			entries = append(entries, announcement(in.next(uint32(len(entries)))))
 		}
-		if s.Send(frameCoherence, in.entries(entries...).Append(nil)) != nil {
+		if s.Send(mesh.FrameCoherence, in.entries(entries...).Append(nil)) != nil {
 			break
 		}
 	}
@@ -58,9 +59,9 @@ func TestAnInsiderOpensManyEvents(t *testing.T) {
 }
 
 func (p *process) openEvents() int {
-	p.Node.mu.Lock()
-	defer p.Node.mu.Unlock()
-	open, _, _ := p.machine.Doubt(now())
+	p.driver.Lock()
+	defer p.driver.Unlock()
+	open, _, _ := p.driver.machine.Doubt(now())
 	return open
 }
 
@@ -70,7 +71,7 @@ func TestAnInsiderHasTheDatabaseLookedAt(t *testing.T) {
 	before := reader.db.views()
 	s, probe := in.to(reader), (&coherence.Message{Kind: coherence.Probe, Attempt: 1}).Append(nil)
 	for range 20_000 {
-		if s.Send(frameCoherence, probe) != nil {
+		if s.Send(mesh.FrameCoherence, probe) != nil {
 			break
 		}
 	}
@@ -88,7 +89,7 @@ func TestAnInsiderAsksForManyNames(t *testing.T) {
 		names = append(names, cache.VersionedKey{Key: []byte(fmt.Sprint("name ", i)), Version: 8})
 	}
 	session := in.to(reader)
-	if _, err := session.Call(t.Context(), frameGet, packNames(names)); err == nil {
+	if _, err := session.Call(t.Context(), mesh.FrameGet, packKeys(names)); err == nil {
 		t.Error("300,000 names were answered")
 	}
 	if n := reader.loaded.Load(); n > 1024 {
@@ -111,7 +112,7 @@ func TestAnInsiderAsksForOneNameManyTimes(t *testing.T) {
 	}
 	session := in.to(reader)
 	allocated := allocations()
-	if _, err := session.Call(t.Context(), frameGet, packNames(names)); err != nil {
+	if _, err := session.Call(t.Context(), mesh.FrameGet, packKeys(names)); err != nil {
 		t.Error(err)
 	}
 	if n := allocations() - allocated; n > 128<<20 {
@@ -125,11 +126,11 @@ func TestAnInsiderPutsValuesOfAnothersEvent(t *testing.T) {
 	in, writer, reader, key := attacked(t)
 	commit := writer.beginWrite(key)
 	e := nextOf(writer)
-	in.say(reader, in.entries(announcement(coherence.Event{ID: coherence.EventID{Writer: writer.incarnation,
+	in.say(reader, in.entries(announcement(coherence.Event{ID: coherence.EventID{Writer: writer.mesh.Incarnation,
 		Sequence: e.ID.Sequence - 1}, Nonce: 2, Database: "db"})))
 	for event := range e.ID.Sequence + 2 {
 		name := cache.VersionedKey{Key: []byte(keyOf(reader, 1)), Version: 8}
-		in.send(reader, framePut, append(packPut(put{event: event, life: forever, name: name}), "false"...))
+		in.send(reader, mesh.FramePut, append(packPut(put{event: event, life: forever, key: name}), "false"...))
 		if reader.group.Has(name) {
 			t.Fatalf("a value of event %d was kept", event)
 		}

@@ -35,7 +35,7 @@ func TestAnInsiderAnnouncesInAnothersName(t *testing.T) {
 	if in.say(reader, in.entries(announcement(e))) {
 		t.Error("a session announced an event of another writer and goes on")
 	}
-	eventually(t, "it is counted", func() bool { return reader.transport.Stats().Faults[transport.ReasonViolation] > 0 })
+	eventually(t, "it is counted", func() bool { return reader.mesh.Transport.Stats().Faults[transport.ReasonViolation] > 0 })
 	overwritten(t, in, writer, reader, key)
 }
 
@@ -54,7 +54,7 @@ func TestAnInsiderSettlesInAdvance(t *testing.T) {
 // What was never announced is refused: an event of nobody would make the versions differ.
 func TestAnInsiderSettlesWhatNobodyHasAnnounced(t *testing.T) {
 	in, writer, reader, key := attacked(t)
-	before, _ := reader.table.Version(bucketOf(reader, key))
+	before, _ := reader.Memory.table.Version(bucketOf(reader, key))
 	for _, kind := range []coherence.MessageKind{coherence.Events, coherence.Repair} {
 		e := coherence.Event{ID: coherence.EventID{Writer: 4711, Sequence: 1}, Nonce: 2, Database: "db",
 			Buckets: []uint32{bucketOf(reader, key)}}
@@ -62,7 +62,7 @@ func TestAnInsiderSettlesWhatNobodyHasAnnounced(t *testing.T) {
 		message.Kind = kind
 		in.say(reader, message)
 	}
-	if after, _ := reader.table.Version(bucketOf(reader, key)); after != before {
+	if after, _ := reader.Memory.table.Version(bucketOf(reader, key)); after != before {
 		t.Errorf("the version of a key is %d, it was %d", after, before)
 	}
 	overwritten(t, in, writer, reader, key)
@@ -114,7 +114,7 @@ func TestAnInsiderSettlesOtherBucketsThanItHasAnnounced(t *testing.T) {
 		whole(&e)
 		in.say(reader, in.entries(announcement(e)), in.entries(settlement(e)), in.entries(settlement(e)))
 	}
-	if n := reader.transport.Stats().Faults[transport.ReasonPanic]; n > 0 {
+	if n := reader.mesh.Transport.Stats().Faults[transport.ReasonPanic]; n > 0 {
 		t.Errorf("%d panics", n)
 	}
 	overwritten(t, in, writer, reader, key)
@@ -146,9 +146,9 @@ func TestAnInsiderTellsOfWritesFromOutside(t *testing.T) {
 		reader.db.notes[id] = note{keys: []string{key}, rows: 1}
 	})
 	eventually(t, "a view shows the write from outside", func() bool {
-		reader.Node.mu.Lock()
-		defer reader.Node.mu.Unlock()
-		return slices.Contains(reader.outsideWrites.listed[coherence.DeadlineWord(0)], id)
+		reader.driver.Lock()
+		defer reader.driver.Unlock()
+		return slices.Contains(reader.queries.Outside.Listed[coherence.DeadlineWord(0)], id)
 	})
 	wantTruth(t, reader, key, "after a write from outside")
 	wantUnharmed(t, writer, reader)

@@ -24,7 +24,7 @@ func TestAnInsiderGivesACopyThatNobodyAskedFor(t *testing.T) {
 	in := newInsider(t, "")
 	for attempt := range uint64(8) {
 		in.say(reader, &coherence.Message{Kind: coherence.Copy, Attempt: attempt, State: &coherence.Snapshot{Epoch: 2,
-			Settled: map[coherence.Incarnation]coherence.SettledBy{writer.incarnation: {Through: 1 << 40}}}})
+			Settled: map[coherence.Incarnation]coherence.SettledBy{writer.mesh.Incarnation: {Through: 1 << 40}}}})
 	}
 	goOn()
 	together(t, writer, reader)
@@ -35,14 +35,14 @@ func TestAnInsiderGivesACopyThatNobodyAskedFor(t *testing.T) {
 
 // hold has a process do nothing about messages and views until goOn is called.
 func hold(p *process) (goOn func()) {
-	p.Node.mu.Lock()
-	return sync.OnceFunc(p.Node.mu.Unlock)
+	p.driver.Lock()
+	return sync.OnceFunc(p.driver.Unlock)
 }
 
 func why(p *process) string {
-	p.Node.mu.Lock()
-	defer p.Node.mu.Unlock()
-	return p.machine.Why(now())
+	p.driver.Lock()
+	defer p.driver.Unlock()
+	return p.driver.machine.Why(now())
 }
 
 // A member that is told of other versions than its own would join again, as often as it is told so.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/mesh"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -39,7 +40,7 @@ func TestInsidersBeginLargeFrames(t *testing.T) {
 	before := heapInUse()
 	const size = 15 << 20
 	for _, conn := range sessionsOf(t, reader, 20) {
-		if _, err := conn.Write(rawFrame(rawMessage, byte(frameCoherence), 0, size)); err == nil {
+		if _, err := conn.Write(rawFrame(rawMessage, byte(mesh.FrameCoherence), 0, size)); err == nil {
 			_, _ = conn.Write(make([]byte, size-1)) // as far as it is taken
 		}
 	}
@@ -59,13 +60,13 @@ func TestInsidersReadSlowlyWhatTheyAskFor(t *testing.T) {
 	reader.readServed(large)
 	version, _ := reader.Version([]byte(large))
 	name := cache.VersionedKey{Key: []byte(large), Version: version}
-	names := packNames([]cache.VersionedKey{name, name, name, name})
+	names := packKeys([]cache.VersionedKey{name, name, name, name})
 	conns := sessionsOf(t, reader, 12)
 	before, served := heapInUse(), reader.counts.served.Load()
 	const each = 3
 	for id := range uint64(each) {
 		for _, conn := range conns {
-			_, err := conn.Write(append(rawFrame(rawRequest, byte(frameGet), id+1, len(names)), names...))
+			_, err := conn.Write(append(rawFrame(rawRequest, byte(mesh.FrameGet), id+1, len(names)), names...))
 			must(t, err)
 		}
 	}
@@ -73,7 +74,7 @@ func TestInsidersReadSlowlyWhatTheyAskFor(t *testing.T) {
 		go sip(conn)
 	}
 	eventually(t, "all is answered, or its session has ended", func() bool {
-		ended := reader.transport.Stats().Faults[transport.ReasonFlood]
+		ended := reader.mesh.Transport.Stats().Faults[transport.ReasonFlood]
 		return (reader.counts.served.Load()-served)/4+each*ended >= uint64(each*len(conns))
 	})
 	eventually(t, "little waits", func() bool { return heapInUse()-before < 110<<20 })

@@ -13,6 +13,7 @@ import (
 
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/mesh"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -53,7 +54,7 @@ func TestARandomInsider(t *testing.T) {
 	wantUnharmed(t, all...)
 	eventually(t, "little is kept", func() bool { return heapInUse()-before < 64<<20 })
 	for _, p := range all {
-		if n := p.transport.Stats().Faults[transport.ReasonPanic]; n > 0 {
+		if n := p.mesh.Transport.Stats().Faults[transport.ReasonPanic]; n > 0 {
 			t.Errorf("%d panics", n)
 		}
 	}
@@ -130,9 +131,9 @@ func (in *randomInsider) frame(p *process) (transport.FrameKind, []byte) {
 		return transport.FrameKind(in.r.IntN(8)), in.names()
 	case 1: // what it gives is believed, so it gives nothing that anybody reads
 		name := cache.VersionedKey{Key: fmt.Append(nil, "junk ", in.r.IntN(9)), Version: in.number8()}
-		return framePut, append(packPut(put{event: in.number8(), life: in.number8(), name: name}), "junk"...)
+		return mesh.FramePut, append(packPut(put{event: in.number8(), life: in.number8(), key: name}), "junk"...)
 	}
-	return frameCoherence, in.message(p).Append(nil)
+	return mesh.FrameCoherence, in.message(p).Append(nil)
 }
 
 func (in *randomInsider) names() []byte {
@@ -140,7 +141,7 @@ func (in *randomInsider) names() []byte {
 	for range in.r.IntN(5) {
 		names = append(names, cache.VersionedKey{Key: fmt.Append(nil, "junk ", in.r.IntN(9)), Version: in.number8()})
 	}
-	return packNames(names)
+	return packKeys(names)
 }
 
 func (in *randomInsider) message(p *process) *coherence.Message {
@@ -199,7 +200,7 @@ func (in *randomInsider) snapshot(p *process) *coherence.Snapshot {
 	s.Settled = make(map[coherence.Incarnation]coherence.SettledBy)
 	for _, other := range in.all {
 		if in.r.IntN(2) == 0 {
-			s.Settled[other.incarnation] = coherence.SettledBy{Through: in.number8()}
+			s.Settled[other.mesh.Incarnation] = coherence.SettledBy{Through: in.number8()}
 		}
 	}
 	return s

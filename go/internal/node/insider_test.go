@@ -10,6 +10,7 @@ import (
 
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/mesh"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -80,7 +81,7 @@ func (in *insider) to(p *process) *transport.Session {
 			return s
 		}
 	}
-	s, err := in.Dial(in.t.Context(), p.address)
+	s, err := in.Dial(in.t.Context(), p.mesh.Address)
 	if err != nil {
 		in.t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func (in *insider) send(p *process, kind transport.FrameKind, body []byte) bool 
 func (in *insider) taken(s *transport.Session) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	_, err := s.Call(ctx, frameStats)
+	_, err := s.Call(ctx, mesh.FrameStats)
 	return err == nil
 }
 
@@ -109,7 +110,7 @@ func (in *insider) taken(s *transport.Session) bool {
 func (in *insider) say(p *process, messages ...*coherence.Message) (accepted bool) {
 	accepted = true
 	for _, message := range messages {
-		accepted = in.send(p, frameCoherence, message.Append(nil)) && accepted
+		accepted = in.send(p, mesh.FrameCoherence, message.Append(nil)) && accepted
 	}
 	return accepted
 }
@@ -133,14 +134,14 @@ func settlement(e coherence.Event) coherence.Entry   { return coherence.Entry{Ev
 
 // nextOf is the event that a process will announce next, but over other buckets.
 func nextOf(victim *process, buckets ...uint32) coherence.Event {
-	victim.Node.mu.Lock()
-	defer victim.Node.mu.Unlock()
-	id := coherence.EventID{Writer: victim.incarnation, Sequence: victim.machine.Counts().Announced + 1}
+	victim.driver.Lock()
+	defer victim.driver.Unlock()
+	id := coherence.EventID{Writer: victim.mesh.Incarnation, Sequence: victim.driver.machine.Counts().Announced + 1}
 	return coherence.Event{ID: id, Nonce: random() &^ 1, Database: "db", Buckets: buckets}
 }
 
 // bucketOf is the bucket of a key in every process.
-func bucketOf(p *process, key string) uint32 { return p.table.Bucket(cache.Hash([]byte(key))) }
+func bucketOf(p *process, key string) uint32 { return p.Memory.table.Bucket(cache.Hash([]byte(key))) }
 
 // otherBucket is one in which a key does not lie.
 func otherBucket(p *process, key string) uint32 { return bucketOf(p, key) ^ 1 }
@@ -168,9 +169,9 @@ func wantUnharmed(t testing.TB, all ...*process) {
 	together(t, all...)
 	for i, p := range all {
 		eventually(t, "nothing is in doubt", func() bool {
-			p.Node.mu.Lock()
-			defer p.Node.mu.Unlock()
-			open, buckets, _ := p.machine.Doubt(now())
+			p.driver.Lock()
+			defer p.driver.Unlock()
+			open, buckets, _ := p.driver.machine.Doubt(now())
 			return open == 0 && buckets == 0
 		})
 		key := keyOf(all[0], i)
@@ -190,9 +191,9 @@ func wantUnharmed(t testing.TB, all ...*process) {
 		return true
 	})
 	versions := func(p *process) uint64 {
-		p.Node.mu.Lock()
-		defer p.Node.mu.Unlock()
-		_, digest := p.machine.Versions()
+		p.driver.Lock()
+		defer p.driver.Unlock()
+		_, digest := p.driver.machine.Versions()
 		return digest
 	}
 	eventually(t, "all share their versions", func() bool {

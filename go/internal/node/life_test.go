@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
 )
@@ -38,7 +39,7 @@ func TestTheTimeOnTheWayProlongsNoLife(t *testing.T) {
 }
 
 func TestAnswersThatAreCutOrMakeNoSenseAreRefused(t *testing.T) {
-	good := packAnswer([]cache.Result{{Value: []byte("v"), Source: cache.Peer, Expires: 9}, {Err: errNotThere}}, 1000, 0)
+	good := packAnswer([]cache.Result{{Value: []byte("v"), Source: cache.Peer, Expires: 9}, {Err: bridge.ErrNoValue}}, 1000, 0)
 	for n := range good {
 		if _, err := unpackAnswer(good[:n], 2, 0); (err == nil) != (n == 1+8+4+1) {
 			t.Errorf("cut to %d bytes: %v", n, err)
@@ -48,7 +49,7 @@ func TestAnswersThatAreCutOrMakeNoSenseAreRefused(t *testing.T) {
 		t.Errorf("more than was asked for was taken as %v", got)
 	}
 	answer := func(source cache.Source, life uint64, value string) []byte {
-		return appendBytes(binary.LittleEndian.AppendUint64([]byte{byte(source)}, life), []byte(value))
+		return bridge.AppendElement(binary.LittleEndian.AppendUint64([]byte{byte(source)}, life), []byte(value))
 	}
 	for what, b := range map[string][]byte{
 		"a value without a life":       answer(cache.Peer, 0, "v"),
@@ -83,7 +84,7 @@ func FuzzUnpackAnswer(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{1}, 13), int64(1<<50))
 	f.Fuzz(func(t *testing.T, b []byte, at int64) {
 		asked := coherence.Time(at & (1<<61 - 1)) // no machine runs for longer
-		results, err := unpackAnswer(b, maxNames, asked)
+		results, err := unpackAnswer(b, maxKeys, asked)
 		long := false
 		for _, r := range results {
 			if r.Err != nil {

@@ -14,14 +14,14 @@ func TestASessionThatWasOpenedHereIsPreferred(t *testing.T) {
 	a, b, c := three(t, newDatabase())
 	for _, p := range []*process{a, b, c} {
 		eventually(t, "it sends over its own sessions", func() bool {
-			p.Node.mu.Lock()
-			defer p.Node.mu.Unlock()
-			for _, l := range p.links {
-				if len(l.sessions) != 2 || !l.current.Outgoing() {
+			p.driver.Lock()
+			defer p.driver.Unlock()
+			for _, l := range p.mesh.Peers {
+				if len(l.Sessions) != 2 || !l.Current.Outgoing() {
 					return false
 				}
 			}
-			return len(p.links) == 2
+			return len(p.mesh.Peers) == 2
 		})
 	}
 }
@@ -49,13 +49,13 @@ func TestTheMachineIsToldThatASessionHasEnded(t *testing.T) {
 	s := newStranger(t, "")
 	session, client := s.dial(t, p), coherence.Incarnation(s.who)
 	db.with(func() { db.rows[s.who] = memberRow{Incarnation: s.who, State: "in"} })
-	eventually(t, "it is a member with a session", func() bool { return len(p.rows()) == 1 && p.linkCount() == 1 })
+	eventually(t, "it is a member with a session", func() bool { return len(p.rows()) == 1 && p.peerCount() == 1 })
 	// told tells whether an announcement is sent to the client; others of the machine's actions are lost.
 	told := func() (found bool) {
-		p.Node.mu.Lock()
-		defer p.Node.mu.Unlock()
-		p.machine.Announce(now(), "db", false, []uint32{1})
-		for _, action := range p.machine.Actions() {
+		p.driver.Lock()
+		defer p.driver.Unlock()
+		p.driver.machine.Announce(now(), "db", false, []uint32{1})
+		for _, action := range p.driver.machine.Actions() {
 			found = found || action.Kind == coherence.Send && action.To == client
 		}
 		return found
@@ -64,7 +64,7 @@ func TestTheMachineIsToldThatASessionHasEnded(t *testing.T) {
 		t.Error("a member that is connected is not told")
 	}
 	session.Close(nil)
-	eventually(t, "its session is forgotten", func() bool { return p.linkCount() == 0 })
+	eventually(t, "its session is forgotten", func() bool { return p.peerCount() == 0 })
 	if told() {
 		t.Error("a member that is not connected is told")
 	}
@@ -78,8 +78,8 @@ func TestWhoIsNotLetInOwnsNothing(t *testing.T) {
 	const ghost = 12345
 	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: stranger, State: "in"} })
 	eventually(t, "it is a member", func() bool { return len(p.rows()) == 1 })
-	if slices.Contains(p.ringNow(), stranger) || p.linkCount() != 0 {
-		t.Errorf("the ring is %v, and there are %d links", p.ringNow(), p.linkCount())
+	if slices.Contains(p.owners(), stranger) || p.peerCount() != 0 {
+		t.Errorf("the ring is %v, and there are %d links", p.owners(), p.peerCount())
 	}
 }
 
@@ -88,10 +88,10 @@ func TestASessionThatCannotTakeAMessageIsEnded(t *testing.T) {
 	p := cluster(t, newDatabase(), unixAddress(t))[0]
 	s := newStranger(t, "")
 	session, client := s.dial(t, p), coherence.Incarnation(s.who)
-	eventually(t, "there is a session", func() bool { return p.linkCount() == 1 })
+	eventually(t, "there is a session", func() bool { return p.peerCount() == 1 })
 	event := coherence.Event{Database: strings.Repeat("too large", 4<<20)}
-	p.Node.mu.Lock()
-	p.sendCoherence(client, &coherence.Message{Kind: coherence.Events, Entries: []coherence.Entry{{Event: event}}})
-	p.Node.mu.Unlock()
+	p.driver.Lock()
+	p.mesh.Send(client, &coherence.Message{Kind: coherence.Events, Entries: []coherence.Entry{{Event: event}}})
+	p.driver.Unlock()
 	wantEnded(t, session, "a message that is lost")
 }

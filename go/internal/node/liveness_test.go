@@ -7,58 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"guillotina_groupcache/internal/coherence"
 )
-
-func TestAProcessHasEndedWhenNobodyHoldsItsSocket(t *testing.T) {
-	noLeaks(t)
-	who := coherence.Incarnation(random()>>1 | 1)
-	if !hasEnded(who) {
-		t.Error("one that never was lives")
-	}
-	socket, err := holdLiveness(who)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if second, err := holdLiveness(who); err == nil {
-		second.Close()
-		t.Error("two hold one name")
-	}
-	for range 1000 { // asking fills no queue
-		if hasEnded(who) {
-			t.Fatal("it has ended while its socket is held")
-		}
-	}
-	socket.Close()
-	if !hasEnded(who) {
-		t.Error("it lives when its socket is closed")
-	}
-}
-
-// Another system has names of its own, and knows nothing of ours.
-func TestAnEndIsProvedOnlyOnTheSameSystem(t *testing.T) {
-	p := open(t, newDatabase(), settings{"listen": unixAddress(t)})
-	here := strings.Fields(thisHost())
-	if len(here) != 3 || p.host != thisHost() {
-		t.Fatalf("the host is %q, the process says %q", thisHost(), p.host)
-	}
-	hosts := map[string]bool{thisHost(): true, "": false}
-	for i := range here {
-		other := append([]string(nil), here...)
-		other[i] = "other"
-		hosts[strings.Join(other, " ")] = false
-	}
-	ended := coherence.Incarnation(random()>>1 | 1)
-	for host, proves := range hosts {
-		if p.provesEnd(coherence.Row{Incarnation: ended, Host: host}) != proves {
-			t.Errorf("%q: proves %v", host, !proves)
-		}
-		if p.provesEnd(coherence.Row{Incarnation: p.incarnation, Host: host}) {
-			t.Errorf("%q: one that lives has ended", host)
-		}
-	}
-}
 
 // folderAddress is an address whose folder a test may make lead elsewhere.
 func folderAddress(t *testing.T, folder string) string {
@@ -141,9 +90,9 @@ func TestAnAddressThatLeadsElsewhereProvesNothing(t *testing.T) {
 
 // dialAgain ends the sessions that this process has opened to another one.
 func (p *process) dialAgain(other *process) {
-	p.Node.mu.Lock()
-	sessions := append(p.links[other.incarnation].sessions[:0:0], p.links[other.incarnation].sessions...)
-	p.Node.mu.Unlock()
+	p.driver.Lock()
+	sessions := append(p.mesh.Peers[other.mesh.Incarnation].Sessions[:0:0], p.mesh.Peers[other.mesh.Incarnation].Sessions...)
+	p.driver.Unlock()
 	for _, s := range sessions {
 		if s.Outgoing() {
 			s.Close(nil)

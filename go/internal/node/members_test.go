@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -24,15 +25,18 @@ func TestAProcessThatIsKilledHoldsNobodyUp(t *testing.T) {
 		}
 	}
 	eventually(t, "it is marked out", func() bool { return db.row(a.incarnationID()).State == "out" })
-	eventually(t, "its keys have other owners", func() bool { return len(b.Node.ringNow()) == 1 && len(c.Node.ringNow()) == 1 })
+	eventually(t, "its keys have other owners", func() bool { return len(b.owners()) == 1 && len(c.owners()) == 1 })
 	together(t, b, c)
 }
 
-// ringNow returns the addresses of the other owners.
-func (n *Node) ringNow() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.ring)
+// owners returns the addresses of the other owners of keys, as the ring has them.
+func (p *process) owners() []string {
+	found := make(map[string]bool)
+	for i := range 500 {
+		found[p.group.Owner([]byte(fmt.Sprint("owned ", i)))] = true
+	}
+	delete(found, "") // this process
+	return slices.Sorted(maps.Keys(found))
 }
 
 func TestWhoLeavesIsNotWaitedFor(t *testing.T) {
@@ -49,7 +53,7 @@ func TestWhoLeavesIsNotWaitedFor(t *testing.T) {
 	if got := b.get("k"); got != "w" {
 		t.Errorf("got %q", got)
 	}
-	eventually(t, "nothing is kept of it", func() bool { return b.linkCount() == 1 && c.linkCount() == 1 })
+	eventually(t, "nothing is kept of it", func() bool { return b.peerCount() == 1 && c.peerCount() == 1 })
 }
 
 func TestARestartAtTheSameAddress(t *testing.T) {
@@ -58,21 +62,22 @@ func TestARestartAtTheSameAddress(t *testing.T) {
 		first := cluster(t, db, address(t), address(t))
 		stays, goes := first[0], first[1]
 		goes.end()
-		again := open(t, db, at(goes.address))
+		again := open(t, db, at(goes.mesh.Address))
 		together(t, stays, again)
 		eventually(t, "the earlier one is out", func() bool { return db.row(goes.incarnationID()).State == "out" })
-		if slices.Contains(again.ringNow(), again.address) {
+		earlier := func(row coherence.Row) bool { return row.Address == again.mesh.Address && row.State == coherence.In }
+		if slices.ContainsFunc(again.rows(), earlier) {
 			t.Error("it is on its own ring as another one")
 		}
 		stays.write("k", address(t), false)
 		if got := again.get("k"); got != db.get("k") {
 			t.Errorf("got %q, want %q", got, db.get("k"))
 		}
-		again.Node.mu.Lock()
-		if again.links[again.incarnation] != nil {
+		again.driver.Lock()
+		if again.mesh.Peers[again.mesh.Incarnation] != nil {
 			t.Error("it keeps a link to itself")
 		}
-		again.Node.mu.Unlock()
+		again.driver.Unlock()
 		stays.end()
 		again.end()
 		db.with(func() { clear(db.rows) })
@@ -99,10 +104,10 @@ func TestARowThatNeverAnswers(t *testing.T) {
 	silent := silentAddress(t)
 	all := cluster(t, db, unixAddress(t))
 	p := all[0]
-	before := p.linkCount()
+	before := p.peerCount()
 	const ghost = 12345
 	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: silent, State: "in"} })
-	eventually(t, "it is dialled", func() bool { return p.linkCount() == before+1 })
+	eventually(t, "it is dialled", func() bool { return p.peerCount() == before+1 })
 	p.write("k", "v", true) // is marked out, and waited for, for a lease
 	if got := p.get("k"); got != "v" {
 		t.Errorf("got %q", got)
@@ -111,7 +116,7 @@ func TestARowThatNeverAnswers(t *testing.T) {
 		t.Errorf("it is %q", state)
 	}
 	db.with(func() { delete(db.rows, ghost) })
-	eventually(t, "nothing is kept of it", func() bool { return p.linkCount() == before })
+	eventually(t, "nothing is kept of it", func() bool { return p.peerCount() == before })
 }
 
 func TestRowsThatMakeNoSense(t *testing.T) {
@@ -124,30 +129,7 @@ func TestRowsThatMakeNoSense(t *testing.T) {
 	if got := p.get("k"); got != "v" || !p.serves() {
 		t.Errorf("got %q, and it serves: %v", got, p.serves())
 	}
-	if err := p.Answer(1<<40, []byte("not JSON")); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestAnAddressOfAnotherSystemIsNotDialled(t *testing.T) {
-	here := strings.Fields(thisHost())
-	n := &Node{host: thisHost()}
-	otherName := strings.Join([]string{"name", here[1], here[2]}, " ")
-	otherNetwork := strings.Join([]string{"name", here[1], "net:[1]"}, " ")
-	otherBoot := "name boot net:[1]"
-	for _, c := range []struct {
-		address, host string
-		may           bool
-	}{
-		{"unix:/run/x", thisHost(), true}, {"unix:/run/x", otherName, true}, {"unix:/run/x", otherNetwork, true},
-		{"unix:/run/x", otherBoot, false}, {"unix:/run/x", "", true}, {"unix:/run/x", "name", false},
-		{"127.0.0.1:1", otherName, true}, {"127.0.0.1:1", otherNetwork, false}, {"127.0.0.1:1", otherBoot, false},
-		{"10.0.0.1:1", otherBoot, true}, {"example.org:1", otherBoot, true},
-	} {
-		if may := n.mayReach(coherence.Row{Address: c.address, Host: c.host}); may != c.may {
-			t.Errorf("%s of %q is dialled: %v", c.address, c.host, may)
-		}
-	}
+	p.Answer(1<<40, []byte("not JSON"))
 }
 
 // Two hosts with the same loopback address in one members table.
@@ -156,11 +138,11 @@ func TestOneOfAnotherHostIsNotTakenForGone(t *testing.T) {
 	p := cluster(t, db, tcpAddress(t))[0]
 	const stranger = 12345
 	db.with(func() {
-		db.rows[stranger] = memberRow{Incarnation: stranger, Address: p.address, Host: "elsewhere boot net:[1]", State: "in"}
+		db.rows[stranger] = memberRow{Incarnation: stranger, Address: p.mesh.Address, Host: "elsewhere boot net:[1]", State: "in"}
 	})
 	eventually(t, "it is a member", func() bool { return len(p.rows()) == 1 })
 	p.write("k", "v", true) // waits for a lease
-	if row := db.row(stranger); row.State != "out" || !strings.Contains(row.Reason, p.address+": it does not acknowledge") {
+	if row := db.row(stranger); row.State != "out" || !strings.Contains(row.Reason, p.mesh.Address+": it does not acknowledge") {
 		t.Errorf("it was not marked out for its silence: %+v", row)
 	}
 	eventually(t, "the log says what to do", func() (found bool) {
@@ -176,7 +158,7 @@ func TestStandingIsLogged(t *testing.T) {
 	all := cluster(t, newDatabase(), unixAddress(t))
 	eventually(t, "the log says that it is in standing", func() (found bool) {
 		all[0].notes.Range(func(line, _ any) bool {
-			found = found || strings.HasPrefix(line.(string), "info\x00serving")
+			found = found || strings.HasPrefix(line.(string), "info\x00serving: ")
 			return !found
 		})
 		return found
@@ -185,7 +167,7 @@ func TestStandingIsLogged(t *testing.T) {
 
 func TestRowsAreThoseOfTheOthers(t *testing.T) {
 	a, b, c := three(t, newDatabase())
-	want := []coherence.Incarnation{b.incarnation, c.incarnation}
+	want := []coherence.Incarnation{b.mesh.Incarnation, c.mesh.Incarnation}
 	slices.Sort(want)
 	eventually(t, "both are in", func() bool {
 		rows := a.rows()

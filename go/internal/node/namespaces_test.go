@@ -55,7 +55,7 @@ func beNode(text string) error {
 		return err
 	}
 	defer n.Close()
-	row := memberRow{Incarnation: uint64(n.incarnation), Address: n.address, Host: n.host, State: "in"}
+	row := memberRow{Incarnation: uint64(n.mesh.Incarnation), Address: n.mesh.Address, Host: n.mesh.Host, State: "in"}
 	if _, err := os.Stdout.Write(form(row)); err != nil {
 		return err
 	}

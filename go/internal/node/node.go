@@ -1,72 +1,42 @@
-// Package node is one process's part in the cluster: it owns the goroutines, the clock and
-// the connections, and brings the state machine of package coherence together with the cache,
-// the transport, and the queue to Python.
 package node
 
 import (
 	"context"
-	"net"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/mesh"
 	"guillotina_groupcache/internal/transport"
 )
 
 // Node is a process's part in the cluster, from [Open] to [Node.Close].
 type Node struct {
-	cfg         Config
-	identity    *transport.Identity
-	incarnation coherence.Incarnation // the identity's
-	started     time.Time
-	address     string // what others dial; "": a client, or alone
-	host        string // where address is what it says, and liveness is held; "": nowhere, or not known
-	liveness    *net.UnixConn
+	Queue     *bridge.Queue // of completions for Python
+	Loads     *bridge.Loads // that Python works on
+	Databases Databases     // that are served, and the versions of their keys
+	Memory    *Memory       // that Python shares
 
-	queue     *bridge.Queue
-	watch     *bridge.Watch // the queue and the lanes: what Python's event loop knows
-	memory    []byte        // of table and decoded
-	table     *coherence.Table
-	decoded   []uint64 // what Python counts
-	group     *cache.Group
-	transport *transport.Transport // nil when alone
-	admission *admission           // nil when alone
-
-	// mu guards the machine, and everything that is done because of it in its order: what
-	// is queued for a session under it is sent in the order in which the machine said so.
-	mu      sync.Mutex
-	machine *coherence.Machine
-	todo    []coherence.Action // what the machine has asked for and is not done yet
-	broken  bool               // a panic has left half a change, and the machine could not restart
-	quiet   bool               // the machine restarts again and again: its notes do not fill the log
-	databases
-	links map[coherence.Incarnation]*link
-	ring  []string
-	questions
-	outsideWrites outsideWrites
-	standing      standing
-
-	listed   listedRows
-	throttle transport.Throttle // of log lines that a peer can cause
-	owed     owed
-	loads    loads
-	lanes    lanes
-	breakers breakers
-	reads    atomic.Int64 // under way
-	serving  atomic.Int64 // bytes of the names that peers wait for
-	counts   counts
+	cfg     Config
+	started time.Time
+	driver  driver
+	queries *bridge.Queries // the driver's lock guards it
+	serving servingState    // the driver's lock guards it
+	mesh    *mesh.Mesh
+	group   *cache.Group
+	handler *handler
+	tasks   tasks
+	counts  counts
 
 	life context.Context
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 }
 
-// Open starts a node; config is the JSON form of [Config]. It listens, if it is to, but knows
-// nobody until Python has answered its first questions about the members table.
+// Open starts a node; config is the JSON form of [Config]. The node listens, if it has an address, but
+// knows no other process until Python has answered its first queries about the members table.
 func Open(config []byte) (*Node, error) {
 	cfg, err := parseConfig(config)
 	if err != nil {
@@ -76,128 +46,102 @@ func Open(config []byte) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{
-		cfg:         cfg,
-		identity:    identity,
-		incarnation: coherence.Incarnation(identity.Incarnation()),
-		started:     time.Now(),
-		links:       make(map[coherence.Incarnation]*link),
-	}
+	n := &Node{cfg: cfg, started: time.Now()}
 	n.life, n.stop = context.WithCancel(context.Background())
-	if err := n.open(); err != nil {
+	if err := n.open(identity); err != nil {
 		n.Close()
 		return nil, err
 	}
 	return n, nil
 }
 
-func (n *Node) open() (err error) {
-	if n.queue, err = bridge.New(); err != nil {
+func (n *Node) open(identity *transport.Identity) (err error) {
+	if n.Queue, err = bridge.NewQueue(); err != nil {
 		return err
 	}
-	if n.watch, err = bridge.NewWatch(); err != nil {
+	if n.Memory, err = newMemory(n.cfg.Buckets); err != nil {
 		return err
 	}
-	if _, err = n.watch.Add(n.queue.FD(), func() {}); err != nil {
+	n.driver.log, n.driver.do = n.Queue.Log, n.carryOut
+	n.driver.forgetQueries = func() { clear(n.queries.Pending) }
+	n.Databases.driver, n.Databases.table = &n.driver, n.Memory.table
+	n.tasks.guard, n.tasks.wg, n.tasks.life = &n.driver.guard, &n.wg, n.life
+	n.Loads = bridge.NewLoads(n.Queue, n.Databases.reachable)
+	n.handler = &handler{driver: &n.driver, buckets: n.cfg.Buckets, tasks: &n.tasks, counts: &n.counts, stats: n.Stats}
+	// The address is a part of what is made next, so it is taken first. Processes that dial it already
+	// wait in the system's queue.
+	if n.mesh, err = mesh.Open(n.meshOptions(identity)); err != nil {
 		return err
 	}
-	if n.table, n.decoded, err = n.mapShared(); err != nil {
+	n.handler.Mesh = n.mesh
+	n.queries = bridge.NewQueries(n.Queue)
+	n.queries.Self = coherence.Row{Incarnation: n.mesh.Incarnation, Address: n.mesh.Address, Host: n.mesh.Host}
+	n.queries.Lease, n.queries.ViewTaken = seconds(n.cfg.Lease), n.mesh.ViewTaken
+	n.queries.Outside = bridge.NewOutsideWrites(n.Queue.Log)
+	if n.group, err = cache.New(n.groupConfig(), &peers{n.mesh, &n.driver.guard}, n.Loads); err != nil {
 		return err
 	}
-	// The address is part of what is made below, so it is taken first. Who dials it already
-	// waits in the system's queue until all is made.
-	if !n.cfg.Alone {
-		if err = n.bind(); err != nil {
-			return err
-		}
+	n.handler.group = n.group
+	n.driver.machine = coherence.New(n.machineConfig(), n.Memory.table, now())
+	if err = n.mesh.Start(); err != nil {
+		return err
 	}
-	address := n.address
+	n.driver.Input(func(*coherence.Machine, coherence.Time) {})
+	n.wg.Go(n.tickUntilClosed)
+	return nil
+}
+
+func (n *Node) meshOptions(identity *transport.Identity) mesh.Options {
+	o := mesh.Options{
+		Transport: transport.Options{
+			Identity: identity, Listen: n.cfg.Listen, Self: transport.Peer{Address: n.cfg.Advertise},
+			Secret: n.cfg.Secret.Secret, Handler: n.handler, Log: n.Queue.Log,
+		},
+		Alone: n.cfg.Alone, Admit: n.cfg.Admit, Lease: seconds(n.cfg.Lease),
+		Machine: &n.driver, Watch: n.Queue.Watch, Life: n.life, Go: n.wg.Go,
+		Owners: func(addresses []string) {
+			if err := n.group.SetPeers(addresses); err != nil {
+				n.Queue.Log("error", "the ring of owners cannot be made: "+err.Error())
+			}
+		},
+	}
+	if t := n.cfg.TLS; t != nil {
+		o.Transport.TLS = &transport.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}
+	}
+	return o
+}
+
+func (n *Node) groupConfig() cache.Config {
+	address := n.mesh.Address
 	if n.cfg.Alone {
 		address = "self" // a ring of one
 	}
-	n.group, err = cache.New(cache.Config{
+	return cache.Config{
 		Address: address, Alone: n.cfg.Alone, Size: n.cfg.storeSize(), TTL: n.cfg.ttl(),
 		Limits: cache.Limits{Flights: maxFlights, LoadTimeout: loadTimeout},
 		Now:    func() int64 { return int64(now()) },
-	}, (*peers)(n), (*loader)(n))
-	if err != nil {
-		return err
 	}
-	n.machine = coherence.New(coherence.Config{
-		Incarnation: n.incarnation, Address: n.address, Alone: n.cfg.Alone,
-		Lease: seconds(n.cfg.Lease), AckTimeout: ackTimeout, OrphanAfter: orphanAfter,
-		Random: random,
-	}, n.table, now())
-	if n.address != "" {
-		if err = n.transport.Listen(); err != nil {
-			return err
-		}
-	}
-	if n.cfg.Advertise != "" {
-		if err = n.checkClaim(); err != nil {
-			return err
-		}
-	}
-	n.input(func(*coherence.Machine, coherence.Time) {})
-	n.wg.Go(n.tickUntilClosed)
-	if !n.cfg.Alone {
-		n.wg.Go(func() { n.admission.run(n.life) })
-	}
-	return nil
 }
 
-// bind takes the address at which this process is a peer, if it is to be one.
-func (n *Node) bind() (err error) {
-	n.admission = newAdmission(n.cfg.Admit, n.log, func() {
-		n.inputGuarded(func(*coherence.Machine, coherence.Time) { n.membersChanged() })
-	})
-	n.admission.resolve(n.life)
-	options := transport.Options{
-		Identity: n.identity,
-		Listen:   n.cfg.Listen,
-		Self:     transport.Peer{Address: n.cfg.Advertise},
-		Secret:   n.cfg.Secret.Secret,
-		Admit:    n.admit,
-		Listed:   n.listed.has,
-		Handler:  (*handler)(n),
-		Log:      n.log,
+func (n *Node) machineConfig() coherence.Config {
+	return coherence.Config{
+		Incarnation: n.mesh.Incarnation, Address: n.mesh.Address, Alone: n.cfg.Alone,
+		Lease: seconds(n.cfg.Lease), AckTimeout: ackTimeout, OrphanAfter: orphanAfter, Random: random,
 	}
-	if t := n.cfg.TLS; t != nil {
-		options.TLS = &transport.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}
-	}
-	if n.transport, err = transport.New(options); err != nil {
-		return err
-	}
-	// Before it listens: of a process that is killed the system closes what it opened first, first.
-	if n.liveness, err = holdLiveness(n.incarnation); err != nil {
-		n.log("warning", "that this process ends will not be noticed at once: "+err.Error())
-	}
-	if len(n.cfg.Listen) > 0 {
-		if n.address, err = n.transport.Bind(); err != nil {
-			return err
-		}
-		n.admission.add(n.address)
-	}
-	if n.liveness != nil && !n.advertised() {
-		n.host = thisHost()
-	}
-	return nil
 }
 
-// FD is readable while [Node.Drain] has something to give.
-func (n *Node) FD() int { return n.watch.FD() }
-
-// Drain reads what the lanes have brought, and moves finished work into buf; see
-// [bridge.Queue.Drain].
-func (n *Node) Drain(buf []byte) int {
-	n.queue.Attend()
-	n.watch.Ready()
-	return n.queue.Drain(buf)
-}
-
-// input hands something to the machine and does what it asks for.
-func (n *Node) input(f func(m *coherence.Machine, now coherence.Time)) {
-	n.locked(func() { f(n.machine, now()) })
+// carryOut carries out an action of the machine. The caller holds the lock.
+func (n *Node) carryOut(a coherence.Action) {
+	switch a.Kind {
+	case coherence.Send:
+		n.mesh.Send(a.To, a.Message)
+	case coherence.Cleared:
+		n.Queue.Deliver(bridge.Cleared, a.Event.Sequence, nil)
+	case coherence.Members:
+		n.mesh.MembersChanged(n.driver.machine)
+	default:
+		n.queries.Ask(n.driver.machine, now(), a)
+	}
 }
 
 func (n *Node) tickUntilClosed() {
@@ -206,7 +150,7 @@ func (n *Node) tickUntilClosed() {
 	for {
 		select {
 		case <-ticker.C:
-			n.guarded(n.tick)
+			n.driver.run(n.tick)
 		case <-n.life.Done():
 			return
 		}
@@ -214,76 +158,38 @@ func (n *Node) tickUntilClosed() {
 }
 
 func (n *Node) tick() {
-	n.input(func(m *coherence.Machine, now coherence.Time) {
+	n.driver.Input(func(m *coherence.Machine, now coherence.Time) {
 		m.Tick(now)
-		n.standing.watch(n, m, now)
+		n.serving.watch(m, now, n.Queue.Log)
 	})
-	n.closeUnlisted()
-	n.payDebts()
-	n.lanes.tick()
+	n.Queue.FlushDeferred()
+	n.mesh.Tick()
 }
 
-// carryOut does what the machine asks for. A panic loses the one action that it comes from: without
-// the others a commit, or a member, would wait in vain. The caller holds mu.
-func (n *Node) carryOut() {
-	for {
-		n.todo = append(n.todo, n.machine.Actions()...)
-		if len(n.todo) == 0 {
-			n.todo = nil
-			return
-		}
-		a := n.todo[0]
-		n.todo = n.todo[1:]
-		switch a.Kind {
-		case coherence.Send:
-			n.sendCoherence(a.To, a.Message)
-		case coherence.Cleared:
-			n.tell(bridge.Passed, a.Event.Sequence, nil)
-		case coherence.Members:
-			n.membersChanged()
-		case coherence.Log:
-			if !n.quiet {
-				n.log("info", a.Text)
-			}
-		default:
-			n.ask(a)
-		}
-	}
-}
-
-// log hands a line to Python's logger; level is a name of Python's logging.
-func (n *Node) log(level, text string) {
-	n.queue.Put(bridge.Note, 0, []byte(level), []byte{0}, []byte(text))
-}
-
-// Leave serves nothing any more, says bye to the others, and asks Python to remove the row
-// from the members table.
+// Leave stops serving, says bye to the other processes, and asks Python to remove the row from the
+// members table.
 func (n *Node) Leave() {
-	n.input(func(m *coherence.Machine, now coherence.Time) { m.Leave(now) })
+	n.driver.Input(func(m *coherence.Machine, now coherence.Time) { m.Leave(now) })
 }
 
-// Close ends every connection, load and goroutine, and gives all memory back. Nothing may be
-// called afterwards.
+// Close ends every session, load and goroutine, and gives all memory back. No method may be called
+// afterwards.
 func (n *Node) Close() {
 	n.stop()
-	if n.transport != nil {
-		n.transport.Close()
+	if n.mesh != nil {
+		n.mesh.Close()
 	}
 	if n.group != nil {
 		n.group.Close()
 	}
 	n.wg.Wait()
-	if n.queue != nil {
-		n.queue.Close()
+	if n.Queue != nil {
+		n.Queue.Close()
 	}
-	if n.watch != nil {
-		n.watch.Close()
+	if n.Memory != nil {
+		n.Memory.close()
 	}
-	if n.memory != nil {
-		_ = syscall.Munmap(n.memory)
-		n.memory = nil
-	}
-	if n.liveness != nil {
-		_ = n.liveness.Close() // last: from here on it counts as ended
+	if n.mesh != nil {
+		n.mesh.ReleaseLiveness() // last: from now on the process counts as ended
 	}
 }

@@ -3,12 +3,10 @@ package node
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"testing"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
-	"guillotina_groupcache/internal/coherence"
 )
 
 // reads waits until processes read a value, each from where it is served and not past the cache.
@@ -82,30 +80,6 @@ func TestANoteThatWasNotToldOfLetsItsDatabaseRunOut(t *testing.T) {
 	eventually(t, "the note is deleted", func() bool { return db.noteCount() == 0 })
 }
 
-func TestANoteIsKeptForAsLongAsItIsListed(t *testing.T) {
-	n := &Node{}
-	m := coherence.New(coherence.Config{Incarnation: 1, Alone: true, Random: random},
-		coherence.NewTable(make([]uint64, coherence.TableHeader+8)), 1)
-	n.outsideWrites.registered = map[coherence.OutsideID]*registered{1: {seen: 0}, 2: {seen: 0}, 3: {seen: 0}}
-	if !n.outsideWrites.take(n, m, &reached{Word: 8, Outside: []coherence.OutsideID{1}}, 50, 50) {
-		t.Fatal("a note is not known that was registered")
-	}
-	n.outsideWrites.registered[3].seen = 60
-	n.outsideWrites.forget(100, 100)
-	if len(n.outsideWrites.registered) != 2 || n.outsideWrites.registered[1] == nil || n.outsideWrites.registered[3] == nil {
-		t.Errorf("kept %v, not 1, which is listed, and 3, which is new", n.outsideWrites.registered)
-	}
-	n.outsideWrites.forget(500, 100)
-	if len(n.outsideWrites.registered) != 1 || n.outsideWrites.registered[1] == nil {
-		t.Errorf("kept %v, not 1, which the last look has listed", n.outsideWrites.registered)
-	}
-	n.outsideWrites.take(n, m, &reached{Word: 8}, 600, 600)
-	n.outsideWrites.forget(700, 100)
-	if len(n.outsideWrites.registered) != 0 {
-		t.Errorf("kept %v, which nobody lists", n.outsideWrites.registered)
-	}
-}
-
 func TestANoteIsCountedOnce(t *testing.T) {
 	p := open(t, newDatabase(), nil)
 	for range 3 {
@@ -116,27 +90,7 @@ func TestANoteIsCountedOnce(t *testing.T) {
 	if s := statsOf(t, p).Outside; s.Applied != 1 || s.Rows != 7 || s.ByApplication[0].Notes != 1 {
 		t.Errorf("%+v", s)
 	}
-	if err := p.OutsideWrite(6, 8, []byte{1}, false, 7, "psql"); !errors.Is(err, errPacked) {
+	if err := p.OutsideWrite(6, 8, []byte{1}, false, 7, "psql"); !errors.Is(err, bridge.ErrMalformed) {
 		t.Errorf("malformed keys: %v", err)
-	}
-}
-
-func TestTheStatisticsOfApplicationsAreBounded(t *testing.T) {
-	var totals outsideTotals
-	for i := range maxApplications {
-		totals.count(false, 1, fmt.Sprint(i))
-	}
-	totals.count(true, 5, "0")
-	totals.count(false, 0, strings.Repeat("ü", 1000))
-	names := []string{}
-	for _, a := range totals.statistics().ByApplication {
-		names = append(names, a.Application)
-	}
-	if len(names) != maxApplications || slices.Contains(names, "1") || names[0] != "0" ||
-		names[len(names)-1] != strings.Repeat("ü", maxApplicationName) {
-		t.Errorf("%q", names)
-	}
-	if s := totals.statistics(); s.Applied != maxApplications+2 || s.Everything != 1 || s.Rows != maxApplications+5 || s.ByApplication[0].Notes != 2 {
-		t.Errorf("%+v", s)
 	}
 }

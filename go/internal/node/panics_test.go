@@ -5,7 +5,9 @@ import (
 	"errors"
 	"testing"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/mesh"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -15,10 +17,10 @@ func lives(t *testing.T, all ...*process) {
 	together(t, all...)
 	for i, p := range all {
 		key := keyOf(all[(i+1)%len(all)], 0)
-		p.write(key, p.address, true)
+		p.write(key, p.mesh.Address, true)
 		for _, other := range all {
-			if got := other.get(key); got != p.address {
-				t.Errorf("after a write of %s %s reads %q", p.address, other.address, got)
+			if got := other.get(key); got != p.mesh.Address {
+				t.Errorf("after a write of %s %s reads %q", p.mesh.Address, other.mesh.Address, got)
 			}
 		}
 	}
@@ -31,7 +33,7 @@ func TestAPanicUnderTheMachineIsARestart(t *testing.T) {
 	a, b, c := three(t, db)
 	event := a.announce("open")
 	err := transport.Guard(func() error {
-		a.input(func(*coherence.Machine, coherence.Time) { panic("on purpose") })
+		a.driver.Input(func(*coherence.Machine, coherence.Time) { panic("on purpose") })
 		return nil
 	})
 	var panicked *transport.Panicked
@@ -50,13 +52,13 @@ func TestAPanicOfAGoroutineDoesNotEndTheProcess(t *testing.T) {
 	t.Parallel()
 	a := cluster(t, newDatabase(), unixAddress(t))[0]
 	done := make(chan struct{})
-	if !a.work(func(context.Context) { defer close(done); panic("on purpose") }) {
+	if !a.tasks.run(func(context.Context) { defer close(done); panic("on purpose") }) {
 		t.Fatal("nothing is under way, and it does not begin")
 	}
 	<-done
-	eventually(t, "it is not under way any more", func() bool { return a.reads.Load() == 0 })
+	eventually(t, "it is not under way any more", func() bool { return a.tasks.running.Load() == 0 })
 	for range 3 {
-		a.inputGuarded(func(*coherence.Machine, coherence.Time) { panic("under the machine") })
+		a.driver.InputGuarded(func(*coherence.Machine, coherence.Time) { panic("under the machine") })
 	}
 	if n := a.noted("after an error of its own"); n > 1 {
 		t.Errorf("%d lines for restarts", n)
@@ -76,27 +78,27 @@ func TestAPanicOfAMessageEndsItsSession(t *testing.T) {
 	a, b, c := three(t, db)
 	s := newStranger(t, "")
 	session := s.dial(t, a)
-	eventually(t, "there is a session", func() bool { return a.linkCount() == 3 })
-	a.Node.mu.Lock()
-	machine := a.machine
-	a.machine = nil
-	a.Node.mu.Unlock()
-	must(t, session.Send(frameCoherence, (&coherence.Message{Kind: coherence.JoinRequest}).Append(nil)))
+	eventually(t, "there is a session", func() bool { return a.peerCount() == 3 })
+	a.driver.Lock()
+	machine := a.driver.machine
+	a.driver.machine = nil
+	a.driver.Unlock()
+	must(t, session.Send(mesh.FrameCoherence, (&coherence.Message{Kind: coherence.JoinRequest}).Append(nil)))
 	wantEnded(t, session, "a panic")
 	eventually(t, "the clock meets it too", func() bool { return a.noted("error\x00panic: runtime error") == 1 })
-	a.Node.mu.Lock()
-	if !a.broken {
+	a.driver.Lock()
+	if !a.driver.broken {
 		t.Error("a machine that cannot restart does not count as broken")
 	}
-	a.machine = machine
-	a.Node.mu.Unlock()
+	a.driver.machine = machine
+	a.driver.Unlock()
 	eventually(t, "it restarts when it can", func() bool {
-		a.Node.mu.Lock()
-		defer a.Node.mu.Unlock()
-		return !a.broken
+		a.driver.Lock()
+		defer a.driver.Unlock()
+		return !a.driver.broken
 	})
 	lives(t, a, b, c)
-	if faults := a.transport.Stats().Faults[transport.ReasonPanic]; faults == 0 {
+	if faults := a.mesh.Transport.Stats().Faults[transport.ReasonPanic]; faults == 0 {
 		t.Error("it was not counted")
 	}
 }
@@ -107,20 +109,20 @@ func TestAPanicInWhatIsDoneLosesNothingElse(t *testing.T) {
 	t.Parallel()
 	db := newDatabase()
 	a, b, c := three(t, db)
-	const event, question = 4711, 1 << 40
+	const event, query = 4711, 1 << 40
 	a.mu.Lock()
 	passed := a.expect(true, event)
 	a.mu.Unlock()
-	a.guarded(func() {
-		a.locked(func() {
-			a.pending[question] = func(*coherence.Machine, coherence.Time, answer) { t.Error("a late answer is taken") }
-			a.todo = []coherence.Action{
-				{Kind: coherence.Send, To: b.incarnation}, // without a message: a panic
-				{Kind: coherence.Cleared, Event: coherence.EventID{Writer: a.incarnation, Sequence: event}},
+	a.driver.run(func() {
+		a.driver.Input(func(*coherence.Machine, coherence.Time) {
+			a.queries.Pending[query] = func(*coherence.Machine, coherence.Time, *bridge.Answer) { t.Error("a late answer is taken") }
+			a.driver.todo = []coherence.Action{
+				{Kind: coherence.Send, To: b.mesh.Incarnation}, // without a message: a panic
+				{Kind: coherence.Cleared, Event: coherence.EventID{Writer: a.mesh.Incarnation, Sequence: event}},
 			}
 		})
 	})
 	a.await("a commit may be sent", passed)
-	must(t, a.Answer(question, []byte("{}")))
+	a.Answer(query, []byte("{}"))
 	lives(t, a, b, c)
 }

@@ -9,56 +9,58 @@ import (
 
 	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/mesh"
 	"guillotina_groupcache/internal/transport"
 )
 
-// What a peer tells of itself is shown to people and read by programs: whatever it has sent, it gets
-// the form of statistics, says nothing in another one's name, and is bounded.
+// The statistics of a peer are shown to people and read by programs. Whatever a peer has sent, the
+// result has the form of statistics, speaks only about that peer, and is bounded.
 const (
-	// maxStatsText is the length of a text in statistics, in characters: an address has at most so many.
+	// maxStatsText is the length of a text in statistics, in characters; no address is longer.
 	maxStatsText = 512
-	// maxStatsList is how long a list of them may be; a cluster has fewer members.
+	// maxStatsList is the length of a list in statistics; no cluster has more members.
 	maxStatsList = 4096
-	// maxStatsSeconds is the longest time in them.
+	// maxStatsSeconds is the longest time in statistics.
 	maxStatsSeconds = 1e9
 )
 
-// PeerStats asks every member that can be reached for its statistics, and puts a JSON list of
-// their answers into the queue under the id request. Each is JSON in a string: one that cannot be
-// read, as it is nested too deeply, must not cost the others.
+// PeerStats requests the statistics of every connected member. A completion of kind
+// [bridge.PeerStats] with the id request has a JSON list of the answers. Each is JSON in a string, so
+// that one that cannot be read, because it is nested too deeply, does not cost the others.
 func (n *Node) PeerStats(request uint64) {
 	members, sessions := n.connectedMembers()
 	n.wg.Go(func() {
 		answers := make([]string, len(sessions))
 		var wg sync.WaitGroup
 		for i, session := range sessions {
-			wg.Go(func() { answers[i] = string(n.statsOf(members[i], session)) })
+			wg.Go(func() { answers[i] = string(requestStats(n.life, members[i], session)) })
 		}
 		wg.Wait()
 		text, err := json.Marshal(answers)
 		if err != nil {
 			panic(err) // strings always have a JSON form
 		}
-		n.tell(bridge.PeerStats, request, text)
+		n.Queue.Deliver(bridge.PeerStats, request, text)
 	})
 }
 
-// connectedMembers returns the rows of the members that can be reached, and a session to each.
+// connectedMembers returns the rows of the connected members, and a session to each.
 func (n *Node) connectedMembers() (members []coherence.Row, sessions []*transport.Session) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, row := range n.machine.Rows() {
-		if l := n.links[row.Incarnation]; l != nil && l.current != nil && n.machine.Listed(row.Incarnation) {
-			members, sessions = append(members, row), append(sessions, l.current)
+	n.driver.Lock()
+	defer n.driver.Unlock()
+	for _, row := range n.driver.machine.Rows() {
+		if peer := n.mesh.Peers[row.Incarnation]; peer != nil && peer.Current != nil && n.driver.machine.Listed(row.Incarnation) {
+			members, sessions = append(members, row), append(sessions, peer.Current)
 		}
 	}
 	return members, sessions
 }
 
-func (n *Node) statsOf(member coherence.Row, session *transport.Session) []byte {
-	ctx, cancel := context.WithTimeout(n.life, peerTimeout)
+// requestStats requests the statistics of one member. A failure becomes the answer.
+func requestStats(ctx context.Context, member coherence.Row, session *transport.Session) []byte {
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
-	text, err := session.Call(ctx, frameStats)
+	text, err := session.Call(ctx, mesh.FrameStats)
 	if err == nil {
 		text, err = checkedStats(text, member)
 	}
@@ -71,8 +73,8 @@ func (n *Node) statsOf(member coherence.Row, session *transport.Session) []byte 
 	return text
 }
 
-// checkedStats returns a member's statistics in the form that this process gives its own: what reads
-// them need not be ready for anything else, and not for more than maxStats.
+// checkedStats returns a member's statistics in the form in which this process gives its own, so that
+// readers need not expect anything else.
 func checkedStats(text []byte, member coherence.Row) ([]byte, error) {
 	if len(text) > maxStats {
 		return nil, fmt.Errorf("its statistics have %d bytes, at most %d are allowed", len(text), maxStats)
@@ -84,25 +86,25 @@ func checkedStats(text []byte, member coherence.Row) ([]byte, error) {
 	if s.Incarnation != hex(uint64(member.Incarnation)) {
 		return nil, errors.New("its statistics are those of another process")
 	}
-	if s.Hits == nil || s.Away == nil || s.Members == nil || s.Outside.ByApplication == nil {
+	if s.Hits == nil || s.Unreachable == nil || s.Members == nil || s.Outside.ByApplication == nil {
 		return nil, errors.New("its statistics are not complete")
 	}
-	if len(s.Hits) > maxStatsList || len(s.Away) > coherence.MaxDatabases || len(s.Members) > maxStatsList ||
-		len(s.Outside.ByApplication) > maxApplications {
+	if len(s.Hits) > maxStatsList || len(s.Unreachable) > coherence.MaxDatabases || len(s.Members) > maxStatsList ||
+		len(s.Outside.ByApplication) > bridge.MaxApplications {
 		return nil, errors.New("its statistics have lists that are too long")
 	}
 	s.clean()
-	s.Address = member.Address // the members table says where it is
+	s.Address = member.Address // the members table decides where it is
 	return json.Marshal(s)
 }
 
-// clean leaves texts that are a part of one line, and times that there are.
+// clean makes every text a short part of one line, and every time a possible one.
 func (s *statistics) clean() {
-	for _, text := range []*string{&s.Because, &s.Epoch, &s.Versions} {
+	for _, text := range []*string{&s.Reason, &s.Epoch, &s.Versions} {
 		*text = shown(*text)
 	}
-	for i, id := range s.Away {
-		s.Away[i] = shown(id)
+	for i, id := range s.Unreachable {
+		s.Unreachable[i] = shown(id)
 	}
 	s.Hits = shownKeys(s.Hits)
 	if s.Network != nil {
@@ -125,7 +127,7 @@ func (s *statistics) clean() {
 	}
 }
 
-func shown(text string) string { return transport.Printable(cut(text, maxStatsText)) }
+func shown(text string) string { return transport.Printable(bridge.Cut(text, maxStatsText)) }
 
 func shownKeys[K ~string](counts map[K]uint64) map[K]uint64 {
 	clean := make(map[K]uint64, min(len(counts), maxStatsList))

@@ -14,7 +14,7 @@ func TestWhatAMemberTellsOfItselfIsItsOwn(t *testing.T) {
 	must(t, err)
 	var told map[string]any
 	must(t, json.Unmarshal(text, &told))
-	told["incarnation"], told["address"] = hex(s.who), p.address
+	told["incarnation"], told["address"] = hex(s.who), p.mesh.Address
 	told["uptime"], told["longest_doubt"] = -1, 1e300
 	told["reason"], told["unreachable_databases"] = "x\n\x1b[2J", []string{strings.Repeat("d", 1000) + "\u202e"}
 	told["hits"] = map[string]int{"own\n": 1}

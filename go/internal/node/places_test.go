@@ -17,14 +17,14 @@ func TestAFloodOfStrangersKeepsNoMemberOut(t *testing.T) {
 	for range 300 {
 		sessions = append(sessions, newStranger(t, "").dial(t, a))
 	}
-	eventually(t, "most of the flood is closed", func() bool { return a.transport.Stats().Faults[transport.ReasonBusy] >= 300-128 })
+	eventually(t, "most of the flood is closed", func() bool { return a.mesh.Transport.Stats().Faults[transport.ReasonBusy] >= 300-128 })
 	c := open(t, db, settings{"listen": unixAddress(t)})
 	together(t, a, b, c)
 	for _, p := range []*process{b, c} {
 		key := keyOf(a, 0)
-		p.write(key, p.address, true)
-		if got := a.get(key); got != p.address {
-			t.Errorf("%s reads %q", a.address, got)
+		p.write(key, p.mesh.Address, true)
+		if got := a.get(key); got != p.mesh.Address {
+			t.Errorf("%s reads %q", a.mesh.Address, got)
 		}
 	}
 	if n := a.noted("connection with"); n > 3 {
@@ -45,7 +45,7 @@ func TestASessionWithoutARowEnds(t *testing.T) {
 	db.with(func() { db.rows[client.who] = memberRow{Incarnation: client.who, State: "out"} })
 	stays := client.dial(t, a)
 	wantEnded(t, session, "having no row")
-	eventually(t, "it is counted", func() bool { return a.transport.Stats().Faults[transport.ReasonUnlisted] == 1 })
+	eventually(t, "it is counted", func() bool { return a.mesh.Transport.Stats().Faults[transport.ReasonUnlisted] == 1 })
 	select {
 	case <-stays.Done():
 		t.Error("a process with a row has lost its session")
@@ -60,7 +60,7 @@ func TestWithoutAViewNoSessionEnds(t *testing.T) {
 	eventually(t, "it serves", a.serves)
 	goOn := a.stall()
 	session := newStranger(t, "").dial(t, a)
-	time.Sleep(2 * unlistedFor * 200 * time.Millisecond)
+	time.Sleep(8 * 200 * time.Millisecond) // leases; after four of them it could be seen to have no row
 	select {
 	case <-session.Done():
 		t.Error("it was closed without a view")
@@ -80,11 +80,11 @@ func TestClaimsOfAddressesDoNotFillTheLog(t *testing.T) {
 		if _, err := claimant.Bind(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := claimant.Dial(t.Context(), p.address); err == nil || !strings.Contains(err.Error(), "is not in groupcache.peers") {
+		if _, err := claimant.Dial(t.Context(), p.mesh.Address); err == nil || !strings.Contains(err.Error(), "is not in groupcache.peers") {
 			t.Errorf("got %v", err)
 		}
 	}
-	eventually(t, "all are counted", func() bool { return p.transport.Stats().Faults[transport.ReasonNotAdmitted] == 20 })
+	eventually(t, "all are counted", func() bool { return p.mesh.Transport.Stats().Faults[transport.ReasonNotAdmitted] == 20 })
 	if n := p.noted("is not in groupcache.peers"); n != 1 {
 		t.Errorf("%d lines", n)
 	}

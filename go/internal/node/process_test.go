@@ -49,7 +49,7 @@ func open(t testing.TB, db *database, changes settings) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Database("db", nil); err != nil { // whatever a key begins with
+	if _, err := n.Databases.Serve("db", nil); err != nil { // whatever a key begins with
 		t.Fatal(err)
 	}
 	p := &process{Node: n, t: t, db: db}
@@ -82,7 +82,7 @@ func (p *process) python(stop chan struct{}) {
 			return
 		default:
 		}
-		fds := []unix.PollFd{{Fd: int32(p.FD()), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(p.Queue.FD()), Events: unix.POLLIN}}
 		if n, err := unix.Poll(fds, 20); err != nil && !errors.Is(err, unix.EINTR) {
 			p.t.Errorf("poll: %v", err)
 			return
@@ -90,57 +90,62 @@ func (p *process) python(stop chan struct{}) {
 			continue
 		}
 		p.mu.Lock()
-		n := p.Drain(buf)
+		n := p.Queue.Drain(buf)
 		if n < 0 {
 			buf = make([]byte, -n)
-			n = p.Drain(buf)
+			n = p.Queue.Drain(buf)
 		}
 		for b := append([]byte(nil), buf[:max(n, 0)]...); len(b) > 0; {
 			size := binary.LittleEndian.Uint32(b)
-			p.take(bridge.Kind(b[4]), binary.LittleEndian.Uint64(b[8:]), b[16:size:size])
+			p.take(bridge.CompletionKind(b[4]), binary.LittleEndian.Uint64(b[8:]), b[16:size:size])
 			b = b[size:]
 		}
 		p.mu.Unlock()
 	}
 }
 
-func (p *process) take(kind bridge.Kind, id uint64, payload []byte) {
+func (p *process) take(kind bridge.CompletionKind, id uint64, payload []byte) {
 	switch kind {
-	case bridge.Values, bridge.PeerStats, bridge.Passed:
+	case bridge.Values, bridge.PeerStats, bridge.Cleared:
 		// Events and requests have numbers of their own.
-		if c, ok := p.waiting.LoadAndDelete(waitKey{kind == bridge.Passed, id}); ok {
+		if c, ok := p.waiting.LoadAndDelete(waitKey{kind == bridge.Cleared, id}); ok {
 			c.(chan []byte) <- payload
 		}
 	case bridge.Load:
-		keys, err := unpackKeys(payload)
+		keys, err := bridge.UnpackList(payload)
 		if err != nil {
 			p.t.Errorf("a load of what is no list: %v", err)
 		}
 		p.loaded.Add(int64(len(keys)))
 		if packed, failed := p.db.load(keys); failed != "" {
-			p.Loaded(id, nil, errors.New(failed))
+			p.Loads.Loaded(id, nil, errors.New(failed))
 		} else {
-			p.Loaded(id, packed, nil)
+			p.Loads.Loaded(id, packed, nil)
 		}
-	case bridge.Database:
-		var q question
+	case bridge.DatabaseQuery:
+		var q bridge.Query
 		if err := json.Unmarshal(payload, &q); err != nil {
-			p.t.Errorf("a question that is no JSON: %v", err)
+			p.t.Errorf("a query that is no JSON: %v", err)
 		}
-		if err := p.Answer(id, p.db.answer(q, p.looks(q))); err != nil {
-			p.t.Error(err)
-		}
-	case bridge.Note:
+		p.Answer(id, p.db.answer(q, p.looks(q)))
+	case bridge.Log:
 		p.notes.Store(string(payload), true)
 	}
 }
 
-// looks names the databases that a view reaches.
-func (p *process) looks(q question) []reached {
-	looks := []reached{{coherence.DeadlineWord(0), coherence.Time(q.Asked), p.notesOf(0)}}
+// look is a database that a view has reached.
+type look struct {
+	Word    int                   `json:"word"`
+	Asked   coherence.Time        `json:"asked"`
+	Outside []coherence.OutsideID `json:"outside"`
+}
+
+// looks returns the databases that a view reaches.
+func (p *process) looks(q bridge.Query) []look {
+	looks := []look{{coherence.DeadlineWord(0), coherence.Time(q.Asked), p.notesOf(0)}}
 	if !p.secondAway.Load() {
 		asked := coherence.Time(cmp.Or(p.secondAsked.Load(), q.Asked))
-		looks = append(looks, reached{coherence.DeadlineWord(1), asked, p.notesOf(1)})
+		looks = append(looks, look{coherence.DeadlineWord(1), asked, p.notesOf(1)})
 	}
 	return looks
 }
@@ -186,7 +191,7 @@ func (p *process) begin(keys ...string) chan []byte {
 
 // read gets keys wherever they are.
 func (p *process) read(keys ...string) []cache.Result {
-	results, err := unpackResults(p.await("a read is answered", p.begin(keys...)))
+	results, err := bridge.UnpackResults(p.await("a read is answered", p.begin(keys...)))
 	if err != nil || len(results) != len(keys) {
 		p.t.Errorf("%d results for %d keys, %v", len(results), len(keys), err)
 		return make([]cache.Result, len(keys))
@@ -256,18 +261,15 @@ func (p *process) announce(keys ...string) uint64 {
 }
 
 func (p *process) serves() bool {
-	p.Node.mu.Lock()
-	defer p.Node.mu.Unlock()
-	return p.machine.Serves(now())
+	p.driver.Lock()
+	defer p.driver.Unlock()
+	return p.driver.machine.Serves(now())
 }
 
-// reaches tells how many others are on the ring and can be asked.
+// reaches returns how many other owners of keys are connected.
 func (p *process) reaches() (n int) {
-	p.Node.mu.Lock()
-	ring := p.ring
-	p.Node.mu.Unlock()
-	for _, address := range ring {
-		if p.sessionTo(address) != nil {
+	for _, address := range p.owners() {
+		if p.mesh.SessionTo(address) != nil {
 			n++
 		}
 	}
@@ -276,20 +278,24 @@ func (p *process) reaches() (n int) {
 
 // settled tells whether the process neither waits for a settlement of the key nor bypasses it.
 func (p *process) settled(key string) bool {
-	_, ok := p.name([]byte(key))
+	_, ok := p.Databases.version([]byte(key))
 	return ok
 }
 
-func (p *process) incarnationID() uint64 { return uint64(p.incarnation) }
+func (p *process) incarnationID() uint64 { return uint64(p.mesh.Incarnation) }
 
-func (p *process) linkCount() int {
-	p.Node.mu.Lock()
-	defer p.Node.mu.Unlock()
-	return len(p.links)
+// peers is the cache's way to the owners.
+func (p *process) peers() *peers { return &peers{p.mesh, &p.driver.guard} }
+
+// peerCount returns how many other processes it has a session with, or dials.
+func (p *process) peerCount() int {
+	p.driver.Lock()
+	defer p.driver.Unlock()
+	return len(p.mesh.Peers)
 }
 
 func (p *process) rows() []coherence.Row {
-	p.Node.mu.Lock()
-	defer p.Node.mu.Unlock()
-	return p.machine.Rows()
+	p.driver.Lock()
+	defer p.driver.Unlock()
+	return p.driver.machine.Rows()
 }

@@ -39,7 +39,7 @@ func (r *rawPeer) hello() []byte {
 // connect opens a connection without a word. It ends with the test.
 func connect(t testing.TB, p *process) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("unix", strings.TrimPrefix(p.address, "unix:"))
+	conn, err := net.Dial("unix", strings.TrimPrefix(p.mesh.Address, "unix:"))
 	if err != nil {
 		t.Fatal(err)
 	}

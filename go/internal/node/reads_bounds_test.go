@@ -6,11 +6,10 @@ import (
 	"guillotina_groupcache/internal/cache"
 )
 
-// loading tells how many loads Python works on.
-func (p *process) loading() int {
-	p.Node.loads.mu.Lock()
-	defer p.Node.loads.mu.Unlock()
-	return len(p.Node.loads.waiting)
+// loading returns how many loads Python works on.
+func (p *process) loading() (n int) {
+	p.Loads.Waiting.Range(func(_, _ any) bool { n++; return true })
+	return n
 }
 
 // Python's buffer is its own again when a call has returned, while the read goes on.
@@ -74,7 +73,7 @@ func TestReadsThatHaveEndedAreNotCounted(t *testing.T) {
 	a.read(keyOf(a, 1))
 	a.read(keyOf(b, 1))
 	for _, p := range []*process{a, b} {
-		eventually(t, "no read is counted", func() bool { return p.reads.Load() == 0 })
+		eventually(t, "no read is counted", func() bool { return p.tasks.running.Load() == 0 })
 		if n := p.loading(); n != 0 {
 			t.Errorf("%d loads are left over", n)
 		}
@@ -86,21 +85,21 @@ func TestReadsBeyondTheirBoundGoToTheDatabase(t *testing.T) {
 	a, b, _ := three(t, db)
 	own, theirs, more := keyOf(a, 0), keyOf(b, 0), keyOf(b, 1)
 	db.with(func() { db.values[own], db.values[theirs], db.values[more] = "v", "w", "x" })
-	a.reads.Add(maxReads)
+	a.tasks.running.Add(maxReads)
 	for _, key := range []string{own, theirs} {
 		wantResult(t, a.read(key)[0], cache.Nowhere, "")
 	}
 	if a.loaded.Load()+b.loaded.Load() != 0 {
 		t.Error("something was loaded")
 	}
-	a.reads.Add(-maxReads)
+	a.tasks.running.Add(-maxReads)
 	wantResult(t, a.read(own)[0], cache.Database, "v")
 	wantResult(t, a.read(theirs)[0], cache.Database, "w")
 	// An owner that has too much to do says so at once, and is asked again.
-	b.reads.Add(maxReads)
+	b.tasks.running.Add(maxReads)
 	wantResult(t, a.read(more)[0], cache.Database, "x")
-	b.reads.Add(-maxReads)
-	if a.breakers.open(b.address) {
+	b.tasks.running.Add(-maxReads)
+	if a.mesh.Breakers.Open(b.mesh.Address) {
 		t.Error("the owner has not answered")
 	}
 }

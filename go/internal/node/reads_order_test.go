@@ -17,7 +17,7 @@ func TestAVersionFromBeforeAReturnIsNotServed(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
 	eventually(t, "it is in standing", p.serves)
 	key := []byte("k")
-	words := unsafe.Slice((*uint64)(unsafe.Pointer(&p.memory[0])), coherence.TableHeader)
+	words := unsafe.Slice((*uint64)(unsafe.Pointer(&p.Memory.mapped[0])), coherence.TableHeader)
 	in := append([]uint64(nil), words...)
 	p.Leave()
 	var deadlines []int
@@ -26,10 +26,10 @@ func TestAVersionFromBeforeAReturnIsNotServed(t *testing.T) {
 			deadlines = append(deadlines, i)
 		}
 	}
-	if _, ok := p.name(key); ok || len(deadlines) == 0 {
+	if _, ok := p.Databases.version(key); ok || len(deadlines) == 0 {
 		t.Fatal("a process that has left serves")
 	}
-	version := (*uint64)(unsafe.Pointer(&p.memory[8*(coherence.TableHeader+int(p.table.Bucket(cache.Hash(key))))]))
+	version := (*uint64)(unsafe.Pointer(&p.Memory.mapped[8*(coherence.TableHeader+int(p.Memory.table.Bucket(cache.Hash(key))))]))
 	first := atomic.LoadUint64(version)
 
 	const wanted = 40_000 // returns that the reader has met, so many that some fall between its loads
@@ -52,7 +52,7 @@ func TestAVersionFromBeforeAReturnIsNotServed(t *testing.T) {
 	end := time.Now().Add(patience) // one processor alone meets few
 	for met, out := 0, false; met < wanted && !t.Failed() && time.Now().Before(end); {
 		before := committed.Load()
-		name, ok := p.name(key)
+		name, ok := p.Databases.version(key)
 		if ok && (name.Version-first-in[0])/2 < before {
 			t.Errorf("it serves version %d after commit %d", (name.Version-first-in[0])/2, before)
 		}

@@ -52,7 +52,7 @@ func TestAClientReadsFromItsPeersAndAnnounces(t *testing.T) {
 	all := cluster(t, db, unixAddress(t))
 	a, client := all[0], open(t, db, nil)
 	eventually(t, "the client takes part", func() bool { return client.serves() && client.reaches() == 1 })
-	if owner := client.group.Owner([]byte("k")); owner != a.address {
+	if owner := client.group.Owner([]byte("k")); owner != a.mesh.Address {
 		t.Fatalf("the owner is %q", owner)
 	}
 	for i, writer := range []*process{client, a, client} {

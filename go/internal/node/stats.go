@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
 	"guillotina_groupcache/internal/store"
@@ -24,13 +25,14 @@ func (c *counts) from(s cache.Source) {
 	}
 }
 
-// standing watches whether the process may serve, and logs a change once. mu guards it.
-type standing struct {
+// servingState is whether the process serves, and since when. The driver's lock guards it.
+type servingState struct {
 	serves bool
 	since  time.Time
 }
 
-func (s *standing) watch(n *Node, m *coherence.Machine, now coherence.Time) {
+// watch logs once when the process begins to serve or to bypass.
+func (s *servingState) watch(m *coherence.Machine, now coherence.Time, log func(level, text string)) {
 	serves := m.Serves(now)
 	if serves == s.serves && !s.since.IsZero() {
 		return
@@ -39,46 +41,45 @@ func (s *standing) watch(n *Node, m *coherence.Machine, now coherence.Time) {
 	s.serves, s.since = serves, time.Now()
 	switch {
 	case serves:
-		n.log("info", "serving: reads are answered from the cache")
+		log("info", "serving: reads are answered from the cache")
 	case !first:
-		n.log("warning", "bypassing: reads go to the database: "+m.Why(now))
+		log("warning", "bypassing: reads go to the database: "+m.Why(now))
 	}
 }
 
-// statistics is what a process tells of itself; README and docs/operating.rst explain it.
+// statistics is what a process reports of itself; docs/operating.rst explains it.
 type statistics struct {
 	Incarnation string   `json:"incarnation"`
 	Address     string   `json:"address"`
 	Uptime      float64  `json:"uptime"` // seconds
-	InStanding  bool     `json:"serving"`
+	Serving     bool     `json:"serving"`
 	Since       float64  `json:"since"`                 // seconds that it has been so
-	Because     string   `json:"reason"`                // why it is not in standing, and because of whom
-	Away        []string `json:"unreachable_databases"` // ids of databases that do not answer
+	Reason      string   `json:"reason"`                // why it is bypassing, and because of which process
+	Unreachable []string `json:"unreachable_databases"` // ids of databases that do not answer
 	Epoch       string   `json:"epoch"`
-	Versions    string   `json:"versions"` // a digest of all versions: who shows the same shares names
+	Versions    string   `json:"versions"` // a digest of all versions: processes with the same one share values
 
-	Gets       uint64            `json:"gets"`
-	Hits       map[string]uint64 `json:"hits"` // by source
-	LocalLoads uint64            `json:"local_loads"`
-	LoadErrors uint64            `json:"load_errors"`
-	Shared     uint64            `json:"deduplicated_loads"`
-	PeerLoads  uint64            `json:"peer_loads"`
-	PeerErrors uint64            `json:"peer_errors"`
-	Served     uint64            `json:"served_to_peers"`
-	Bypasses   uint64            `json:"bypasses"`
-	Pushed     uint64            `json:"pushed"`
+	Gets         uint64            `json:"gets"`
+	Hits         map[string]uint64 `json:"hits"` // by source
+	LocalLoads   uint64            `json:"local_loads"`
+	LoadErrors   uint64            `json:"load_errors"`
+	Deduplicated uint64            `json:"deduplicated_loads"`
+	PeerLoads    uint64            `json:"peer_loads"`
+	PeerErrors   uint64            `json:"peer_errors"`
+	Served       uint64            `json:"served_to_peers"`
+	Bypasses     uint64            `json:"bypasses"`
+	Pushed       uint64            `json:"pushed"`
 
 	Main storeStatistics `json:"main"`
 	Hot  storeStatistics `json:"hot"`
+	Near nearStatistics  `json:"near"`
 
-	Decoded decodedStatistics `json:"near"`
-
-	Events  eventStatistics    `json:"events"`
-	Outside outsideStatistics  `json:"outside_writes"`
-	Doubt   int                `json:"buckets_in_doubt"`
-	Longest float64            `json:"longest_doubt"` // seconds that the oldest open event has been so
-	Members []memberStatistics `json:"members"`
-	Network *transport.Stats   `json:"network,omitempty"`
+	Events  eventStatistics          `json:"events"`
+	Outside bridge.OutsideStatistics `json:"outside_writes"`
+	Doubt   int                      `json:"buckets_in_doubt"`
+	Longest float64                  `json:"longest_doubt"` // seconds that the oldest open event has been open
+	Members []memberStatistics       `json:"members"`
+	Network *transport.Stats         `json:"network,omitempty"`
 }
 
 type storeStatistics struct {
@@ -89,19 +90,19 @@ type storeStatistics struct {
 	Rejected  int64 `json:"rejected"`
 }
 
-// decodedStatistics is of what Python keeps decoded.
-type decodedStatistics struct {
+// nearStatistics is about Python's near cache.
+type nearStatistics struct {
 	Hits  uint64 `json:"hits"`
 	Items uint64 `json:"items"`
 	Bytes uint64 `json:"bytes"`
 }
 
 type eventStatistics struct {
-	Announced    uint64 `json:"announced"`    // own ones
-	Passed       uint64 `json:"cleared"`      // own ones that everyone acknowledged
-	Acknowledged uint64 `json:"acknowledged"` // others' ones that this process acknowledged
-	Settled      uint64 `json:"settled"`      // anyone's
-	Orphans      uint64 `json:"orphans"`      // settled because the database said they are over
+	Announced    uint64 `json:"announced"`    // events of this process
+	Cleared      uint64 `json:"cleared"`      // events of this process that all members have acknowledged
+	Acknowledged uint64 `json:"acknowledged"` // events of other processes that this one has acknowledged
+	Settled      uint64 `json:"settled"`      // events of any process
+	Orphans      uint64 `json:"orphans"`      // events that are settled because the database said that they are over
 	Open         int    `json:"open"`
 }
 
@@ -110,22 +111,35 @@ type memberStatistics struct {
 	Address     string `json:"address"`
 	Host        string `json:"host"`
 	State       string `json:"state"`
-	Reason      string `json:"reason"`  // why it is out, and by whom
-	Silent      bool   `json:"overdue"` // no sign of life in the members table
+	Reason      string `json:"reason"`  // which process has marked it out, and why
+	Overdue     bool   `json:"overdue"` // its heartbeat in the members table is overdue
 	Connected   bool   `json:"connected"`
 }
 
 // Stats returns this process's statistics in JSON.
 func (n *Node) Stats() ([]byte, error) {
-	decoded := n.decodedStatistics()
+	s := n.cacheStatistics()
+	if n.mesh.Transport != nil {
+		network := n.mesh.Transport.Stats()
+		s.Network = &network
+	}
+	n.driver.Lock()
+	defer n.driver.Unlock()
+	n.addCoherence(&s)
+	return json.Marshal(s)
+}
+
+// cacheStatistics returns the part that needs no lock.
+func (n *Node) cacheStatistics() statistics {
+	near := n.Memory.nearStatistics()
+	main, hot := n.group.Stats()
 	s := statistics{
-		Incarnation: hex(uint64(n.incarnation)),
-		Address:     n.address,
+		Incarnation: hex(uint64(n.mesh.Incarnation)),
+		Address:     n.mesh.Address,
 		Uptime:      time.Since(n.started).Seconds(),
-		Gets:        n.counts.gets.Load() + decoded.Hits,
-		Decoded:     decoded,
+		Gets:        n.counts.gets.Load() + near.Hits,
 		Hits: map[string]uint64{
-			"near":         decoded.Hits,
+			"near":         near.Hits,
 			"own":          n.counts.sources[cache.Own].Load(),
 			"hot":          n.counts.sources[cache.Hot].Load(),
 			"peer":         n.counts.sources[cache.Peer].Load(),
@@ -137,37 +151,35 @@ func (n *Node) Stats() ([]byte, error) {
 		Served:     n.counts.served.Load(),
 		Bypasses:   n.counts.bypasses.Load(),
 		Pushed:     n.counts.pushed.Load(),
+		Main:       ofStore(main),
+		Hot:        ofStore(hot),
+		Near:       near,
 	}
-	s.LocalLoads, s.Shared, s.LoadErrors = n.group.Loads()
-	main, hot := n.group.Stats()
-	s.Main, s.Hot = ofStore(main), ofStore(hot)
-	if n.transport != nil {
-		network := n.transport.Stats()
-		s.Network = &network
-	}
+	s.LocalLoads, s.Deduplicated, s.LoadErrors = n.group.Loads()
+	return s
+}
 
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	at := now()
-	s.InStanding, s.Because = n.machine.Serves(at), n.machine.Why(at)
-	s.Away = n.away(at)
-	if !n.standing.since.IsZero() {
-		s.Since = time.Since(n.standing.since).Seconds()
+// addCoherence adds what the machine, the notes and the mesh report. The caller holds the lock.
+func (n *Node) addCoherence(s *statistics) {
+	m, at := n.driver.machine, now()
+	s.Serving, s.Reason = m.Serves(at), m.Why(at)
+	s.Unreachable = n.Databases.unreachable(at)
+	if !n.serving.since.IsZero() {
+		s.Since = time.Since(n.serving.since).Seconds()
 	}
-	epoch, versions := n.machine.Versions()
+	epoch, versions := m.Versions()
 	s.Epoch, s.Versions = hex(epoch), hex(versions)
-	open, doubt, longest := n.machine.Doubt(at)
-	c := n.machine.Counts()
+	open, doubt, longest := m.Doubt(at)
+	c := m.Counts()
 	s.Events = eventStatistics{c.Announced, c.Cleared, c.Acknowledged, c.Settled, c.Orphans, open}
-	s.Outside = n.outsideWrites.statistics()
+	s.Outside = n.queries.Outside.Statistics()
 	s.Doubt, s.Longest = doubt, longest.Seconds()
-	s.Members = []memberStatistics{} // a list for JSON also when there is nobody
-	for _, row := range n.machine.Rows() {
-		l := n.links[row.Incarnation]
+	s.Members = []memberStatistics{} // a list in JSON also when there are none
+	for _, row := range m.Rows() {
+		peer := n.mesh.Peers[row.Incarnation]
 		s.Members = append(s.Members, memberStatistics{hex(uint64(row.Incarnation)), row.Address, row.Host,
-			row.State.String(), row.Reason, row.Overdue, l != nil && l.current != nil})
+			row.State.String(), row.Reason, row.Overdue, peer != nil && peer.Current != nil})
 	}
-	return json.Marshal(s)
 }
 
 func ofStore(s store.Stats) storeStatistics {

@@ -28,13 +28,13 @@ func TestStatisticsSayWhatWasDone(t *testing.T) {
 	a.get(key)
 	a.write(key, "v", true)
 	s := statsOf(t, a)
-	if !s.InStanding || s.Incarnation != fmt.Sprintf("%016x", a.incarnationID()) || s.Address != a.address {
+	if !s.Serving || s.Incarnation != fmt.Sprintf("%016x", a.incarnationID()) || s.Address != a.mesh.Address {
 		t.Errorf("who: %+v", s)
 	}
 	if s.Gets != 2 || s.Hits["hot"] != 1 || s.Hits["database"] != 1 || s.PeerLoads != 1 || s.Pushed != 1 {
 		t.Errorf("reads: %+v", s)
 	}
-	if s.Events.Announced != 1 || s.Events.Passed != 1 || s.Events.Settled != 1 || s.Events.Open != 0 || s.Doubt != 0 {
+	if s.Events.Announced != 1 || s.Events.Cleared != 1 || s.Events.Settled != 1 || s.Events.Open != 0 || s.Doubt != 0 {
 		t.Errorf("events: %+v", s.Events)
 	}
 	if len(s.Members) != 2 || !s.Members[0].Connected || s.Members[0].State != "in" {
@@ -72,14 +72,14 @@ func TestStatisticsOfAll(t *testing.T) {
 	for _, s := range all {
 		seen[s.Address] = true
 	}
-	if len(all) != 2 || !seen[b.address] || !seen[c.address] {
+	if len(all) != 2 || !seen[b.mesh.Address] || !seen[c.mesh.Address] {
 		t.Errorf("got %v", seen)
 	}
 }
 
 func TestStatisticsOfAProcessAlone(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
-	if s := statsOf(t, p); !s.InStanding || len(s.Members) != 0 || s.Network != nil {
+	if s := statsOf(t, p); !s.Serving || len(s.Members) != 0 || s.Network != nil {
 		t.Errorf("got %+v", s)
 	}
 	id := p.numbers.Add(1)
@@ -108,7 +108,7 @@ func TestAQueueThatIsFullOwesStatistics(t *testing.T) {
 	defer goOn()
 	fill(p)
 	answer := p.expect(false, 5)
-	p.tell(bridge.PeerStats, 5, []byte("[]"))
+	p.Queue.Deliver(bridge.PeerStats, 5, []byte("[]"))
 	goOn()
 	p.await("what was owed comes", answer)
 }

@@ -12,6 +12,7 @@ import (
 
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/mesh"
 	"guillotina_groupcache/internal/transport"
 )
 
@@ -65,7 +66,7 @@ func newStranger(t testing.TB, listen string) *stranger {
 
 func (s *stranger) dial(t testing.TB, p *process) *transport.Session {
 	t.Helper()
-	session, err := s.Dial(t.Context(), p.address)
+	session, err := s.Dial(t.Context(), p.mesh.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,12 +91,12 @@ func TestMalformedFramesEndTheirSessionAndNothingElse(t *testing.T) {
 		body []byte
 	}{
 		"an unknown kind":             {99, nil},
-		"no message of coherence":     {frameCoherence, []byte{1, 2, 3}},
-		"a value without a name":      {framePut, []byte{1, 2, 3}},
-		"a value with a cut name":     {framePut, append(packPut(put{life: 1})[:3*8], 255, 0, 0, 0)},
-		"a value without a life":      {framePut, packPut(put{life: 0})},
-		"a value with a life below 0": {framePut, packPut(put{life: 1 << 63})},
-		"a kind that wants an answer": {frameGet, nil},
+		"no message of coherence":     {mesh.FrameCoherence, []byte{1, 2, 3}},
+		"a value without a name":      {mesh.FramePut, []byte{1, 2, 3}},
+		"a value with a cut name":     {mesh.FramePut, append(packPut(put{life: 1})[:3*8], 255, 0, 0, 0)},
+		"a value without a life":      {mesh.FramePut, packPut(put{life: 0})},
+		"a value with a life below 0": {mesh.FramePut, packPut(put{life: 1 << 63})},
+		"a kind that wants an answer": {mesh.FrameGet, nil},
 	} {
 		session := s.dial(t, p)
 		if err := session.Send(frame.kind, frame.body); err != nil {
@@ -107,8 +108,8 @@ func TestMalformedFramesEndTheirSessionAndNothingElse(t *testing.T) {
 		kind transport.FrameKind
 		body []byte
 	}{
-		"a question for nothing":  {frameGet, nil},
-		"a question with cut key": {frameGet, append(make([]byte, 8), 255, 0, 0, 0)},
+		"a question for nothing":  {mesh.FrameGet, nil},
+		"a question with cut key": {mesh.FrameGet, append(make([]byte, 8), 255, 0, 0, 0)},
 		"an unknown request":      {99, nil},
 	} {
 		session := s.dial(t, p)
@@ -121,7 +122,7 @@ func TestMalformedFramesEndTheirSessionAndNothingElse(t *testing.T) {
 	if got := p.get("k"); got != "v" {
 		t.Errorf("got %q", got)
 	}
-	eventually(t, "nothing is kept of the stranger", func() bool { return p.linkCount() == 0 })
+	eventually(t, "nothing is kept of the stranger", func() bool { return p.peerCount() == 0 })
 }
 
 func TestAnyoneWithTheSecretIsServed(t *testing.T) {
@@ -131,7 +132,7 @@ func TestAnyoneWithTheSecretIsServed(t *testing.T) {
 	name := cache.VersionedKey{Key: []byte("k"), Version: 8}
 	session := newStranger(t, "").dial(t, p)
 	for _, source := range []cache.Source{cache.Database, cache.Peer} {
-		body, err := session.Call(t.Context(), frameGet, packNames([]cache.VersionedKey{name}))
+		body, err := session.Call(t.Context(), mesh.FrameGet, packKeys([]cache.VersionedKey{name}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,10 +148,10 @@ func TestAnyoneWithTheSecretIsServed(t *testing.T) {
 func TestASessionWithItself(t *testing.T) {
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
-	session, err := p.transport.Dial(t.Context(), p.address)
+	session, err := p.mesh.Transport.Dial(t.Context(), p.mesh.Address)
 	must(t, err)
 	// It may be refused at once, or when it speaks.
-	_ = session.Send(frameCoherence, (&coherence.Message{Kind: coherence.JoinRequest, Attempt: 1}).Append(nil))
+	_ = session.Send(mesh.FrameCoherence, (&coherence.Message{Kind: coherence.JoinRequest, Attempt: 1}).Append(nil))
 	wantEnded(t, session, "the own incarnation")
 	p.write("k", "v", true)
 	if rows := p.rows(); len(rows) != 0 {
@@ -169,13 +170,13 @@ func TestTwoSessionsOfOneIncarnation(t *testing.T) {
 	s := newStranger(t, "")
 	one, two := s.dial(t, p), s.dial(t, p)
 	sessions := func() (n int) {
-		p.Node.mu.Lock()
-		defer p.Node.mu.Unlock()
-		if l := p.links[coherence.Incarnation(s.who)]; l != nil {
-			if l.current == nil && len(l.sessions) > 0 {
+		p.driver.Lock()
+		defer p.driver.Unlock()
+		if l := p.mesh.Peers[coherence.Incarnation(s.who)]; l != nil {
+			if l.Current == nil && len(l.Sessions) > 0 {
 				t.Error("there are sessions, but none in use")
 			}
-			n = len(l.sessions)
+			n = len(l.Sessions)
 		}
 		return n
 	}
@@ -183,7 +184,7 @@ func TestTwoSessionsOfOneIncarnation(t *testing.T) {
 	one.Close(nil)
 	eventually(t, "one is left, and in use", func() bool { return sessions() == 1 })
 	two.Close(nil)
-	eventually(t, "none is left", func() bool { return sessions() == 0 && p.linkCount() == 0 })
+	eventually(t, "none is left", func() bool { return sessions() == 0 && p.peerCount() == 0 })
 }
 
 // listed opens a process and a stranger that the members table shows in standing, on the ring.
@@ -250,7 +251,7 @@ func TestAnOwnerThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 	one, two := keyOfAnother(p, 0), keyOfAnother(p, 1)
 	db.with(func() { db.values[one], db.values[two] = "v", "w" })
 	wantResult(t, p.read(one)[0], cache.Database, "v")
-	if !p.breakers.open(s.Address()) {
+	if !p.mesh.Breakers.Open(s.Address()) {
 		t.Skip("this machine was so slow that the pause is over")
 	}
 	s.mu.Lock()
@@ -267,49 +268,21 @@ func TestAnOwnerThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 // It is so for every way to ask it.
 func TestAnOwnerThatIsNotAskedForAWhileIsAskedInNoWay(t *testing.T) {
 	p, s := listed(t, newDatabase())
-	if (*peers)(p.Node).Fetcher(s.Address()) == nil {
+	if p.peers().Fetcher(s.Address()) == nil {
 		t.Error("an owner cannot be asked")
 	}
-	p.breakers.mu.Lock()
-	p.breakers.pause = map[string]pause{s.Address(): {until: time.Now().Add(time.Hour)}}
-	p.breakers.mu.Unlock()
-	if (*peers)(p.Node).Fetcher(s.Address()) != nil {
-		t.Error("it is asked for one name")
-	}
-	if _, err := (*peers)(p.Node).Get(t.Context(), s.Address(), []cache.VersionedKey{{Key: []byte("k")}}); !errors.Is(err, errUnreachable) {
-		t.Errorf("it is asked for several: %v", err)
-	}
-}
-
-func TestBreakers(t *testing.T) {
-	var b breakers
-	pauseOf := func() time.Duration { return b.pause["a:1"].next }
-	b.note("a:1", transport.ErrOverload)
-	if b.open("a:1") {
-		t.Error("an answer, be it a refusal, pauses nothing")
-	}
-	for range 100 { // that all waited together
-		b.note("a:1", context.DeadlineExceeded)
-	}
-	if !b.open("a:1") || b.open("b:1") || pauseOf() != firstPause {
-		t.Errorf("the pause is %v, want %v", pauseOf(), firstPause)
-	}
-	for want := firstPause; want < longestPause; {
-		want = min(2*want, longestPause)
-		p := b.pause["a:1"]
-		p.until = time.Now()
-		b.pause["a:1"] = p
-		if b.note("a:1", context.DeadlineExceeded); pauseOf() != want {
-			t.Errorf("the pause is %v, want %v", pauseOf(), want)
+	for tested := false; !tested; {
+		p.mesh.Breakers.Note(s.Address(), context.DeadlineExceeded)
+		fetcher := p.peers().Fetcher(s.Address())
+		_, err := p.peers().Get(t.Context(), s.Address(), []cache.VersionedKey{{Key: []byte("k")}})
+		if tested = p.mesh.Breakers.Open(s.Address()); !tested {
+			continue // this machine was so slow that the pause is over
 		}
-	}
-	b.note("b:1", context.DeadlineExceeded)
-	b.keep([]string{"b:1"})
-	if _, kept := b.pause["a:1"]; kept || !b.open("b:1") {
-		t.Error("who is off the ring is kept, or who is on it forgotten")
-	}
-	b.note("b:1", nil)
-	if b.open("b:1") || len(b.pause) != 0 {
-		t.Error("an answer ends the pause")
+		if fetcher != nil {
+			t.Error("it is asked for one key")
+		}
+		if !errors.Is(err, errUnreachable) {
+			t.Errorf("it is asked for several: %v", err)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
+	"guillotina_groupcache/internal/mesh"
 )
 
 // What is written past the cache is what ttl is for: once it has passed since the first load
@@ -39,7 +40,7 @@ func TestATTLHasPassedEverywhereWhenItHasPassedSinceTheLoad(t *testing.T) {
 }
 
 func version(p *process, key string) uint64 {
-	name, _ := p.name([]byte(key))
+	name, _ := p.Databases.version([]byte(key))
 	return name.Version
 }
 
@@ -128,14 +129,14 @@ func TestWhatIsPushedLivesFromItsAnnouncement(t *testing.T) {
 		id := coherence.EventID{Writer: from, Sequence: event}
 		return &coherence.Message{Kind: coherence.Events, Entries: []coherence.Entry{{Event: coherence.Event{ID: id}, Settled: settled}}}
 	}
-	p.Node.mu.Lock()
-	p.links[writer] = &link{}
+	p.driver.Lock()
+	p.mesh.Peers[writer] = &mesh.Peer{}
 	told := now()
-	p.heard(writer, announce(1, false, writer), told)
-	p.heard(writer, announce(1, false, writer), told+5) // again, over another connection
-	p.heard(writer, announce(2, true, writer), told)
-	p.heard(writer, announce(3, false, writer+1), told) // of another writer
-	p.Node.mu.Unlock()
+	p.handler.remember(writer, announce(1, false, writer), told)
+	p.handler.remember(writer, announce(1, false, writer), told+5) // again, over another connection
+	p.handler.remember(writer, announce(2, true, writer), told)
+	p.handler.remember(writer, announce(3, false, writer+1), told) // of another writer
+	p.driver.Unlock()
 	for what, c := range map[string]struct {
 		event, life uint64
 		from        coherence.Incarnation
@@ -150,7 +151,7 @@ func TestWhatIsPushedLivesFromItsAnnouncement(t *testing.T) {
 		"an unknown writer":       {1, forever, writer + 1, 0},
 	} {
 		name := cache.VersionedKey{Key: []byte(what), Version: 2}
-		p.keep(c.from, put{event: c.event, life: c.life, name: name, value: []byte("v")})
+		p.handler.keep(c.from, put{event: c.event, life: c.life, key: name, value: []byte("v")})
 		if _, expires, _ := p.group.Lookup(name, make([]byte, 10)); expires != int64(c.want) {
 			t.Errorf("%s is kept until %d, want %d", what, expires, c.want)
 		}
@@ -168,22 +169,6 @@ func TestWhatTheWriterKeepsLivesFromItsAnnouncement(t *testing.T) {
 	_, found := p.Lookup([]byte("k"), make([]byte, 10))
 	if latest := announced.Add(1000 * time.Second); found.Expires > latest {
 		t.Errorf("it is kept for %v too long", time.Duration(found.Expires-latest))
-	}
-}
-
-func TestAnnouncementsAreRememberedUpToABound(t *testing.T) {
-	var a announcements
-	for event := range uint64(3 * maxAnnouncements) {
-		a.add(event, coherence.Time(event)+100)
-	}
-	for event := range uint64(3 * maxAnnouncements) {
-		at, known := a.of(event)
-		if recent := event >= 2*maxAnnouncements; known != recent || known && at != coherence.Time(event)+100 {
-			t.Fatalf("event %d: %d, %v", event, at, known)
-		}
-	}
-	if len(a.at) != maxAnnouncements || len(a.order) != maxAnnouncements {
-		t.Errorf("%d and %d are remembered", len(a.at), len(a.order))
 	}
 }
 

@@ -1,69 +1,89 @@
 package node
 
 import (
+	"guillotina_groupcache/internal/bridge"
 	"guillotina_groupcache/internal/cache"
 	"guillotina_groupcache/internal/coherence"
 )
 
-// Announce makes an event over keys, packed, or all, of a transaction of database that has
-// written and not yet committed, and returns its number. [bridge.Passed] with it tells
-// when COMMIT may be sent.
-func (n *Node) Announce(database string, packed []byte, all bool) (uint64, error) {
-	keys, err := unpackKeys(packed)
+// Announce announces an event of a transaction of database that has written and not yet committed:
+// over a list of keys, or over everything. It returns the event's number. A completion of kind
+// [bridge.Cleared] with that number says that COMMIT may be sent.
+func (n *Node) Announce(database string, list []byte, all bool) (uint64, error) {
+	keys, err := bridge.UnpackList(list)
 	if err != nil {
 		return 0, err
 	}
 	buckets := make([]uint32, len(keys))
 	for i, key := range keys {
-		buckets[i] = n.table.Bucket(cache.Hash(key))
+		buckets[i] = n.Databases.bucket(key)
 	}
 	var id coherence.EventID
-	n.input(func(m *coherence.Machine, now coherence.Time) {
+	n.driver.Input(func(m *coherence.Machine, now coherence.Time) {
 		id, err = m.Announce(now, database, all, buckets)
 	})
 	return id.Sequence, err
 }
 
-// Settle ends an event after the answer to COMMIT or ROLLBACK. pushes, keys and values by
-// turns, packed, are what the transaction has written: each is given to its owner under the
-// name that it has after the settlement, unless another event touched it meanwhile (R8), or its
-// database does not answer any more (R13). The event is settled (R9) also when the pushes are
-// malformed, which is the error.
+// Settle ends an event after the answer to COMMIT or ROLLBACK. pushes is a list of the keys that the
+// transaction has written, each followed by its value. Each value goes to the key's owner under the
+// version after the settlement, unless another event touched the bucket meanwhile (R8) or its
+// database does not answer any more (R13). Malformed pushes are an error, but the event is settled
+// (R9).
 func (n *Node) Settle(sequence uint64, pushes []byte) error {
-	elements, err := unpackKeys(pushes)
+	elements, err := bridge.UnpackList(pushes)
 	if err != nil || len(elements)%2 != 0 {
-		elements, err = nil, errPacked
+		elements, err = nil, bridge.ErrMalformed
 	}
-	var names []cache.VersionedKey
+	var keys []cache.VersionedKey
 	var values [][]byte
-	id := coherence.EventID{Writer: n.incarnation, Sequence: sequence}
+	id := coherence.EventID{Writer: n.mesh.Incarnation, Sequence: sequence}
 	var from coherence.Time
-	n.input(func(m *coherence.Machine, now coherence.Time) {
-		// The life of what was written begins before COMMIT: another one may have written over it as
-		// soon as that had taken effect.
+	n.driver.Input(func(m *coherence.Machine, now coherence.Time) {
+		// A pushed value lives from before COMMIT: another transaction may have overwritten it as soon
+		// as COMMIT had taken effect.
 		from, _ = m.Since(id)
 		pushable := make(map[uint32]bool)
 		for _, bucket := range m.Settle(now, id) {
 			pushable[bucket] = true
 		}
 		for i := 0; i < len(elements); i += 2 {
-			name, ok := n.name(elements[i])
-			if ok && pushable[n.table.Bucket(cache.Hash(elements[i]))] {
-				names = append(names, name)
+			key, ok := n.Databases.version(elements[i])
+			if ok && pushable[n.Databases.bucket(elements[i])] {
+				keys = append(keys, key)
 				values = append(values, elements[i+1])
 			}
 		}
 	})
-	for i, name := range names {
-		n.group.Put(sequence, name, values[i], int64(from))
+	for i, key := range keys {
+		n.group.Put(sequence, key, values[i], int64(from))
 	}
-	n.counts.pushed.Add(uint64(len(names)))
+	n.counts.pushed.Add(uint64(len(keys)))
 	return err
 }
 
-// Lost tells that the answer to an event's COMMIT was lost (R9).
+// Lost says that the answer to an event's COMMIT was lost (R9).
 func (n *Node) Lost(sequence uint64) {
-	n.input(func(m *coherence.Machine, _ coherence.Time) {
-		m.Lost(coherence.EventID{Writer: n.incarnation, Sequence: sequence})
+	n.driver.Input(func(m *coherence.Machine, _ coherence.Time) {
+		m.Lost(coherence.EventID{Writer: n.mesh.Incarnation, Sequence: sequence})
 	})
+}
+
+// OutsideWrite registers, once, what a note names: a list of keys, or everything (R14). The views that
+// list the note come later. See [bridge.NewNote] for the other parameters.
+func (n *Node) OutsideWrite(id, nonce uint64, list []byte, all bool, rows uint64, application string) error {
+	note, err := bridge.NewNote(n.Memory.table, id, nonce, list, all, rows, application)
+	if err != nil {
+		return err
+	}
+	n.driver.Lock()
+	defer n.driver.Unlock()
+	n.queries.Outside.Register(note, now(), n.cfg.Alone)
+	return nil
+}
+
+// Answer takes Python's answer, in JSON, to a database query.
+func (n *Node) Answer(query uint64, text []byte) {
+	answer := bridge.ParseAnswer(text)
+	n.driver.Input(func(m *coherence.Machine, now coherence.Time) { n.queries.Answer(m, now, query, answer) })
 }

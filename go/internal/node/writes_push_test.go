@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"guillotina_groupcache/internal/cache"
+	"guillotina_groupcache/internal/mesh"
 )
 
 // The value of one transaction must not be kept when another one, which it knows of, has committed
@@ -43,7 +44,7 @@ func TestNothingIsPushedOverAnotherEvent(t *testing.T) {
 func TestAPushLiesUnderTheVersionAfterItsSettlement(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
 	for _, value := range []string{"1", "2", "3"} {
-		before, _ := p.table.Version(p.table.Bucket(cache.Hash([]byte("k"))))
+		before, _ := p.Memory.table.Version(p.Memory.table.Bucket(cache.Hash([]byte("k"))))
 		p.write("k", value, true)
 		n, found := p.Lookup([]byte("k"), make([]byte, 10))
 		if n != 1 || found.Version == before || p.db.loadsOf("k") != 0 {
@@ -75,9 +76,9 @@ func TestNothingIsLeftToSendAfterASettlement(t *testing.T) {
 	for i := range 20 {
 		key := keyOf(b, i)
 		must(t, a.Settle(a.announce(key), packed(key, "v")))
-		a.Node.mu.Lock()
-		left := a.machine.Actions()
-		a.Node.mu.Unlock()
+		a.driver.Lock()
+		left := a.driver.machine.Actions()
+		a.driver.Unlock()
 		if len(left) > 0 {
 			t.Fatalf("%d messages wait", len(left))
 		}
@@ -87,9 +88,9 @@ func TestNothingIsLeftToSendAfterASettlement(t *testing.T) {
 // What has no life left is not sent: the owner would take it for nonsense and end the session.
 func TestWhatHasEndedIsNotPushed(t *testing.T) {
 	a, b, _ := three(t, newDatabase())
-	session := a.sessionTo(b.address)
-	(*peers)(a.Node).Put(b.address, 1, cache.VersionedKey{Key: []byte("k")}, []byte("v"), int64(now())-1)
-	if _, err := session.Call(t.Context(), frameStats, nil); err != nil {
+	session := a.mesh.SessionTo(b.mesh.Address)
+	a.peers().Put(b.mesh.Address, 1, cache.VersionedKey{Key: []byte("k")}, []byte("v"), int64(now())-1)
+	if _, err := session.Call(t.Context(), mesh.FrameStats, nil); err != nil {
 		t.Errorf("the session has ended: %v", err)
 	}
 }

@@ -161,10 +161,10 @@ func TestALostCommitEndsWhenTheDatabaseSaysSo(t *testing.T) {
 // fill puts into the queue what fits, down to the last byte that an entry could take.
 func fill(p *process) {
 	for size := 64 << 20; size > 0; size /= 2 {
-		for p.queue.Put(bridge.Note, 0, make([]byte, size)) {
+		for p.Queue.Put(bridge.Log, 0, make([]byte, size)) {
 		}
 	}
-	for p.queue.Put(bridge.Note, 0, nil) {
+	for p.Queue.Put(bridge.Log, 0, nil) {
 	}
 }
 
@@ -180,7 +180,7 @@ func TestAFullQueueLosesNoAnswer(t *testing.T) {
 	passed, read := p.expect(true, event), p.begin("a", "b")
 	goOn()
 	p.await("the commit may be sent", passed)
-	if results, err := unpackResults(p.await("the read is answered", read)); err != nil || len(results) != 2 {
+	if results, err := bridge.UnpackResults(p.await("the read is answered", read)); err != nil || len(results) != 2 {
 		t.Errorf("got %v, %v", results, err)
 	}
 }
@@ -192,11 +192,11 @@ func TestAFullQueueDoesNotEndReadings(t *testing.T) {
 	eventually(t, "it is in standing", p.serves)
 	for full := false; !full; {
 		goOn := p.stall()
-		p.Node.mu.Lock()
-		if full = len(p.pending) == 0; full { // no question is on its way: the next one does not fit
+		p.driver.Lock()
+		if full = len(p.queries.Pending) == 0; full { // no question is on its way: the next one does not fit
 			fill(p)
 		}
-		p.Node.mu.Unlock()
+		p.driver.Unlock()
 		if full {
 			eventually(t, "its lease has run out", func() bool { return !p.serves() })
 		}
@@ -226,18 +226,18 @@ func TestWhatIsOwedComesInOrder(t *testing.T) {
 	goOn := p.stall()
 	defer goOn()
 	fill(p)
-	p.tell(bridge.PeerStats, 1, []byte("[]"))
+	p.Queue.Deliver(bridge.PeerStats, 1, []byte("[]"))
 	buf := make([]byte, 128<<20)
 	var order []uint64
 	drain := func() {
-		for b := buf[:max(p.Drain(buf), 0)]; len(b) > 0; b = b[binary.LittleEndian.Uint32(b):] {
-			if bridge.Kind(b[4]) == bridge.PeerStats {
+		for b := buf[:max(p.Queue.Drain(buf), 0)]; len(b) > 0; b = b[binary.LittleEndian.Uint32(b):] {
+			if bridge.CompletionKind(b[4]) == bridge.PeerStats {
 				order = append(order, binary.LittleEndian.Uint64(b[8:]))
 			}
 		}
 	}
 	drain()
-	p.tell(bridge.PeerStats, 2, []byte("[]"))
+	p.Queue.Deliver(bridge.PeerStats, 2, []byte("[]"))
 	eventually(t, "both have come", func() bool {
 		drain()
 		return len(order) == 2

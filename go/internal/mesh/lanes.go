@@ -1,4 +1,4 @@
-package node
+package mesh
 
 import (
 	"context"
@@ -9,20 +9,20 @@ import (
 	"guillotina_groupcache/internal/transport"
 )
 
-// lanes are the connections over which single names are asked for, one to each owner.
-type lanes struct {
+// Lanes are the connections over which single keys are requested, one to each owner.
+type Lanes struct {
 	mu        sync.RWMutex
 	byAddress map[string]*transport.Lane
 }
 
-// to returns the lane to an owner, or nil.
-func (l *lanes) to(address string) *transport.Lane {
+// To returns the lane to an owner, or nil.
+func (l *Lanes) To(address string) *transport.Lane {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.byAddress[address]
 }
 
-func (l *lanes) put(address string, lane *transport.Lane) {
+func (l *Lanes) put(address string, lane *transport.Lane) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byAddress == nil {
@@ -32,7 +32,7 @@ func (l *lanes) put(address string, lane *transport.Lane) {
 }
 
 // drop forgets a lane, unless there is another one to the address since.
-func (l *lanes) drop(address string, lane *transport.Lane) {
+func (l *Lanes) drop(address string, lane *transport.Lane) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byAddress[address] == lane {
@@ -41,7 +41,7 @@ func (l *lanes) drop(address string, lane *transport.Lane) {
 }
 
 // tick ends requests whose time is over, and reads what Python had no time for.
-func (l *lanes) tick() {
+func (l *Lanes) tick() {
 	l.mu.RLock()
 	all := make([]*transport.Lane, 0, len(l.byAddress))
 	for _, lane := range l.byAddress {
@@ -55,13 +55,13 @@ func (l *lanes) tick() {
 
 // holdLane has a lane beside a session for as long as that lasts, or until ctx ends. Without
 // one the session is asked, which is only slower, so a failure is no news.
-func (n *Node) holdLane(ctx context.Context, session *transport.Session, row coherence.Row) {
+func (m *Mesh) holdLane(ctx context.Context, session *transport.Session, row coherence.Row) {
 	for pause := shortestDialPause; ; pause = min(2*pause, longestDialPause) {
-		lane, err := n.dialLane(ctx, row)
+		lane, err := m.dialLane(ctx, row)
 		if err == nil {
-			n.lanes.put(row.Address, lane)
+			m.Lanes.put(row.Address, lane)
 			lasts := goesOn(ctx, session, lane.Done())
-			n.lanes.drop(row.Address, lane)
+			m.Lanes.drop(row.Address, lane)
 			lane.Close(nil)
 			if !lasts {
 				return
@@ -85,10 +85,10 @@ func goesOn[T any](ctx context.Context, session *transport.Session, event <-chan
 }
 
 // dialLane opens a lane to a member; errOther when another process answers at its address.
-func (n *Node) dialLane(ctx context.Context, row coherence.Row) (*transport.Lane, error) {
+func (m *Mesh) dialLane(ctx context.Context, row coherence.Row) (*transport.Lane, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	lane, peer, err := n.transport.DialLane(ctx, row.Address, n.watch)
+	lane, peer, err := m.Transport.DialLane(ctx, row.Address, m.Options.Watch)
 	if err == nil && coherence.Incarnation(peer.Incarnation) != row.Incarnation {
 		lane.Close(nil)
 		return nil, errOther

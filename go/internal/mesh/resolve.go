@@ -1,4 +1,4 @@
-package node
+package mesh
 
 import (
 	"context"
@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	resolveEvery   = 5 * time.Second // also the longest that an address which is gone stays let in
-	resolveSoonest = time.Second     // between two resolutions, however many strangers come
+	resolveEvery   = 5 * time.Second // an address that is gone stays admitted for at most so long
+	resolveSoonest = time.Second     // between two resolutions, however many addresses are rejected
 	resolveTimeout = 2 * time.Second
 )
 
-// run resolves the names again and again until ctx ends.
+// run resolves the names periodically until ctx ends.
 func (a *admission) run(ctx context.Context) {
 	if len(a.names) == 0 {
 		return
@@ -44,7 +44,7 @@ func (a *admission) run(ctx context.Context) {
 	}
 }
 
-// resolve asks for the addresses of every name, all at once, and reports whether any changed.
+// resolve looks up the addresses of all names in parallel, and reports whether any changed.
 func (a *admission) resolve(ctx context.Context) (changed bool) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
@@ -58,28 +58,28 @@ func (a *admission) resolve(ctx context.Context) (changed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, name := range a.names {
-		a.note(name, errs[i])
+		a.logOutcome(name, errs[i])
 		if errs[i] == nil && !slices.Equal(a.found[name], answers[i]) {
 			a.found[name], changed = answers[i], true
 		}
 	}
-	for _, address := range slices.Sorted(maps.Keys(a.told)) {
+	for _, address := range slices.Sorted(maps.Keys(a.rejected)) {
 		if a.knows(address) {
-			delete(a.told, address)
-		} else if !a.told[address] {
-			a.tell(address)
+			delete(a.rejected, address)
+		} else if !a.rejected[address] {
+			a.logRejected(address)
 		}
 	}
 	return changed
 }
 
-// note logs when a name begins to fail, and when it is found again. The caller holds mu.
-func (a *admission) note(name string, err error) {
+// logOutcome logs when a name begins to fail, and when it is found again. The caller holds mu.
+func (a *admission) logOutcome(name string, err error) {
 	switch {
 	case err != nil && !a.failing[name]:
-		kept := "nobody is let in by it"
+		kept := "it admits no process"
 		if n := len(a.found[name]); n > 0 {
-			kept = fmt.Sprintf("its last %d addresses stay let in", n)
+			kept = fmt.Sprintf("its last %d addresses stay admitted", n)
 		}
 		a.log("warning", fmt.Sprintf("groupcache.peers: dns:%s cannot be resolved: %v: %s", name, err, kept))
 	case err == nil && a.failing[name]:

@@ -1,4 +1,4 @@
-package node
+package mesh
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"guillotina_groupcache/internal/transport"
 )
 
 // names is a DNS server on loopback that every resolution of the test goes to.
@@ -118,19 +120,19 @@ func TestNamesAreResolvedAgain(t *testing.T) {
 		"10.0.0.1:9000": true, "10.0.0.2:9000": true, "10.0.0.1:9001": false, "10.0.0.3:9000": false,
 	} {
 		if a.admits(address) != want {
-			t.Errorf("%s is let in: %v", address, !want)
+			t.Errorf("%s is admitted: %v", address, !want)
 		}
 	}
 
 	server.set("cache.test", "10.0.0.2", "10.0.0.3")
-	eventually(t, "who is new is let in, who is gone is not", func() bool {
+	eventually(t, "a new address is admitted, one that is gone is not", func() bool {
 		return a.admits("10.0.0.3:9000") && a.admits("10.0.0.2:9000") && !a.admits("10.0.0.1:9000")
 	})
 	<-changes
 
 	server.set("cache.test")
 	eventually(t, "the log says that the name fails", func() bool { return j.count("cannot be resolved") == 1 })
-	if !a.admits("10.0.0.3:9000") || !a.admits("10.0.0.2:9000") || j.count("2 addresses stay let in") != 1 {
+	if !a.admits("10.0.0.3:9000") || !a.admits("10.0.0.2:9000") || j.count("2 addresses stay admitted") != 1 {
 		t.Errorf("the last good answer is not kept: %v", j.lines)
 	}
 	failures := server.times()
@@ -144,8 +146,8 @@ func TestNamesAreResolvedAgain(t *testing.T) {
 	}
 }
 
-// Strangers, however many, do not make it ask all the time.
-func TestResolutionsForStrangersAreFew(t *testing.T) {
+// Rejected addresses, however many, do not make it resolve all the time.
+func TestResolutionsForRejectedAddressesAreFew(t *testing.T) {
 	noLeaks(t)
 	server := newNames(t)
 	server.set("cache.test", "10.0.0.1")
@@ -153,30 +155,31 @@ func TestResolutionsForStrangersAreFew(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { a.run(ctx) })
-	began, strangers := time.Now(), 0
-	eventually(t, "it asks three times", func() bool {
+	began, rejected := time.Now(), 0
+	eventually(t, "it resolves three times", func() bool {
 		for range 1000 {
-			strangers++
-			a.admits(fmt.Sprintf("10.0.0.2:%d", strangers))
+			rejected++
+			a.admits(fmt.Sprintf("10.0.0.2:%d", rejected))
 		}
 		return server.times() >= 3
 	})
 	stop()
 	running.Wait()
 	if took := time.Since(began); took < 3*resolveSoonest {
-		t.Errorf("it asked three times in %v", took)
+		t.Errorf("it resolved three times in %v", took)
 	}
 }
 
-func TestANameThatMeansNobodyAtStart(t *testing.T) {
+func TestANameThatHasNoAddressAtStart(t *testing.T) {
 	server := newNames(t)
-	address := tcpAddress(t)
-	p := open(t, newDatabase(), with(at(address), settings{"admit": []string{"dns:nobody.test.:9000"}}))
-	eventually(t, "it is in standing", p.serves)
-	eventually(t, "the log says so", func() bool { return p.noted("dns:nobody.test.:9000 cannot be resolved") == 1 })
-	if !p.admission.admits(address) {
-		t.Error("it does not let itself in")
+	address := unixAddress(t)
+	m, j := open(t, Options{Transport: transport.Options{Listen: []string{address}}, Admit: []string{"dns:nobody.test.:9000"}})
+	if n := j.count("dns:nobody.test.:9000 cannot be resolved"); n != 1 {
+		t.Errorf("%d lines say so", n)
+	}
+	if !m.admission.admits(address) {
+		t.Error("it does not admit itself")
 	}
 	server.set("nobody.test", "127.0.0.1")
-	eventually(t, "the name is found", func() bool { return p.admission.admits("127.0.0.1:9000") })
+	eventually(t, "the name is found", func() bool { return m.admission.admits("127.0.0.1:9000") })
 }

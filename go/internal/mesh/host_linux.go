@@ -1,13 +1,13 @@
-package node
+package mesh
 
 import (
 	"os"
 	"strings"
 )
 
-// thisHost names this system for the members table: the host's name, this boot of the kernel, and the network
+// thisHost identifies this system in the members table: host name, boot of the kernel, network
 // namespace. A loopback address, or the name of an abstract socket, means the same thing to two
-// processes only if these are the same. "" where the system does not tell.
+// processes only if boot and namespace are the same. It returns "" where the system does not say.
 func thisHost() string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
