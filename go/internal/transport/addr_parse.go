@@ -14,35 +14,38 @@ import (
 
 const unixPrefix = "unix:"
 
-// address is where a process listens.
+// maxAddress is the longest address, in bytes.
+const maxAddress = 512
+
+// address is where a process listens or dials.
 type address struct {
 	text    string // as configured, for messages
 	network string // "tcp" or "unix"
 	target  string // "host:port" or a path
 	host    string // of tcp
-	local   bool   // loopback or unix: on this very host
+	local   bool   // loopback or unix: on the host that dials it
 }
 
-// advertise returns what peers dial who are told "host" or "host:port", or nothing, by a
-// process that listens at this address.
-func (a address) advertise(told string) string {
-	if told == "" {
+// advertised returns the address that peers dial to reach a process that listens at a. configured
+// is what the process was told to advertise: "host", "host:port", or "" for a itself.
+func (a address) advertised(configured string) string {
+	if configured == "" {
 		return a.text
 	}
-	if _, _, err := net.SplitHostPort(told); err == nil || a.network == "unix" {
-		return told
+	if _, _, err := net.SplitHostPort(configured); err == nil || a.network == "unix" {
+		return configured
 	}
 	_, port, _ := net.SplitHostPort(a.target)
-	return net.JoinHostPort(strings.Trim(told, "[]"), port)
+	return net.JoinHostPort(strings.Trim(configured, "[]"), port)
 }
 
-// wildcard tells whether the address stands for all those of a host.
+// wildcard reports whether the address stands for all addresses of a host.
 func (a address) wildcard() bool {
 	ip, err := netip.ParseAddr(a.host)
 	return a.network == "tcp" && (a.host == "" || err == nil && ip.IsUnspecified())
 }
 
-// withPort is the address with the port that the system chose, if it was to choose.
+// withPort returns the address with the port that the system has chosen, if the port was 0.
 func (a address) withPort(bound net.Addr) address {
 	tcp, ok := bound.(*net.TCPAddr)
 	if host, port, _ := net.SplitHostPort(a.text); ok && port == "0" {
@@ -52,15 +55,15 @@ func (a address) withPort(bound net.Addr) address {
 	return a
 }
 
-// IsLocal tells whether an address leads to the system that dials it, whichever that is: a
-// unix socket, or loopback.
+// IsLocal reports whether an address always leads to the host that dials it: a unix socket, or
+// loopback.
 func IsLocal(text string) bool {
 	a, err := splitAddress(text)
 	return err == nil && a.local
 }
 
-// IsOwn tells whether an address is one of this system: local, or that of an interface it has
-// now. A name is none, since it may mean another system as well.
+// IsOwn reports whether an address belongs to this host: it is local, or that of an interface that
+// the host has now. A host name is never its own, since it may mean another host as well.
 func IsOwn(text string) bool {
 	a, err := splitAddress(text)
 	return err == nil && a.isOwn()
@@ -78,16 +81,16 @@ func (a address) isOwn() bool {
 	})
 }
 
-// parseAddress reads "host:port" or "unix:/path". Unless secured, only unix sockets are allowed,
-// which nobody but the user can open: loopback is open to every user of the host, who could read
-// everything, and give values, which is to run code.
+// parseAddress reads "host:port" or "unix:/path". Unless connections are secured it allows unix
+// sockets only, which no other user can open. Loopback is open to every user of the host, who could
+// read all values, and could return values of their own, which means to run code.
 func parseAddress(text string, secured bool) (address, error) {
 	a, err := splitAddress(text)
 	if err != nil {
 		return a, err
 	}
 	if a.network != "unix" && !secured {
-		return a, fmt.Errorf("address %q: TCP needs a secret or tls, on loopback too; without, unix:/path is allowed", text)
+		return a, fmt.Errorf("address %q: TCP needs a secret or tls, also on loopback; without them give unix:/path", text)
 	}
 	return a, nil
 }
@@ -110,7 +113,7 @@ func splitAddress(text string) (address, error) {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return address{}, fmt.Errorf("address %q: the port must be a number from 0 to 65535", text)
 	}
-	// A resolver may answer "localhost" with two addresses, of which a process listens on one.
+	// A resolver may answer "localhost" with two addresses, and a process listens on only one of them.
 	if host == "localhost" {
 		host = "127.0.0.1"
 	}
@@ -119,7 +122,8 @@ func splitAddress(text string) (address, error) {
 	return address{text, "tcp", net.JoinHostPort(host, port), host, local}, nil
 }
 
-// checkText refuses an address that would garble a log line or be cut at a NUL byte.
+// checkText refuses an address that would garble a log line or be truncated at a NUL byte. Addresses
+// come from peers too, so this protects the log and not only the configuration.
 func checkText(address string) error {
 	if len(address) > maxAddress {
 		return fmt.Errorf("address of %d bytes, at most %d are allowed", len(address), maxAddress)

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-func TestWhatPeersAreToldToDial(t *testing.T) {
+func TestAdvertisedAddresses(t *testing.T) {
 	noLeaks(t)
-	for _, c := range []struct{ listen, told, want string }{
+	for _, c := range []struct{ listen, advertise, want string }{
 		{"127.0.0.1:0", "", "127.0.0.1:port"},
 		{"localhost:0", "", "localhost:port"},
 		{"0.0.0.0:0", "127.0.0.1", "127.0.0.1:port"},
@@ -18,7 +18,7 @@ func TestWhatPeersAreToldToDial(t *testing.T) {
 		{"127.0.0.1:0", "cache-1.example.org:9000", "cache-1.example.org:9000"},
 	} {
 		server := newNode(t, func(o *Options) {
-			o.Listen, o.Self.Address, o.Secret = []string{c.listen}, c.told, Secret(testSecret)
+			o.Listen, o.Self.Address, o.Secret = []string{c.listen}, c.advertise, Secret(testSecret)
 		})
 		_, port, _ := net.SplitHostPort(server.listener.Addr().String())
 		if want := strings.Replace(c.want, "port", port, 1); server.Address() != want {
@@ -32,8 +32,8 @@ func TestWhatPeersAreToldToDial(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if told := session.Peer().Address; told != server.Address() {
-			t.Errorf("its hello tells %q", told)
+		if got := session.Peer().Address; got != server.Address() {
+			t.Errorf("its hello has the address %q", got)
 		}
 	}
 }
@@ -45,7 +45,7 @@ func FuzzParseAddress(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		a, err := parseAddress(text, false)
 		if err == nil && a.network != "unix" {
-			t.Fatalf("%q is let through without a secret: %+v", text, a)
+			t.Fatalf("%q is allowed without a secret: %+v", text, a)
 		}
 	})
 }

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sourceOf names where an inbound connection comes from, so that one that opens many is told from
-// many that open one: an address, of IPv6 the network of 64 bits, as one host has all of its
-// addresses; of a unix socket the process.
+// sourceOf returns where an inbound connection comes from, by which connections are counted: of one
+// source that opens many, an old one is closed first. For TCP it is the IP address, for IPv6 the /64
+// network, as one host has all addresses of it; for a unix socket it is the process.
 func sourceOf(conn net.Conn) string {
 	if conn.RemoteAddr().Network() == "unix" {
 		return processOf(conn)
@@ -30,31 +30,31 @@ func sourceOf(conn net.Conn) string {
 	return ip.String()
 }
 
-// processOf names the process at the other end of a unix socket. All those of other process
-// namespaces, which have no number here, are one.
+// processOf names the process at the other end of a unix socket. Processes of other pid namespaces,
+// which have no pid here, all count as process 0.
 func processOf(conn net.Conn) string {
-	who := &unix.Ucred{}
+	peer := &unix.Ucred{}
 	if system, ok := conn.(syscall.Conn); ok {
 		if raw, err := system.SyscallConn(); err == nil { // else it is closed already
 			_ = raw.Control(func(fd uintptr) {
 				if found, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-					who = found
+					peer = found
 				}
 			})
 		}
 	}
-	return fmt.Sprintf("process %d", who.Pid)
+	return fmt.Sprintf("process %d", peer.Pid)
 }
 
-// oldestOfBusiest returns which of a list that is not empty, oldest first, has to go: the oldest
-// one of the source that has the most.
+// oldestOfBusiest returns the index of the item to evict from a non-empty list, oldest first: the
+// oldest item of the source that has the most.
 func oldestOfBusiest[T any](list []T, source func(T) string) int {
 	counts := make(map[string]int)
 	most := 0
-	for _, one := range list {
-		from := source(one)
+	for _, item := range list {
+		from := source(item)
 		counts[from]++
 		most = max(most, counts[from])
 	}
-	return slices.IndexFunc(list, func(one T) bool { return counts[source(one)] == most })
+	return slices.IndexFunc(list, func(item T) bool { return counts[source(item)] == most })
 }

@@ -17,37 +17,37 @@ type faults struct {
 	counts map[Reason]uint64
 }
 
-func isStranger(err error) bool {
-	var found *fault
-	return errors.As(err, &found) && found.reason == ReasonNotAdmitted
-}
-
 func newFaults(log func(level, text string)) *faults {
 	return &faults{log: log, counts: map[Reason]uint64{}}
 }
 
-// note counts and logs err if there is a fault in it; remote says whose. What this side is to blame
-// for is an error, and has its stack.
-func (f *faults) note(remote string, err error) {
+// record counts and logs err if it wraps a fault; remote is the other end of the connection. A panic
+// is this side's own fault, so it is logged as an error and with its stack.
+func (f *faults) record(remote string, err error) {
 	var found *fault
 	if !errors.As(err, &found) {
 		return
 	}
-	defer f.count(found.reason) // who sees the count finds the line in the log
-	muted, logNow := f.throttle.Allow(string(found.reason))
-	if !logNow {
+	defer f.count(found.reason) // last: whoever sees the count finds the line in the log
+	suppressed, ok := f.throttle.Allow(string(found.reason))
+	if !ok {
 		return
 	}
 	text := fmt.Sprintf("connection with %s closed: %v", remote, err)
-	if muted > 0 {
-		text += fmt.Sprintf(" (and %d more of this kind since the last such line)", muted)
+	if suppressed > 0 {
+		text += fmt.Sprintf(" (and %d more of this kind since the last such line)", suppressed)
 	}
 	var panicked *Panicked
 	if errors.As(err, &panicked) {
-		f.write("error", text+"\n"+panicked.Stack)
+		f.writeLog("error", text+"\n"+panicked.Stack)
 		return
 	}
-	f.write("warning", text)
+	f.writeLog("warning", text)
+}
+
+func isNotAdmitted(err error) bool {
+	var found *fault
+	return errors.As(err, &found) && found.reason == ReasonNotAdmitted
 }
 
 func (f *faults) count(reason Reason) {
@@ -56,8 +56,8 @@ func (f *faults) count(reason Reason) {
 	f.counts[reason]++
 }
 
-// write logs one line. A log function that panics costs its line, nothing else.
-func (f *faults) write(level, text string) {
+// writeLog logs one line. A panic in the caller's log function loses that line and nothing else.
+func (f *faults) writeLog(level, text string) {
 	if f.log == nil {
 		return
 	}
@@ -71,39 +71,39 @@ func (f *faults) snapshot() map[Reason]uint64 {
 	return maps.Clone(f.counts)
 }
 
-// logEvery is the least time between two log lines of one kind, so that a peer that comes again
-// and again cannot fill the log.
+// logEvery is the shortest time between two log lines of one kind, so that a peer that connects
+// again and again cannot fill the log.
 const logEvery = 10 * time.Second
 
-// Throttle lets through one log line of each kind in ten seconds. Its kinds are names in the
-// source, so that they are few. The zero Throttle is ready to use.
+// Throttle allows one log line of each kind in ten seconds. The kinds are constants of the source
+// code, so that there are few. The zero Throttle is ready to use.
 type Throttle struct {
 	mu    sync.Mutex
-	muted map[string]mute
+	kinds map[string]suppression
 }
 
-// mute is when a kind was last let through and how often it was not since then.
-type mute struct {
+// suppression is when a line of one kind was last allowed and how many were suppressed since then.
+type suppression struct {
 	since time.Time
-	times int
+	lines int
 }
 
-// Allow tells whether a line of a kind is to be logged now, and how many of its kind were not since
-// the last one that was.
-func (t *Throttle) Allow(kind string) (muted int, ok bool) { return t.allow(kind, time.Now()) }
+// Allow reports whether a line of a kind may be logged now and, if so, how many lines of that kind
+// were suppressed since the last one.
+func (t *Throttle) Allow(kind string) (suppressed int, ok bool) { return t.allow(kind, time.Now()) }
 
-func (t *Throttle) allow(kind string, now time.Time) (muted int, ok bool) {
+func (t *Throttle) allow(kind string, now time.Time) (suppressed int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	last, known := t.muted[kind]
+	last, known := t.kinds[kind]
 	if known && now.Sub(last.since) < logEvery {
-		last.times++
-		t.muted[kind] = last
+		last.lines++
+		t.kinds[kind] = last
 		return 0, false
 	}
-	if t.muted == nil {
-		t.muted = make(map[string]mute)
+	if t.kinds == nil {
+		t.kinds = make(map[string]suppression)
 	}
-	t.muted[kind] = mute{since: now}
-	return last.times, true
+	t.kinds[kind] = suppression{since: now}
+	return last.lines, true
 }

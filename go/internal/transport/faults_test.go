@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestFaultsAreLoggedOnceInAWhile(t *testing.T) {
+func TestFaultsOfOneKindAreLoggedAtMostEveryTenSeconds(t *testing.T) {
 	noLeaks(t)
 	server := newServer(t, Limits{})
 	const n = 20
@@ -20,7 +20,7 @@ func TestFaultsAreLoggedOnceInAWhile(t *testing.T) {
 		t.Fatalf("%d lines for %d faults", lines, n)
 	}
 	later := time.Now().Add(logEvery)
-	if muted, logNow := server.faults.throttle.allow(string(ReasonMagic), later); !logNow || muted != n-1 {
-		t.Fatalf("later: %v, %d muted", logNow, muted)
+	if suppressed, ok := server.faults.throttle.allow(string(ReasonMagic), later); !ok || suppressed != n-1 {
+		t.Fatalf("later: %v, %d suppressed", ok, suppressed)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// rawListener listens at a unix socket, of which nothing is known but the address.
+// rawListener listens on a unix socket and knows nothing of the protocol.
 func rawListener(t testing.TB) (listener net.Listener, address string) {
 	t.Helper()
 	address = socketPath(t)
@@ -19,7 +19,7 @@ func rawListener(t testing.TB) (listener net.Listener, address string) {
 	return listener, address
 }
 
-// rawConn is a connection that speaks whatever the test writes.
+// rawConn returns a connection over which the test may write anything.
 func rawConn(t testing.TB, to *node) net.Conn {
 	t.Helper()
 	network, target := "tcp", to.Address()
@@ -37,11 +37,11 @@ func rawConn(t testing.TB, to *node) net.Conn {
 	return conn
 }
 
-// greetedConn is a rawConn after an honest hello and proof.
-func greetedConn(t testing.TB, to *node) net.Conn {
+// handshakenConn returns a rawConn after an honest handshake.
+func handshakenConn(t testing.TB, to *node) net.Conn {
 	t.Helper()
 	conn := rawConn(t, to)
-	if err := greetRaw(conn, newIdentity(t), true); err != nil {
+	if err := handshakeRaw(conn, newIdentity(t), true); err != nil {
 		t.Fatal(err)
 	}
 	if err := readVerdict(conn); err != nil {
@@ -50,8 +50,8 @@ func greetedConn(t testing.TB, to *node) net.Conn {
 	return conn
 }
 
-// greetRaw exchanges hellos and proofs as an honest process does.
-func greetRaw(conn net.Conn, identity *Identity, dialled bool) error {
+// handshakeRaw exchanges hellos and proofs as an honest process does.
+func handshakeRaw(conn net.Conn, identity *Identity, dialled bool) error {
 	own := identity.newHello(Peer{})
 	if _, err := conn.Write(own.encode()); err != nil {
 		return err
@@ -63,10 +63,10 @@ func greetRaw(conn net.Conn, identity *Identity, dialled bool) error {
 	return identity.prove(conn, conn, own, other, dialled)
 }
 
-// someHello is the bytes of a well-formed hello.
+// someHello returns the bytes of a well-formed hello.
 func someHello(t testing.TB, self Peer) []byte { return newIdentity(t).newHello(self).encode() }
 
-// send writes, and minds no error: the other side may have closed already.
+// send writes and ignores errors: the other side may have closed already.
 func send(t testing.TB, conn net.Conn, data []byte) {
 	t.Helper()
 	_, _ = conn.Write(data)
@@ -81,7 +81,7 @@ func waitClosed(t testing.TB, conn net.Conn) {
 	}
 }
 
-// answerAs listens at an address, and answers the first connection there.
+// answerAs listens at an address and has answer serve the first connection.
 func answerAs(t *testing.T, answer func(net.Conn) error) (address string) {
 	t.Helper()
 	listener, address := rawListener(t)
@@ -102,7 +102,7 @@ func answerAs(t *testing.T, answer func(net.Conn) error) (address string) {
 	return address
 }
 
-// connFrom connects to a port of this host from an address of loopback.
+// connFrom connects to a port of this host from a loopback address.
 func connFrom(t *testing.T, ip, port string) net.Conn {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}

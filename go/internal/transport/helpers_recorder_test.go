@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Kinds that the recorder answers to.
+// Kinds of frames that the recorder knows.
 const (
 	kindEcho  FrameKind = 1 + iota // answers the body
 	kindFail                       // answers an error with the body as its text
@@ -17,7 +17,7 @@ const (
 	kindHang                       // blocks the reader until the test says so
 )
 
-// recorder is a handler that keeps what it saw.
+// recorder is a handler that records its calls.
 type recorder struct {
 	mu       sync.Mutex
 	onUp     func(*Session)
@@ -88,7 +88,7 @@ func (r *recorder) seen() (ups, downs, messages, held int) {
 	return len(r.ups), len(r.downs), len(r.messages), len(r.held)
 }
 
-// answerHeld answers all requests that were held back.
+// answerHeld answers all requests of kindHold.
 func (r *recorder) answerHeld(body []byte) {
 	r.mu.Lock()
 	held := r.held

@@ -17,7 +17,7 @@ const patience = 20 * time.Second
 
 const testSecret = "a secret of the tests, not of anybody"
 
-// node is a Transport with its handler and log.
+// node is a Transport with its handler and its log.
 type node struct {
 	*Transport
 	*recorder
@@ -38,7 +38,7 @@ func (n *node) logged() string {
 	return strings.Join(n.lines, "\n")
 }
 
-// newIdentity makes the identity of one more process.
+// newIdentity returns the identity of one more process.
 func newIdentity(t testing.TB) *Identity {
 	t.Helper()
 	identity, err := NewIdentity()
@@ -48,7 +48,7 @@ func newIdentity(t testing.TB) *Identity {
 	return identity
 }
 
-// newNode makes a node; change adapts its options. It closes with the test.
+// newNode returns a node; change adapts its options. It is closed at the end of the test.
 func newNode(t testing.TB, change func(*Options)) *node {
 	t.Helper()
 	n := &node{recorder: newRecorder()}
@@ -70,7 +70,7 @@ func newNode(t testing.TB, change func(*Options)) *node {
 	return n
 }
 
-// ways are the kinds of connection that every behaviour must be the same over.
+// ways are the kinds of connection over which the behaviour must be the same.
 var ways = []struct {
 	name   string
 	listen func(testing.TB) string
@@ -95,7 +95,7 @@ func eachWay(t *testing.T, limits Limits, test func(t *testing.T, server, client
 	}
 }
 
-// newServer makes a node that listens on a plain unix socket.
+// newServer returns a node that listens on a unix socket without TLS.
 func newServer(t testing.TB, limits Limits) *node {
 	return newNode(t, func(o *Options) { o.Listen, o.Limits = []string{socketPath(t)}, limits })
 }
@@ -109,7 +109,7 @@ func dial(t testing.TB, from, to *node) *Session {
 	return s
 }
 
-// call asks for an echo and checks it.
+// call requests an echo and checks it.
 func call(t testing.TB, s *Session, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -129,13 +129,13 @@ func waitFor(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited in vain for: %s", what)
+			t.Fatalf("timed out waiting for: %s", what)
 		}
 	}
 }
 
-// noLeaks checks at the end of the test, after all other clean-up, that as many goroutines
-// run as now.
+// noLeaks checks at the end of the test, after all other clean-up, that no more goroutines run
+// than now.
 func noLeaks(t testing.TB) {
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {

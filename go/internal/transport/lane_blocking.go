@@ -53,7 +53,7 @@ func moreProcessors(n int) {
 
 // block makes the connection of a lane, which has said hello, wait in system calls, if there may
 // be one more that does.
-func (t *Transport) block(g *greeted) error {
+func (t *Transport) block(g *handshaken) error {
 	if t.blocking.Add(1) > laneThreads {
 		t.blocking.Add(-1)
 		return nil
@@ -68,8 +68,8 @@ func (t *Transport) block(g *greeted) error {
 		free()
 		return err
 	}
-	timed := timedBelow(g.conn)
-	timed.Conn, timed.now = socket, socket.writeNow
+	timed := timedConnOf(g.conn)
+	timed.Conn, timed.tryWrite = socket, socket.writeNow
 	g.raw = socket
 	return nil
 }
@@ -137,7 +137,7 @@ func (s *blockingSocket) Write(p []byte) (written int, err error) {
 // writeNow writes what the socket takes at once.
 func (s *blockingSocket) writeNow(p []byte) (n int, err error) {
 	_, closed := s.call(func(fd int) (int, error) {
-		n, err = atOnce(unix.SendmsgN(fd, p, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL))
+		n, err = notBlocked(unix.SendmsgN(fd, p, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL))
 		return 0, nil
 	})
 	return n, errors.Join(closed, err)

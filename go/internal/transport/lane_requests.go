@@ -63,7 +63,7 @@ const maxAsked = 16 << 10
 // [Transport.Dial].
 func (t *Transport) DialLane(ctx context.Context, to string, watcher Watcher) (*Lane, Peer, error) {
 	var l *Lane
-	peer, err := t.dial(ctx, to, true, func(g *greeted) (err error) {
+	peer, err := t.dial(ctx, to, true, func(g *handshaken) (err error) {
 		l, err = t.newLane(g, watcher)
 		return err
 	})
@@ -73,11 +73,11 @@ func (t *Transport) DialLane(ctx context.Context, to string, watcher Watcher) (*
 	return l, peer, err
 }
 
-func (t *Transport) newLane(g *greeted, watcher Watcher) (l *Lane, err error) {
+func (t *Transport) newLane(g *handshaken, watcher Watcher) (l *Lane, err error) {
 	socket := g.raw.(*laneSocket)
 	l = &Lane{
 		owner: t, remote: g.remote, ended: make(chan struct{}), socket: socket,
-		conn: g.conn, in: g.in, waiting: map[uint64]asked{}, wrote: time.Now(),
+		conn: g.conn, in: g.reader, waiting: map[uint64]asked{}, wrote: time.Now(),
 	}
 	l.mu.Lock() // who is told of something to read at once waits until all is there
 	defer l.mu.Unlock()
@@ -88,7 +88,7 @@ func (t *Transport) newLane(g *greeted, watcher Watcher) (l *Lane, err error) {
 		_ = socket.Close()
 		return nil, err
 	}
-	if err = t.keepLane(l); err != nil {
+	if err = t.registerLane(l); err != nil {
 		l.end(nil)
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (l *Lane) tick(now time.Time) (got []finished) {
 		}
 	}
 	if l.err == nil && now.Sub(l.wrote) >= l.owner.limits.Heartbeat {
-		got = append(got, l.write(encodeFrame(typeBeat, 0, 0))...)
+		got = append(got, l.write(encodeFrame(typeHeartbeat, 0, 0))...)
 	}
 	return got
 }
@@ -229,7 +229,7 @@ func (l *Lane) parse(got []finished) []finished {
 		l.owner.counters.bytesIn.Add(uint64(size))
 		got = l.take(f, got)
 	}
-	if len(rest) == 0 && cap(l.arrived) > arrivalStep { // one large answer must not cost its memory for ever
+	if len(rest) == 0 && cap(l.arrived) > readStep { // one large answer must not cost its memory for ever
 		l.arrived = nil
 	}
 	l.arrived = l.arrived[:copy(l.arrived, rest)]
@@ -245,7 +245,7 @@ func (l *Lane) take(f frame, got []finished) []finished {
 		end.body = slices.Clone(f.body)
 	case typeFailure:
 		end.err = &RemoteError{Printable(string(f.body)), f.kind == codeOverload}
-	case typeBeat:
+	case typeHeartbeat:
 		return got
 	default:
 		return append(got, l.end(faultf(ReasonMalformed, "a frame of type %d over a lane", f.typ))...)
@@ -268,8 +268,8 @@ func (l *Lane) end(cause error) (got []finished) {
 	close(l.ended)
 	l.unwatch()
 	_ = l.socket.Close() // there is nothing to do about an error here
-	l.owner.forgetLane(l)
-	l.owner.faults.note(l.remote, cause)
+	l.owner.removeLane(l)
+	l.owner.faults.record(l.remote, cause)
 	for _, a := range l.waiting {
 		got = append(got, finished{done: a.done, err: l.err})
 	}

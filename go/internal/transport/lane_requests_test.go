@@ -109,7 +109,7 @@ func TestALaneAsksAndThePeerKnowsItForOne(t *testing.T) {
 			}
 		}
 		l.mu.Lock() // the loop may still be looking whether there is more
-		if cap(l.arrived) > 2*arrivalStep {
+		if cap(l.arrived) > 2*readStep {
 			t.Errorf("%d bytes are kept after a large answer", cap(l.arrived))
 		}
 		l.mu.Unlock()
@@ -233,7 +233,7 @@ func answering(t *testing.T, write func(net.Conn)) string {
 			return
 		}
 		defer func() { _ = conn.Close() }()
-		if err := greetRaw(conn, identity, false); err != nil {
+		if err := handshakeRaw(conn, identity, false); err != nil {
 			return
 		}
 		_, _ = conn.Write(encodeVerdict(nil))

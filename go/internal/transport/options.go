@@ -12,10 +12,10 @@ import (
 // FrameKind says what a frame is about. Its meaning is the caller's.
 type FrameKind uint8
 
-// Peer is who a process is, and what it says of itself in its hello.
+// Peer is what is known of the process at the other end of a connection.
 type Peer struct {
 	Incarnation uint64 // id of one run of one process, proved by its [Identity]; never 0
-	Address     string // where it can be dialled; "": a client, which cannot be
+	Address     string // where it says that it can be dialled; "": a client, which cannot be
 	Lane        bool   // this connection is a [Lane] of it: it only asks over it
 }
 
@@ -24,45 +24,45 @@ type Peer struct {
 // All calls but Up are made by the session's reader goroutine, one after the other, in the
 // order in which the frames arrived. They must not block: while one runs, nothing is read.
 type Handler interface {
-	// Up is called once the handshake is done, before any frame of the session. For a
-	// dialled session that is inside Dial, so Up must not need a lock that the caller of
+	// Up is called once the handshake is complete, before any frame of the session. For a
+	// dialled session this happens inside Dial, so Up must not need a lock that the caller of
 	// Dial holds.
 	Up(s *Session)
 
 	// Down is the last call for a session, made exactly once if Up was called. err is nil
-	// after this side's Close(nil), io.EOF when the other side closed in order, else what
-	// ended the session.
+	// after this side's Close(nil), io.EOF when the other side closed in order, else the
+	// error that ended the session.
 	Down(s *Session, err error)
 
-	// Message is a one-way frame. body is valid only during the call.
+	// Message is called for a one-way frame. body is valid only during the call.
 	Message(s *Session, kind FrameKind, body []byte)
 
-	// Request is a frame that wants an answer. body is valid only during the call; answer
-	// copies what it is given. answer may be called later and from any goroutine; it never
-	// blocks, a second call does nothing, and neither does one after the session's end.
-	// A request that is never answered counts against Limits.Requests for ever.
+	// Request is called for a frame that wants an answer. body is valid only during the call;
+	// answer copies its argument. answer may be called later and from any goroutine; it never
+	// blocks. A second call does nothing, nor does a call after the session's end. A request
+	// that is never answered counts against Limits.Requests for ever.
 	Request(s *Session, kind FrameKind, body []byte, answer func(body []byte, err error))
 }
 
-// Files names the PEM files of an own PKI. The certificate must be valid for server and
-// client use and carry the name or IP under which peers dial it.
+// Files names the PEM files of a private PKI. The certificate must be valid for server and
+// client use and carry the name or IP address under which peers dial it.
 type Files struct{ Cert, Key, CA string }
 
-// Options configures a Transport. It is read by New only.
+// Options configures a Transport. Only New reads it.
 type Options struct {
-	Identity *Identity // required; who the process is
+	Identity *Identity // required; proves the incarnation of this process
 	Listen   []string  // "host:port" or "unix:/path": the first free one is taken; none: no listener
-	// Self is told to every peer. Its Address is the "host" or "host:port" that peers dial; "":
-	// where this process listens. A client has none. Its incarnation comes from Identity.
+	// Self is sent to every peer. Its Address is the "host" or "host:port" that peers dial; "":
+	// where this process listens. A client has none. Its Incarnation must be 0, as Identity has it.
 	Self  Peer
-	Admit func(Peer) error // tells why a peer is not let in; nil: everyone is
-	// Listed tells whether a process has a row in the members table; nil: everyone has. It must not
-	// block.
+	Admit func(Peer) error // returns why a peer is refused; nil: all peers are admitted
+	// Listed reports whether a process has a row in the members table; nil: every process has one.
+	// It must not block.
 	Listed  func(incarnation uint64) bool
 	Secret  Secret  // the cluster's shared secret, see Secret; excludes TLS
-	TLS     *Files  // an own PKI; excludes Secret
+	TLS     *Files  // a private PKI; excludes Secret
 	Handler Handler // required
-	// Log receives "warning" and "error" lines; nil: no log. It is called from any
+	// Log receives "info", "warning" and "error" lines; nil: no log. It is called from any
 	// goroutine and must not block.
 	Log    func(level, text string)
 	Limits Limits
@@ -77,23 +77,23 @@ func (o *Options) validate() error {
 		return errors.New("option Identity is nil")
 	}
 	if o.Self.Incarnation != 0 {
-		return fmt.Errorf("option Self.Incarnation is %d, it must be 0: Identity tells it", o.Self.Incarnation)
+		return fmt.Errorf("option Self.Incarnation is %d, it must be 0: it comes from Identity", o.Self.Incarnation)
 	}
 	if len(o.Listen) == 0 && o.Self.Address != "" {
-		return fmt.Errorf("option Self.Address is %q, but Listen is empty: nobody would answer there", o.Self.Address)
+		return fmt.Errorf("option Self.Address is %q, but Listen is empty: no process would answer there", o.Self.Address)
 	}
 	for _, text := range o.Listen {
 		a, err := parseAddress(text, o.secured())
 		if err != nil {
 			return err
 		}
-		advertised, err := parseAddress(a.advertise(o.Self.Address), o.secured())
+		advertised, err := parseAddress(a.advertised(o.Self.Address), o.secured())
 		if err != nil {
 			return err
 		}
 		if advertised.wildcard() {
-			return fmt.Errorf("address %q stands for every address of a host, so that nobody can dial it:"+
-				" tell which one to advertise", advertised.text)
+			return fmt.Errorf("address %q stands for every address of a host, so peers cannot dial it:"+
+				" say which one to advertise", advertised.text)
 		}
 	}
 	return nil
@@ -102,22 +102,23 @@ func (o *Options) validate() error {
 // secured reports whether connections are authenticated and encrypted.
 func (o *Options) secured() bool { return len(o.Secret) > 0 || o.TLS != nil }
 
-// Limits bounds what one process costs another. A zero field means its default. PendingHandshakes and
-// Unlisted are lower where the process may have few descriptors: see places.go.
+// Limits bounds what one process can cost another. A zero field means its default.
+// PendingHandshakes and Unlisted are lower where the process may open few descriptors, see
+// withDescriptors.
 type Limits struct {
-	Frame             int // bytes of a frame's body, 16 MiB; the same in the whole cluster
-	PendingHandshakes int // inbound connections in handshake at once, 512; for one more an old one is closed
-	Sessions          int // sessions and lanes at once, 4096; more are closed
-	Unlisted          int // inbound sessions of processes without a row, 256; for one more an old one is closed
-	PerProcess        int // inbound sessions, lanes included, of one process, 8; for one more its oldest is closed
-	Requests          int // requests of one session not yet answered, 1024; more get ErrOverload
-	QueueBytes        int // bytes of one session not yet written, 32 MiB; more is ErrOverload
-	QueueFrames       int // frames of one session not yet written, 65536; more is ErrOverload
+	Frame             int // bytes of a frame's body, 16 MiB; must be the same in the whole cluster
+	PendingHandshakes int // inbound connections in handshake at once, 512; one more evicts an old one
+	Sessions          int // sessions and lanes at once, 4096; more are refused
+	Unlisted          int // inbound sessions of processes without a row, 256; one more evicts an old one
+	PerProcess        int // inbound sessions, lanes included, of one process, 8; one more evicts its oldest
+	Requests          int // unanswered requests of one session, 1024; more get ErrOverload
+	QueueBytes        int // bytes of one session not yet written, 32 MiB; more get ErrOverload
+	QueueFrames       int // frames of one session not yet written, 65536; more get ErrOverload
 
-	HandshakeTimeout time.Duration // for a connection to become a session, 2 s
-	Heartbeat        time.Duration // after writing nothing for so long, a sign of life is sent, 1 s
-	ReadTimeout      time.Duration // after reading nothing for so long, the session ends, 5 s
-	WriteTimeout     time.Duration // after a write makes no progress for so long, it ends, 5 s
+	HandshakeTimeout time.Duration // for a connection to complete its handshake, 2 s
+	Heartbeat        time.Duration // a session that has written nothing for so long sends a heartbeat, 1 s
+	ReadTimeout      time.Duration // a session that has read nothing for so long ends, 5 s
+	WriteTimeout     time.Duration // a session whose write has made no progress for so long ends, 5 s
 	DrainTimeout     time.Duration // for Close(nil) to send what is queued, 1 s
 }
 
@@ -146,7 +147,8 @@ func (l Limits) withDefaults() (Limits, error) {
 		err = fmt.Errorf("option Limits.QueueBytes is %d, too small for one frame of Limits.Frame, %d bytes",
 			l.QueueBytes, l.Frame)
 	case l.ReadTimeout <= l.Heartbeat:
-		err = fmt.Errorf("option Limits.ReadTimeout is %v, it must be longer than Limits.Heartbeat, %v", l.ReadTimeout, l.Heartbeat)
+		err = fmt.Errorf("option Limits.ReadTimeout is %v, it must be longer than Limits.Heartbeat, %v",
+			l.ReadTimeout, l.Heartbeat)
 	}
 	return l, err
 }
@@ -160,15 +162,15 @@ func fill[T int | time.Duration](name string, field *T, standard T) error {
 	return nil
 }
 
-// withDescriptors returns l so that what strangers can hold open, connections in handshake and
-// unlisted sessions, is at most a quarter of the descriptors that the process may have: the rest is
-// the application's, and the members'.
+// withDescriptors returns l so that pending handshakes and unlisted sessions hold at most a quarter
+// of the descriptors that the process may open. The rest is for the application and for members.
 func (l Limits) withDescriptors() Limits {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return l
 	}
-	each := int(min(max(limit.Cur/10, 4), 1<<20)) // of handshakes a quarter more may be about to end
+	// A tenth each: as many again as a quarter of the pending handshakes may be evicted and not closed yet.
+	each := int(min(max(limit.Cur/10, 4), 1<<20))
 	l.PendingHandshakes, l.Unlisted = min(l.PendingHandshakes, each), min(l.Unlisted, each)
 	return l
 }

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-func TestTheBoundsFollowTheDescriptorsThatThereAre(t *testing.T) {
+func TestTheBoundsFollowTheDescriptorLimit(t *testing.T) {
 	noLeaks(t)
 	withDescriptors(t, 256)
 	n := newNode(t, nil)
-	if all := cap(n.pending.slots) + n.limits.Unlisted; all > 64 || all < 48 {
-		t.Errorf("strangers may have %d of 256 descriptors", all)
+	if all := cap(n.pending.open) + n.limits.Unlisted; all > 64 || all < 48 {
+		t.Errorf("handshakes and unlisted sessions may have %d of 256 descriptors", all)
 	}
 	withDescriptors(t, 8192)
 	n = newNode(t, func(o *Options) { o.Limits.Unlisted = 3 })
@@ -41,10 +41,10 @@ func TestOptionsAreChecked(t *testing.T) {
 		{func(o *Options) { o.Listen = []string{":9000"} }, needsSecret},
 		{func(o *Options) { o.Listen = []string{"10.0.0.1:9000"} }, needsSecret},
 		{func(o *Options) { o.Listen, o.Self.Address = []string{"unix:/run/x"}, "127.0.0.1:9000" }, needsSecret},
-		{func(o *Options) { o.Listen, o.Secret = []string{"0.0.0.0:9000"}, secret }, "tell which one to advertise"},
+		{func(o *Options) { o.Listen, o.Secret = []string{"0.0.0.0:9000"}, secret }, "say which one to advertise"},
 		{func(o *Options) { o.Listen, o.Secret, o.Self.Address = []string{":9000"}, secret, "10.0.0.1" }, ""},
 		{func(o *Options) { o.Listen, o.Secret, o.Self.Address = []string{":9000"}, secret, "[::]:9000" },
-			"tell which one to advertise"},
+			"say which one to advertise"},
 		{func(o *Options) { o.Listen, o.TLS = []string{"host.example.org:9000"}, files }, ""},
 		{func(o *Options) { o.Secret, o.TLS = secret, files }, "only one is allowed"},
 		{func(o *Options) { o.TLS = &Files{Cert: "nowhere", Key: files.Key, CA: files.CA} }, "nowhere"},

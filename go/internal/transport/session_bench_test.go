@@ -42,7 +42,7 @@ func benchmarkCall(b *testing.B, listen string, secret Secret, size, atOnce int)
 	b.ReportMetric(float64(time.Since(began).Microseconds())/float64(b.N), "µs/call")
 }
 
-// BenchmarkHandshake measures how long it takes until a session has begun at both sides.
+// BenchmarkHandshake measures the time until a session has begun at both sides.
 func BenchmarkHandshake(b *testing.B) {
 	for _, way := range ways {
 		b.Run(way.name, func(b *testing.B) {

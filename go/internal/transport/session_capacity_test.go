@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// table is the members table of a test: which processes have a row.
+// table is the members table of a test: the processes that have a row.
 type table struct{ rows sync.Map }
 
 func (r *table) listed(incarnation uint64) bool {
@@ -22,7 +22,7 @@ func (r *table) post(n *node) { r.rows.Store(n.identity.Incarnation(), true) }
 
 func (r *table) remove(n *node) { r.rows.Delete(n.identity.Incarnation()) }
 
-// servedBy makes a node that listens, and knows who has a row.
+// servedBy returns a node that listens and knows which processes have a row.
 func servedBy(t *testing.T, rows *table, listen string, limits Limits) *node {
 	return newNode(t, func(o *Options) {
 		o.Listen, o.Secret, o.Limits, o.Listed = []string{listen}, Secret(testSecret), limits, rows.listed
@@ -33,7 +33,7 @@ func secretNode(t *testing.T) *node {
 	return newNode(t, func(o *Options) { o.Secret = Secret(testSecret) })
 }
 
-// flood opens sessions, each of a process of its own, and keeps them.
+// flood opens sessions, each of another process, and keeps them.
 func flood(t *testing.T, server *node, n int) (sessions []*Session) {
 	t.Helper()
 	for range n {
@@ -62,8 +62,8 @@ func waitDone(t *testing.T, done <-chan struct{}) {
 	}
 }
 
-// However many sessions those without a row open, a member finds a place and keeps it.
-func TestStrangersTakeNoMembersPlace(t *testing.T) {
+// However many sessions processes without a row open, a member gets a session and keeps it.
+func TestUnlistedSessionsNeverEvictAMember(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:0", socketPath(t)} {
 		noLeaks(t)
 		rows := &table{}
@@ -72,12 +72,12 @@ func TestStrangersTakeNoMembersPlace(t *testing.T) {
 		rows.post(early)
 		rows.post(late)
 		first := dial(t, early, server)
-		strangers := flood(t, server, 40)
-		waitFor(t, "the places of strangers are bounded, half of them for one source", func() bool {
-			return server.Stats().Sessions == 1+4 && alive(strangers) == 4
+		unlisted := flood(t, server, 40)
+		waitFor(t, "unlisted sessions are bounded, half of them for one source", func() bool {
+			return server.Stats().Sessions == 1+4 && alive(unlisted) == 4
 		})
-		if alive(strangers[:30]) != 0 {
-			t.Error("an old stranger has kept its place, and a new one lost it")
+		if alive(unlisted[:30]) != 0 {
+			t.Error("an old unlisted session was kept, and a new one evicted")
 		}
 		waitFault(t, server, ReasonBusy)
 		call(t, first, "it was there before")
@@ -85,23 +85,23 @@ func TestStrangersTakeNoMembersPlace(t *testing.T) {
 	}
 }
 
-// Where all places are taken, those of strangers are given to members, and to this process's own
-// sessions.
-func TestAFullTransportMakesRoomForMembers(t *testing.T) {
+// When Limits.Sessions is reached, unlisted sessions are evicted for members and for this process's
+// own sessions.
+func TestAFullTransportEvictsUnlistedSessionsForMembers(t *testing.T) {
 	noLeaks(t)
 	rows := &table{}
 	server := servedBy(t, rows, "127.0.0.1:0", Limits{Sessions: 4, Unlisted: 8})
-	strangers := flood(t, server, 4)
+	unlisted := flood(t, server, 4)
 	waitFor(t, "it is full", func() bool { return server.Stats().Sessions == 4 })
 	member, other := secretNode(t), newNode(t, func(o *Options) { o.Listen, o.Secret = []string{"127.0.0.1:0"}, Secret(testSecret) })
 	rows.post(member)
 	call(t, dial(t, member, server), "a member")
 	call(t, dial(t, server, other), "an own session")
 	dialLane(t, server, other, eventLoop(t))
-	waitFor(t, "strangers have gone", func() bool { return alive(strangers) == 1 && server.Stats().Sessions == 4 })
+	waitFor(t, "three are evicted", func() bool { return alive(unlisted) == 1 && server.Stats().Sessions == 4 })
 }
 
-func TestAStrangerThatGetsARowIsAStrangerNoMore(t *testing.T) {
+func TestASessionIsListedOnceItsProcessHasARow(t *testing.T) {
 	noLeaks(t)
 	rows := &table{}
 	server := servedBy(t, rows, "127.0.0.1:0", Limits{Unlisted: 4})
@@ -112,7 +112,7 @@ func TestAStrangerThatGetsARowIsAStrangerNoMore(t *testing.T) {
 	call(t, s, "it has a row")
 }
 
-// Of one process the newest sessions count: it has proved to be one, and takes only its own places.
+// Of one process the newest sessions are kept: it has proved its incarnation, so only its own are evicted.
 func TestTheSessionsOfOneProcessAreBounded(t *testing.T) {
 	eachWay(t, Limits{PerProcess: 3}, func(t *testing.T, server, client *node) {
 		other := newNode(t, func(o *Options) { o.Secret = client.secret })
@@ -130,15 +130,15 @@ func TestTheSessionsOfOneProcessAreBounded(t *testing.T) {
 		call(t, sessions[1], "the third last")
 		call(t, sessions[3], "the last")
 		call(t, before, "another process")
-		waitFor(t, "the places", func() bool { return server.Stats().Sessions == 4 })
+		waitFor(t, "the older ones are gone", func() bool { return server.Stats().Sessions == 4 })
 	})
 }
 
-// Those of one source give way to another source, so that a process that begins is heard.
-func TestTheBusiestSourceGivesWay(t *testing.T) {
+// Sessions of one source are evicted for another source, so that a process that starts gets in.
+func TestTheBusiestSourceIsEvicted(t *testing.T) {
 	list := []string{"a", "b", "b", "c", "b", "a"}
 	if i := oldestOfBusiest(list, func(source string) string { return source }); i != 1 {
-		t.Errorf("number %d goes", i)
+		t.Errorf("number %d would be evicted", i)
 	}
 	noLeaks(t)
 	rows := &table{}
@@ -149,7 +149,7 @@ func TestTheBusiestSourceGivesWay(t *testing.T) {
 	_, port, _ := net.SplitHostPort(server.listener.Addr().String())
 	from := func(ip string) net.Conn {
 		conn := tls.Client(connFrom(t, ip, port), server.security.server)
-		err := greetRaw(conn, newIdentity(t), true)
+		err := handshakeRaw(conn, newIdentity(t), true)
 		if err == nil {
 			err = readVerdict(conn)
 		}
@@ -161,7 +161,7 @@ func TestTheBusiestSourceGivesWay(t *testing.T) {
 	open := func(conns []net.Conn) (n int) {
 		for _, conn := range conns {
 			_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-			if _, err := conn.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) { // or a beat
+			if _, err := conn.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) { // or a heartbeat
 				n++
 			}
 		}
@@ -178,20 +178,20 @@ func TestTheBusiestSourceGivesWay(t *testing.T) {
 	for i := range 3 { // there are 8 now
 		all = append(all, from(fmt.Sprintf("127.0.2.%d", i+1)))
 	}
-	waitFor(t, "the busy source has one left", func() bool { return server.Stats().Faults[ReasonBusy] == 3 })
+	waitFor(t, "the busy source has one session left", func() bool { return server.Stats().Faults[ReasonBusy] == 3 })
 	if open(busy) != 1 || open(all) != len(all) {
-		t.Errorf("%d of %d sources with one session have kept it, the busy one %d", open(all), len(all), open(busy))
+		t.Errorf("%d of %d sources with one session have kept it, the busy source %d", open(all), len(all), open(busy))
 	}
 }
 
-func TestWhoNeverGetsARowIsClosed(t *testing.T) {
+func TestASessionWithoutARowIsClosed(t *testing.T) {
 	noLeaks(t)
 	rows := &table{}
 	server := servedBy(t, rows, "127.0.0.1:0", Limits{})
-	member, stranger := secretNode(t), secretNode(t)
+	member, other := secretNode(t), secretNode(t)
 	rows.post(member)
-	s, lasts := dial(t, stranger, server), dial(t, member, server)
-	lane := dialLane(t, stranger, server, eventLoop(t))
+	s, kept := dial(t, other, server), dial(t, member, server)
+	lane := dialLane(t, other, server, eventLoop(t))
 	waitFor(t, "all are there", func() bool { return server.Stats().Sessions == 3 })
 	server.CloseUnlisted(time.Hour)
 	call(t, s, "it is early")
@@ -200,10 +200,10 @@ func TestWhoNeverGetsARowIsClosed(t *testing.T) {
 	waitDone(t, s.Done())
 	waitDone(t, lane.Done())
 	waitFault(t, server, ReasonUnlisted)
-	call(t, lasts, "it has a row")
+	call(t, kept, "it has a row")
 	rows.remove(member)
-	server.CloseUnlisted(time.Hour) // counts from when it had one
-	call(t, lasts, "it had a row just now")
+	server.CloseUnlisted(time.Hour) // counted from when it last had one
+	call(t, kept, "it had a row just now")
 }
 
 func TestSessionsAreBounded(t *testing.T) {
@@ -212,7 +212,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	first := dial(t, client, server)
 	dial(t, client, server)
 	server.session(t, 1)
-	waitClosed(t, greetedConn(t, server))
+	waitClosed(t, handshakenConn(t, server))
 	waitFault(t, server, ReasonBusy)
 	call(t, first, "still working")
 }

@@ -123,7 +123,7 @@ func TestFramesAfterCloseAreNotDelivered(t *testing.T) {
 		t.Fatal(err)
 	}
 	proof := ed25519.Sign(identity.key, proofOf(roleDialler, nil, own, other))
-	send(t, conn, append(proof, encodeFrame(typeMessage, 0, 0)...)) // in one piece, so that both are read at once
+	send(t, conn, append(proof, encodeFrame(typeMessage, 0, 0)...)) // in one piece, so that both are read ahead
 	if downs := server.waitDowns(t, 1); downs[0] != closing {
 		t.Fatalf("Down with %v", downs[0])
 	}

@@ -54,7 +54,7 @@ func TestTooLargeBodies(t *testing.T) {
 	call(t, s, strings.Repeat("x", 1000))
 }
 
-func TestPendingRequestsAreBounded(t *testing.T) {
+func TestUnansweredRequestsAreBounded(t *testing.T) {
 	noLeaks(t)
 	server, client := newServer(t, Limits{Requests: 3}), newNode(t, nil)
 	s := dial(t, client, server)
@@ -80,12 +80,12 @@ func TestPendingRequestsAreBounded(t *testing.T) {
 	call(t, s, "room again")
 }
 
-// Who asks and does not read the answers cannot make the other side queue without end.
+// A peer that sends requests and does not read the answers cannot fill the memory of the other side.
 func TestFloodOfRequestsEndsTheSession(t *testing.T) {
 	noLeaks(t)
 	server, client := newServer(t, Limits{Frame: 1 << 20, QueueBytes: 2 << 20}), newNode(t, nil)
 	healthy := dial(t, client, server)
-	conn := greetedConn(t, server)
+	conn := handshakenConn(t, server)
 	request := encodeFrame(typeRequest, kindEcho, 1, make([]byte, 64<<10))
 	for i := 0; ; i++ {
 		if _, err := conn.Write(request); err != nil {
@@ -95,12 +95,12 @@ func TestFloodOfRequestsEndsTheSession(t *testing.T) {
 			t.Fatal("the session still lives")
 		}
 	}
-	// The bytes run out before the frames do: answers become failures, which need less.
+	// The limit in bytes is reached before that in frames: answers become failures, which need less.
 	waitFor(t, "end of the session", func() bool { _, downs, _, _ := server.seen(); return downs == 1 })
 	call(t, healthy, "still working")
 }
 
-func TestAPeerThatDoesNotReadIsClosed(t *testing.T) {
+func TestTheWriteTimeoutEndsASession(t *testing.T) {
 	eachWay(t, Limits{WriteTimeout: 100 * time.Millisecond}, func(t *testing.T, server, client *node) {
 		s := dial(t, client, server)
 		if err := server.session(t, 0).Send(kindHang); err != nil { // stops the client's reader
@@ -108,7 +108,7 @@ func TestAPeerThatDoesNotReadIsClosed(t *testing.T) {
 		}
 		other := dial(t, client, server)
 		call(t, other, "before")
-		waitFor(t, "the peer closed the session", func() bool {
+		waitFor(t, "the session has ended", func() bool {
 			back := server.session(t, 0)
 			return errors.Is(back.Send(0, make([]byte, 1<<20)), ErrClosed)
 		})
@@ -122,21 +122,21 @@ func TestAPeerThatDoesNotReadIsClosed(t *testing.T) {
 	})
 }
 
-func TestASilentPeerIsClosed(t *testing.T) {
+func TestTheReadTimeoutEndsASession(t *testing.T) {
 	noLeaks(t)
 	server := newServer(t, Limits{ReadTimeout: 100 * time.Millisecond, Heartbeat: 10 * time.Millisecond})
-	waitClosed(t, greetedConn(t, server))
+	waitClosed(t, handshakenConn(t, server))
 	waitFault(t, server, ReasonReadTimeout)
 }
 
-func TestBeatsKeepAnIdleSession(t *testing.T) {
+func TestHeartbeatsKeepAnIdleSession(t *testing.T) {
 	eachWay(t, Limits{ReadTimeout: 2 * time.Second, Heartbeat: 20 * time.Millisecond}, func(t *testing.T, server, client *node) {
 		s := dial(t, client, server)
-		// Each side hears of the other although nobody sends.
-		waitFor(t, "beats", func() bool { return client.Stats().FramesIn > 5 && server.Stats().FramesIn > 5 })
+		// Frames arrive at both sides although the application sends none.
+		waitFor(t, "heartbeats", func() bool { return client.Stats().FramesIn > 5 && server.Stats().FramesIn > 5 })
 		call(t, s, "still there")
 		if _, _, messages, held := server.seen(); messages+held != 0 {
-			t.Fatal("the handler saw a beat")
+			t.Fatal("the handler saw a heartbeat")
 		}
 	})
 }

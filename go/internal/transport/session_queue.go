@@ -2,110 +2,110 @@ package transport
 
 import "sync"
 
-// directSize is the largest frame, in bytes, that its sender writes itself: so much a socket
-// takes at once as a rule.
+// directSize is the largest frame, in bytes, that its sender writes itself: a socket usually takes
+// as much at once.
 const directSize = 64 << 10
 
-// queue holds the encoded frames of a session that are not yet written, bounded in bytes
-// and number, and settles who writes: one at a time, the sender of a frame when nobody else
-// does and nothing waits, else the session's writer.
+// queue holds the encoded frames of a session that are not yet written, bounded in bytes and in
+// number. It also decides who writes, one at a time: the sender of a frame if nobody else writes
+// and nothing is queued, else the session's writer.
 type queue struct {
 	maxFrames int
 	maxBytes  int
 	wake      chan struct{} // receives when there is something for the writer, capacity 1
 
-	mu     sync.Mutex
-	who    role
-	stuck  bool     // the socket did not take all of what a sender wrote
-	frames [][]byte // in order, not yet taken
-	spare  [][]byte // the slice of the last batch, to be used again
-	count  int      // frames not yet written, those taken included
-	bytes  int      // their size
-	closed bool     // no more puts
+	mu      sync.Mutex
+	state   writeState
+	partial bool     // the socket did not take all of what a sender wrote
+	frames  [][]byte // in order, not yet taken
+	spare   [][]byte // the slice of the last batch, reused
+	count   int      // frames not yet written, those taken included
+	bytes   int      // their size
+	closed  bool     // no more puts
 
-	strangers  *strangers
-	isStranger func() bool // nil: the peer is none
-	held       int         // bytes that are counted in strangers
+	unlisted func() bool    // reports whether the peer has no row; nil: it has one
+	shared   *unlistedBytes // what all such peers together have queued
+	reserved int            // how much of it this queue has
 }
 
-// role is who writes now.
-type role uint8
+// writeState is who writes now.
+type writeState uint8
 
 const (
-	nobody role = iota
-	aSender
-	theWriter
+	nobodyWrites writeState = iota
+	senderWrites
+	writerWrites
 )
 
 func newQueue(l Limits) *queue {
 	return &queue{maxFrames: l.QueueFrames, maxBytes: l.QueueBytes, wake: make(chan struct{}, 1)}
 }
 
-// put takes a frame, which belongs to the queue from then on. With direct the caller is
-// ready to write it: if it is to, now is true, and the caller ends that with [queue.wrote].
-func (q *queue) put(frame []byte, direct bool) (now bool, err error) {
+// put takes a frame, which then belongs to the queue. canWrite says that the caller can write it
+// itself. If the result direct is true the caller must do so, and then call [queue.writtenDirect].
+func (q *queue) put(frame []byte, canWrite bool) (direct bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return false, ErrClosed
 	}
-	if q.count+1 > q.maxFrames || q.bytes+len(frame) > q.maxBytes || !q.hold(len(frame)) {
+	if q.count+1 > q.maxFrames || q.bytes+len(frame) > q.maxBytes || !q.reserve(len(frame)) {
 		return false, ErrOverload
 	}
 	q.count++
 	q.bytes += len(frame)
-	if direct && q.who == nobody && len(q.frames) == 0 && len(frame) <= directSize {
-		q.who = aSender
+	if canWrite && q.state == nobodyWrites && len(q.frames) == 0 && len(frame) <= directSize {
+		q.state = senderWrites
 		return true, nil
 	}
 	q.frames = append(q.frames, frame)
-	if q.who == nobody {
-		q.rouse()
+	if q.state == nobodyWrites {
+		q.wakeWriter()
 	}
 	return false, nil
 }
 
-// wrote ends a sender's writing of a frame of size bytes; stuck tells that the socket has not
-// taken all of it, so that the writer has to wait for it.
-func (q *queue) wrote(size int, stuck bool) {
+// writtenDirect ends a sender's writing of a frame of size bytes. partial says that the socket has
+// not taken all of it, so that the writer has to wait for the socket.
+func (q *queue) writtenDirect(size int, partial bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.gone(size)
-	q.who, q.stuck = nobody, stuck
-	if stuck {
-		q.who = theWriter // nothing may be written before what is stuck
+	q.subtract(size)
+	q.state, q.partial = nobodyWrites, partial
+	if partial {
+		q.state = writerWrites // nothing may be written before the rest of that frame
 	}
-	if stuck || len(q.frames) > 0 || q.closed {
-		q.rouse()
+	if partial || len(q.frames) > 0 || q.closed {
+		q.wakeWriter()
 	}
 }
 
-// take gives the writer all frames that wait. Without any there is still work to do when
-// something is stuck. Once it is told that there is none, others may write. The batch is
-// valid until the next take.
+// take gives the writer all queued frames. Without any there is still work if a frame was written
+// in part. Once take has returned that there is no work, senders may write. The batch is valid
+// until the next take.
 func (q *queue) take() (batch [][]byte, work, open bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.who == aSender {
+	if q.state == senderWrites {
 		return nil, false, true
 	}
 	clear(q.spare)
 	batch = q.frames
 	q.frames = q.spare[:0]
 	q.spare = batch
-	work = q.stuck || len(batch) > 0
-	q.who, q.stuck = nobody, false
+	work = q.partial || len(batch) > 0
+	q.state, q.partial = nobodyWrites, false
 	if work {
-		q.who = theWriter
+		q.state = writerWrites
 	}
 	return batch, work, !q.closed
 }
 
-// written makes room for what a frame of size bytes took.
+// written makes room after the writer has written a frame of size bytes.
 func (q *queue) written(size int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.gone(size)
+	q.subtract(size)
 }
 
 // close refuses further puts. What is queued can still be taken.
@@ -113,10 +113,10 @@ func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	q.rouse()
+	q.wakeWriter()
 }
 
-func (q *queue) rouse() {
+func (q *queue) wakeWriter() {
 	select {
 	case q.wake <- struct{}{}:
 	default:

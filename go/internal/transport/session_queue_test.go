@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Frames count until they are written, not only until they are taken.
+// A frame counts until it is written, and not only until it is taken.
 func TestQueueBounds(t *testing.T) {
 	cases := []struct {
 		limits Limits
@@ -36,7 +36,7 @@ func TestQueueBounds(t *testing.T) {
 		}
 		q.written(10)
 		if full() || !full() {
-			t.Fatalf("%+v: room for other than one frame", c.limits)
+			t.Fatalf("%+v: room for none or for more than one frame", c.limits)
 		}
 		q.close()
 		if _, err := q.put(nil, false); !errors.Is(err, ErrClosed) {

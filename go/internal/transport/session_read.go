@@ -7,31 +7,31 @@ import (
 	"sync/atomic"
 )
 
-// read is the reader goroutine: it hands arriving frames to the handler until the end.
+// read is the reader goroutine: it hands arriving frames to the handler until the session ends.
 func (s *Session) read() {
-	defer s.owner.group.Done()
-	s.end(Guard(s.receive))
-	s.owner.forget(s)
-	err := Guard(func() error { s.owner.handler.Down(s, s.cause); return nil })
-	s.owner.faults.note(s.remote, err)
+	defer s.transport.group.Done()
+	s.end(Guard(s.readFrames))
+	s.transport.remove(s)
+	err := Guard(func() error { s.transport.handler.Down(s, s.cause); return nil })
+	s.transport.faults.record(s.remote, err)
 }
 
-func (s *Session) receive() error {
+func (s *Session) readFrames() error {
 	for {
-		f, err := s.in.next()
+		f, err := s.frames.next()
 		if err != nil {
 			return err
 		}
-		if s.over() { // frames that are buffered already must not outlive the session
+		if s.hasEnded() { // a frame that is buffered already must not be delivered after the end
 			return nil
 		}
-		s.owner.counters.framesIn.Add(1)
-		s.owner.counters.bytesIn.Add(uint64(headerSize + len(f.body)))
+		s.transport.counters.framesIn.Add(1)
+		s.transport.counters.bytesIn.Add(uint64(headerSize + len(f.body)))
 		switch f.typ {
 		case typeMessage:
-			s.owner.handler.Message(s, f.kind, f.body)
+			s.transport.handler.Message(s, f.kind, f.body)
 		case typeRequest:
-			s.request(f)
+			s.serve(f)
 		case typeAnswer:
 			s.calls.finish(f.id, result{body: f.body})
 		case typeFailure:
@@ -40,7 +40,7 @@ func (s *Session) receive() error {
 	}
 }
 
-func (s *Session) over() bool {
+func (s *Session) hasEnded() bool {
 	select {
 	case <-s.ended:
 		return true
@@ -49,16 +49,16 @@ func (s *Session) over() bool {
 	}
 }
 
-// request hands a request to the handler, unless too many wait already.
-func (s *Session) request(f frame) {
-	if s.unanswered.Load() >= int64(s.owner.limits.Requests) {
-		s.fail(f.id, fmt.Errorf("%w: %d requests wait for an answer", ErrOverload, s.owner.limits.Requests))
+// serve hands a request to the handler, unless too many are unanswered already.
+func (s *Session) serve(f frame) {
+	if s.unanswered.Load() >= int64(s.transport.limits.Requests) {
+		s.fail(f.id, fmt.Errorf("%w: %d requests are not answered yet", ErrOverload, s.transport.limits.Requests))
 		return
 	}
 	s.unanswered.Add(1)
 	id := f.id
 	var answered atomic.Bool
-	s.owner.handler.Request(s, f.kind, f.body, func(body []byte, err error) {
+	s.transport.handler.Request(s, f.kind, f.body, func(body []byte, err error) {
 		if answered.Swap(true) {
 			return
 		}
@@ -67,11 +67,11 @@ func (s *Session) request(f frame) {
 	})
 }
 
-// answer sends the handler's answer. One that cannot be sent becomes a failure: the peer
-// must not wait in vain.
+// answer sends the handler's answer. An answer that cannot be sent becomes a failure, so that the
+// peer does not wait in vain.
 func (s *Session) answer(id uint64, body []byte, err error) {
 	if err == nil {
-		err = s.put(typeAnswer, 0, id, body)
+		err = s.enqueue(typeAnswer, 0, id, body)
 		if err == nil || errors.Is(err, ErrClosed) {
 			return
 		}
@@ -79,15 +79,15 @@ func (s *Session) answer(id uint64, body []byte, err error) {
 	s.fail(id, err)
 }
 
-// fail answers a request with an error. Where not even that has room, the peer asks and
-// does not read: the session ends, as a request without any answer is worse.
+// fail answers a request with an error. Where the queue has no room even for that, the peer sends
+// requests and does not read: the session ends, since a request must not stay without any answer.
 func (s *Session) fail(id uint64, err error) {
 	code, text := codeError, err.Error()
 	if errors.Is(err, ErrOverload) {
 		code = codeOverload
 	}
-	text = strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")
-	if err := s.put(typeFailure, code, id, []byte(text)); errors.Is(err, ErrOverload) {
-		s.end(faultf(ReasonFlood, "it asks faster than it reads the answers: %w", err))
+	text = strings.ToValidUTF8(text[:min(len(text), maxFailureText)], "")
+	if err := s.enqueue(typeFailure, code, id, []byte(text)); errors.Is(err, ErrOverload) {
+		s.end(faultf(ReasonFlood, "it sends requests faster than it reads the answers: %w", err))
 	}
 }

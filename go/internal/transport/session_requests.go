@@ -7,73 +7,11 @@ import (
 	"time"
 )
 
-// calls holds the requests of this side that wait for an answer.
-type calls struct {
-	last atomic.Uint64
-
-	mu      sync.Mutex
-	waiting map[uint64]func(result)
-	ended   error // why no more can be added, nil while they can
-}
-
-type result struct {
-	body []byte
-	err  error
-}
-
-func newCalls() *calls { return &calls{waiting: map[uint64]func(result){}} }
-
-// next returns a new request id.
-func (c *calls) next() uint64 { return c.last.Add(1) }
-
-// add waits for the result of a request: done is called with it, once, and must not block.
-func (c *calls) add(id uint64, done func(result)) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended != nil {
-		return c.ended
-	}
-	c.waiting[id] = done
-	return nil
-}
-
-// take forgets a request, whose answer is dropped if it still comes. It returns nil when
-// somebody else has done so.
-func (c *calls) take(id uint64) func(result) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	done := c.waiting[id]
-	delete(c.waiting, id)
-	return done
-}
-
-// finish delivers the result of one request, if anybody still waits for it.
-func (c *calls) finish(id uint64, r result) {
-	if done := c.take(id); done != nil {
-		done(r)
-	}
-}
-
-// end fails all requests with err, those to come as well.
-func (c *calls) end(err error) {
-	c.mu.Lock()
-	if c.ended != nil {
-		c.mu.Unlock()
-		return
-	}
-	c.ended = err
-	waiting := c.waiting
-	c.waiting = nil
-	c.mu.Unlock()
-	for _, done := range waiting {
-		done(result{err: err})
-	}
-}
-
 // Call sends a request and waits for its answer, which belongs to the caller. Its errors:
-// *RemoteError when the peer's handler failed or the peer is overloaded, ErrOverload when
-// the queue here is full, ErrTooLarge, ErrClosed when the session ends, and the context's
-// error when that ends first; the answer is dropped then, the peer still works on it.
+// *RemoteError when the peer's handler failed or the peer is overloaded; ErrOverload when
+// the queue here is full; ErrTooLarge; ErrClosed when the session ends; and the context's
+// error when the context ends first. The peer then still works on the request, and its answer
+// is dropped.
 func (s *Session) Call(ctx context.Context, kind FrameKind, body ...[]byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -82,7 +20,7 @@ func (s *Session) Call(ctx context.Context, kind FrameKind, body ...[]byte) ([]b
 	if err := s.calls.add(id, func(r result) { done <- r }); err != nil {
 		return nil, err
 	}
-	if err := s.put(typeRequest, kind, id, body...); err != nil {
+	if err := s.enqueue(typeRequest, kind, id, body...); err != nil {
 		s.calls.take(id)
 		return nil, err
 	}
@@ -95,24 +33,88 @@ func (s *Session) Call(ctx context.Context, kind FrameKind, body ...[]byte) ([]b
 	}
 }
 
-// CallAsync is Call without a wait: done gets the answer, or an error as of Call, once, from the
-// goroutine that reads the session or from any other, also before CallAsync returns. It must not
-// block. An answer that has not come within a time is a [context.DeadlineExceeded].
+// CallAsync sends a request and does not wait. done is called once, with the answer or an error as
+// of Call, by the goroutine that reads the session or by any other, possibly before CallAsync
+// returns; it must not block. Without an answer within the given time the error is
+// [context.DeadlineExceeded].
 func (s *Session) CallAsync(within time.Duration, done func(body []byte, err error), kind FrameKind, body ...[]byte) {
 	id := s.calls.next()
-	late := time.AfterFunc(within, func() {
+	timer := time.AfterFunc(within, func() {
 		err := Guard(func() error { s.calls.finish(id, result{err: context.DeadlineExceeded}); return nil })
-		s.owner.faults.note(s.remote, err)
+		s.transport.faults.record(s.remote, err)
 	})
 	finish := func(r result) {
-		late.Stop()
+		timer.Stop()
 		done(r.body, r.err)
 	}
 	if err := s.calls.add(id, finish); err != nil {
 		finish(result{err: err})
 		return
 	}
-	if err := s.put(typeRequest, kind, id, body...); err != nil {
+	if err := s.enqueue(typeRequest, kind, id, body...); err != nil {
 		s.calls.finish(id, result{err: err})
+	}
+}
+
+// calls holds the requests of this side that are not answered yet.
+type calls struct {
+	last atomic.Uint64
+
+	mu        sync.Mutex
+	callbacks map[uint64]func(result)
+	ended     error // why no more can be added; nil while they can
+}
+
+type result struct {
+	body []byte
+	err  error
+}
+
+func newCalls() *calls { return &calls{callbacks: map[uint64]func(result){}} }
+
+// next returns a new request id.
+func (c *calls) next() uint64 { return c.last.Add(1) }
+
+// add registers a request: done is called once, with its result, and must not block.
+func (c *calls) add(id uint64, done func(result)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended != nil {
+		return c.ended
+	}
+	c.callbacks[id] = done
+	return nil
+}
+
+// take removes a request and returns its callback, or nil if the request was removed before. An
+// answer that arrives later is dropped.
+func (c *calls) take(id uint64) func(result) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	done := c.callbacks[id]
+	delete(c.callbacks, id)
+	return done
+}
+
+// finish delivers the result of a request, unless the request was removed before.
+func (c *calls) finish(id uint64, r result) {
+	if done := c.take(id); done != nil {
+		done(r)
+	}
+}
+
+// end fails all requests with err, and all later ones as well.
+func (c *calls) end(err error) {
+	c.mu.Lock()
+	if c.ended != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.ended = err
+	callbacks := c.callbacks
+	c.callbacks = nil
+	c.mu.Unlock()
+	for _, done := range callbacks {
+		done(result{err: err})
 	}
 }

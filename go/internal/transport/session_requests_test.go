@@ -41,7 +41,7 @@ func TestRemoteError(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	_, err = s.Call(context.Background(), kindFail, bytes.Repeat([]byte("ä"), 5000))
-	if !errors.As(err, &remote) || len(remote.Message) > maxMessage || !strings.HasPrefix(remote.Message, "ää") {
+	if !errors.As(err, &remote) || len(remote.Message) > maxFailureText || !strings.HasPrefix(remote.Message, "ää") {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -62,7 +62,7 @@ func TestCallEndsWithItsContextAndDropsTheLateAnswer(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	s.calls.mu.Lock()
-	if n := len(s.calls.waiting); n != 0 {
+	if n := len(s.calls.callbacks); n != 0 {
 		t.Errorf("%d calls still wait", n)
 	}
 	s.calls.mu.Unlock()

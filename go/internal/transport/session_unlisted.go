@@ -2,60 +2,60 @@ package transport
 
 import "sync/atomic"
 
-// A session may hold a frame that has not come whole, and megabytes of answers that the peer does not
-// read. Hundreds of sessions of processes that have no row would be gigabytes, so these have less:
-// they have nothing to say, and little to ask, before they have their row.
+// A session may hold a frame that has arrived in part, and megabytes of answers that the peer does
+// not read. For hundreds of sessions of processes without a row in the members table that would be
+// gigabytes, so their bounds are lower: before a process has its row it sends and requests little.
 const (
-	// strangerFrame is the largest frame of one, in bytes of the body.
-	strangerFrame = 1 << 20
-	// strangerQueue is how much one may leave unread in any case, in bytes.
-	strangerQueue = 64 << 10
-	// strangersQueue is how much all of them may leave unread beyond that.
-	strangersQueue = 64 << 20
+	// unlistedFrame is the largest frame from such a process, in bytes of the body.
+	unlistedFrame = 1 << 20
+	// unlistedQueue is how many bytes the queue to such a process may hold in any case.
+	unlistedQueue = 64 << 10
+	// unlistedTotal is how many bytes the queues to all of them may hold beyond that.
+	unlistedTotal = 64 << 20
 )
 
-// strangers is what inbound sessions of processes without a row have not read, together.
-type strangers struct{ bytes atomic.Int64 }
+// unlistedBytes counts what is queued for inbound sessions of processes without a row, together.
+type unlistedBytes struct{ bytes atomic.Int64 }
 
-// isStranger tells whether a session has been opened by a process that has no row now.
-func (s *Session) isStranger() bool { return !s.outgoing && !s.owner.isListed(s) }
+// isUnlisted reports whether a process that has no row now opened the session.
+func (s *Session) isUnlisted() bool { return !s.outgoing && !s.transport.isListed(s) }
 
-// refuses tells whether a frame is too large for who sends it.
-func (s *Session) refuses(size int) bool { return size > strangerFrame && s.isStranger() }
+// refusesSize reports whether a frame is too large for its sender.
+func (s *Session) refusesSize(size int) bool { return size > unlistedFrame && s.isUnlisted() }
 
-// hold counts a frame of a stranger, and is false where there is no room for it. The caller holds
-// mu, here and below.
-func (q *queue) hold(size int) bool {
-	if q.bytes+size <= strangerQueue || q.isStranger == nil || !q.isStranger() {
+// reserve counts a frame for a process without a row, and reports whether there was room for it.
+// The caller holds mu, here and below.
+func (q *queue) reserve(size int) bool {
+	if q.bytes+size <= unlistedQueue || q.unlisted == nil || !q.unlisted() {
 		return true
 	}
-	if q.strangers.bytes.Add(int64(size)) > strangersQueue {
-		q.strangers.bytes.Add(-int64(size))
+	if q.shared.bytes.Add(int64(size)) > unlistedTotal {
+		q.shared.bytes.Add(-int64(size))
 		return false
 	}
-	q.held += size
+	q.reserved += size
 	return true
 }
 
-// gone is for a frame of size bytes that is written.
-func (q *queue) gone(size int) {
+// subtract counts a frame of size bytes as written.
+func (q *queue) subtract(size int) {
 	q.count--
 	q.bytes -= size
-	q.release(min(size, q.held))
+	q.release(min(size, q.reserved))
 }
 
 func (q *queue) release(size int) {
 	if size > 0 {
-		q.held -= size
-		q.strangers.bytes.Add(-int64(size))
+		q.reserved -= size
+		q.shared.bytes.Add(-int64(size))
 	}
 }
 
-// drop closes the queue of a session that has ended: nothing of it is read any more.
-func (q *queue) drop() {
+// discard closes the queue of a session that has ended: its frames are never written.
+func (q *queue) discard() {
 	q.close()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.release(q.held)
+	q.release(q.reserved)
 	q.frames, q.spare = nil, nil
 }

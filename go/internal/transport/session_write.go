@@ -7,37 +7,37 @@ import (
 	"time"
 )
 
-// bufferSize is that of a session's read and its write buffer, in bytes: as much as a TLS
-// record holds. Larger bodies go past the buffers.
+// bufferSize is the size of a session's read and write buffers, in bytes: what a TLS record
+// holds. Larger bodies bypass the buffers.
 const bufferSize = 16 << 10
 
-// writeNow writes a frame in the goroutine that sends it, without waiting for the socket.
+// writeDirect writes a frame in the goroutine that sends it, without waiting for the socket.
 //
-// The tension: a switch to another thread costs 10 to 30 µs, so a frame that goes out alone
-// is written where it was made. But a socket whose peer reads slowly blocks, and then a
-// handler that answers would block its reader; two peers that do so at once would wait for
-// each other. So a sender writes what the socket takes at once, and only when nobody else
-// does and nothing waits. All else is the writer's, which waits, and puts what has gathered
-// meanwhile into one system call.
-func (s *Session) writeNow(frame []byte) {
-	s.timed.hasty.Store(true)
+// The tension: a switch to another thread costs 10 to 30 µs, so a single frame is best written by
+// its sender. But a socket whose peer reads slowly blocks, and a handler that answers would then
+// block its reader; two peers that do so at once would wait for each other. So a sender writes only
+// what the socket takes at once, and only while nobody else writes and nothing is queued. The rest
+// is left to the writer goroutine, which may wait, and which writes all queued frames in one system
+// call.
+func (s *Session) writeDirect(frame []byte) {
+	s.timed.nonblocking.Store(true)
 	_, err := s.conn.Write(frame)
-	s.timed.hasty.Store(false)
-	s.count(frame)
-	s.queue.wrote(len(frame), len(s.timed.rest) > 0)
+	s.timed.nonblocking.Store(false)
+	s.countWritten(frame)
+	s.queue.writtenDirect(len(frame), len(s.timed.unwritten) > 0)
 	if err != nil {
 		s.end(err)
 	}
 }
 
-func (s *Session) count(frame []byte) {
-	s.owner.counters.framesOut.Add(1)
-	s.owner.counters.bytesOut.Add(uint64(len(frame)))
+func (s *Session) countWritten(frame []byte) {
+	s.transport.counters.framesOut.Add(1)
+	s.transport.counters.bytesOut.Add(uint64(len(frame)))
 }
 
 // write is the writer goroutine: it writes what is queued until the session ends.
 func (s *Session) write() {
-	defer s.owner.group.Done()
+	defer s.transport.group.Done()
 	if err := Guard(s.writeQueue); err != nil {
 		s.end(err)
 	}
@@ -45,7 +45,7 @@ func (s *Session) write() {
 
 func (s *Session) writeQueue() error {
 	out := bufio.NewWriterSize(s.conn, bufferSize)
-	idle := time.NewTimer(s.owner.limits.Heartbeat)
+	idle := time.NewTimer(s.transport.limits.Heartbeat)
 	defer idle.Stop()
 	for {
 		batch, work, open := s.queue.take()
@@ -53,22 +53,23 @@ func (s *Session) writeQueue() error {
 			if err := s.writeBatch(out, batch); err != nil {
 				return err
 			}
-			idle.Reset(s.owner.limits.Heartbeat)
+			idle.Reset(s.transport.limits.Heartbeat)
 			continue
 		}
 		if !open {
-			return s.endWriting()
+			return s.closeWrite()
 		}
 		select {
 		case <-s.queue.wake:
 		case <-idle.C:
 			if s.peer.Lane {
-				continue // nobody waits there for a sign of life, and one would wake the peer's event loop
+				continue // the peer has no read timeout for a lane, and a heartbeat would wake its event loop
 			}
-			if err := s.put(typeBeat, 0, 0); err != nil && !errors.Is(err, ErrOverload) && !errors.Is(err, ErrClosed) {
+			err := s.enqueue(typeHeartbeat, 0, 0)
+			if err != nil && !errors.Is(err, ErrOverload) && !errors.Is(err, ErrClosed) {
 				return err
 			}
-			idle.Reset(s.owner.limits.Heartbeat)
+			idle.Reset(s.transport.limits.Heartbeat)
 		case <-s.ended:
 			return nil
 		}
@@ -84,15 +85,15 @@ func (s *Session) writeBatch(out *bufio.Writer, batch [][]byte) error {
 			return err
 		}
 		s.queue.written(len(frame))
-		s.count(frame)
+		s.countWritten(frame)
 	}
 	return out.Flush()
 }
 
-// endWriting tells the peer that nothing more comes, and leaves the rest to the reader: it
-// reads on until the peer closes. To close at once with something unread would make TCP
-// reset the connection, and could cost the peer what it has not read yet.
-func (s *Session) endWriting() error {
+// closeWrite shows the peer that nothing more follows, and leaves the rest to the reader, which
+// reads on until the peer closes. To close at once with something unread would make TCP reset the
+// connection, and the peer could lose what it has not read yet.
+func (s *Session) closeWrite() error {
 	if secured, ok := s.conn.(*tls.Conn); ok {
 		if err := secured.CloseWrite(); err != nil {
 			return err

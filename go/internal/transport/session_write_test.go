@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// A peer that does not read: senders are not held up, and all arrives in order once it reads,
-// whoever has written it.
-func TestSendersAreNotHeldUpAndTheOrderIsKept(t *testing.T) {
+// While a peer does not read, senders do not block. Once it reads, all frames arrive in order, whether
+// their sender or the writer has written them.
+func TestSendersDoNotBlockAndTheOrderIsKept(t *testing.T) {
 	eachWay(t, Limits{}, func(t *testing.T, server, client *node) {
 		s := dial(t, client, server)
 		if err := s.Send(kindHang); err != nil {
@@ -34,7 +34,7 @@ func TestSendersAreNotHeldUpAndTheOrderIsKept(t *testing.T) {
 	})
 }
 
-// Many senders at once: each one's frames arrive in its order, and nothing is lost.
+// The frames of many senders at once arrive in each sender's order, and none is lost.
 func TestManySendersAtOnce(t *testing.T) {
 	eachWay(t, Limits{}, func(t *testing.T, server, client *node) {
 		s := dial(t, client, server)

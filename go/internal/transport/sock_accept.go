@@ -10,23 +10,24 @@ import (
 )
 
 const (
-	// acceptPause is how long the listener waits after it could not accept, mostly for want of
+	// acceptPause is how long the listener pauses after a failed accept, mostly for want of
 	// file descriptors.
 	acceptPause = 100 * time.Millisecond
-	// acceptSettled is after how long without such a failure they count as over.
+	// acceptSettled is how long no accept must fail until an outage counts as over.
 	acceptSettled = time.Second
 )
 
-// unaccepted is a time in which connections cannot be accepted. Its begin is logged, and its end.
-type unaccepted struct {
-	since, last time.Time
-	told        bool // its begin was logged
+// outage is a time during which connections cannot be accepted. Its beginning and its end are
+// logged.
+type outage struct {
+	since, last time.Time // the first and the last failure
+	logged      bool      // its beginning was
 }
 
-// accept takes connections until the listener is closed.
+// accept accepts connections until the listener is closed.
 func (t *Transport) accept(listener net.Listener) {
 	defer t.group.Done()
-	var failing *unaccepted
+	var failing *outage
 	for {
 		raw, err := listener.Accept()
 		if t.life.Err() != nil {
@@ -35,87 +36,96 @@ func (t *Transport) accept(listener net.Listener) {
 			}
 			return
 		}
-		failing = t.watchAccept(listener, failing, err)
+		failing = t.trackOutage(listener, failing, err)
 		if err == nil {
-			t.receiveConn(raw)
+			t.acceptConn(raw)
 		} else if !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.pause(acceptPause)
 		}
 	}
 }
 
-// watchAccept logs when connections cannot be accepted any more, and when they can again. Meanwhile
-// the listener has a deadline, so that the end is noticed also if nobody comes.
-func (t *Transport) watchAccept(listener net.Listener, failing *unaccepted, err error) *unaccepted {
+// trackOutage logs when connections can no longer be accepted, and when they can again. Meanwhile
+// the listener has a deadline, so that the end is noticed even if nobody connects.
+func (t *Transport) trackOutage(listener net.Listener, failing *outage, err error) *outage {
 	now := time.Now()
 	switch {
 	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
 		t.faults.count(ReasonAccept)
 		if failing == nil {
-			failing = &unaccepted{since: now}
-			if _, failing.told = t.faults.throttle.Allow(string(ReasonAccept)); failing.told {
-				t.faults.write("error", fmt.Sprintf("cannot accept connections: %v", err))
+			failing = &outage{since: now}
+			if _, failing.logged = t.faults.throttle.Allow(string(ReasonAccept)); failing.logged {
+				t.faults.writeLog("error", fmt.Sprintf("cannot accept connections: %v", err))
 			}
 		}
 		failing.last = now
-		deadline(listener, now.Add(acceptPause+acceptSettled))
+		setDeadline(listener, now.Add(acceptPause+acceptSettled))
 	case failing != nil && now.Sub(failing.last) >= acceptSettled:
-		if failing.told {
-			t.faults.write("info", fmt.Sprintf("accepts connections again, after %v",
+		if failing.logged {
+			t.faults.writeLog("info", fmt.Sprintf("accepts connections again, after %v",
 				now.Sub(failing.since).Round(time.Millisecond)))
 		}
 		failing = nil
-		deadline(listener, time.Time{})
+		setDeadline(listener, time.Time{})
 	}
 	return failing
 }
 
-// deadline ends the listener's next wait at a time; the zero time: at none.
-func deadline(listener net.Listener, at time.Time) {
+// setDeadline ends the listener's next wait at a time; the zero time: never.
+func setDeadline(listener net.Listener, at time.Time) {
 	if l, ok := listener.(interface{ SetDeadline(time.Time) error }); ok {
-		_ = l.SetDeadline(at) // fails only where the listener is closed
+		_ = l.SetDeadline(at) // fails only if the listener is closed
 	}
 }
 
-// receiveConn has the handshake of an accepted connection done, as soon as there is room for it.
-func (t *Transport) receiveConn(raw net.Conn) {
+// acceptConn starts the handshake of an accepted connection, once there is room for it.
+func (t *Transport) acceptConn(raw net.Conn) {
 	c, ok := t.pending.add(raw, t.life.Done())
 	if !ok {
 		_ = raw.Close()
 		return
 	}
 	t.group.Add(1)
-	go t.welcome(raw, c)
+	go t.serveConn(c)
 }
 
-// welcome does the accepting side's handshake and starts the session.
-func (t *Transport) welcome(raw net.Conn, c *pendingConn) {
+// serveConn does the accepting side's handshake and starts the session.
+func (t *Transport) serveConn(c *pendingConn) {
 	defer t.group.Done()
-	remote := t.remoteText(raw, c.source)
-	g, err := t.greetInTime(raw)
+	remote := t.describeRemote(c.Conn, c.source)
+	done, err := t.acceptHandshake(c.Conn)
 	t.pending.remove(c)
-	if err == nil && g.peer.Lane {
-		err = t.block(g)
+	if err == nil && done.peer.Lane {
+		err = t.block(done)
 	}
 	if err == nil {
-		g.remote, g.source = remote, c.source
-		err = t.start(newSession(t, g, false))
+		done.remote, done.source = remote, c.source
+		err = t.start(newSession(t, done, false))
 	}
-	if err != nil && c.ousted.Load() {
-		err = faultf(ReasonBusy, "%d others came while it was in handshake: %w", t.limits.PendingHandshakes, err)
+	if err != nil && c.evicted.Load() {
+		err = faultf(ReasonBusy, "evicted while in handshake, as %d later ones were pending: %w", t.limits.PendingHandshakes, err)
 	}
 	if err != nil && t.life.Err() == nil {
-		t.faults.note(remote, err)
+		t.faults.record(remote, err)
 	}
 }
 
-func (t *Transport) greetInTime(raw net.Conn) (*greeted, error) {
+func (t *Transport) acceptHandshake(raw net.Conn) (*handshaken, error) {
 	ctx, cancel := context.WithTimeout(t.life, t.limits.HandshakeTimeout)
 	defer cancel()
 	return t.handshake(ctx, raw, t.self, nil)
 }
 
-// pause waits for d or the transport's end.
+// describeRemote names the other end of an accepted connection in messages. A unix socket's other end
+// has no address, so its process and the socket's own address are named instead.
+func (t *Transport) describeRemote(conn net.Conn, source string) string {
+	if conn.RemoteAddr().Network() == "unix" {
+		return source + ", a client of " + t.self.Address
+	}
+	return conn.RemoteAddr().String()
+}
+
+// pause waits for d or until the transport is closed.
 func (t *Transport) pause(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

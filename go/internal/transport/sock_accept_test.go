@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// withDescriptors lets this process have few more descriptors than it has open, until it ends.
+// withDescriptors sets the limit of this process's descriptors until the end of the test.
 func withDescriptors(t *testing.T, limit uint64) {
 	t.Helper()
 	var before syscall.Rlimit
@@ -24,8 +24,8 @@ func withDescriptors(t *testing.T, limit uint64) {
 	t.Cleanup(func() { set(before) })
 }
 
-// A process that has no descriptor left says so once, and once when it has some again.
-func TestThatNothingCanBeAcceptedIsLoggedOnce(t *testing.T) {
+// A process that runs out of descriptors logs that once, and once that it has some again.
+func TestAnAcceptOutageIsLoggedOnce(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:0", socketPath(t)} {
 		noLeaks(t)
 		server := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{listen}, Secret(testSecret) })
@@ -55,7 +55,7 @@ func TestThatNothingCanBeAcceptedIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// pendingDial connects to an address, with the descriptor of an open file.
+// pendingDial connects to an address. It closes a file first to get a descriptor.
 func pendingDial(t *testing.T, file *os.File, address string) (fd int) {
 	t.Helper()
 	var to syscall.Sockaddr

@@ -7,13 +7,13 @@ import (
 )
 
 // Dial opens a session to an address, within ctx and Limits.HandshakeTimeout, whichever ends
-// first. The handler's Up has returned when Dial returns. No error proves anything about the
-// process that was to answer, and another one may answer than the caller expects, also the own
-// one: look at Session.Peer.
+// first. When Dial returns, the handler's Up has returned. No error proves anything about the
+// process that was expected at the address. The session may be with another process than expected,
+// also with this one: look at Session.Peer.
 func (t *Transport) Dial(ctx context.Context, to string) (*Session, error) {
 	var s *Session
-	_, err := t.dial(ctx, to, false, func(g *greeted) error {
-		s = newSession(t, g, true)
+	_, err := t.dial(ctx, to, false, func(c *handshaken) error {
+		s = newSession(t, c, true)
 		return t.start(s)
 	})
 	if err != nil {
@@ -22,9 +22,9 @@ func (t *Transport) Dial(ctx context.Context, to string) (*Session, error) {
 	return s, nil
 }
 
-// dial greets who answers at an address, as a lane or not, and hands the connection to use,
-// to which it then belongs.
-func (t *Transport) dial(ctx context.Context, to string, lane bool, use func(*greeted) error) (Peer, error) {
+// dial connects to an address, as a lane or not, does the handshake, and passes the connection to
+// use, which then owns it.
+func (t *Transport) dial(ctx context.Context, to string, lane bool, use func(*handshaken) error) (Peer, error) {
 	a, err := parseAddress(to, t.security != nil)
 	if err != nil {
 		return Peer{}, err
@@ -46,17 +46,17 @@ func (t *Transport) dial(ctx context.Context, to string, lane bool, use func(*gr
 	if lane {
 		raw, self.Lane = &laneSocket{Conn: raw}, true
 	}
-	g, err := t.handshake(ctx, raw, self, &a)
+	c, err := t.handshake(ctx, raw, self, &a)
 	if err == nil {
-		err = use(g)
+		err = use(c)
 	}
 	if err != nil {
-		if isStranger(err) {
-			t.faults.note(a.text, err)
+		if isNotAdmitted(err) {
+			t.faults.record(a.text, err)
 		}
 		return Peer{}, t.dialError(a, err)
 	}
-	return g.peer, nil
+	return c.peer, nil
 }
 
 func (t *Transport) dialError(a address, err error) error {

@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// Bind takes the first address of Options.Listen that is free and returns what peers dial.
-// From here on connections wait in the system's queue for Listen. Nothing may be dialled
-// before. errors.Is(err, ErrInUse) when another process listens on each of the addresses.
+// Bind takes the first free address of Options.Listen and returns the address that peers dial. From
+// then on connections wait in the system's backlog until Listen is called. Dial must not be called
+// before Bind. The error is ErrInUse if other processes listen on all the addresses.
 func (t *Transport) Bind() (string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -24,11 +24,11 @@ func (t *Transport) Bind() (string, error) {
 		return "", err
 	}
 	t.listener = listener
-	t.self.Address = a.withPort(listener.Addr()).advertise(t.self.Address)
+	t.self.Address = a.withPort(listener.Addr()).advertised(t.self.Address)
 	return t.self.Address, nil
 }
 
-// Listen begins to accept sessions, after Bind if nobody has called that.
+// Listen starts to accept sessions. It calls Bind if that was not called before.
 func (t *Transport) Listen() error {
 	t.mu.Lock()
 	bound := t.listener != nil
@@ -52,7 +52,7 @@ func (t *Transport) Listen() error {
 	return nil
 }
 
-// Address returns what peers dial; "" when this process does not listen.
+// Address returns the address that peers dial; "" if this process does not listen.
 func (t *Transport) Address() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestListenWhereAnotherListens(t *testing.T) {
+func TestListenWhereAnotherProcessListens(t *testing.T) {
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			noLeaks(t)
@@ -39,8 +39,8 @@ func TestListenTwiceOrNowhere(t *testing.T) {
 	}
 }
 
-// Who looks for a free address disturbs nobody who listens.
-func TestLookingForAFreeAddressIsNotSeen(t *testing.T) {
+// A process that looks for a free address does not disturb the ones that listen.
+func TestLookingForAFreeAddressDisturbsNobody(t *testing.T) {
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			noLeaks(t)
@@ -52,7 +52,7 @@ func TestLookingForAFreeAddressIsNotSeen(t *testing.T) {
 			}
 			call(t, dial(t, newNode(t, func(o *Options) { o.Secret = way.secret }), first), "hello")
 			if stats := first.Stats(); stats.Accepted != 1 || len(stats.Faults) != 0 {
-				t.Errorf("the first one has seen %+v", stats)
+				t.Errorf("the first one has counted %+v", stats)
 			}
 		})
 	}
@@ -74,8 +74,8 @@ func TestEveryAddressInUse(t *testing.T) {
 	}
 }
 
-// What cannot be used at all is an error, and no reason to go on to the next.
-func TestOnlyAnAddressInUseIsPassedOver(t *testing.T) {
+// An address that cannot be used at all is an error, and the next one is not tried.
+func TestOnlyAnAddressInUseIsSkipped(t *testing.T) {
 	noLeaks(t)
 	n := newNode(t, nil)
 	n.listen = []string{unixPrefix + filepath.Join(t.TempDir(), "absent", "s"), "127.0.0.1:0"}
@@ -84,8 +84,8 @@ func TestOnlyAnAddressInUseIsPassedOver(t *testing.T) {
 	}
 }
 
-// A free range is shared by processes that start at once, each with an address of its own.
-func TestManyTakeARangeAtOnce(t *testing.T) {
+// Processes that start at the same time with one range each get an address of their own.
+func TestManyProcessesShareARange(t *testing.T) {
 	noLeaks(t)
 	const n = 8
 	folder := t.TempDir()

@@ -6,17 +6,18 @@ import (
 	"sync/atomic"
 )
 
-// pending is the inbound connections in handshake, oldest first, of which there are at most so
-// many.
+// pending holds the inbound connections in handshake, oldest first, of which there are at most
+// limit.
 //
-// When there are more, the oldest of the source that has the most has to go, not the latest: a peer
-// is done in milliseconds, so that those who have been there for longest are most likely the ones
-// that say nothing, and thousands of these keep no peer out.
+// When there are more, the oldest one of the source that has the most is evicted, and not the
+// latest: a peer completes its handshake within milliseconds, so the oldest ones are most likely
+// those that send nothing, and thousands of these do not keep a peer out.
 type pending struct {
-	most int
-	// slots bounds those that are open: also one that had to go holds its descriptor until its
-	// goroutine has ended. Some may be about to, so that not each next one waits for the last.
-	slots chan struct{}
+	limit int
+	// open bounds the connections that hold a descriptor, which an evicted one does until its
+	// goroutine has ended. It has room for some of these, so that a new connection need not wait
+	// for the one that it has evicted.
+	open chan struct{}
 
 	mu    sync.Mutex
 	conns []*pendingConn
@@ -24,37 +25,37 @@ type pending struct {
 
 type pendingConn struct {
 	net.Conn
-	source string
-	ousted atomic.Bool
+	source  string
+	evicted atomic.Bool
 }
 
-func newPending(most int) pending {
-	return pending{most: most, slots: make(chan struct{}, most+most/4)}
+func newPending(limit int) pending {
+	return pending{limit: limit, open: make(chan struct{}, limit+limit/4)}
 }
 
-// add counts a connection in, closes another one if there are too many, and waits until there is
-// room. It is false where done is closed before that.
+// add counts a connection in, evicts another one if there are too many, and waits until it may hold
+// its descriptor. It returns false if done is closed before that.
 func (p *pending) add(conn net.Conn, done <-chan struct{}) (*pendingConn, bool) {
 	c := &pendingConn{Conn: conn, source: sourceOf(conn)}
 	p.mu.Lock()
-	if len(p.conns) >= p.most {
+	if len(p.conns) >= p.limit {
 		i := oldestOfBusiest(p.conns, func(c *pendingConn) string { return c.source })
-		ousted := p.conns[i]
+		evicted := p.conns[i]
 		p.conns = append(p.conns[:i], p.conns[i+1:]...)
-		ousted.ousted.Store(true)
-		_ = ousted.Close() // there is nothing to do about an error here
+		evicted.evicted.Store(true)
+		_ = evicted.Close() // there is nothing to do about an error here
 	}
 	p.conns = append(p.conns, c)
 	p.mu.Unlock()
 	select {
-	case p.slots <- struct{}{}:
+	case p.open <- struct{}{}:
 		return c, true
 	case <-done:
 		return nil, false
 	}
 }
 
-// remove counts a connection out, once.
+// remove counts a connection out. It must be called once for each that add has accepted.
 func (p *pending) remove(c *pendingConn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,7 +65,7 @@ func (p *pending) remove(c *pendingConn) {
 			break
 		}
 	}
-	<-p.slots
+	<-p.open
 }
 
 func (p *pending) len() int {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestSilentConnectionsInHandshakeAreBounded(t *testing.T) {
+func TestPendingHandshakesAreBounded(t *testing.T) {
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			noLeaks(t)
@@ -17,18 +17,18 @@ func TestSilentConnectionsInHandshakeAreBounded(t *testing.T) {
 			server := newNode(t, func(o *Options) { o.Listen, o.Secret, o.Limits = []string{way.listen(t)}, way.secret, limits })
 			client := newNode(t, func(o *Options) { o.Secret = way.secret })
 			healthy := dial(t, client, server)
-			call(t, healthy, "in handshake no more") // where it could be the oldest
+			call(t, healthy, "its handshake is over") // else it could be the oldest
 			const n = 300
 			conns := make([]net.Conn, n)
 			for i := range conns {
 				conns[i] = rawConn(t, server)
 			}
-			waitFor(t, "refusals", func() bool {
+			waitFor(t, "evictions", func() bool {
 				stats := server.Stats()
 				return stats.PendingHandshakes == 16 && stats.Faults[ReasonBusy] == n-16
 			})
 			call(t, healthy, "still working")
-			call(t, dial(t, newNode(t, func(o *Options) { o.Secret = way.secret }), server), "let in meanwhile")
+			call(t, dial(t, newNode(t, func(o *Options) { o.Secret = way.secret }), server), "connected meanwhile")
 			if n := server.Stats().PendingHandshakes; n != 15 {
 				t.Errorf("%d in handshake", n)
 			}
@@ -41,8 +41,8 @@ func TestSilentConnectionsInHandshakeAreBounded(t *testing.T) {
 	}
 }
 
-// A peer gets in at any time, and what the flood costs does not grow with it.
-func TestAFloodOfSilentConnections(t *testing.T) {
+// A peer can connect at any time, and the cost of a flood does not grow with its size.
+func TestAFloodOfPendingHandshakes(t *testing.T) {
 	noLeaks(t)
 	server := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{"127.0.0.1:0"}, Secret(testSecret) })
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
@@ -66,7 +66,7 @@ func TestAFloodOfSilentConnections(t *testing.T) {
 	if lines := strings.Count(server.logged(), "came while it was in handshake"); lines > 10 {
 		t.Errorf("%d lines in the log", lines)
 	}
-	// An ousted one may still be ending.
+	// The goroutine of an evicted connection may still be running.
 	waitFor(t, "a bounded number of goroutines and files", func() bool {
 		return runtime.NumGoroutine() < goroutines+server.limits.PendingHandshakes+100 &&
 			openFiles(t) < files+held+server.limits.PendingHandshakes+100
@@ -74,7 +74,7 @@ func TestAFloodOfSilentConnections(t *testing.T) {
 	for _, conn := range flood {
 		_ = conn.Close()
 	}
-	waitFor(t, "what the flood has taken to be given back", func() bool {
+	waitFor(t, "release of what the flood has taken", func() bool {
 		return server.Stats().PendingHandshakes == 0 && openFiles(t) <= files+10
 	})
 }
@@ -86,9 +86,9 @@ func TestHandshakeHasADeadline(t *testing.T) {
 	})
 }
 
-// The flood comes from one source, and a peer from another one: that is never the oldest of the
-// busiest, however slow it is.
-func TestASlowHandshakeOutlastsAFloodOfAnotherSource(t *testing.T) {
+// The flood comes from one source and a peer from another: however slow the peer is, it is never the
+// oldest of the busiest source.
+func TestASlowHandshakeOutlastsAFloodFromAnotherSource(t *testing.T) {
 	noLeaks(t)
 	server := newNode(t, func(o *Options) {
 		o.Listen, o.Self.Address, o.Secret = []string{"0.0.0.0:0"}, "127.0.0.1", Secret(testSecret)
@@ -109,8 +109,8 @@ func TestASlowHandshakeOutlastsAFloodOfAnotherSource(t *testing.T) {
 	}
 }
 
-// One that had to go has its descriptor until its goroutine has ended: the next ones wait for that.
-func TestWhoHadToGoIsWaitedFor(t *testing.T) {
+// An evicted connection holds its descriptor until its goroutine ends, and later connections wait for that.
+func TestAnEvictedHandshakeHoldsItsDescriptorUntilItEnds(t *testing.T) {
 	noLeaks(t)
 	p, done := newPending(4), make(chan struct{})
 	var all []*pendingConn
@@ -119,11 +119,11 @@ func TestWhoHadToGoIsWaitedFor(t *testing.T) {
 		t.Cleanup(func() { _, _ = conn.Close(), other.Close() })
 		c, ok := p.add(conn, done)
 		if !ok {
-			t.Fatal("there is room")
+			t.Fatal("refused although there is room")
 		}
 		all = append(all, c)
 	}
-	if p.len() != 4 || !all[0].ousted.Load() || all[1].ousted.Load() {
+	if p.len() != 4 || !all[0].evicted.Load() || all[1].evicted.Load() {
 		t.Errorf("%d are in handshake", p.len())
 	}
 	conn, other := net.Pipe()
@@ -135,15 +135,15 @@ func TestWhoHadToGoIsWaitedFor(t *testing.T) {
 	}()
 	select {
 	case <-added:
-		t.Fatal("one more is open")
+		t.Fatal("one more has been let in")
 	case <-time.After(20 * time.Millisecond):
 	}
 	p.remove(all[0])
 	if !<-added {
-		t.Error("it does not come in")
+		t.Error("it is not let in although there is room")
 	}
 	close(done)
 	if _, ok := p.add(conn, done); ok {
-		t.Error("it comes in after the end")
+		t.Error("it is let in after the end")
 	}
 }

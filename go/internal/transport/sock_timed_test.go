@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// stepConn notes how much is written under each deadline.
+// stepConn records how much is written under each deadline.
 type stepConn struct {
 	net.Conn
 	steps []int
@@ -24,10 +24,10 @@ func (c *stepConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A large frame gets its time step by step: a slow line is no stalled peer.
+// A large frame gets a deadline for each step, so that a slow network is not taken for a write timeout.
 func TestADeadlineCoversOneStepOfAWrite(t *testing.T) {
 	under := &stepConn{}
-	conn := &timedConn{Conn: under, stall: time.Second}
+	conn := &timedConn{Conn: under, writeTimeout: time.Second}
 	const size = 5*writeStep + 1
 	if n, err := conn.Write(make([]byte, size)); n != size || err != nil {
 		t.Fatalf("%d, %v", n, err)

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// maxSocketPath is the longest path that the system takes for a unix socket, in bytes.
+// maxSocketPath is the longest path of a unix socket that the system accepts, in bytes.
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 const (
-	lockWait = 2 * time.Second       // for another process that takes a socket's place
+	lockWait = 2 * time.Second       // for another process that replaces a socket in the same folder
 	lockPoll = 10 * time.Millisecond // between two attempts
 )
 
@@ -26,20 +26,20 @@ const (
 type unixListener struct {
 	*net.UnixListener
 	path string
-	file fs.FileInfo // of the socket as we made it
+	file fs.FileInfo // of the socket as it was created
 }
 
-// Close removes the socket file, if it is still ours, and ends the listener. In this order:
-// a file whose listener is gone may already be another process's.
+// Close removes the socket file, if it is still the one that this listener created, and then closes
+// the listener. Once the listener is closed the file may already belong to another process.
 func (l *unixListener) Close() error {
 	if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.file) {
-		_ = os.Remove(l.path) // what stays is stale, and the next process replaces it
+		_ = os.Remove(l.path) // a stale file that remains is replaced by the next process
 	}
 	return l.UnixListener.Close()
 }
 
 // listenUnix listens on a unix socket of mode 0600. It replaces a stale socket file, whose
-// process has ended; where one is alive it returns ErrInUse.
+// process has ended. If a process listens there it returns ErrInUse.
 func listenUnix(path string) (net.Listener, error) {
 	unlock, err := lockFolder(filepath.Dir(path))
 	if err != nil {
@@ -68,9 +68,9 @@ func listenUnix(path string) (net.Listener, error) {
 	return listener, nil
 }
 
-// ownerOnly is called for a socket before it is bound. Linux takes the mode of the file from
-// it then, so that there is no moment at which somebody else could connect; the umask is
-// the whole process's, and not ours to change.
+// ownerOnly sets the mode of a socket before it is bound. Linux takes the mode of the file from
+// it, so that there is no moment at which another user could connect. The umask would do the same,
+// but belongs to the whole process.
 func ownerOnly(_, _ string, socket syscall.RawConn) error {
 	var err error
 	if controlled := socket.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); controlled != nil {
@@ -79,12 +79,12 @@ func ownerOnly(_, _ string, socket syscall.RawConn) error {
 	return err
 }
 
-// checkFree returns nil if path is absent or a stale socket. A process that listens is found
-// in the system's list, without disturbing it, and also if its file was removed. One in
-// another network namespace is not in that list: there only a refused connection shows that
-// a socket is stale, for anything else may be a process too busy to answer.
+// checkFree returns nil if path does not exist or is a stale socket. A process that listens is found
+// in the system's list, which does not disturb it, and works also if its file was removed. A process
+// of another network namespace is not in that list; there only a refused connection proves that a
+// socket is stale, as anything else may be a process that is too busy to answer.
 func checkFree(path string) error {
-	if isListedUnix(path) {
+	if isInUseUnix(path) {
 		return ErrInUse
 	}
 	file, err := os.Lstat(path)
@@ -95,7 +95,7 @@ func checkFree(path string) error {
 		return err
 	}
 	if file.Mode().Type() != fs.ModeSocket {
-		return errors.New("there is a file of that name which is no socket")
+		return errors.New("there is a file of that name that is not a socket")
 	}
 	conn, err := net.DialTimeout("unix", path, lockWait)
 	if err == nil {
@@ -108,10 +108,10 @@ func checkFree(path string) error {
 	return fmt.Errorf("cannot tell whether another process listens there: %w", err)
 }
 
-// isListedUnix tells whether a process of this network namespace listens at path.
-func isListedUnix(path string) bool {
+// isInUseUnix reports whether a process of this network namespace listens at path.
+func isInUseUnix(path string) bool {
 	const flagsField, fieldsBeforePath, listening = 3, 7, 0x10000 // the flag __SO_ACCEPTCON
-	list, _ := os.ReadFile("/proc/net/unix")                      // without it, connecting tells
+	list, _ := os.ReadFile("/proc/net/unix")                      // if it cannot be read, checkFree connects
 	for line := range strings.Lines(string(list)) {
 		before, found := strings.CutSuffix(line, " "+path+"\n")
 		fields := strings.Fields(before)
@@ -125,8 +125,8 @@ func isListedUnix(path string) bool {
 	return false
 }
 
-// lockFolder keeps other processes from replacing a socket in the folder meanwhile: two
-// that find the same stale one would each remove the other's new one.
+// lockFolder keeps other processes from replacing a socket in the folder until unlock is called: two
+// processes that find the same stale socket would each remove the other's new one.
 func lockFolder(folder string) (unlock func(), err error) {
 	dir, err := os.Open(folder)
 	if err != nil {

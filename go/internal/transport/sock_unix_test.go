@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// staleSocket leaves a socket file behind as a killed process does.
+// staleSocket leaves a socket file behind, as a killed process does.
 func staleSocket(t *testing.T, listen string) string {
 	t.Helper()
 	path := strings.TrimPrefix(listen, unixPrefix)
@@ -29,7 +29,7 @@ func staleSocket(t *testing.T, listen string) string {
 func TestUnixSocketFile(t *testing.T) {
 	noLeaks(t)
 	listen := socketPath(t)
-	path := staleSocket(t, listen) // is replaced
+	path := staleSocket(t, listen) // the server replaces it
 	server := newNode(t, func(o *Options) { o.Listen = []string{listen} })
 	file, err := os.Lstat(path)
 	if err != nil || file.Mode() != fs.ModeSocket|0o600 {
@@ -37,7 +37,7 @@ func TestUnixSocketFile(t *testing.T) {
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
-		t.Fatalf("left beside the socket: %v, %v", entries, err)
+		t.Fatalf("files beside the socket: %v, %v", entries, err)
 	}
 	call(t, dial(t, newNode(t, nil), server), "hello")
 	server.Close()
@@ -46,13 +46,13 @@ func TestUnixSocketFile(t *testing.T) {
 	}
 }
 
-// Whoever holds an address that a process is known by keeps it until its end.
+// A process keeps the address that others know it by until it ends.
 func TestASocketWhoseFileWasRemovedIsStillInUse(t *testing.T) {
 	noLeaks(t)
 	listen := socketPath(t)
 	path := strings.TrimPrefix(listen, unixPrefix)
 	first := newNode(t, func(o *Options) { o.Listen = []string{listen} })
-	if err := os.Remove(path); err != nil { // as a cleaner of temporary files may do
+	if err := os.Remove(path); err != nil { // as a cleaner of temporary files might
 		t.Fatal(err)
 	}
 	second := newNode(t, nil)
@@ -66,7 +66,7 @@ func TestASocketWhoseFileWasRemovedIsStillInUse(t *testing.T) {
 	}
 }
 
-func TestCloseLeavesAnothersSocketFile(t *testing.T) {
+func TestCloseKeepsTheSocketFileOfAnotherProcess(t *testing.T) {
 	noLeaks(t)
 	listen := socketPath(t)
 	path := strings.TrimPrefix(listen, unixPrefix)
@@ -74,14 +74,14 @@ func TestCloseLeavesAnothersSocketFile(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	staleSocket(t, listen) // of somebody else
+	staleSocket(t, listen) // of another process
 	server.Close()
 	if _, err := os.Lstat(path); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestListenKeepsAFileThatIsNoSocket(t *testing.T) {
+func TestListenKeepsAFileThatIsNotASocket(t *testing.T) {
 	noLeaks(t)
 	path := filepath.Join(t.TempDir(), "precious")
 	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
@@ -89,7 +89,7 @@ func TestListenKeepsAFileThatIsNoSocket(t *testing.T) {
 	}
 	n := newNode(t, nil)
 	n.listen = []string{unixPrefix + path}
-	if err := n.Listen(); err == nil || errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "no socket") {
+	if err := n.Listen(); err == nil || errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "not a socket") {
 		t.Fatalf("got %v", err)
 	}
 	if data, err := os.ReadFile(path); string(data) != "data" {
@@ -105,10 +105,10 @@ func TestListenKeepsAFileThatIsNoSocket(t *testing.T) {
 	}
 }
 
-// Of many processes that find the same stale socket one listens, and stays reachable.
+// Of many processes that find the same stale socket exactly one listens, and stays reachable.
 func TestOnlyOneReplacesAStaleSocket(t *testing.T) {
 	noLeaks(t)
-	for range 50 { // it is a race, so that once would prove little
+	for range 50 { // it is a race, so one try would prove little
 		listen := socketPath(t)
 		staleSocket(t, listen)
 		winner := replaceAtOnce(t, listen, 8)
@@ -117,7 +117,7 @@ func TestOnlyOneReplacesAStaleSocket(t *testing.T) {
 	}
 }
 
-// replaceAtOnce lets n nodes listen on one address and returns the one that does.
+// replaceAtOnce has n nodes listen on one address at once and returns the one that succeeds.
 func replaceAtOnce(t *testing.T, listen string, n int) *node {
 	t.Helper()
 	var group sync.WaitGroup

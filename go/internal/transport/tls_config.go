@@ -10,11 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"os"
 	"time"
 )
 
-// security wraps connections in mutual TLS 1.3. A nil security leaves them as they are.
+// security puts mutual TLS 1.3 over connections. A nil *security means no TLS.
 type security struct {
 	server *tls.Config
 	client func(dialled address) *tls.Config
@@ -32,8 +33,16 @@ func newSecurity(o *Options) (*security, error) {
 	return nil, nil
 }
 
-// baseConfig is what both kinds have in common. Tickets are off: each connection proves
-// anew who it is.
+// wrap puts TLS over a connection; dialled is nil on the accepting side.
+func (s *security) wrap(conn net.Conn, dialled *address) *tls.Conn {
+	if dialled != nil {
+		return tls.Client(conn, s.client(*dialled))
+	}
+	return tls.Server(conn, s.server)
+}
+
+// baseConfig returns what both kinds have in common. Session tickets are off: each connection
+// authenticates both sides anew.
 func baseConfig(own tls.Certificate) *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
@@ -42,8 +51,8 @@ func baseConfig(own tls.Certificate) *tls.Config {
 	}
 }
 
-// fromSecret trusts exactly the key that is derived from the secret. Names, dates and
-// issuers of certificates mean nothing then.
+// fromSecret trusts exactly the key that is derived from the secret. It ignores names, dates and
+// issuers of certificates.
 func fromSecret(secret Secret) (*security, error) {
 	key, err := secret.key()
 	if err != nil {
@@ -60,8 +69,8 @@ func fromSecret(secret Secret) (*security, error) {
 	return &security{config, func(address) *tls.Config { return config }}, nil
 }
 
-// sameKey accepts a peer whose public key is ours. That it also has the private key, the
-// TLS handshake has proved by then.
+// sameKey accepts a peer whose public key is this process's own. The TLS handshake has proved
+// before that the peer has the private key too.
 func sameKey(own ed25519.PublicKey) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
 		if len(state.PeerCertificates) == 0 {
@@ -86,7 +95,7 @@ func selfSigned(key ed25519.PrivateKey) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
-// fromFiles trusts certificates of the given CA, a server's only under the dialled name.
+// fromFiles trusts certificates of the given CA; that of a server only if it names the dialled host.
 func fromFiles(files *Files) (*security, error) {
 	own, err := tls.LoadX509KeyPair(files.Cert, files.Key)
 	if err != nil {
@@ -118,7 +127,7 @@ func fromFiles(files *Files) (*security, error) {
 }
 
 // issuedBy accepts any server certificate of the CA. A unix socket has no name that a
-// certificate could carry; who may put a socket there is guarded by the directory.
+// certificate could carry; the permissions of its directory decide who may put a socket there.
 func issuedBy(pool *x509.CertPool) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
 		if len(state.PeerCertificates) == 0 {

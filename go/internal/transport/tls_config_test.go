@@ -12,10 +12,10 @@ import (
 	"testing"
 )
 
-// Whatever a stranger tries, it is refused, counted and logged, and a session of the
+// Whatever an unauthenticated peer tries, it is refused, counted and logged, and a session of the
 // cluster goes on working.
-func TestStrangersAreRefused(t *testing.T) {
-	strangers := map[string]func(t *testing.T, server *node){
+func TestUnauthenticatedPeersAreRefused(t *testing.T) {
+	attempts := map[string]func(t *testing.T, server *node){
 		"another secret": func(t *testing.T, server *node) {
 			other := newNode(t, func(o *Options) { o.Secret = Secret("some other secret, as long") })
 			_, err := other.Dial(context.Background(), server.Address())
@@ -40,7 +40,7 @@ func TestStrangersAreRefused(t *testing.T) {
 			tryTLS(t, server, &tls.Config{Certificates: []tls.Certificate{own}})
 		},
 		"TLS 1.2": func(t *testing.T, server *node) {
-			own := server.security.server.Certificates // even with the right key
+			own := server.security.server.Certificates // although the key is right
 			tryTLS(t, server, &tls.Config{Certificates: own, MaxVersion: tls.VersionTLS12})
 		},
 		"garbage": func(t *testing.T, server *node) {
@@ -49,7 +49,7 @@ func TestStrangersAreRefused(t *testing.T) {
 			waitClosed(t, conn)
 		},
 	}
-	for name, try := range strangers {
+	for name, try := range attempts {
 		t.Run(name, func(t *testing.T) {
 			for _, listen := range []string{"127.0.0.1:0", socketPath(t)} {
 				noLeaks(t)
@@ -79,11 +79,11 @@ func tryTLS(t *testing.T, server *node, config *tls.Config) {
 		return
 	}
 	if _, err := readHello(conn); err == nil {
-		t.Error("a stranger got a hello")
+		t.Error("an unauthenticated peer got a hello")
 	}
 }
 
-func TestAStrangersServerIsNotTrusted(t *testing.T) {
+func TestAnUnauthenticatedServerIsNotTrusted(t *testing.T) {
 	noLeaks(t)
 	imposter := newNode(t, func(o *Options) {
 		o.Listen, o.Secret = []string{"127.0.0.1:0"}, Secret("some other secret, as long")
@@ -97,7 +97,7 @@ func TestAStrangersServerIsNotTrusted(t *testing.T) {
 	}
 }
 
-// What somebody has recorded of a session, whole or cut, opens none.
+// Replaying a recorded session, in full or in part, does not open a session.
 func TestAReplayedSessionIsRefused(t *testing.T) {
 	noLeaks(t)
 	server := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{"127.0.0.1:0"}, Secret(testSecret) })
@@ -118,7 +118,7 @@ func TestAReplayedSessionIsRefused(t *testing.T) {
 		_ = conn.(*net.TCPConn).CloseWrite()
 		waitClosed(t, conn)
 		waitFor(t, "the refusal", func() bool { return server.Stats().Faults[ReasonTLS] == uint64(i+1) })
-		if i == 0 { // one line for all of a kind
+		if i == 0 { // the log has one line for all three
 			waitFor(t, "its address in the log", func() bool {
 				return strings.Contains(server.logged(), conn.LocalAddr().String())
 			})
@@ -130,8 +130,8 @@ func TestAReplayedSessionIsRefused(t *testing.T) {
 	}
 }
 
-// record gives use an address that leads to a node, and returns what the first connection there
-// has sent.
+// record calls use with an address that leads to a node, and returns what the first connection to
+// that address has sent.
 func record(t *testing.T, to *node, use func(address string)) []byte {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// authority is a CA of the tests.
+// authority is a certificate authority of the tests.
 type authority struct {
 	folder string
 	cert   *x509.Certificate
@@ -87,7 +87,7 @@ func TestOwnPKI(t *testing.T) {
 	cases := []struct {
 		name           string
 		server, client *Files
-		unix, tcp      bool // whether a session comes about
+		unix, tcp      bool // whether a session is expected
 	}{
 		{"same CA", good, good, true, true},
 		{"client with another name", good, misnamed, true, true},
@@ -116,7 +116,7 @@ func TestOwnPKI(t *testing.T) {
 						t.Fatal(err)
 					}
 					tryTLS(t, server, &tls.Config{
-						// shows its certificate although the server has not asked for one of this CA
+						// sends its certificate although the server has asked for one of another CA
 						GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pushy, nil },
 					})
 				}

@@ -7,19 +7,19 @@ import (
 	"fmt"
 )
 
-// minSecret is the least length of a secret, in bytes. A server shows its public key to
-// whoever connects, and with it a short secret could be guessed offline.
+// minSecret is the shortest allowed secret, in bytes. A server shows its public key to any
+// process that connects, and a short secret could be guessed from it offline.
 const minSecret = 16
 
-// Salt and info of the derivation. A change of it gets a new version here, so that no two
-// uses of one secret ever share a key.
+// Salt and info of the derivation. A change of the derivation needs a new version here, so that two
+// uses of one secret never share a key.
 const (
 	keySalt = "guillotina_groupcache transport"
 	keyInfo = "ed25519 seed v1"
 )
 
 // Secret is a secret that all processes of a cluster share, at least 16 random bytes. It
-// authenticates them to each other, with no certificates to manage. It never prints.
+// authenticates them to each other without certificates to manage. Printing it prints a placeholder.
 type Secret []byte
 
 const hidden = "(secret)"
@@ -36,7 +36,7 @@ func (Secret) GoString() string { return hidden }
 // MarshalText returns a placeholder.
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
-// key derives the key pair that every process with this secret has.
+// key derives the key pair that all processes with this secret share.
 func (s Secret) key() (ed25519.PrivateKey, error) {
 	if len(s) < minSecret {
 		return nil, fmt.Errorf("the secret has %d bytes, at least %d random ones are needed", len(s), minSecret)

@@ -14,17 +14,16 @@ type Transport struct {
 	listen   []string
 	self     Peer // its Address is complete after Bind
 	admit    func(Peer) error
-	security *security // nil: plain, over unix sockets only
+	listed   func(incarnation uint64) bool // nil: every process is
+	security *security                     // nil: no TLS, over unix sockets only
 	handler  Handler
 	limits   Limits
 	faults   *faults
 	counters counters
 
-	strangers strangers
-
-	listed   func(incarnation uint64) bool // nil: everyone is
-	pending  pending
-	blocking atomic.Int64 // lanes of peers that have a thread each
+	pending        pending
+	unlistedQueued unlistedBytes
+	blocking       atomic.Int64 // lanes of peers that have a thread each
 
 	life  context.Context // ends with Close: aborts dials and handshakes
 	stop  context.CancelFunc
@@ -39,13 +38,13 @@ type Transport struct {
 	lanes     map[*Lane]struct{}
 }
 
-// counters is the part of Stats that only grows.
+// counters are the fields of Stats that only grow.
 type counters struct {
 	dialled, accepted, overloads           atomic.Uint64
 	framesIn, framesOut, bytesIn, bytesOut atomic.Uint64
 }
 
-// Stats is what a Transport has done since New, and its state now.
+// Stats counts what a Transport has done since New and describes its present state.
 type Stats struct {
 	Sessions          int               `json:"sessions"`           // now, lanes included
 	PendingHandshakes int               `json:"pending_handshakes"` // inbound connections in handshake now
@@ -56,10 +55,10 @@ type Stats struct {
 	BytesIn           uint64            `json:"bytes_in"` // of frames, before TLS
 	BytesOut          uint64            `json:"bytes_out"`
 	Overloads         uint64            `json:"overloads"` // frames refused by a full queue
-	Faults            map[Reason]uint64 `json:"faults"`    // inbound connections refused and sessions broken off
+	Faults            map[Reason]uint64 `json:"faults"`    // connections refused and sessions ended, by reason
 }
 
-// New checks the options and returns a Transport that does nothing yet. The caller ends it
+// New checks the options and returns a Transport that does nothing yet. The caller must end it
 // with Close.
 func New(o Options) (*Transport, error) {
 	if err := o.validate(); err != nil {
@@ -78,13 +77,13 @@ func New(o Options) (*Transport, error) {
 	self.Incarnation = o.Identity.Incarnation()
 	life, stop := context.WithCancel(context.Background())
 	return &Transport{
-		identity: o.Identity, listen: o.Listen, self: self, admit: o.Admit, security: security, handler: o.Handler, limits: limits,
-		faults: newFaults(o.Log), listed: o.Listed, pending: newPending(limits.PendingHandshakes),
+		identity: o.Identity, listen: o.Listen, self: self, admit: o.Admit, listed: o.Listed, security: security,
+		handler: o.Handler, limits: limits, faults: newFaults(o.Log), pending: newPending(limits.PendingHandshakes),
 		life: life, stop: stop, sessions: map[*Session]struct{}{}, lanes: map[*Lane]struct{}{},
 	}, nil
 }
 
-// Stats returns the counters.
+// Stats returns the statistics.
 func (t *Transport) Stats() Stats {
 	t.mu.Lock()
 	sessions := len(t.sessions) + len(t.lanes)
@@ -99,9 +98,9 @@ func (t *Transport) Stats() Stats {
 	}
 }
 
-// Close ends the listener and all sessions, these as Session.Close(nil) does, and waits for
-// every goroutine; a handler that does not return it waits for no longer than twice
-// Limits.DrainTimeout. It must not be called from the Handler.
+// Close ends the listener and all sessions, as Session.Close(nil) does, and waits for all
+// goroutines, but for a handler that does not return no longer than twice Limits.DrainTimeout. It
+// must not be called from the Handler.
 func (t *Transport) Close() {
 	t.mu.Lock()
 	t.closed = true
@@ -131,12 +130,12 @@ func (t *Transport) Close() {
 	select {
 	case <-done:
 	case <-late.C:
-		t.faults.write("error", "a handler does not return, closed without waiting for it any longer")
+		t.faults.writeLog("error", "closed without waiting any longer for a handler that does not return")
 	}
 }
 
-// enter counts the calling goroutine into the group that Close waits for. After Close it
-// returns false.
+// enter counts the calling goroutine into the group that Close waits for, and reports whether it
+// may go on: after Close it may not.
 func (t *Transport) enter() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -146,9 +145,9 @@ func (t *Transport) enter() bool {
 	return !t.closed
 }
 
-// start makes a session of a connection whose handshake is done, and lets it run.
+// start registers a session and starts its two goroutines.
 func (t *Transport) start(s *Session) error {
-	if err := t.admitSession(s); err != nil {
+	if err := t.register(s); err != nil {
 		_ = s.raw.Close()
 		return err
 	}

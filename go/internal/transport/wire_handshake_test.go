@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A wrong version is told to both sides: the listener's hello arrives although it refuses.
-func TestWrongVersionIsKnownAtBothSides(t *testing.T) {
+// Both sides learn of a wrong version: the listener's hello arrives although it refuses.
+func TestBothSidesReportAWrongVersion(t *testing.T) {
 	noLeaks(t)
 	listener, address := rawListener(t)
 	defer func() { _ = listener.Close() }()
@@ -46,21 +46,21 @@ func TestAdmission(t *testing.T) {
 					return nil
 				}
 			})
-			stranger := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{way.listen(t)}, way.secret })
+			other := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{way.listen(t)}, way.secret })
 
-			call(t, dial(t, member, picky), "let in")
+			call(t, dial(t, member, picky), "admitted")
 			call(t, dial(t, picky, member), "dialled")
-			if _, err := stranger.Dial(context.Background(), picky.Address()); !errors.Is(err, ErrNotAdmitted) ||
-				!strings.Contains(err.Error(), `not admitted by the other side: "`+stranger.Address()) {
-				t.Errorf("the stranger was let in, or not told: %v", err)
+			if _, err := other.Dial(context.Background(), picky.Address()); !errors.Is(err, ErrNotAdmitted) ||
+				!strings.Contains(err.Error(), `not admitted by the other side: "`+other.Address()) {
+				t.Errorf("it was admitted, or does not know why not: %v", err)
 			}
-			if ups, _, _, _ := stranger.seen(); ups != 0 {
-				t.Error("the stranger had a session")
+			if ups, _, _, _ := other.seen(); ups != 0 {
+				t.Error("the refused process had a session")
 			}
 			waitFault(t, picky, ReasonNotAdmitted)
-			if _, err := picky.Dial(context.Background(), stranger.Address()); !errors.Is(err, ErrNotAdmitted) ||
+			if _, err := picky.Dial(context.Background(), other.Address()); !errors.Is(err, ErrNotAdmitted) ||
 				!strings.Contains(err.Error(), "not on the list") {
-				t.Errorf("a stranger was dialled: %v", err)
+				t.Errorf("a process that is not on the list was dialled: %v", err)
 			}
 			if faults := picky.Stats().Faults; faults[ReasonNotAdmitted] != 2 || len(faults) != 1 {
 				t.Errorf("faults: %v", faults)
@@ -68,7 +68,7 @@ func TestAdmission(t *testing.T) {
 			if ups, _, _, _ := picky.seen(); ups != 2 {
 				t.Errorf("%d sessions, want those with the member", ups)
 			}
-			if log := picky.logged(); !strings.Contains(log, stranger.Address()+`" is not on the list`) ||
+			if log := picky.logged(); !strings.Contains(log, other.Address()+`" is not on the list`) ||
 				!strings.Contains(log, "connection with ") {
 				t.Errorf("logged: %s", log)
 			}

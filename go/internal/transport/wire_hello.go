@@ -19,19 +19,18 @@ import (
 //	offset 71  uint16    length of the address
 //	offset 73            address
 //
-// The first six bytes stay as they are in every version, so that any two versions can tell
-// each other apart.
+// The first six bytes are the same in every version, so that any two versions can tell each other
+// apart.
 //
-// Then each side sends its proof, 64 bytes: a signature over the connection and both hellos. At
-// last the side that was dialled answers with a verdict: a uint16, and as many bytes that say why
-// it does not let the other one in. So who is refused can tell its operator, and takes no session
-// for one that began.
+// Each side then sends its proof, 64 bytes: a signature over the connection and both hellos. Last,
+// the side that was dialled sends its verdict: a uint16, and as many bytes that say why it refuses
+// the other process; 0 admits it. So a refused process can report why, and does not take the
+// connection for a session that has begun.
 const (
 	magic           = "GGCT"
 	protocolVersion = 6
 	versionedSize   = 6   // magic and version
 	helloSize       = 73  // without the address
-	maxAddress      = 512 // bytes
 	maxVerdict      = 512 // bytes
 )
 
@@ -63,7 +62,8 @@ func readHello(from io.Reader) (hello, error) {
 		return hello{}, helloError(err)
 	}
 	if string(head[:4]) != magic {
-		return hello{}, faultf(ReasonMagic, "it began with %q, not as a process of this cluster%s", head[:4], hint(head[:4]))
+		return hello{}, faultf(ReasonMagic, "it began with %q, and not as a process of this cluster does%s",
+			head[:4], explainMagic(head[:4]))
 	}
 	if version := binary.BigEndian.Uint16(head[4:]); version != protocolVersion {
 		return hello{}, faultf(ReasonVersion, "it speaks version %d of the protocol, this process version %d",
@@ -78,7 +78,7 @@ func readHello(from io.Reader) (hello, error) {
 	rest = rest[copy(h.nonce[:], rest):]
 	lane, size := rest[0], binary.BigEndian.Uint16(rest[1:])
 	if lane > 1 {
-		return hello{}, faultf(ReasonHello, "its hello tells of a connection of kind %d, 0 and 1 are known", lane)
+		return hello{}, faultf(ReasonHello, "its hello has %d where 1 (a lane) or 0 (no lane) is allowed", lane)
 	}
 	if size > maxAddress {
 		return hello{}, faultf(ReasonHello, "its hello has an address of %d bytes, at most %d are allowed", size, maxAddress)
@@ -88,13 +88,13 @@ func readHello(from io.Reader) (hello, error) {
 		return hello{}, helloError(err)
 	}
 	if err := checkText(string(address)); err != nil {
-		return hello{}, faultf(ReasonHello, "its hello has a wrong address: %w", err)
+		return hello{}, faultf(ReasonHello, "its hello has an invalid address: %w", err)
 	}
 	h.peer = Peer{Incarnation: incarnationOf(h.key), Address: string(address), Lane: lane == 1}
 	return h, nil
 }
 
-// encodeVerdict tells why a process is not let in; nil: it is.
+// encodeVerdict returns the bytes that say why a process is refused; nil: it is admitted.
 func encodeVerdict(refusal error) []byte {
 	var text string
 	if refusal != nil {
@@ -104,7 +104,7 @@ func encodeVerdict(refusal error) []byte {
 	return append(binary.BigEndian.AppendUint16(nil, uint16(len(text))), text...)
 }
 
-// readVerdict reads a verdict and nothing after it. An error is the refusal, or that of reading.
+// readVerdict reads a verdict and nothing after it. It returns the refusal or a read error.
 func readVerdict(from io.Reader) error {
 	var size [2]byte
 	if _, err := io.ReadFull(from, size[:]); err != nil {
@@ -120,10 +120,10 @@ func readVerdict(from io.Reader) error {
 	return fmt.Errorf("%w by the other side: %s", ErrNotAdmitted, Printable(string(text)))
 }
 
-// hint explains a wrong magic where it can.
-func hint(began []byte) string {
+// explainMagic explains a wrong magic if it can.
+func explainMagic(start []byte) string {
 	const tlsHandshakeRecord = 0x16
-	if began[0] == tlsHandshakeRecord {
+	if start[0] == tlsHandshakeRecord {
 		return " (it speaks TLS, this process has neither secret nor tls)"
 	}
 	return ""

@@ -17,7 +17,7 @@ func TestAnIncarnationComesFromTheKey(t *testing.T) {
 	for range 1000 {
 		n := newIdentity(t).Incarnation()
 		if int64(n) <= 0 || seen[n] {
-			t.Fatalf("%d is no incarnation of its own that fits the members table", n)
+			t.Fatalf("incarnation %d is not unique, or does not fit the members table", n)
 		}
 		seen[n] = true
 	}
@@ -32,8 +32,8 @@ func TestAnIncarnationComesFromTheKey(t *testing.T) {
 	}
 }
 
-// insider is a connection of somebody who has the cluster's secret, and says what it likes: the
-// hello that it sends, and the victim's answer.
+// insider connects as a process that has the cluster's secret and sends any hello that it likes. It
+// returns the connection and the hello of the other side.
 func insider(t *testing.T, to *node, secret Secret, own hello) (conn net.Conn, other hello) {
 	t.Helper()
 	conn = rawConn(t, to)
@@ -52,7 +52,7 @@ func insider(t *testing.T, to *node, secret Secret, own hello) (conn net.Conn, o
 	return conn, other
 }
 
-// Whoever has the secret can connect, and still be nobody but itself.
+// A process that has the secret can connect, but only under its own incarnation.
 func TestAnInsiderCannotBeAnother(t *testing.T) {
 	attacks := map[string]func(t *testing.T, server *node, secret Secret, victim *Identity) net.Conn{
 		"the victim's public key, its own signature": func(t *testing.T, server *node, secret Secret, victim *Identity) net.Conn {
@@ -137,7 +137,7 @@ func TestAnInsiderCannotBeAnother(t *testing.T) {
 	}
 }
 
-// The same for who is dialled: it can stand at the victim's address, and is still not the victim.
+// The same holds for a process that is dialled at the victim's address.
 func TestAnInsiderThatIsDialledCannotBeAnother(t *testing.T) {
 	noLeaks(t)
 	victim := newIdentity(t)
@@ -162,9 +162,9 @@ func TestAnInsiderThatIsDialledCannotBeAnother(t *testing.T) {
 	}
 }
 
-// An insider that stands between two processes can hand on what each says: over TLS the proofs are
-// of two connections, and fit neither.
-func TestAnInsiderBetweenTwoIsRefused(t *testing.T) {
+// An insider between two processes can relay what each says. Over TLS the proofs then belong to two
+// connections, and neither is accepted.
+func TestAnInsiderBetweenTwoProcessesIsRefused(t *testing.T) {
 	noLeaks(t)
 	server := newNode(t, func(o *Options) { o.Listen, o.Secret = []string{"127.0.0.1:0"}, Secret(testSecret) })
 	client := newNode(t, func(o *Options) { o.Secret = Secret(testSecret) })
@@ -195,7 +195,7 @@ func TestAnInsiderBetweenTwoIsRefused(t *testing.T) {
 	}
 }
 
-// A process that reaches itself is itself at both ends.
+// A process that dials itself sees itself at both ends.
 func TestAProcessProvesItselfToItself(t *testing.T) {
 	eachWay(t, Limits{}, func(t *testing.T, server, _ *node) {
 		if peer := dial(t, server, server).Peer(); peer.Incarnation != server.identity.Incarnation() {

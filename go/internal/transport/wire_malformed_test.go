@@ -9,41 +9,41 @@ import (
 	"testing"
 )
 
-// Everything in this table closes its connection, is counted and logged under its reason,
-// and harms no other session.
-func TestBrokenInput(t *testing.T) {
+// Each input of this table closes its connection, is counted and logged under its reason, and does
+// not harm any other session.
+func TestMalformedInput(t *testing.T) {
 	oversized := encodeFrame(typeMessage, 0, 0)
 	binary.BigEndian.PutUint32(oversized, 16<<20+1)
 	claimsMuch := encodeFrame(typeMessage, 0, 0, []byte("little"))
 	binary.BigEndian.PutUint32(claimsMuch, 16<<20)
 	version := someHello(t, Peer{})
 	version[5]++
-	unknownKind := someHello(t, Peer{})
-	unknownKind[helloSize-3] = 2
+	unknownLane := someHello(t, Peer{})
+	unknownLane[helloSize-3] = 2
 	longAddress := someHello(t, Peer{})
 	binary.BigEndian.PutUint16(longAddress[helloSize-2:], maxAddress+1)
 	inputs := []struct {
-		name    string
-		greet   bool // send an honest hello first
-		data    []byte
-		reason  Reason
-		logLine string
+		name      string
+		handshake bool // do an honest handshake first
+		data      []byte
+		reason    Reason
+		logLine   string
 	}{
 		{"oversized frame", true, oversized, ReasonOversized, "16777217 bytes"},
-		{"cut header", true, encodeFrame(typeMessage, 0, 0)[:5], ReasonTruncated, "header of a frame"},
-		{"cut body", true, claimsMuch, ReasonTruncated, "body of a frame"},
+		{"truncated header", true, encodeFrame(typeMessage, 0, 0)[:5], ReasonTruncated, "header of a frame"},
+		{"truncated body", true, claimsMuch, ReasonTruncated, "body of a frame"},
 		{"type 0", true, make([]byte, headerSize), ReasonMalformed, "unknown type 0"},
 		{"unknown type", true, encodeFrame(99, 0, 0), ReasonMalformed, "unknown type 99"},
-		{"beat with a body", true, encodeFrame(typeBeat, 0, 0, []byte("x")), ReasonMalformed, "beat with a body"},
+		{"heartbeat with a body", true, encodeFrame(typeHeartbeat, 0, 0, []byte("x")), ReasonMalformed, "heartbeat with a body"},
 		{"garbage frame", true, []byte(strings.Repeat("garbage ", 10)), ReasonOversized, "1734439522 bytes"},
 		{"garbage hello", false, []byte("GET / HTTP/1.1\r\n\r\n"), ReasonMagic, `"GET "`},
 		{"TLS without a secret here", false, []byte{0x16, 3, 1, 0, 200, 1}, ReasonMagic, "speaks TLS"},
 		{"wrong version", false, version, ReasonVersion, "version 7 of the protocol, this process version 6"},
 		{"no hello", false, nil, ReasonHello, "before its hello was complete"},
-		{"cut hello", false, someHello(t, Peer{Address: "there:1"})[:helloSize+1], ReasonHello, "complete"},
-		{"cut proof", false, append(someHello(t, Peer{}), 1, 2, 3), ReasonHello, "complete"},
-		{"wrong proof", false, append(someHello(t, Peer{}), make([]byte, proofSize)...), ReasonProof, "does not prove"},
-		{"unknown kind of connection", false, unknownKind, ReasonHello, "of kind 2"},
+		{"truncated hello", false, someHello(t, Peer{Address: "there:1"})[:helloSize+1], ReasonHello, "complete"},
+		{"truncated proof", false, append(someHello(t, Peer{}), 1, 2, 3), ReasonHello, "complete"},
+		{"wrong proof", false, append(someHello(t, Peer{}), make([]byte, proofSize)...), ReasonProof, "did not prove"},
+		{"unknown value of the lane flag", false, unknownLane, ReasonHello, "has 2 where"},
 		{"address too long", false, longAddress, ReasonHello, "513 bytes"},
 		{"unprintable address", false, someHello(t, Peer{Address: "a\nb"}), ReasonHello, `"a\nb"`},
 		{"address not UTF-8", false, someHello(t, Peer{Address: "a\xff"}), ReasonHello, `"a\xff"`},
@@ -54,8 +54,8 @@ func TestBrokenInput(t *testing.T) {
 			server, client := newServer(t, Limits{}), newNode(t, nil)
 			healthy := dial(t, client, server)
 			conn := rawConn(t, server)
-			if in.greet {
-				conn = greetedConn(t, server)
+			if in.handshake {
+				conn = handshakenConn(t, server)
 			}
 			send(t, conn, in.data)
 			if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
