@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestFaultsOfOneKindAreLoggedAtMostEveryTenSeconds(t *testing.T) {
+func TestFaultsAreThrottledInTheLog(t *testing.T) {
 	noLeaks(t)
 	server := newServer(t, Limits{})
 	const n = 20
