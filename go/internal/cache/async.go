@@ -51,10 +51,10 @@ func (a *asyncRequests) finish(ringKey string, r Result) {
 	}
 }
 
-// GetAsync requests a key from its owner without blocking and without a goroutine: an owner that has the value in memory
-// answers faster than a goroutine is scheduled. Concurrent calls for one key share one request. It returns false, and
-// does nothing, if this process is the owner, or if no request can be sent to the owner now. Otherwise it calls done
-// once, which must not block; after an error the caller falls back to [Group.Get].
+// GetAsync requests a key from its owner without blocking and without a goroutine: an owner that has the value in
+// memory answers faster than a goroutine is scheduled. Concurrent calls for one key share one request. It returns
+// false, and does nothing, if this process is the owner, or if no request can be sent to the owner now. Otherwise done
+// is called once, and must not block; after an error the caller falls back to [Group.Get].
 func (g *Group) GetAsync(key VersionedKey, done func(Result)) bool {
 	owner := g.Owner(key.Key)
 	if owner == "" {

@@ -27,12 +27,12 @@
 // The stores are bounded in bytes (package store). Loads under way are bounded by [Limits]; a load beyond the bound
 // fails with [ErrOverload], and its caller reads the database itself. Each load has a deadline of its own, so a request
 // that is abandoned does not take the load from others that wait for it. An owner answers requests of peers from memory
-// or by a load, never by a request to another process, so that two processes that disagree about an owner cannot wait for
+// or by a load, never by a request to another process, so two processes that disagree about an owner cannot wait for
 // each other.
 //
 // # groupcache
 //
-// The ring, the deduplication of requests for one key, and the decision to keep a hot copy are groupcache's
-// (github.com/groupcache/groupcache-go), used unmodified: adapter makes our store its cache, ringTransport makes
-// [Peers] its network, and ringHash makes it place keys without their versions.
+// The ring, and what joins concurrent reads of one key, are groupcache's (github.com/groupcache/groupcache-go), which
+// is used unmodified: adapter makes our store its cache, ringTransport makes [Peers] its network, and ringHash makes it
+// place keys without their versions.
 package cache

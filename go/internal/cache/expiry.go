@@ -6,8 +6,8 @@ import (
 	"guillotina_groupcache/internal/store"
 )
 
-// Never is the expiry of a value without a TTL. Every other expiry is an instant of [Config.Now] in nanoseconds. That is
-// not Unix time, which can be set back and would then prolong the life of what is kept.
+// Never is the expiry of a value without a TTL. Every other expiry is an instant of [Config.Now] in nanoseconds. That
+// clock is not Unix time, which can be set back and would then prolong the life of what is kept.
 const Never = store.Never
 
 // expiry returns when a value expires that the database held at from, or later; a ttl of 0 is no limit. A value's life

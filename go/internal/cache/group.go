@@ -165,19 +165,17 @@ func (g *Group) Has(key VersionedKey) bool {
 
 // Get returns a result for each of keys, in order. This is how a key is read:
 //
-// First from memory: the main store has what this process owns, the hot store copies of what others own. What is in
-// neither is read from its owner, which the ring knows.
+//  1. From memory. The main store has what this process owns, the hot store copies of what others own.
+//  2. From the owner, which the ring names. If that is this process, the read joins a load of the same versioned key
+//     that is under way, or else loads the key from the database and stores it in main ([Owner.Serve]). If it is a
+//     peer, it gets a request and answers from its memory or by a load; it never passes a request on. Its answer goes
+//     into the hot store.
+//  3. From the database, if that peer failed: the key is loaded here, as if this process were its owner. A failing peer
+//     costs a load, not an error.
 //
-// If this process is the owner, the read joins a load of the same versioned key that is under way. If there is none, the
-// key is loaded from the database, and stored in main for the next reader ([Owner.Serve]).
-//
-// If a peer is the owner, it gets a request. It answers from its memory or, as the owner, by a load; it never passes a
-// request on. Its answer goes into the hot store. A peer that does not answer costs a load, not an error: the keys that
-// it failed to give are loaded here, and stored in main.
-//
-// One key is requested through groupcache, which joins concurrent reads of that key into one request or load. Several
-// keys are not: each owner gets one request for all of its keys, where groupcache would send one for each. Nor is
-// anything that a process without an address reads, as groupcache would take it for an owner.
+// A read that misses one key goes through groupcache, which joins concurrent reads of that key into one. A read that
+// misses several does not, because groupcache would send one request per key: each owner gets one request for all of
+// its keys. Nor does a read in a process without an address, which groupcache would take for an owner.
 func (g *Group) Get(ctx context.Context, keys []VersionedKey) []Result {
 	results := make([]Result, len(keys))
 	var missing []int
@@ -234,7 +232,7 @@ func (g *Group) getOne(ctx context.Context, key VersionedKey) Result {
 	expires := fromTime(view.Expire())
 	if source == Nowhere {
 		if expires <= begun {
-			// It joined a read so old that the value had expired before this one began, which groupcache does not check.
+			// It joined a read so old that the value had expired before this one began. groupcache does not check that.
 			return g.fetch(ctx, g.Owner(key.Key), []VersionedKey{key})[0]
 		}
 		g.deduplicated.Add(1)

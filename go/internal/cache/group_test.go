@@ -59,7 +59,8 @@ func TestGroupSendsEachPeerOneRequestForManyKeys(t *testing.T) {
 	for i, r := range g.Get(t.Context(), versioned(2, keys...)) {
 		wantResult(t, r, r.Source, valueOf(keys[i]))
 	}
-	if b, c := n.requests("b:1"), n.requests("c:1"); !slices.Equal(b, []int{30}) || !slices.Equal(c, []int{40}) || d.count() != 1 {
+	b, c := n.requests("b:1"), n.requests("c:1")
+	if !slices.Equal(b, []int{30}) || !slices.Equal(c, []int{40}) || d.count() != 1 {
 		t.Errorf("requests to b for %v keys, to c for %v; %d loads", b, c, d.count())
 	}
 	// What is in memory now is not requested again.
@@ -128,7 +129,9 @@ func TestGroupEmptyValues(t *testing.T) {
 		return slices.Repeat([]Result{{Source: Peer, Expires: Never}}, len(keys)), nil
 	}
 	own, theirs := keysOf(g, "", 3), keysOf(g, "peer:1", 3)
-	for _, keys := range [][]VersionedKey{versioned(2, own[0]), versioned(2, theirs[0]), versioned(2, own[1], own[2], theirs[1], theirs[2])} {
+	for _, keys := range [][]VersionedKey{
+		versioned(2, own[0]), versioned(2, theirs[0]), versioned(2, own[1], own[2], theirs[1], theirs[2]),
+	} {
 		for range 2 {
 			for _, r := range g.Get(t.Context(), keys) {
 				wantResult(t, r, r.Source, "")

@@ -85,7 +85,7 @@ func (f *flight) wait(ctx context.Context, source Source) Result {
 	}
 }
 
-// NewOwner returns an owner that keeps values in s for ttl (0: until they are evicted) by the clock now, which has to be
+// NewOwner returns an owner that keeps values in s for ttl (0: until they are evicted) by the clock now, which must be
 // the clock of s.
 func NewOwner(s *store.Store, loader Loader, ttl time.Duration, now func() int64, limits Limits) *Owner {
 	return &Owner{store: s, loader: loader, ttl: ttl, now: now, limits: limits,
@@ -198,7 +198,8 @@ func (o *Owner) load(flights []*flight) {
 	})
 }
 
-// finish stores each value under the version that was requested, never under a later one (R1), and finishes the flights.
+// finish stores each value under the version that was requested, never under a later one (R1), and finishes the
+// flights.
 func (o *Owner) finish(flights []*flight, values []Result, err error) {
 	for i, f := range flights {
 		r := Result{Err: err}

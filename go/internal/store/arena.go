@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// block is the number of a block in an arena, counted from 1, so that the zeros in which the system hands out memory are
-// an empty hash table. An entry is identified by its first block.
+// block is the number of a block in an arena, counted from 1, so that the zeros of new memory are an empty hash table.
+// An entry is identified by its first block.
 type block uint32
 
 const none block = 0

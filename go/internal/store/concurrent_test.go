@@ -129,30 +129,14 @@ func checkIntact(t *testing.T, s *Store) {
 	}
 	used, inQueue := 0, [queueKinds]int{}
 	for i := range s.shards {
-		sh, items := &s.shards[i], int64(0)
-		for kind := range sh.queues {
-			newer := none
-			for entry := sh.queues[kind].head; entry != none; entry = s.arena.header(entry).older {
-				h := s.arena.header(entry)
-				n, _ := s.arena.blocksFor(int(h.keyLen), int(h.valueLen))
-				b := entry
-				for range n - 1 {
-					claim(b)
-					b = *s.arena.link(b)
-				}
-				claim(b)
-				if b != h.last || h.newer != newer || int(h.queue) != kind {
-					t.Fatalf("shard %d: entry %d of %d blocks has a wrong link: %+v", i, entry, n, *h)
-				}
-				used, newer, items = used+n, entry, items+1
-				inQueue[kind] += n
-			}
-			if tail := sh.queues[kind].tail; tail != newer {
-				t.Fatalf("shard %d, queue %d: the tail is %d, the last link leads to %d", i, kind, tail, newer)
-			}
+		items := int64(0)
+		for kind := range s.shards[i].queues {
+			entries, blocks := checkQueue(t, s, i, queueKind(kind), claim)
+			used, items = used+blocks, items+int64(entries)
+			inQueue[kind] += blocks
 		}
-		if sh.items != items {
-			t.Fatalf("shard %d: %d items counted, %d found", i, sh.items, items)
+		if got := s.shards[i].items; got != items {
+			t.Fatalf("shard %d: %d items counted, %d found", i, got, items)
 		}
 	}
 	for kind, n := range inQueue {
@@ -168,4 +152,28 @@ func checkIntact(t *testing.T, s *Store) {
 	if used+free != s.arena.total || free != s.arena.free {
 		t.Fatalf("%d blocks used and %d free, counted as %d free of %d", used, free, s.arena.free, s.arena.total)
 	}
+}
+
+// checkQueue follows the links of a queue of shard number and claims its blocks.
+func checkQueue(t *testing.T, s *Store, number int, kind queueKind, claim func(block)) (entries, blocks int) {
+	t.Helper()
+	q, newer := &s.shards[number].queues[kind], none
+	for entry := q.head; entry != none; entry = s.arena.header(entry).older {
+		h := s.arena.header(entry)
+		n, _ := s.arena.blocksFor(int(h.keyLen), int(h.valueLen))
+		b := entry
+		for range n - 1 {
+			claim(b)
+			b = *s.arena.link(b)
+		}
+		claim(b)
+		if b != h.last || h.newer != newer || h.queue != kind {
+			t.Fatalf("shard %d: entry %d of %d blocks has a wrong link: %+v", number, entry, n, *h)
+		}
+		newer, entries, blocks = entry, entries+1, blocks+n
+	}
+	if q.tail != newer {
+		t.Fatalf("shard %d, queue %d: the tail is %d, the last link leads to %d", number, kind, q.tail, newer)
+	}
+	return entries, blocks
 }

@@ -12,15 +12,15 @@
 //
 // The limit counts real memory: keys, values and all bookkeeping. Memory is cut into blocks of 256 bytes, and an entry
 // takes as many as it needs, wherever they are free, so nothing fragments and nothing is compacted (see arena for the
-// alternatives, with numbers). An entry's own bookkeeping is 64 bytes, 4 for each further block and 5 per block
-// for the tables, and on average half of its last block is empty. An entry may take a third of the limit.
+// alternatives, with numbers). An entry's own bookkeeping is 64 bytes, 4 for each further block and 5 per block for
+// the tables, and on average half of its last block is empty. An entry may take a third of the limit.
 //
 // The memory is one mapping outside of Go's heap. The garbage collector does not scan it, so a store of a million
 // entries makes no collection longer; address space is reserved at once, and pages become real when they are first
 // used.
 //
-// A store has 64 shards by the hash of the key, each with a lock of its own, under which values are copied in and out.
-// No goroutine holds two shards' locks. A large value is written before its shard is locked.
+// A store has 64 shards, by the hash of the key. Each has a lock of its own, under which values are copied out; no
+// goroutine holds two of these locks. A value is copied in before its shard is locked.
 //
 // # What it evicts
 //

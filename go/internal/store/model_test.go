@@ -46,6 +46,12 @@ func (m *model) index(key string) int {
 	return -1
 }
 
+func (m *model) removeKey(key string) {
+	if i := m.index(key); i >= 0 {
+		m.remove(i)
+	}
+}
+
 func (m *model) remove(i int) { m.entries = append(m.entries[:i], m.entries[i+1:]...) }
 
 func (m *model) blocks() (sum int) {
@@ -160,6 +166,12 @@ func (m *model) oldest(kind queueKind) int {
 	return best
 }
 
+// stats returns the statistics that the model keeps.
+func (m *model) stats() Stats {
+	return Stats{Bytes: int64(m.blocks() * (blockSize + shareSize)), Items: int64(len(m.entries)),
+		Evictions: m.evictions, Expired: m.expired}
+}
+
 // The same random operations have the same results on a store and on its model.
 func TestStoreEqualsItsModel(t *testing.T) {
 	for _, mask := range []uint64{^uint64(0), oneShard, oneBucket, 3<<62 | 1<<31} {
@@ -195,20 +207,16 @@ func compareWithModel(t *testing.T, mask uint64, random *rand.Rand) {
 			}
 		case p < 998:
 			s.Remove([]byte(key))
-			if i := m.index(key); i >= 0 {
-				m.remove(i)
-			}
+			m.removeKey(key)
 		default:
 			s.Clear()
 			m.entries = nil
 			clear(m.ghosts)
 		}
 		clock.now++
-		got := s.Stats()
-		wantBytes := int64(m.blocks() * (blockSize + shareSize))
-		if got.Items != int64(len(m.entries)) || got.Bytes != wantBytes || got.Evictions != m.evictions || got.Expired != m.expired {
-			t.Fatalf("step %d: %+v, want %d items, %d bytes, %d evictions, %d expired",
-				step, got, len(m.entries), wantBytes, m.evictions, m.expired)
+		if got, want := s.Stats(), m.stats(); got.Items != want.Items || got.Bytes != want.Bytes ||
+			got.Evictions != want.Evictions || got.Expired != want.Expired {
+			t.Fatalf("step %d: %+v, want %+v", step, got, want)
 		}
 	}
 	if m.evictions == 0 || m.expired == 0 {

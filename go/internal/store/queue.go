@@ -87,8 +87,9 @@ func (q *queue) remove(h *header) {
 // same index overwrite each other, so old ghosts disappear by themselves.
 type ghosts []uint32
 
-// fingerprintOf returns the 32 bits of a hash below those that choose the shard, the lowest of them set, because 0 means
-// no ghost. The lowest six choose the index too, so about one new key in 2^26 is taken for the ghost at its index.
+// fingerprintOf returns the 32 bits of a hash below those that choose the shard. The lowest of them is set, because 0
+// means no ghost. The lowest six choose the index too, so about one new key in 2^26 is taken for the ghost at its
+// index.
 func fingerprintOf(hash uint64) uint32 { return uint32(hash>>(64-shardBits-32)) | 1 }
 
 func (g ghosts) add(h *header) {

@@ -3,8 +3,8 @@ package store
 import "sync"
 
 // shard is one of a Store's parts: a hash table and two queues, both linked by block numbers in the entries' headers.
-// Its lock guards all of them and the content of its entries: values are copied out under it, so no entry is freed while
-// it is read.
+// Its lock guards them and the content of its entries: values are copied out under it, so no entry is freed while it is
+// read.
 type shard struct {
 	mu     sync.Mutex
 	arena  *arena
