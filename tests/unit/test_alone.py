@@ -13,8 +13,8 @@ from harness.postgres import PostgresServer
 from tests.unit.life_app import App, add, running, title, until
 from tests.unit.life_database import connected
 from tests.unit.life_members import storage_of
+from tests.unit.life_triggers import make
 from tests.unit.test_raw_sql import TOUCH
-from tests.unit.test_triggers import make
 
 END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = $2"
 

@@ -16,7 +16,7 @@ from guillotina_groupcache.database import notes_table, triggers
 from guillotina_groupcache.keys import Kind
 from tests.unit import life_members
 from tests.unit.life_database import connected
-from tests.unit.test_triggers import INSERT, make
+from tests.unit.life_triggers import INSERT, make
 
 TIMEOUT = 30.0
 CHANGE = "UPDATE objects SET state = gen_random_uuid()::text::bytea WHERE zoid = 'item'"
