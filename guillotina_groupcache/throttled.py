@@ -17,8 +17,6 @@ LOG_EVERY: Final = 10.0
 class Throttled:
     """Logs the first of each kind in `LOG_EVERY` seconds, and counts the others."""
 
-    __slots__ = ("_logged", "_logger", "_muted")
-
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._logged: dict[str, float] = {}  # when a kind was last logged

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache.database.claims import REFRESH_EVERY, Claim, cluster_alone
-from guillotina_groupcache.database.connections import TIMEOUT, OwnConnection
+from guillotina_groupcache.database.connections import ERRORS, TIMEOUT, OwnConnection
 from guillotina_groupcache.database.databases import LOOK_TIMEOUT
 from guillotina_groupcache.database.outside_writes import OutsideWrites
 from guillotina_groupcache.settings.model import LEASE
@@ -26,14 +25,10 @@ logger = logging.getLogger("guillotina_groupcache")
 
 #: Seconds between two looks at what was written from outside: as between the views of a member.
 LOOK_EVERY: Final = 0.75
-#: The errors of a database that does not answer.
-_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
 
 
 class _Held:
     """A database that this process has claimed."""
-
-    __slots__ = ("claim", "connection", "looked", "outside", "refreshed", "task")
 
     def __init__(self, claim: Claim, connection: OwnConnection) -> None:
         self.looked = time.monotonic()  # when the last look that succeeded began
@@ -46,8 +41,6 @@ class _Held:
 
 class Alone:
     """Claims PostgreSQL databases for one process, and looks at them until it ends."""
-
-    __slots__ = ("_cluster", "_held", "_lost", "_trust", "_unreachable")
 
     def __init__(self, lost: Callable[[str], None], trust: Callable[[bool], None]) -> None:
         """`lost` is called with the id of a database that others have begun to serve while this process stood still.
@@ -85,7 +78,7 @@ class Alone:
             try:
                 if not await asyncio.wait_for(self._look(held), LOOK_TIMEOUT):
                     break
-            except _ERRORS as error:
+            except ERRORS as error:
                 held.connection.disconnect()
                 self._judge(database, held, error)
             else:
@@ -131,7 +124,7 @@ class Alone:
         if tasks:
             await asyncio.wait(tasks)
         for held in claims.values():
-            with suppress(*_ERRORS):
+            with suppress(*ERRORS):
                 await asyncio.wait_for(self._release(held), TIMEOUT)
             held.connection.disconnect()
 

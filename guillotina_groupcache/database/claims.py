@@ -15,11 +15,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Final, NamedTuple
 
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
+from guillotina_groupcache.database.connections import make_tables
 from guillotina_groupcache.display import shown
 from guillotina_groupcache.interfaces import ConfigurationError
 
@@ -104,8 +106,6 @@ def cluster_alone(number: int) -> str:
 class Claim:
     """The claim of this process' cluster to the objects table of one database."""
 
-    __slots__ = ("_id", "_is_without", "_rival", "_schema", "_since", "_table", "is_held", "is_lost")
-
     def __init__(self, database: str, storage: PostgresqlStorage) -> None:
         """`database` is the id under which the storage is served."""
         self._id = database
@@ -173,7 +173,7 @@ class Claim:
             try:
                 return await self._look(connection, cluster)
             except asyncpg.UndefinedTableError:
-                await self._make(connection)
+                await make_tables(partial(self._make, connection))
                 return await self._look(connection, cluster)
         except asyncpg.ReadOnlySQLTransactionError:
             return True  # a standby, which is not served anyway, or a user who only reads: nothing can be claimed
@@ -187,15 +187,8 @@ class Claim:
             return True
 
     async def _make(self, connection: asyncpg.Connection) -> None:
-        for attempt in (1, 2, 3):
-            try:
-                if not await connection.fetchval(self._prepared(_EXISTS)):
-                    await connection.execute(self._prepared(_CREATE))
-                return
-            except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
-                # Another process makes the table at the same moment.
-                if attempt == 3:
-                    raise
+        if not await connection.fetchval(self._prepared(_EXISTS)):
+            await connection.execute(self._prepared(_CREATE))
 
     async def _look(self, connection: asyncpg.Connection, cluster: str) -> bool:
         # Whatever the server's default is: a stricter level would fail when another process renews the claim.

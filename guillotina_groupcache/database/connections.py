@@ -5,7 +5,8 @@ A process in bypass reads from the database directly, which would fill the pool 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -13,14 +14,14 @@ from guillotina.db.storages.pg import PostgresqlStorage
 
 #: Seconds that a connection attempt may take before it counts as failed.
 TIMEOUT: Final = 3.0
+#: What a database raises that does not answer, or refuses a statement.
+ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
 #: What `pg_stat_activity` and the server's log call such a connection, whatever the pool's are called.
 APPLICATION: Final = "guillotina_groupcache"
 
 
 class OwnConnection:
     """One connection to a storage's database, made when it is needed and again after it was lost."""
-
-    __slots__ = ("_connection", "reconnected", "storage")
 
     def __init__(self, storage: PostgresqlStorage) -> None:
         self.storage = storage
@@ -58,3 +59,13 @@ async def connect_to(dsn: str | None, options: Mapping[str, Any]) -> asyncpg.Con
     taken = {name: value for name, value in options.items() if name in allowed}
     server = {**(options.get("server_settings") or {}), "application_name": APPLICATION}
     return await asyncpg.connect(dsn=dsn, timeout=TIMEOUT, server_settings=server, **taken)
+
+
+async def make_tables(make: Callable[[], Awaitable[None]]) -> None:
+    """Call a function that makes tables, up to three times where another process makes them at the same moment."""
+    for attempt in (1, 2, 3):
+        try:
+            return await make()
+        except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
+            if attempt == 3:
+                raise

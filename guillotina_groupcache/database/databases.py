@@ -38,11 +38,6 @@ _LOOK: Final = (
 class Database:
     """A database that this process serves, and the one connection to it outside the pool."""
 
-    __slots__ = (
-        *("_failure", "_claimed", "_found", "_has_ended", "_lock", "_next", "_task"),
-        *("claim", "connection", "id", "outside", "watch", "word"),
-    )
-
     def __init__(self, id_: str, storage: PostgresqlStorage, register: Register) -> None:
         self.id = id_
         self.outside = OutsideWrites(id_, storage, register)
@@ -193,8 +188,6 @@ class Database:
 
 class Databases:
     """The databases of this process, and what the cluster's row said of them when it was last read."""
-
-    __slots__ = ("_by_id", "_known", "_others", "_register", "cluster")
 
     def __init__(self, register: Register) -> None:
         self._register = register

@@ -91,8 +91,6 @@ def identity_of(server: str, objects: int) -> str:
 class Watch:
     """What this process has seen of one database."""
 
-    __slots__ = ("_flushed", "failovers", "identity", "reconnected", "was_elsewhere")
-
     def __init__(self) -> None:
         #: As it was when the database was last seen; empty: it never was.
         self.identity = ""

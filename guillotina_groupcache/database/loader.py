@@ -36,8 +36,6 @@ TURN_TIMEOUT: Final = 5.0
 class Loader:
     """Loads keys of the databases that were added to it."""
 
-    __slots__ = ("_databases", "_standbys", "_throttled")
-
     def __init__(self) -> None:
         self._databases: dict[str, Any] = {}
         self._throttled = Throttled(logger)
@@ -188,8 +186,6 @@ class SharedLoads:
     Readers share a future that is made before the load's task: a task may begin, and even end, while it is created
     (`asyncio.eager_task_factory`).
     """
-
-    __slots__ = ("_load", "_next", "_running", "_tasks")
 
     def __init__(self, load: Callable[[Key], Awaitable[Any]]) -> None:
         self._load = load

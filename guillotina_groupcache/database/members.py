@@ -11,11 +11,12 @@ from typing import Any, Final
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache.database.connections import TIMEOUT
+from guillotina_groupcache.database.connections import ERRORS, TIMEOUT
 from guillotina_groupcache.database.databases import Databases
 from guillotina_groupcache.database.members_table import MembersTable
 from guillotina_groupcache.database.outside_writes import OutsideWrites, Register
-from guillotina_groupcache.database.queries import Answer, Queries, Query, Unfinished
+from guillotina_groupcache.database.queries import Queries, Query, Unfinished
+from guillotina_groupcache.database.views import Answer
 from guillotina_groupcache.display import shown
 from guillotina_groupcache.interfaces import ConfigurationError
 from guillotina_groupcache.throttled import Throttled
@@ -28,8 +29,6 @@ END_TIMEOUT: Final = 2.0
 
 class Members:
     """Executes the database queries of one process, one at a time and over connections of its own, and answers each."""
-
-    __slots__ = ("_answer", "_databases", "_queries", "_queue", "_task", "_throttled")
 
     def __init__(self, answer: Callable[[int, Answer], None], register: Register) -> None:
         """`answer` is called with a query's number and its answer, `register` with what was written from outside."""
@@ -109,7 +108,7 @@ class Members:
         if not databases.cluster:
             databases.join(await databases.get(database).acquire_claim(""))
             return
-        with suppress(OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*ERRORS):
             await databases.get(database).acquire_claim(databases.cluster)
 
     # --- queries

@@ -10,10 +10,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
 
+from guillotina_groupcache.database.connections import make_tables
 from guillotina_groupcache.database.databases import Database
 from guillotina_groupcache.database.failover import FLUSHED, IDENTITIES, IDENTITY, OBJECTS
 from guillotina_groupcache.database.rows import MEMBERS, OLD, OVERDUE
@@ -167,8 +169,6 @@ def prepared(statement: str, schema: str) -> str:
 class MembersTable:
     """The members table as one process uses it, over the connection of the database that holds it."""
 
-    __slots__ = ("database", "schema")
-
     def __init__(self, database: Database) -> None:
         self.database = database
         self.schema: str = database.connection.storage._db_schema
@@ -194,21 +194,17 @@ class MembersTable:
         Raises `LockNotAvailableError` where somebody reads a table that lacks a column, as a dump does for long: a
         process that waited for that lock would hold up every process' views.
         """
+        await make_tables(partial(self._make, unknown))
+
+    async def _make(self, unknown: int) -> None:
         connection = await self.database.connection.get()
-        for attempt in (1, 2, 3):
-            try:
-                async with self.transaction():
-                    await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-                    await connection.execute(prepared(CREATE, self.schema))
-                    if not await connection.fetchval(prepared(HAS_COLUMNS, self.schema)):
-                        await connection.execute(prepared(ADD_COLUMNS, self.schema))
-                    await connection.execute(prepared(LOCK, self.schema))
-                    await connection.execute(prepared(BEGIN_COUNT, self.schema), unknown)
-                return
-            except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
-                # Another process makes them at the same moment.
-                if attempt == 3:
-                    raise
+        async with self.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+            await connection.execute(prepared(CREATE, self.schema))
+            if not await connection.fetchval(prepared(HAS_COLUMNS, self.schema)):
+                await connection.execute(prepared(ADD_COLUMNS, self.schema))
+            await connection.execute(prepared(LOCK, self.schema))
+            await connection.execute(prepared(BEGIN_COUNT, self.schema), unknown)
 
     async def make_when_free(self, unknown: int) -> None:
         """Make the tables, or what they lack, as soon as nobody uses what has to be changed."""

@@ -19,7 +19,7 @@ import msgspec
 from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache.database import notes_table, triggers
-from guillotina_groupcache.database.connections import connect
+from guillotina_groupcache.database.connections import ERRORS, connect
 from guillotina_groupcache.database.notes import Note, decode, places_of, split
 from guillotina_groupcache.keys import record_keys
 
@@ -42,11 +42,6 @@ _SHOW: Final = (
 
 class OutsideWrites:
     """The notes of one database, and its triggers."""
-
-    __slots__ = (
-        *("_cluster", "_database", "_shape", "_known", "_mending", "_notes_exist", "_register", "_storage"),
-        *("_unreadable", "_were_right", "is_blind"),
-    )
 
     def __init__(self, database: str, storage: PostgresqlStorage, register: Register) -> None:
         """`register` passes the content of a note to the library (`Node.outside_write`)."""
@@ -236,7 +231,7 @@ class OutsideWrites:
             except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedFunctionError) as error:
                 self._warn(error)  # the latter by PostgreSQL 12 and older
                 return  # and the task stays, so that nothing is tried again
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError) as error:
+            except ERRORS as error:
                 if not is_logged:
                     is_logged = True
                     logger.warning("groupcache: %s: triggers cannot be made yet: %r", self._database, error)
@@ -253,7 +248,7 @@ class OutsideWrites:
             storage = self._storage
             await triggers.install(connection, storage._db_schema, storage.objects_table_name, self.mark)
         finally:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError):
+            with suppress(*ERRORS):
                 await connection.close(timeout=1)
 
     def _warn(self, error: BaseException) -> None:

@@ -10,41 +10,35 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-import asyncpg
-
 from guillotina_groupcache.database import members_table as sql
-from guillotina_groupcache.database.connections import TIMEOUT
+from guillotina_groupcache.database.connections import ERRORS, TIMEOUT
 from guillotina_groupcache.database.databases import Database, Databases
 from guillotina_groupcache.database.members_table import MembersTable
 from guillotina_groupcache.database.notes_table import FORGET
 from guillotina_groupcache.database.upkeep import OVERDUE_AFTER
-from guillotina_groupcache.database.views import Views
+from guillotina_groupcache.database.views import Answer, Views
 
 Query = dict[str, Any]
-Answer = dict[str, Any]
 
 
 class Unfinished(NamedTuple):
-    """The transactions that are open in the table's database, and the databases elsewhere that have to be asked too.
+    """An answer that still lacks what is open in databases elsewhere.
 
-    The queries behind do not wait for these: their servers may be dead.
+    The queries behind do not wait for that: a server may be dead.
     """
 
-    open: list[str]
+    answer: Answer
     elsewhere: list[Database]
-    answer: Answer  #: the rest of the answer
 
     async def finish(self) -> Answer:
-        """The answer. Raises what a database raises that does not answer."""
+        """The whole answer. Raises what a database raises that does not answer."""
         for transactions in await asyncio.gather(*map(open_in, self.elsewhere)):
-            self.open.extend(transactions)
-        return {**self.answer, "open": self.open}
+            self.answer["open"] += transactions
+        return self.answer
 
 
 class Queries:
     """What the queries of one process work on."""
-
-    __slots__ = ("databases", "table", "tasks", "views")
 
     def __init__(self, table: MembersTable, databases: Databases) -> None:
         self.table = table
@@ -113,11 +107,11 @@ async def _open_transactions(on: Queries, query: Query) -> Answer | Unfinished:
 
 
 async def _open(on: Queries, databases: list[Database], answer: Answer) -> Answer | Unfinished:
-    """What is open in databases, as the last part of an answer."""
+    """Complete an answer by what is open in databases."""
     here = [name for database in databases if database is on.table.database for name in await open_in(database)]
-    if elsewhere := [database for database in databases if database is not on.table.database]:
-        return Unfinished(here, elsewhere, answer)
-    return {**answer, "open": here}
+    elsewhere = [database for database in databases if database is not on.table.database]
+    answer["open"] = here
+    return Unfinished(answer, elsewhere) if elsewhere else answer
 
 
 async def open_in(database: Database) -> list[str]:
@@ -145,7 +139,7 @@ async def _forget_outside(on: Queries, query: Query) -> Answer:
 
 async def _forget_elsewhere(database: Database, statement: str, notes: list[int]) -> None:
     # The library asks again with the next view for what has failed.
-    with suppress(asyncio.TimeoutError, LookupError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    with suppress(LookupError, *ERRORS):
         await asyncio.wait_for(database.fetch(statement, notes), TIMEOUT)
 
 

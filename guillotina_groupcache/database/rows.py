@@ -97,9 +97,7 @@ def _is_address(text: str) -> bool:
         return False
 
 
-async def remove(
-    execute: Callable[..., Awaitable[Any]], ownerless: Sequence[asyncpg.Record], throttled: Throttled
-) -> None:
+async def remove(execute: Callable[..., Awaitable[Any]], ownerless: Sequence[asyncpg.Record], log: Throttled) -> None:
     """Remove rows that no process can own, and name them in the log. It waits for no lock and logs SQL errors."""
     names = ", ".join(
         f"incarnation {row['incarnation']}, state {shown(row['state'])}, address {shown(row['address'])},"
@@ -110,8 +108,6 @@ async def remove(
     try:
         await execute(REMOVE_OWNERLESS, incarnations, versions)
     except asyncpg.PostgresError as error:
-        throttled.warning(
-            "row", "groupcache: rows of the members table that no process can own stay: %s: %s", error, names
-        )
+        log.warning("row", "groupcache: rows of the members table that no process can own stay: %s: %s", error, names)
     else:
-        throttled.warning("row", "groupcache: rows of the members table that no process can own are removed: %s", names)
+        log.warning("row", "groupcache: rows of the members table that no process can own are removed: %s", names)

@@ -5,7 +5,6 @@ This does not start the application, which would make again what is to be remove
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
@@ -15,7 +14,7 @@ from guillotina.db.factory import _convert_dsn, _get_connection_options
 from guillotina.utils import list_or_dict_items
 
 from guillotina_groupcache.database import triggers
-from guillotina_groupcache.database.connections import connect_to
+from guillotina_groupcache.database.connections import ERRORS, connect_to
 from guillotina_groupcache.interfaces import GroupcacheError
 
 #: How long the removal waits for those who use a table, and makes others wait.
@@ -85,7 +84,7 @@ async def opened(schema: Schema) -> AsyncIterator[asyncpg.Connection]:
             connection.terminate()
     except asyncpg.LockNotAvailableError:
         raise GroupcacheError(f"{_ids(schema)}: somebody uses the tables, as a dump does: try again later") from None
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError) as error:
+    except ERRORS as error:
         raise GroupcacheError(f"{_ids(schema)}: {type(error).__name__}: {error}".partition("\n")[0]) from None
 
 

@@ -18,8 +18,6 @@ OVERDUE_AFTER: Final = 10.0
 class Upkeep:
     """Sends the heartbeat of this process and removes old rows, each when it is time."""
 
-    __slots__ = ("_cleaned", "_sent", "_table", "incarnation")
-
     def __init__(self, table: MembersTable) -> None:
         self._table = table
         #: Whose row is this process' own; None: it has written none yet.

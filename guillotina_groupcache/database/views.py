@@ -33,8 +33,6 @@ Answer = dict[str, Any]
 class Views:
     """Takes the views of one process."""
 
-    __slots__ = ("_databases", "_is_gone", "_table", "_throttled", "upkeep")
-
     def __init__(self, table: MembersTable, databases: Databases) -> None:
         self._table = table
         self._databases = databases
