@@ -5,10 +5,10 @@ its cluster and the database. A statement without such a mark, raw SQL in a memb
 the transaction that writes: one note per statement, so a bulk update, or a cascade, is one note. No writer may fail or
 wait for that: the function takes no lock that two writers could both need, and a missing table of notes is no error.
 
-The tension: a setting could mark a whole transaction, but would not tell raw SQL in it from what is announced; and on a
-connection, behind a pooler, it would reach other clients. The conditions of triggers are parsed again for every
-statement, so they must be short: looking at a setting as well took a member's commit 80 µs more, the comment alone
-takes it 20 µs.
+The tension: a setting could mark a whole transaction, but would not distinguish raw SQL in it from what is announced;
+and a mark of a connection would reach other clients behind a pooler. The conditions of triggers are parsed again for
+every statement, so they must be short: looking at a setting as well took a member's commit 80 µs more, the comment
+alone takes it 20 µs.
 """
 
 from __future__ import annotations
