@@ -62,7 +62,7 @@ def node(database: str, tmp_path: Path) -> Iterator[Callable[..., Node]]:
         (
             {"load_utilities": {OURS: {"provides": "guillotina.interfaces.ICacheUtility", "factory": "a.b"}}},
             {},
-            f"load_utilities.{OURS}: {{'provides': 'guillotina.interfaces.ICacheUtility', 'factory': 'a.b'}} is not",
+            f"load_utilities.{OURS}: {{'provides': 'guillotina.interfaces.ICacheUtility', 'factory': 'a.b'}} differs",
         ),
     ],
     ids=["contrib after", "contrib before", "basic", "dummy", "environment", "no section", "utility"],
