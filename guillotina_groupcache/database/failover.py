@@ -1,7 +1,7 @@
 """R13: whether a database may have lost commits that it had acknowledged, so that the cache holds what it does not.
 
 Each look reads the identity of the database. It changes with a failover (the timeline is new), when another server
-answers under the same name (its system identifier is another), with any restart of a server that acknowledges commits
+answers at the same address (its system identifier is another), with any restart of a server that acknowledges commits
 before they are on the disk, and when another objects table has the name (its OID is another): after a restore into a
 new table, or after databases or tables were swapped by renaming. Neither a plain restart nor DDL on the table changes
 it. A server that was put back to an earlier state shows itself by the end of its write-ahead log, which otherwise never
@@ -114,11 +114,12 @@ class Watch:
         None where this look is no proof: somebody has changed the row since it began, so it may be older.
         """
         if known is None:
-            return Known(look.identity, int(self._was_put_back(look) or self.identity not in ("", look.identity)))
+            failed_over = self._was_put_back(look) or self.identity not in ("", look.identity)
+            return Known(look.identity, 1 if failed_over else 0)
         if look.identity != known.identity:
             return Known(look.identity, known.failovers + 1) if look.known == known else None
-        is_new = self.failovers in (None, known.failovers)  # else somebody has counted it since the last look
-        return Known(look.identity, known.failovers + (is_new and self._was_put_back(look)))
+        is_counted = self.failovers not in (None, known.failovers)  # by another process, since the last look
+        return known if is_counted or not self._was_put_back(look) else Known(known.identity, known.failovers + 1)
 
     def _was_put_back(self, look: Look) -> bool:
         """Whether a server that keeps its identity may have lost commits since it was seen last."""

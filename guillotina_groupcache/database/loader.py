@@ -62,7 +62,7 @@ class Loader:
         key are possible: they do not harm the other keys.
         """
         values: list[bytes | None] = [None] * len(packed)
-        wanted = {i: key for i, data in enumerate(packed) if (key := self._decoded(data)) is not None}
+        wanted = {i: key for i, data in enumerate(packed) if (key := self._parsed(data)) is not None}
         for members in _grouped(wanted):
             first = wanted[members[0]]
             try:
@@ -80,7 +80,7 @@ class Loader:
                 logger.debug("groupcache: load failed: %s: %r", first, error)
         return values
 
-    def _decoded(self, data: bytes) -> Key | None:
+    def _parsed(self, data: bytes) -> Key | None:
         try:
             return keys.decode(data)
         except KeyFormatError as error:

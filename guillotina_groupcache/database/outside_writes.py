@@ -80,8 +80,7 @@ class OutsideWrites:
         for _ in range(_ATTEMPTS):
             with_notes = self._notes_exist and not self._unreadable
             notes = notes_table.NOTES if with_notes else "NULL::json"
-            shown = _SHOW.format(notes=notes, schema="{schema}", table="{table}")
-            shown = shown.format(schema=self._storage._db_schema, table=table)
+            shown = _SHOW.replace("{notes}", notes).format(schema=self._storage._db_schema, table=table)
             try:
                 rows = await fetch(statement.replace("{outside}", shown))
             except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):

@@ -123,8 +123,9 @@ class Views:
         async with self._table.transaction():
             lost = []
             for id_, old, new in changes:
-                if await self._table.fetch(sql.KNOW, id_, _encoded(new), old and _encoded(old)):
-                    lost += [id_] * (new.failovers > (old.failovers if old else 0))
+                is_written = await self._table.fetch(sql.KNOW, id_, _encoded(new), old and _encoded(old))
+                if is_written and new.failovers > (old.failovers if old else 0):
+                    lost.append(id_)
             if lost:
                 await self._table.fetch(sql.ALL_OUT, "a database may have lost commits")
                 logger.warning(

@@ -53,7 +53,7 @@ async def running(dsn: str, groupcache: Mapping[str, Any] | None = None, pool_si
         root = get_utility(IApplication, name="root")
         await root._async_utilities["guillotina_groupcache"]["task"]  # Guillotina does not wait for it
         app = App(get_utility(IGroupcacheUtility), root[DATABASE])
-        await until(lambda: app.utility.local_stats()["serving"], "in standing")
+        await until(lambda: app.utility.local_stats()["serving"], "it to serve")
         await outside_writes_are_noted(app)
         yield app
     finally:

@@ -151,7 +151,7 @@ def put_back(server: EmbeddedPostgres) -> Iterator[None]:
     yield
     server.stop()
     shutil.rmtree(server.data)
-    earlier.rename(server.data)
+    shutil.move(earlier, server.data)
     for path in (server.data, *server.data.rglob("*")):
         shutil.chown(path, server.data.parent.owner(), server.data.parent.group())
     server.start()

@@ -82,8 +82,8 @@ def test_a_command_of_a_process_alone_is_alone() -> None:
 def test_admitted_peers(section: dict[str, Any], found: str | None, admitted: list[str]) -> None:
     """The server and the commands beside it admit the same peers."""
     server = settings(**section, secret=SECRET)
-    told = Advertised.parse(found) if found else server.advertise
-    assert list(server.admitted(told)) == list(server.for_command().admitted(told)) == admitted
+    advertised = Advertised.parse(found) if found else server.advertise
+    assert list(server.admitted(advertised)) == list(server.for_command().admitted(advertised)) == admitted
 
 
 # Secret and tls

@@ -237,7 +237,7 @@ async def test_the_referee_need_not_come_first(database: str) -> None:
     try:
         await server.startup()
         utility = get_utility(IGroupcacheUtility)
-        await until(lambda: utility.local_stats()["serving"], "in standing")
+        await until(lambda: utility.local_stats()["serving"], "it to serve")
         assert utility.serves("memory") and utility.serves("db")
     finally:
         await server.shutdown()
