@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import asyncpg
 from guillotina.exceptions import ConflictError, RestartCommit
 
 from guillotina_groupcache.database.connections import TIMEOUT
-
-if TYPE_CHECKING:
-    from guillotina_groupcache.events import Events
 
 #: SQLSTATE classes and codes after which nobody knows whether a COMMIT took effect: connection exceptions, a
 #: statement whose completion is unknown, and a server that is shut down or has crashed (PostgreSQL, appendix A).
@@ -73,10 +71,10 @@ class Answers(StandIn):
     def commit_was_sent(self) -> bool:
         return self.last[0].startswith("COMMIT")
 
-    async def settle(self, events: Events) -> None:
+    async def settle(self, settle: Callable[[int], None]) -> None:
         """After a ROLLBACK: settle the event whose COMMIT was not answered, if the server says that it is over."""
         if self.lost is not None and await self._has_ended():
-            events.settle(self.lost)
+            settle(self.lost)
 
     async def _has_ended(self) -> bool:
         """Whether the server has answered ROLLBACK: then every statement before it on this connection is over."""

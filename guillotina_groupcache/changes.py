@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from guillotina.const import TRASHED_ID
 
 from guillotina_groupcache import keys, records
+from guillotina_groupcache.database.members import Members
 from guillotina_groupcache.interfaces import RecordError
 from guillotina_groupcache.keys import Kind, object_keys, place_keys, record_keys, stored_oid
+from guillotina_groupcache.reads import Reads
 from guillotina_groupcache.settings.role import is_referee
 from guillotina_groupcache.throttled import Throttled
-
-if TYPE_CHECKING:
-    from guillotina_groupcache.utility import GroupcacheUtility
 
 _lines: Final = Throttled(logging.getLogger("guillotina_groupcache"))
 
@@ -69,18 +68,19 @@ class Writes:
         "_absent",
         "_database",
         "_known",
+        "_members",
         "_near_hit",
         "_places",
         "_pushed_bytes",
         "_pushes",
-        "_read",
+        "_read_before",
+        "_reads",
         "_seen",
         "_stay",
         "_stored",
         "_storing",
         "_stubs",
         "_transaction",
-        "_utility",
         "_written",
         "statements",
     )
@@ -89,14 +89,16 @@ class Writes:
         self,
         transaction: Any,
         database: str,
-        utility: GroupcacheUtility,
+        reads: Reads,
+        members: Members,
         seen: dict[str | None, Any] | None = None,
         near_hit: Callable[[Hashable], Any] | None = None,
     ) -> None:
         """`seen` are the records that the transaction has read, by object id; `near_hit` looks up a near entry."""
         self._transaction = transaction
         self._database = database
-        self._utility = utility
+        self._reads = reads
+        self._members = members
         self._seen = {} if seen is None else seen
         self._near_hit = near_hit
         #: The rows as they were before the transaction wrote them, by object id; None: there was no row.
@@ -105,7 +107,7 @@ class Writes:
         self._absent: dict[str, int | None] = {}
         self._known: set[str] = set()
         #: The records that were read of objects before the first statement that writes.
-        self._read: dict[str, Any] = {}
+        self._read_before: dict[str, Any] = {}
         self._stored: dict[str, Any] = {}
         self._storing: Stored | None = None
         self._stubs: set[str] = set()
@@ -143,7 +145,7 @@ class Writes:
             self._known.add(oid)
             seen = self._seen.get(stored_oid(oid))
             if seen is not None:
-                self._read[oid] = seen
+                self._read_before[oid] = seen
             if ob.__new_marker__ or ob.__serial__ is None:
                 upserted.add(oid)
             elif seen is None or seen["tid"] != ob.__serial__:
@@ -164,7 +166,7 @@ class Writes:
             if inserts and (unversioned := [oid for oid in absent if versions[oid] is None]):
                 # This process is bypassing, so no version will show whether another process inserts such a row
                 # meanwhile. A stub does: inserting it waits for a row that is being inserted, and holds up later ones.
-                insert = stubs(self._utility.members.mark_of(storage), table)
+                insert = stubs(self._members.mark_of(storage), table)
                 own = {row["zoid"] for row in await connection.fetch(insert, unversioned)}
                 rows += await connection.fetch(statement, [oid for oid in unversioned if oid not in own])
                 absent.difference_update(unversioned)
@@ -181,7 +183,7 @@ class Writes:
         self._stubs.add(oid)
 
     def _version(self, oid: str) -> int | None:
-        return self._utility.reads.version(keys.encode(self._database, Kind.OBJECT, oid))
+        return self._reads.version(keys.encode(self._database, Kind.OBJECT, oid))
 
     def conflicts(self) -> list[Any]:
         """The rows of modified objects that a later transaction had written: Guillotina's `get_conflicts`.
@@ -226,7 +228,7 @@ class Writes:
         record must be a near hit even now, when the write has locked the row: a transaction that changed the row
         before has announced it here (R3), and its bump ends the near hits.
         """
-        read, (of, parent, name) = self._read.get(oid), self._written[oid]
+        read, (of, parent, name) = self._read_before.get(oid), self._written[oid]
         if read is None or self._near_hit is None or (read["of"], read["parent_id"], read["id"]) != (of, parent, name):
             return False
         asked = (of, name, "annotation") if of else (parent, name, None)
@@ -244,7 +246,7 @@ class Writes:
                 changes.keys.add(keys.encode(database, Kind.OBJECT, oid))
                 changes.add(object_keys(database, ob, with_lists=moves))
                 names = {ob.__name__, getattr(ob, "id", None)}
-                for read in filter(None, (self._read.get(oid), self._seen.get(stored_oid(oid)))):
+                for read in filter(None, (self._read_before.get(oid), self._seen.get(stored_oid(oid)))):
                     changes.add(record_keys(database, read, with_lists=moves))
                     names.add(read["id"])
                 if (place := self._places.get(stored_oid(oid))) is not None:

@@ -64,7 +64,8 @@ class Announcer:
         if isinstance(strategy, GroupcacheStrategy) and (writes := strategy.writes) is not None:
             return writes
         if transaction not in self._foreign:
-            self._foreign[transaction] = Writes(transaction, _database(transaction), self._utility)
+            reads, members = self._utility.reads, self._utility.members
+            self._foreign[transaction] = Writes(transaction, _database(transaction), reads, members)
         return self._foreign[transaction]
 
     # --- the methods, as Guillotina calls them
@@ -175,7 +176,7 @@ class Announcer:
         result = await self._abort(transaction)
         self._foreign.pop(transaction, None)
         if answers is not None:
-            await answers.settle(self._utility.events)
+            await answers.settle(self._utility.events.settle)
         return result
 
 

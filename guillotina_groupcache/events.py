@@ -139,7 +139,7 @@ class Events:
             # asyncpg refuses to after a COMMIT that has failed; the pool takes care of such a connection.
             with suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError, asyncio.TimeoutError):
                 await asyncio.wait_for(transaction.rollback(), TIMEOUT)
-            await answers.settle(self)
+            await answers.settle(self.settle)
             raise
 
     # --- what this process learns of writes that nobody has announced

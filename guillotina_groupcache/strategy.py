@@ -261,7 +261,8 @@ class GroupcacheStrategy(BaseCache):
     def writes(self) -> Writes | None:
         """What this transaction writes; None where the database is not served."""
         if self._writes is None and self._utility is not None:
-            self._writes = Writes(self._transaction, self._database, self._utility, self.seen, self._near_hit)
+            reads, members = self._utility.reads, self._utility.members
+            self._writes = Writes(self._transaction, self._database, reads, members, self.seen, self._near_hit)
         return self._writes
 
     async def store_object(self, obj: Any, pickled: bytes) -> None:

@@ -26,8 +26,8 @@ def changed(*kinds: str, seen: bool) -> tuple[set[bytes], bool]:
     }
     transaction: Any = SimpleNamespace(storage=object(), **objects)
     record = {"zoid": OID, "of": None, "parent_id": OLD, "id": "old"}
-    utility: Any = None  # it is asked for nothing here
-    changes = Writes(transaction, "db", utility, {OID: record} if seen else {}).changes()
+    unused: Any = None
+    changes = Writes(transaction, "db", unused, unused, {OID: record} if seen else {}).changes()
     return changes.keys, changes.everything
 
 
