@@ -45,7 +45,7 @@ type header struct {
 	entered     uint64    // when it entered its queue, by Store.inserted
 	fingerprint uint32    // of the key's hash, see ghosts
 	queue       queueKind // where the entry is
-	uses        uint8     // since it entered its queue, at most maxUses
+	uses        uint8     // hits that count for its queue, at most maxUses
 }
 
 // arena is the memory of a Store: one anonymous mapping, which holds a hash table, the ghosts, and blocks of one size.
@@ -67,7 +67,7 @@ type header struct {
 //	time to read large values              1.5    1
 type arena struct {
 	region  []byte  // the mapping
-	table   []block // its first part: the chains' heads of all shards, as many as there are blocks
+	table   []block // its first part: the heads of all shards' chains, as many as there are blocks
 	ghosts  []uint32
 	blocks  []byte // its third part
 	largest int    // blocks that one entry may take
