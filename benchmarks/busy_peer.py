@@ -183,7 +183,7 @@ _heard: list[int] = []
 async def watch_invalidations() -> None:
     """Note when contrib hears of writes."""
     utility: Any = get_utility(ICacheUtility)
-    invalidate: Callable[..., Any] = utility.events.invalidate
+    invalidate: Callable[..., Any] = utility.invalidate
 
     async def noted(**arguments: Any) -> Any:
         _heard.append(time.monotonic_ns())

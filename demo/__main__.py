@@ -1,6 +1,6 @@
 """What guillotina_groupcache does, shown on real processes: `make demo` and, with `--stay`, `make run`.
 
-Everything that is printed is checked: where it is not true the demo says so and ends with status 1.
+Everything that is printed is checked: if it is not true, the demo says so and ends with status 1.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def stay(cluster: Cluster) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    # As for Ctrl-C: the `with` blocks end what they have started.
+    # As Ctrl-C does: the `with` blocks end what they have started.
     raise KeyboardInterrupt
 
 
@@ -55,7 +55,9 @@ def main(arguments: list[str]) -> int:
             with Cluster(postgres.create_database("groupcache_demo"), 3, secrets.token_hex(32)) as cluster:
                 for node in cluster.nodes:
                     say(f"{node.name}  {node.http.url}  cache at {node.address}")
-                say("They know each other by the members table in the database, and talk over TLS by a shared secret.")
+                say(
+                    "They find each other by the members table in the database, and talk over TLS with a shared secret."
+                )
                 (stay if staying else show)(cluster)
     except KeyboardInterrupt:
         print("\nEnded; nothing is left running.")
@@ -67,6 +69,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    # Line by line, also into a pipe: each step is to be read while the next one runs.
+    # Line by line, also into a pipe: a step can be read while the next one runs.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""How the demo talks: titles, sentences, tables, and the check of what it says."""
+"""The demo's output: titles, sentences and tables, and the check that they are true."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _INDENT: Final = "   "
 
 
 class Untrue(Exception):
-    """What the demo was about to say is not so."""
+    """The demo was about to print something that is not true."""
 
 
 def title(text: str) -> None:
@@ -31,7 +31,7 @@ def check(true: bool, otherwise: str) -> None:
 
 
 def table(head: str, columns: Sequence[str], rows: Iterable[tuple[str, Mapping[str, object]]]) -> None:
-    """Print rows, each a name and its values by column; a value that is missing is shown as a point."""
+    """Print rows, each a name and its values by column; a missing value is shown as a dot."""
     rows = list(rows)
     first = max(len(head), *(len(name) for name, _ in rows))
     print(f"\n{_INDENT}{head:<{first}}" + "".join(f"  {column:>{_width(column)}}" for column in columns))

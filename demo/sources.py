@@ -25,7 +25,7 @@ COLUMNS: Final = {
     "bypass": "bypass",
 }
 
-#: Not shown where they are 0: a load of another request that was waited for, and a read past the cache.
+#: Columns that are shown only if they count something: waiting for another request's load, and reads past the cache.
 RARE: Final = ("deduplicated", "bypass")
 
 #: Without it an item's GET reads a second object, the annotation of its Dublin Core behavior.
@@ -38,23 +38,23 @@ def item_path(id_: str) -> str:
 
 
 def counters(cluster: Cluster, node: Node) -> dict[str, Any]:
-    """A node's statistics, asked through another node, which the library answers without any read."""
+    """A node's statistics, requested through another node: the library answers them without any read."""
     for observer in cluster.nodes:
         if observer is not node and observer.is_running():
             for stats in observer.http.stats(cluster=True)["peers"]:
                 if stats.get("address") == node.address and "error" not in stats:
                     found: dict[str, Any] = stats
                     return found
-    raise NodeError(f"no other node can ask {node.name} for its statistics")
+    raise NodeError(f"no other node gets the statistics of {node.name}")
 
 
 def sources(stats: dict[str, Any]) -> Counter[str]:
-    """How many keys came from where since the node's start."""
+    """How many keys came from each source since the node's start."""
     return Counter({**stats["hits"], "bypass": stats["bypasses"]})
 
 
 def warm_up(nodes: Iterable[Node]) -> None:
-    """Let nodes read the container and its registry, so that these come from their memory from now on."""
+    """Have nodes read the container and its registry, so that these come from their memory from now on."""
     for node in nodes:
         _read_container(node)
         _read_container(node)
@@ -66,7 +66,7 @@ def _read_container(node: Node) -> None:
 
 
 def get_items(cluster: Cluster, node: Node, ids: Iterable[str]) -> tuple[list[Response], Counter[str]]:
-    """GET items at a node, which was warmed up: the answers, and where the items themselves came from."""
+    """GET items at a node that was warmed up: the answers, and where the items themselves came from."""
     start = sources(counters(cluster, node))
     _read_container(node)
     between = sources(counters(cluster, node))
@@ -79,5 +79,5 @@ def get_items(cluster: Cluster, node: Node, ids: Iterable[str]) -> tuple[list[Re
 
 
 def total(cluster: Cluster, counter: str) -> int:
-    """A counter of @cache-stats over all nodes that run."""
+    """The sum of a counter of @cache-stats over all running nodes."""
     return sum(counters(cluster, node)[counter] for node in cluster.nodes if node.is_running())

@@ -1,4 +1,4 @@
-"""What `make run` tells about the cluster that it leaves running."""
+"""What `make run` prints about the cluster that it leaves running."""
 
 from __future__ import annotations
 

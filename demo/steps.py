@@ -23,7 +23,7 @@ WRITES: Final = 50
 #: Guillotina lists the children of a folder within its own GET up to this number.
 LISTED: Final = 20
 #: Messages that a node with two peers sends for a listing: three for single keys, one to each peer for the items,
-#: one to the demo. Some signs of life may come between.
+#: one to the demo. Some heartbeats may come between.
 MESSAGES: Final = 10
 
 
@@ -34,22 +34,22 @@ def write_items(cluster: Cluster) -> None:
         _write(first, f"item-{number:03}", f"Title {number}")
     pushed = counters(cluster, first)["pushed"]
     say(
-        f"{ITEMS} items are in {CONTAINER}. Each belongs to one node's cache, its owner's, who was given the"
+        f"{ITEMS} items are in {CONTAINER}. Each belongs to the cache of one node, its owner, which was given the"
         f" record right after the commit ({pushed} records under all their keys)."
     )
-    check(pushed >= 2 * ITEMS, f"node1 has pushed {pushed} records, expected are {2 * ITEMS} at least")
+    check(pushed >= 2 * ITEMS, f"node1 has pushed {pushed} records, expected are at least {2 * ITEMS}")
 
 
 def read_pushed(cluster: Cluster) -> None:
-    """Read what was just written: no database needed."""
+    """Read what was just written, without the database."""
     second = cluster[1]
     warm_up(cluster.nodes)
     ids = _ids(range(SAMPLE))
     answers, found = get_items(cluster, second, ids)
     _check_answers(answers, ids)
     say(
-        f"{SAMPLE} of the items are read at node2 for the first time. What node2 owns lies in its own memory, for"
-        " the rest it asks the owner, a peer. The database is not asked."
+        f"{SAMPLE} of the items are read at node2 for the first time. What node2 owns is in its own memory; the"
+        " rest comes from the owner, a peer. The database is not queried."
     )
     _show_sources([(f"{SAMPLE} GETs at node2", found)])
     check(found["database"] == 0 and found["own"] + found["peer"] == SAMPLE, f"the reads came from {dict(found)}")
@@ -60,8 +60,8 @@ def clear(cluster: Cluster) -> None:
     answer = cluster[2].http.post(f"{CONTAINER}/@cache-clear")
     check(answer.status == 200, f"@cache-clear answered {answer.status}")
     say(
-        "POST @cache-clear at node3 has renamed everything at all nodes: one event, however much is cached. So"
-        " the next steps show the way of a read from its beginning."
+        "POST @cache-clear at node3 has bumped every version at all nodes: one event, however much is cached. So"
+        " the next steps begin with an empty cache."
     )
     warm_up(cluster.nodes)
 
@@ -80,14 +80,14 @@ def read_cold(cluster: Cluster) -> None:
     _show_sources(rows)
     say(
         "First at node1: from the database, loaded by the item's owner. First at the others: from their own"
-        " memory or a peer's. Again: what a peer owns is now mirrored as a hot copy, so no node asks another."
-        f" The database was asked for {loads} items in {6 * SAMPLE} reads."
+        " memory or a peer's. Again: what a peer owns is now here as a hot copy, so no request goes to another node."
+        f" {loads} items were loaded from the database for {6 * SAMPLE} reads."
     )
     check(rows[0][1]["database"] == SAMPLE, f"node1 read {dict(rows[0][1])} cold")
     for name, found in rows[1:]:
         near = "hot" if name.endswith("again") else "peer"
         check(found["near"] + found["own"] + found[near] == SAMPLE, f"{name} came from {dict(found)}")
-    check(loads == SAMPLE, f"the database was asked for {loads} items")
+    check(loads == SAMPLE, f"{loads} items were loaded from the database")
 
 
 def read_at_once(cluster: Cluster) -> None:
@@ -101,19 +101,19 @@ def read_at_once(cluster: Cluster) -> None:
     came: Counter[str] = Counter()
     for name in after:
         came += sources(after[name]) - sources(before[name])
-    # The other keys of these GETs came from memory, as `warm_up` has seen to.
+    # The other keys of these GETs came from memory, after `warm_up`.
     away = {column: came[column] for column in ("peer", "deduplicated", "database", "bypass")}
     say(
-        f"{READERS} clients ask three nodes for the cold {id_} together. Requests that caused a load:"
-        f" {away['database']}. That waited for it: {away['deduplicated']}. That got it from the owner's memory:"
-        f" {away['peer']}. That found it in the memory of the node they asked: {READERS - sum(away.values())}."
+        f"{READERS} clients GET the cold {id_} from three nodes at once. Requests that caused a load:"
+        f" {away['database']}. Requests that waited for it: {away['deduplicated']}. Answered from the owner's memory:"
+        f" {away['peer']}. Answered from the memory of the node itself: {READERS - sum(away.values())}."
     )
     say(f"Loads of {id_} from the database, at all nodes together: {loads}.")
     check(loads == 1, f"{READERS} readers at once caused {loads} loads")
 
 
 def write_and_read(cluster: Cluster) -> None:
-    """A write on one node is seen at once by the others."""
+    """A write at one node is seen at once at the others."""
     ids = _ids(range(3))
     old = 0
     for number in range(WRITES):
@@ -128,7 +128,7 @@ def write_and_read(cluster: Cluster) -> None:
 
 
 def list_folder(cluster: Cluster) -> None:
-    """A listing asks each peer once, not once a child."""
+    """A listing sends each peer one request, not one per child."""
     first, second = cluster[0], cluster[1]
     path = f"{CONTAINER}/shelf"
     check(first.http.post(CONTAINER, {"@type": "Folder", "id": "shelf"}).status == 201, "no folder was made")
@@ -145,7 +145,7 @@ def list_folder(cluster: Cluster) -> None:
         " container, its registry, the folder, its annotation, the list of its ids, their number, and the items."
     )
     _show_sources([("GET of the folder at node2", found)])
-    say(f"Messages that node2 sent for it, the answer to the demo's own question among them: {frames}.")
+    say(f"Messages that node2 sent for it, among them the answer to the demo's request for statistics: {frames}.")
     check(found.total() == LISTED + 6, f"{found.total()} keys were read")
     check(frames <= MESSAGES, f"{frames} messages were sent for a listing")
 
@@ -170,8 +170,8 @@ def kill_node(cluster: Cluster) -> None:
     cluster.wait_whole()
     check(third.http.get(item_path(id_)).json()["title"] == "Without node3", "node3 came back with the old title")
     say(
-        "node3 was started again. Before it serves it copies the versions of all objects from a member, and so"
-        " it knows what was written while it was gone."
+        "node3 was started again. Before it serves it copies the versions of all objects from a member, so it knows"
+        " what was written while it was gone."
     )
 
 
@@ -195,7 +195,7 @@ def show_stats(cluster: Cluster) -> None:
         ("KB kept", lambda s: sum(s[store]["bytes"] for store in ("main", "hot", "near")) // 1000),
     ]
     table("", list(stats), [(name, {node: get(s) for node, s in stats.items()}) for name, get in rows])
-    check(all(s["serving"] for s in stats.values()), "not all nodes are in standing")
+    check(all(s["serving"] for s in stats.values()), "not all nodes serve")
 
 
 STEPS: Final[list[Callable[[Cluster], None]]] = [

@@ -1,4 +1,4 @@
-"""A client for the demo's nodes: requests as root, one connection each."""
+"""An HTTP client for nodes: requests as root, each over a connection of its own."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ PASSWORD: Final = "admin"
 REQUEST_TIMEOUT: Final = 60.0
 
 
+def authorization(user: str = f"{USER}:{PASSWORD}") -> str:
+    """Return the value of the Authorization header for a `name:password`, by default root's."""
+    return f"Basic {base64.b64encode(user.encode()).decode()}"
+
+
 class NodeError(Exception):
-    """A process that ended, or did not come to what was waited for; the message ends with its log."""
+    """A process ended, or did not get as far as expected in time; the message ends with its log."""
 
 
 class Response(NamedTuple):
-    """An answer over HTTP; the names of `headers` are in lower case."""
+    """A response over HTTP; the names of `headers` are in lower case."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON. Raises `ValueError` where it is none."""
+        """Return the body as JSON. Raises `ValueError` where it is not JSON."""
         return json.loads(self.body)
 
 
@@ -46,13 +51,14 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         user: str | None = f"{USER}:{PASSWORD}",
     ) -> Response:
-        """Send `content`, bytes or something for JSON; `user` is `name:password`, or None for nobody.
+        """Send a request and return the response.
 
-        Raises `OSError` or `http.client.HTTPException` where no answer comes; a status is never an error.
+        `content` is bytes, or a value that is sent as JSON; `user` is `name:password`, None for an anonymous request.
+        Raises `OSError` or `http.client.HTTPException` where no response comes; no status is an error.
         """
         sent = {"Connection": "close", **(headers or {})}
         if user is not None:
-            sent["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
+            sent["Authorization"] = authorization(user)
         if content is not None and not isinstance(content, bytes):
             content = json.dumps(content).encode()
             sent.setdefault("Content-Type", "application/json")
@@ -78,7 +84,7 @@ class HttpClient:
         return self.request("DELETE", path, **options)
 
     def stats(self, cluster: bool = False) -> dict[str, Any]:
-        """The answer of `@cache-stats` at the root, which reads no object. Raises `NodeError` where it is none."""
+        """Return the statistics, which the root answers without reading an object. Raises `NodeError` for an error."""
         answer = self.get(f"/@cache-stats{'?cluster=true' if cluster else ''}")
         if answer.status != 200:
             raise NodeError(f"@cache-stats answered {answer.status}: {answer.body!r}")

@@ -175,7 +175,7 @@ def missing_member(stats: Stats) -> str:
     addresses = {row["address"] or "" for row in stats.values()}
     for name, row in stats.items():
         if not row["serving"]:
-            return f"{name} bypasses: {row['because']}"
+            return f"{name} bypasses: {row['reason']}"
         connected = (member for member in row["members"] or () if member["state"] == "in" and member["connected"])
         known = {row["address"] or "", *(member["address"] or "" for member in connected)}
         if not known >= addresses:

@@ -36,7 +36,7 @@ _LOGGING: Final = {
 }
 
 
-def database(dsn: str, name: str = "db", **settings: Any) -> dict[str, Any]:
+def database_settings(dsn: str, name: str = "db", **settings: Any) -> dict[str, Any]:
     """Return the section of the configuration for one PostgreSQL database."""
     return {"storage": "postgresql", "dsn": dsn, "name": name, "pool_size": POOL_SIZE, **settings}
 
@@ -71,7 +71,7 @@ class Node:
         self._log_start = 0
         config = {
             "applications": list(APPLICATIONS),
-            "databases": {"db": database(dsn)},
+            "databases": {"db": database_settings(dsn)},
             "root_user": {"password": PASSWORD},
             "host": "127.0.0.1",
             "port": self.port,

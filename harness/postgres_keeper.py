@@ -1,8 +1,8 @@
 """The keeper of one embedded PostgreSQL server: `python postgres_keeper.py DIRECTORY`.
 
 It waits for its standard input to end, then stops the server and deletes the directory. Its owner holds the
-other end of the pipe, and that breaks however the owner ends, by SIGTERM and SIGKILL too, where an `atexit`
-handler would not run. A program of its own, which needs nothing but Python.
+other end of the pipe, which breaks however the owner ends, also by SIGTERM and SIGKILL, where an `atexit`
+handler would not run. It is a program of its own and needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def data_of(directory: Path) -> Path:
 
 
 def server_pid(directory: Path) -> int | None:
-    """Return the process id of the server in this directory; None where none runs."""
+    """Return the process id of the server in this directory; None if none runs."""
     try:
         return int((data_of(directory) / "postmaster.pid").read_text().splitlines()[0])
     except (FileNotFoundError, IndexError):
@@ -36,8 +36,8 @@ def stop_and_delete(directory: Path) -> None:
     pid = server_pid(directory)
     if pid is not None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGQUIT)  # an immediate shutdown: nobody reads the data again
-        # The file and not the process: where nobody reaps orphans, a zombie answers signals for ever.
+            os.kill(pid, signal.SIGQUIT)  # an immediate shutdown: nothing reads the data again
+        # The file, not the process, says when it has ended: where nothing reaps orphans, a zombie accepts signals.
         deadline = time.monotonic() + STOP_SECONDS
         while server_pid(directory) == pid and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -1,10 +1,8 @@
-"""Fixtures that the tests of several directories share."""
+"""Fixtures that the tests of several folders share."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 import sys
 from collections.abc import Iterator
 
@@ -12,11 +10,9 @@ import pytest
 
 from harness.postgres import PostgresServer, running_postgres
 
-_numbers = itertools.count(1)
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="also what takes long: `make soak`")
+    parser.addoption("--soak", action="store_true", help="run the slow tests too: `make soak`")
     parser.addoption("--eager", action="store_true", help="tasks begin at once, as with asyncio.eager_task_factory")
 
 
@@ -53,7 +49,5 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture
 def database(postgres: PostgresServer) -> Iterator[str]:
     """The URL of an empty database for one test."""
-    # With the process id: runs of two clones may share a server.
-    name = f"groupcache_{os.getpid()}_{next(_numbers)}"
-    yield postgres.create_database(name)
-    postgres.drop_database(name)
+    with postgres.temporary_database() as dsn:
+        yield dsn

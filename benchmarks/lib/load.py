@@ -1,12 +1,11 @@
-"""A load generator, a process of its own: requests one after the other on many connections, for some seconds.
+"""A load generator in a process of its own: requests one after the other on many connections, for some seconds.
 
-`generate` runs it. Its client does the least that HTTP needs, so that the servers get the time.
+`generate` runs it. Its client does the minimum of HTTP, so that the servers get the processor time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import random
 import re
@@ -16,26 +15,26 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from harness.client import PASSWORD, USER
+from harness.client import authorization
 from harness.local import ROOT
 
-_AUTHORIZATION = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+_AUTHORIZATION = authorization()
 
 
 class Done(NamedTuple):
-    """What a load came to."""
+    """The result of a load."""
 
     requests: int
     seconds: float
     failed: int  #: answers that were neither 200 nor 204
     median: float  #: milliseconds of a GET
-    slowest: float  #: milliseconds under which 99 of 100 GETs stayed
+    slowest: float  #: milliseconds of a GET, the 99th percentile
 
 
 def generate(
     ports: Sequence[int], gets: Sequence[str], patches: Sequence[str], writes: float, seconds: float, connections: int
 ) -> Done:
-    """GET random paths, and with the share `writes` PATCH one, on so many connections to each port."""
+    """GET random paths, PATCH instead with the share `writes`, on so many connections to each port."""
     wanted = {
         "ports": ports,
         "gets": gets,
@@ -55,7 +54,7 @@ def generate(
 
 
 class Connection(asyncio.Protocol):
-    """A connection to a node: one request at a time."""
+    """A connection to a node, for one request at a time."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -79,13 +78,13 @@ class Connection(asyncio.Protocol):
             self._answered.set_result(int(self._data[9:12]))
 
     async def request(self, request: bytes) -> int:
-        """The status; 0 where the connection ended."""
+        """Send a request and return the status; 0 if the connection ended."""
         self._data, self._answered = b"", asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._answered
 
     def body(self) -> bytes:
-        """The last answer's body, in one chunk, and without what differs between nodes: their addresses."""
+        """Return the last response's body, which has one chunk, without the addresses, which differ between nodes."""
         _, _, body = self._data.partition(b"\r\n\r\n")
         return re.sub(rb"//[^/]*/", b"//site/", body.split(b"\r\n")[1])
 
@@ -101,9 +100,9 @@ def _requests(gets: list[str], patches: list[str], writes: float, seed: int) -> 
 
 
 def request_of(method: str, path: str, length: int = 0) -> bytes:
-    """The head of a request whose body has so many bytes."""
+    """Return the head of a request whose body has so many bytes."""
     return (
-        f"{method} {path} HTTP/1.1\r\nHost: site\r\nAuthorization: Basic {_AUTHORIZATION}\r\n"
+        f"{method} {path} HTTP/1.1\r\nHost: site\r\nAuthorization: {_AUTHORIZATION}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     ).encode()
 

@@ -12,7 +12,7 @@ from benchmarks.lib.redis_server import RedisServer
 from harness.client import NodeError
 from harness.cluster import SECRET, Cluster
 from harness.local import ROOT, TIMEOUT, free_port, wait_for
-from harness.node import POOL_SIZE, Node, database
+from harness.node import POOL_SIZE, Node, database_settings
 
 _WITHOUT_METRICS: Final = ROOT / "benchmarks" / "lib" / "without_metrics"
 _CHANNEL: Final = "guillotina"
@@ -73,7 +73,7 @@ def groupcache(
     sections += [{"peers": listens, **section}] * clients
     overrides = {
         "applications": ["guillotina", "guillotina_groupcache", _AGENT],
-        "databases": {"db": database(dsn, pool_size=pool_size)},
+        "databases": {"db": database_settings(dsn, pool_size=pool_size)},
     }
     return Site(dsn, sections, overrides, metrics, folder=folder, started=started)
 

@@ -1,9 +1,8 @@
-"""HTTP clients of nodes, for one event loop: they tell what is known of a request's outcome."""
+"""HTTP clients of nodes, for one event loop, which report what is known of a request's outcome."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import socket
 import time
 from types import TracebackType
@@ -11,13 +10,12 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from harness.client import PASSWORD, USER
+from harness.client import authorization
 from tests.histories.history import Outcome
 from tests.histories.site import SiteNode
 
-#: Seconds for an answer. Longer than every fault lasts, so that only what never comes is missed.
+#: Seconds until an answer counts as missing: longer than every fault lasts.
 TIMEOUT = 60.0
-_CREDENTIALS = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
 class Answer(NamedTuple):
@@ -34,7 +32,7 @@ class Answer(NamedTuple):
 class Client:
     """Requests to one node as root. Each has a connection of its own, made on the node's host.
 
-    One that is used again may be closed by the server just then, which is nobody's fault.
+    A connection that is used again may be closed by the server at that moment, which is no fault.
     """
 
     def __init__(self, node: SiteNode) -> None:
@@ -45,7 +43,7 @@ class Client:
         self._session = aiohttp.ClientSession(
             f"http://127.0.0.1:{self._node.port}",
             connector=connector,
-            headers={"Authorization": f"Basic {_CREDENTIALS}"},
+            headers={"Authorization": authorization()},
             timeout=aiohttp.ClientTimeout(total=TIMEOUT),
         )
         return self
@@ -60,7 +58,7 @@ class Client:
             return socket.socket(*address[:3])
 
     async def request(self, method: str, path: str, content: Any = None) -> Answer:
-        """Send a request; never raises for what comes of it."""
+        """Send a request and return its outcome, also where it fails."""
         begin = time.monotonic_ns()
         status, found = 0, None
         try:
@@ -83,6 +81,6 @@ def _of_status(status: int, body: str) -> tuple[Outcome, str]:
     if status < 300:
         return Outcome.OK, ""
     error = f"{status} {body[:300]}"
-    # Guillotina answers 4xx before it commits anything, or when PostgreSQL has refused it. What went wrong later,
-    # the answer to COMMIT was lost for instance, is a 500.
+    # Guillotina answers 4xx before it commits anything, or when PostgreSQL has refused it. A later failure, such as a
+    # lost answer to COMMIT, is a 500.
     return (Outcome.FAILED if status < 500 else Outcome.UNKNOWN), error
