@@ -1,1 +1,1 @@
-"""Histories of real processes under faults, and whether they are linearizable."""
+"""Histories of real processes under faults, checked for linearizability."""

@@ -1,4 +1,4 @@
-"""A long run: `python -m tests.histories`. The environment tells how long, how large, with which seed, and where to."""
+"""A long run: `python -m tests.histories`. The environment sets its length, its size, its seed and its folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.histories.run import run
 
 
 def main() -> int:
-    """Run, print, and leave everything in a folder; the exit status is 1 if there was a violation."""
+    """Run, print, leave everything in a folder, and return the exit status: 1 if there was a violation."""
     seconds = float(os.environ.get("SOAK_SECONDS", "600"))
     nodes = int(os.environ.get("SOAK_NODES", "5"))
     seed = int(os.environ.get("SOAK_SEED") or random.randrange(10**6))
@@ -21,12 +21,12 @@ def main() -> int:
     folder.mkdir(parents=True)
     with (folder / "story.txt").open("w", buffering=1) as story:
 
-        def tell(line: str) -> None:
+        def say(line: str) -> None:
             print(line, flush=True)
             print(line, file=story)
 
-        result = asyncio.run(run(seconds, nodes, seed, folder, tell))
-        tell(f"\n{result}\n\n{len(result.violations)} violations; everything is in {folder}")
+        result = asyncio.run(run(seconds, nodes, seed, folder, say))
+        say(f"\n{result}\n\n{len(result.violations)} violations; everything is in {folder}")
     return bool(result.violations)
 
 

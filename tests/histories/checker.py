@@ -1,4 +1,4 @@
-"""The program in `checker/`, which tells whether a history is linearizable: compiled, and asked."""
+"""Compiles and runs the program in `checker/`, which reports whether a history is linearizable."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ TIMEOUT = 600.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What it says of a history; `text` tells the violations, if there are any."""
+    """The checker's verdict about a history; `text` has the violations, if there are any."""
 
     linearizable: bool
     text: str
 
 
 def compiled(folder: Path) -> Path:
-    """The program, compiled into a folder. Raises `RuntimeError` with Go's output where that fails."""
-    # Where `make install` had to fetch Go it lies in the environment.
+    """Compile the program into a folder and return its path. Raises `RuntimeError` with Go's output."""
+    # Where `make install` had to fetch Go, it is in the virtual environment.
     environ = {**os.environ, "PATH": f"{ROOT}/.venv/go/bin:{os.environ['PATH']}", "GOTOOLCHAIN": "local"}
     program = folder / "checker"
     done = subprocess.run(
@@ -40,7 +40,7 @@ def compiled(folder: Path) -> Path:
 
 
 def check(program: Path, history: Path) -> Verdict:
-    """The verdict about a history. Raises `RuntimeError` where there is none: the run was set up badly."""
+    """Return the verdict about a history. Raises `RuntimeError` without one: then the run was set up badly."""
     done = subprocess.run([str(program), str(history)], capture_output=True, text=True, timeout=TIMEOUT)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"the checker has no verdict:\n{done.stdout}{done.stderr}")

@@ -1,4 +1,4 @@
-"""What the tests of histories share."""
+"""Fixtures of the tests of histories."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def checker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[str], None]]:
-    """Prints a line, also when the test passes: what was measured is for people, and no test fails for it."""
+def say(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[str], None]]:
+    """Prints a line, also when the test passes: measurements are for people, and no test fails because of one."""
 
     def print_line(line: str) -> None:
         with capsys.disabled():

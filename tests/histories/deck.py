@@ -1,4 +1,4 @@
-"""Which faults a run makes, and in what order: it follows from a seed alone."""
+"""The faults of a run and their order, which follow from a seed alone."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from tests.histories.network import DATABASE
 #: Seconds between faults, and of the quiet after every few of them.
 PAUSE = (0.3, 1.5)
 QUIET, QUIET_EVERY = 4.0, 5
-#: How often a fault waits until all are in standing, as others have less to break.
+#: How often a fault waits until all nodes serve: a fault while one bypasses has less to break.
 WHOLE = 0.7
 #: How often two faults overlap, and by how many seconds the second is later at most.
 OVERLAP, LATER = 0.35, 2.0
 #: Seconds for which a process is stopped: less than a commit waits before it marks a node out, more than that, and
-#: longer than a lease.
+#: more than a lease.
 STOPPED = (0.03, 0.09), (0.15, 1.0), (3.5, 7.0)
 #: Seconds until a killed process is started again.
 DOWN = (0.0, 0.1), (1.0, 4.0)
-#: Seconds of a cut, and of one by which a process must lose its lease.
+#: Seconds of a cut, and of a cut by which a process must lose its lease.
 CUT, LONG_CUT = (1.0, 6.0), (5.0, 8.0)
 DATABASE_DOWN = (0.0, 2.0)
 
-#: The ways that a cut closes, each from one host to another.
+#: The directions that a cut closes, each from one host to another.
 Ways = tuple[tuple[int, int], ...]
 
 
 class Step(NamedTuple):
-    """What is made next."""
+    """The next faults."""
 
-    whole: bool  #: only when all are in standing again
+    whole: bool  #: only when all nodes serve again
     pause: float  #: after that many seconds
     faults: list[tuple[float, Fault]]  #: one, or two that overlap, each with seconds until it is made
 
@@ -81,9 +81,9 @@ class Deck:
 
     def _database(self) -> list[Fault]:
         one, other = self._node(), self._node()
-        everybody = [number for number in (DATABASE, *self._nodes) if number != one]
+        others = [number for number in (DATABASE, *self._nodes) if number != one]
         faults: list[Fault] = [
-            Isolated(self._seconds(LONG_CUT), _both([one], everybody), f"node{one} isolated"),
+            Isolated(self._seconds(LONG_CUT), _both([one], others), f"node{one} isolated"),
             CutFromDatabase(
                 self._seconds(CUT), _both([other], [DATABASE]), f"node{other} and PostgreSQL cut off from each other"
             ),

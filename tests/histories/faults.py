@@ -1,4 +1,4 @@
-"""What goes wrong with a site: each fault begins, lasts, and is repaired. All methods block."""
+"""The faults of a site: each begins, lasts, and is repaired. All methods block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.client import NodeError
 from tests.histories.network import DATABASE
 from tests.histories.site import Site, SiteNode
 
-#: What faults change, in the order in which they take hold of it.
+#: The parts that faults change, in the order in which a fault locks them.
 PROCESSES, NETWORK, DATABASE_SERVER = CHANGED = ("processes", "the network", "the database")
 
 #: Seconds until an orderly end counts as failed.
@@ -20,15 +20,15 @@ STOP_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault that lasts for `seconds`. Nodes are told by their numbers, which begin with 1."""
+    """A fault that lasts for `seconds`. Nodes are named by their numbers, which begin with 1."""
 
     seconds: float
-    #: What it changes: two that change the same are not made at once.
+    #: The parts that it changes: two faults that change the same part do not overlap.
     needs: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def begin(self, site: Site) -> None:
-        """Make it."""
+        """Cause it."""
 
     @abstractmethod
     def end(self, site: Site) -> None:
@@ -36,12 +36,12 @@ class Fault:
 
     @property
     def away(self) -> frozenset[int]:
-        """Nodes that nobody can connect to meanwhile, and whose answers may break off."""
+        """Nodes that accept no connection meanwhile, and whose answers may break off."""
         return frozenset()
 
     @property
     def without_database(self) -> frozenset[int] | None:
-        """Nodes that the database does not answer meanwhile, so that what they answer may be errors; None: all."""
+        """Nodes that the database does not answer meanwhile, so that they may answer with errors; None: all."""
         return frozenset()
 
 
@@ -85,7 +85,7 @@ class Killed(_NodeFault):
 
 
 class Restarted(Killed):
-    """A process is told to end (SIGTERM), and started again."""
+    """A process is ended in order (SIGTERM), and started again."""
 
     def __str__(self) -> str:
         return f"node{self.node} restarted in order"
@@ -98,10 +98,10 @@ class Restarted(Killed):
 
 
 class PoolLeftClosed(Killed):
-    """Guillotina closed its pool of connections while PostgreSQL was away, and leaves it so: started again.
+    """Guillotina closed its pool of connections while PostgreSQL was away, and leaves it closed: it is started again.
 
-    A write that meets a database which shuts down makes `PGConnectionManager.restart` close the pool; where it
-    cannot make a new one then, nothing ever does, whatever the cache: only an operator helps such a process.
+    A write that meets a database which shuts down makes `PGConnectionManager.restart` close the pool; if that cannot
+    make a new one, nothing ever does, with any cache or none: only a restart helps such a process.
     """
 
     def __str__(self) -> str:
@@ -114,7 +114,7 @@ class PoolLeftClosed(Killed):
 
 @dataclass(frozen=True)
 class Cut(Fault):
-    """Whatever is sent on some ways, each from one node to another, is lost."""
+    """Everything that is sent in some directions, each from one node to another, is lost."""
 
     ways: tuple[tuple[int, int], ...]
     how: str

@@ -1,6 +1,6 @@
-"""What clients asked for and what came of it: JSON lines, which the checker in `checker/` reads.
+"""The operations of clients and their outcomes, as JSON lines, which the checker in `checker/` reads.
 
-All times are nanoseconds of one monotonic clock, that of the process which asks.
+All times are nanoseconds of one monotonic clock, that of the client's process.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ class Outcome(str, Enum):
     """What is known of an operation."""
 
     OK = "ok"  #: acknowledged: a write took effect, a read gave its value
-    FAILED = "failed"  #: it had no effect, for certain
-    UNKNOWN = "unknown"  #: it may have taken effect, or may do so yet: it stays concurrent with all that follows
+    FAILED = "failed"  #: it certainly had no effect
+    UNKNOWN = "unknown"  #: it may have taken effect, or may still do so: it stays concurrent with all that follows
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A read or a write of one item. `value` is what was written or found; None: no item, or no answer."""
+    """A read or a write of one item. `value` was written or found; None: no item, or no answer."""
 
     kind: str  #: read or write
     key: str
@@ -33,7 +33,7 @@ class Operation:
     begin: int
     end: int
     outcome: Outcome
-    error: str = ""  #: what the user saw in place of an answer
+    error: str = ""  #: what the user saw instead of an answer
 
     @property
     def seconds(self) -> float:
@@ -41,7 +41,7 @@ class Operation:
 
 
 class History:
-    """The operations of a run, which are written to a file as they end. A context manager."""
+    """The operations of a run, written to a file as they end. A context manager."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,7 +58,7 @@ class History:
         self._file.close()
 
     def add(self, operation: Operation) -> None:
-        """Note an operation that has ended."""
+        """Record an operation that has ended."""
         self.operations.append(operation)
         fields = asdict(operation)
         fields["begin"] -= self.begin
@@ -66,19 +66,19 @@ class History:
         self._file.write(json.dumps(fields) + "\n")
 
     def flush(self) -> None:
-        """Let readers of the file see everything."""
+        """Make everything visible to readers of the file."""
         self._file.flush()
 
     @property
     def errors(self) -> list[Operation]:
-        """What users saw fail."""
+        """The operations that users saw fail."""
         return [operation for operation in self.operations if operation.error]
 
 
 def lost_writes(operations: list[Operation], final: dict[str, str]) -> list[str]:
-    """Acknowledged writes that the final values cannot follow from, in words: plainly, and without the checker.
+    """Return the acknowledged writes that the final values contradict, found plainly and without the checker.
 
-    A final value is right if it was written, and nothing that was acknowledged began after that write had ended.
+    A final value is right if it was written, and no acknowledged write began after that write had ended.
     """
     writes: dict[str, list[Operation]] = {}
     for operation in operations:
@@ -88,9 +88,9 @@ def lost_writes(operations: list[Operation], final: dict[str, str]) -> list[str]
     for key, mine in sorted(writes.items()):
         written = [write for write in mine if write.value == final.get(key)]
         if not written:
-            lost.append(f"{key} is {final.get(key)!r} at the end, which nobody wrote")
+            lost.append(f"{key} is {final.get(key)!r} at the end, which no client wrote")
             continue
-        # One whose answer was lost may have taken effect at any time later.
+        # A write whose answer was lost may have taken effect at any later time.
         end = written[0].end if written[0].outcome is Outcome.OK else None
         later = [w for w in mine if w.outcome is Outcome.OK and end is not None and w.begin > end]
         lost += [f"{key} is {final[key]!r} at the end: {write.value!r} was acknowledged later" for write in later]

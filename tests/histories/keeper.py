@@ -1,7 +1,7 @@
-"""Ends processes when their owner has ended: `python keeper.py`, with process ids on standard input, one a line.
+"""Kills processes when their owner has ended: `python keeper.py`, with process ids on standard input, one per line.
 
-Its owner holds the other end of the pipe, and that breaks however the owner ends. A program of its own, which
-needs nothing but Python.
+Its owner holds the other end of the pipe, which breaks however the owner ends. It is a program of its own and needs
+nothing but Python.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    # Descriptors, as a number may be another process' by the time that it is needed.
+    # Descriptors: a number may belong to another process by the time that it is needed.
     watched: list[int] = []
     for line in sys.stdin:
         with contextlib.suppress(ProcessLookupError):

@@ -1,7 +1,7 @@
-"""Hosts in network namespaces of this process' own, on one bridge, between which packets can be lost.
+"""Hosts in network namespaces of this process, on one bridge, between which packets can be lost.
 
-A namespace gets no name on the machine: it lives as long as this process holds it open or a process runs in it.
-So nothing remains, however the owner ends. Needed are root, Linux and `ip` of iproute2.
+A namespace gets no name on the machine: it exists as long as this process holds it open or a process runs in it, so
+nothing remains, however the owner ends. This needs root, Linux and `ip` of iproute2.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from tests.histories.server import NetworkPostgres
 
 _CLONE_NEWNET = 0x40000000
 _OWN = "/proc/thread-self/ns/net"
-#: Nobody on the bridge has this hardware address.
+#: No host on the bridge has this hardware address.
 _NOWHERE = "02:00:00:00:ff:ff"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Namespace:
-    """A network namespace. Processes that are started and sockets that are made while it is entered are in it."""
+    """A network namespace. Processes started and sockets made while it is entered are in it."""
 
     def __init__(self) -> None:
-        # In a thread of its own, which ends at once: no other thread must leave its namespace.
+        # In a thread of its own, which ends at once: every other thread must stay in its namespace.
         self._file = -1
         self._error = 0
         thread = threading.Thread(target=self._make)
@@ -46,12 +46,12 @@ class Namespace:
 
     @property
     def path(self) -> str:
-        """A name of the namespace for `ip`."""
+        """A path by which `ip` finds the namespace."""
         return f"/proc/{os.getpid()}/fd/{self._file}"
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """The calling thread is in the namespace; no other is. Nothing may be awaited meanwhile."""
+        """Move the calling thread, and no other, into the namespace. Nothing may be awaited meanwhile."""
         before = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _set(self._file)
@@ -70,7 +70,7 @@ class Namespace:
             raise NetworkError(f"ip {' '.join(arguments)}: {done.stdout.strip()}")
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release it."""
         os.close(self._file)
 
 
@@ -95,16 +95,16 @@ class _NamespaceHost(Host):
         return self._namespace.entered()
 
     def started(self, pid: int) -> None:
-        """It needs not be known here: what it sends comes from its namespace."""
+        """Do nothing: what the process sends comes from its namespace."""
 
 
 class NamespaceNetwork(Network):
-    """Every node on a host of its own, PostgreSQL on the bridge."""
+    """A network with a host of its own for every node, and PostgreSQL on the bridge."""
 
     left_out = ""
 
     def __init__(self, size: int) -> None:
-        """Raises `NetworkError` where the right, or a program, is missing."""
+        """Raise `NetworkError` where a privilege or a program is missing."""
         if shutil.which("ip") is None:
             raise NetworkError("there is no `ip` (Debian: apt-get install iproute2)")
         self._ends = ExitStack()
@@ -146,8 +146,8 @@ class NamespaceNetwork(Network):
         return host
 
     def cut(self, sender: int, receiver: int) -> None:
-        # Packets to a hardware address that nobody has are lost silently, as in a network that is cut. A route
-        # that says so, `blackhole`, is an error for who sends, which a cut network never gives.
+        # Packets to an unused hardware address are lost silently, as in a network that is cut. A `blackhole` route
+        # would return an error to the sender, which a cut network never does.
         self._neighbour(sender, receiver, _NOWHERE)
 
     def heal(self, sender: int, receiver: int) -> None:

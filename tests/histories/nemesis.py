@@ -1,4 +1,4 @@
-"""Who makes the faults of a run, and keeps their times."""
+"""Causes the faults of a run, and records their times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.histories.site import Site
 
 #: Seconds after a fault until the site counts as calm: a lease, and the time to join again.
 CALM_AFTER = 4.0
-#: Seconds that are waited for all to be in standing before some faults.
+#: Seconds to wait, before some faults, until all nodes serve.
 WHOLE_WITHIN = 10.0
 
 
@@ -27,32 +27,32 @@ class Window:
     end: int | None = None
 
     def meets(self, begin: int, end: int, longer: float = 0.0) -> bool:
-        """Whether it overlaps with some time, or did within `longer` seconds before."""
+        """Return whether it overlaps with a time, or did within `longer` seconds before."""
         return begin <= (end if self.end is None else self.end + longer * 1e9) and end >= self.begin
 
 
 class Nemesis:
-    """Makes the faults that a deck deals."""
+    """Causes the faults that a deck deals."""
 
-    def __init__(self, site: Site, deck: Deck, tell: Callable[[str], None]) -> None:
-        """`tell` is given a line when a fault begins and when it is repaired."""
+    def __init__(self, site: Site, deck: Deck, say: Callable[[str], None]) -> None:
+        """`say` gets a line when a fault begins and when it is repaired."""
         self.windows: list[Window] = []
-        self._site, self._deck, self._tell = site, deck, tell
+        self._site, self._deck, self._say = site, deck, say
         self._begin = time.monotonic()
         self._locks = {what: asyncio.Lock() for what in CHANGED}
 
     @property
     def calm(self) -> bool:
-        """Whether nothing is wrong, and nothing was for a while."""
+        """Whether nothing is wrong, and nothing has been for a while."""
         now = time.monotonic_ns()
         return not any(window.meets(now, now, CALM_AFTER) for window in self.windows)
 
     async def run(self, seconds: float) -> None:
-        """Make one fault of each kind, and again, until that many seconds have passed."""
+        """Cause one fault of each kind, and again, for at least that many seconds."""
         while True:
             for step in self._deck.deal():
                 if step.whole:
-                    # Whether it ever will be is looked at when all is repaired.
+                    # Whether the site ever becomes whole is checked when all is repaired.
                     with suppress(TimeoutError):
                         await asyncio.to_thread(self._site.wait_whole, WHOLE_WITHIN)
                 await asyncio.sleep(step.pause)
@@ -65,20 +65,20 @@ class Nemesis:
         await self.make(fault)
 
     async def make(self, fault: Fault, since: int | None = None) -> None:
-        """Make one fault and repair it. One that was there before is given the time `since` when."""
+        """Cause one fault and repair it; `since` is the time at which it began, if it was there before."""
         async with AsyncExitStack() as held:
             for what in fault.needs:
                 await held.enter_async_context(self._locks[what])
             window = Window(fault, since or time.monotonic_ns())
             self.windows.append(window)
-            self._say(f"{fault}")
+            self._report(f"{fault}")
             try:
                 await asyncio.to_thread(fault.begin, self._site)
                 await asyncio.sleep(fault.seconds)
             finally:
                 await asyncio.to_thread(fault.end, self._site)
             window.end = time.monotonic_ns()
-            self._say(f"repaired: {fault}")
+            self._report(f"repaired: {fault}")
 
-    def _say(self, line: str) -> None:
-        self._tell(f"{time.monotonic() - self._begin:7.2f} s  {line}")
+    def _report(self, line: str) -> None:
+        self._say(f"{time.monotonic() - self._begin:7.2f} s  {line}")

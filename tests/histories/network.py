@@ -1,6 +1,6 @@
-"""What the nodes of a history and their database are connected by, and how connections are cut.
+"""The network between the nodes of a history and their database, and how connections are cut.
 
-There are two: `namespaces`, where the right to make them is there, and `proxies`, where it is not.
+There are two: `namespaces`, for which this process needs privileges, and `proxies` without.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.postgres_embedded import EmbeddedPostgres
 
 #: The number of the database's host; the nodes' begin with 1.
 DATABASE: Final = 0
-#: Set to `proxies`, this environment variable forces the way without namespaces.
+#: This environment variable, set to `proxies`, forces the network without namespaces.
 VARIABLE: Final = "GROUPCACHE_TEST_NETWORK"
 
 
@@ -25,7 +25,7 @@ class NetworkError(Exception):
 
 
 class Host(ABC):
-    """Where one node lives."""
+    """The host of one node."""
 
     number: int
 
@@ -36,36 +36,36 @@ class Host(ABC):
 
     @abstractmethod
     def dsn(self, database: str) -> str:
-        """The URL of a database as it is reached from here."""
+        """Return the URL by which this host reaches a database."""
 
     @abstractmethod
     def entered(self) -> AbstractContextManager[None]:
-        """Processes started, and sockets made, by this thread meanwhile are here; nothing may be awaited."""
+        """Put processes started and sockets made by this thread meanwhile on this host; nothing may be awaited."""
 
     @abstractmethod
     def started(self, pid: int) -> None:
-        """The node runs, as the process `pid`."""
+        """Learn that the node runs as the process `pid`."""
 
 
 class Network(ABC):
-    """Some hosts and a database server. Whoever makes it closes it."""
+    """Some hosts and a database server. Its maker has to close it."""
 
     hosts: Sequence[Host]
     postgres: PostgresServer
-    #: Which faults it cannot make, and why, for people; empty: none.
+    #: The faults that it cannot cause, and why, for people; empty: none.
     left_out: str
 
     @abstractmethod
     def cut(self, sender: int, receiver: int) -> None:
-        """Lose whatever one host sends to the other from now on, silently."""
+        """Silently lose everything that one host sends to the other from now on."""
 
     @abstractmethod
     def heal(self, sender: int, receiver: int) -> None:
-        """Lose nothing more; what was not cut is no error."""
+        """Lose nothing more; healing what was not cut is no error."""
 
     @abstractmethod
     def database_entered(self) -> AbstractContextManager[None]:
-        """The database server is reached by its own URLs meanwhile."""
+        """Make the database server reachable by its own URLs meanwhile."""
 
     @abstractmethod
     def close(self) -> None:
@@ -78,7 +78,7 @@ class Network(ABC):
 
 
 def make_network(size: int) -> Network:
-    """A network of that many nodes, of the best kind that can be made here."""
+    """Return a network of that many nodes, of the best kind that can be made here."""
     from tests.histories.namespaces import NamespaceNetwork
     from tests.histories.proxies import ProxyNetwork
 

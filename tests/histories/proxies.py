@@ -1,6 +1,6 @@
-"""Connections through TCP proxies, for where there are no network namespaces.
+"""A network of TCP proxies, for machines without network namespaces.
 
-Every node advertises the address of a proxy in place of its own, and reaches the database through another.
+Every node advertises the address of a proxy instead of its own, and reaches the database through another proxy.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class _Proxy:
         )
         self._lock = threading.Lock()
 
-    def ask(self, operation: str, *arguments: Any) -> Any:
-        """Have an operation done: its result."""
+    def call(self, operation: str, *arguments: Any) -> Any:
+        """Have the process do an operation, and return its result."""
         assert self._process.stdin is not None and self._process.stdout is not None
         with self._lock:
             print(json.dumps([operation, *arguments]), file=self._process.stdin, flush=True)
@@ -53,8 +53,8 @@ class _ProxyHost(Host):
         self.number = number
         self._proxy, self._postgres = proxy, postgres
         self._port = free_port()
-        self._advertised = proxy.ask("node", number, self._port)
-        self._database = proxy.ask("database", number, postgres.host, postgres.port)
+        self._advertised = proxy.call("node", number, self._port)
+        self._database = proxy.call("database", number, postgres.host, postgres.port)
 
     @property
     def groupcache(self) -> dict[str, str]:
@@ -68,17 +68,17 @@ class _ProxyHost(Host):
         return nullcontext()
 
     def started(self, pid: int) -> None:
-        self._proxy.ask("started", self.number, pid)
+        self._proxy.call("started", self.number, pid)
 
 
 class ProxyNetwork(Network):
-    """All nodes on this host's loopback, with proxies in between."""
+    """A network of nodes on this host's loopback, with proxies in between."""
 
     def __init__(self, size: int, reason: str) -> None:
         """`reason` says why there are no namespaces."""
         self._ends = ExitStack()
         try:
-            # A server that was brought is used; Docker's would have to be restarted in another way.
+            # The user's own server is used if there is one; Docker's would have to be restarted in another way.
             server = running_postgres() if DSN_VARIABLE in os.environ else DurablePostgres()
             self.postgres = self._ends.enter_context(server)
             self._proxy = _Proxy()
@@ -92,10 +92,10 @@ class ProxyNetwork(Network):
             self.left_out += f"; {DSN_VARIABLE} is set: that server is not restarted"
 
     def cut(self, sender: int, receiver: int) -> None:
-        self._proxy.ask("cut", sender, receiver)
+        self._proxy.call("cut", sender, receiver)
 
     def heal(self, sender: int, receiver: int) -> None:
-        self._proxy.ask("heal", sender, receiver)
+        self._proxy.call("heal", sender, receiver)
 
     def database_entered(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -1,8 +1,8 @@
-"""TCP proxies that can hold up what goes through them: `python -m tests.histories.proxy`, told by JSON lines.
+"""TCP proxies that can hold back what goes through them: `python -m tests.histories.proxy`, controlled by JSON lines.
 
-A cut holds bytes back, and new connections too, as a network does that loses packets: what was sent arrives when it
-is healed. A process of its own, so that nothing else slows the connections down; it ends with its standard input.
-Each line is an operation with its arguments, `["cut", 1, 2]`, and is answered by a line with its result.
+A cut holds back bytes, and new connections too, as a network does that loses packets: what was sent arrives when the
+cut is healed. It is a process of its own, so that nothing else slows the connections down, and ends with its standard
+input. Each line is an operation with its arguments, `["cut", 1, 2]`, and is answered by a line with its result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHUNK = 64 * 1024
 
 
 class Proxies:
-    """The proxies, and the ways between hosts, each open or cut."""
+    """The proxies, and the directions between hosts, each open or cut."""
 
     def __init__(self) -> None:
         self._processes: dict[int, int] = {}
@@ -32,19 +32,19 @@ class Proxies:
     # --- operations
 
     async def node(self, number: int, port: int) -> int:
-        """Lead other nodes to the one that listens on a port: the port for them."""
+        """Open a proxy to the node that listens on a port, and return the port for other nodes."""
         return await self._serve(None, number, "127.0.0.1", port)
 
     async def database(self, number: int, address: str, port: int) -> int:
-        """Lead a node to the database: the port for that node."""
+        """Open a proxy to the database for one node, and return the port for that node."""
         return await self._serve(number, DATABASE, address, port)
 
     async def started(self, number: int, pid: int) -> None:
-        """The node runs, as this process."""
+        """Learn that the node runs as this process."""
         self._processes[number] = pid
 
     async def cut(self, sender: int, receiver: int) -> None:
-        """Hold up what one host sends to the other."""
+        """Hold back what one host sends to the other."""
         self._open[sender, receiver].clear()
 
     async def heal(self, sender: int, receiver: int) -> None:
@@ -115,7 +115,7 @@ async def _forward(
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: asyncio.Event) -> None:
-    """Pass on what comes, while the way is open, to its end."""
+    """Copy data while the direction is open, to its end."""
     while data := await reader.read(_CHUNK):
         await way.wait()
         writer.write(data)
@@ -125,7 +125,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way:
 
 
 async def main() -> None:
-    """Do what is asked for, until standard input ends."""
+    """Do the operations of the lines on standard input, until it ends."""
     proxies = Proxies()
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

@@ -1,4 +1,4 @@
-"""One run: a load on a site, faults, repair, and what is said of it at the end."""
+"""One run: a load on a site, faults, repair, and the verdict at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.histories.client import Client
 from tests.histories.deck import Deck
 from tests.histories.excuses import unexcused
 from tests.histories.history import History, Operation, lost_writes
-from tests.histories.load import Load, note_initial, read, read_all
+from tests.histories.load import Load, read, read_all, record_initial
 from tests.histories.nemesis import Nemesis
 from tests.histories.network import make_network
 from tests.histories.site import Site
@@ -24,7 +24,7 @@ from tests.histories.supervisor import Share, Supervisor
 KEYS = 12
 #: Seconds of quiet at the end, all faults repaired.
 QUIET_AT_END = 6.0
-#: What the cache must at least have given while all was well; much less, and the run has shown nothing of it.
+#: The least share of hits while all was well: with a smaller one the run has shown nothing about the cache.
 LEAST_SHARE = 0.25
 #: The number of the client that reads at the end.
 AT_END = 0
@@ -32,7 +32,7 @@ AT_END = 0
 
 @dataclass
 class Result:
-    """What is found in a run: nothing is wrong if there are no violations."""
+    """The result of a run, in which nothing is wrong if there are no violations."""
 
     violations: list[str] = field(default_factory=list)
     rows: dict[str, str] = field(default_factory=dict)
@@ -45,12 +45,12 @@ class Result:
 
 
 @asynccontextmanager
-async def made_site(size: int, keys: int, folder: Path, tell: Callable[[str], None]) -> AsyncIterator[Site]:
-    """A site of that many nodes and items, whose logs are left in `folder`."""
+async def made_site(size: int, keys: int, folder: Path, say: Callable[[str], None]) -> AsyncIterator[Site]:
+    """Give a running site of that many nodes and items, whose logs are left in `folder`."""
     network = await asyncio.to_thread(make_network, size)
     try:
         if network.left_out:
-            tell(f"left out: {network.left_out}")
+            say(f"left out: {network.left_out}")
         site = Site(network, keys, folder)
         await asyncio.to_thread(site.__enter__)
         try:
@@ -63,28 +63,28 @@ async def made_site(size: int, keys: int, folder: Path, tell: Callable[[str], No
         await asyncio.to_thread(network.close)
 
 
-async def run(seconds: float, size: int, seed: int, folder: Path, tell: Callable[[str], None]) -> Result:
-    """Load and faults for that many seconds, at least one fault of each kind; all files are left in `folder`."""
-    tell(f"seed {seed}")
+async def run(seconds: float, size: int, seed: int, folder: Path, say: Callable[[str], None]) -> Result:
+    """Run load and faults for that many seconds, at least one fault of each kind; all files are left in `folder`."""
+    say(f"seed {seed}")
     checker = compiled(folder)
-    async with made_site(size, KEYS, folder, tell) as site:
+    async with made_site(size, KEYS, folder, say) as site:
         with History(folder / "history.jsonl") as history:
-            note_initial(history, site.keys)
-            nemesis = Nemesis(site, Deck(seed, size, site.network.restartable is not None), tell)
+            record_initial(history, site.keys)
+            nemesis = Nemesis(site, Deck(seed, size, site.network.restartable is not None), say)
             supervisor = Supervisor(site.nodes, nemesis)
             watching = asyncio.create_task(supervisor.run())
             result = Result()
             try:
                 async with Load(site.nodes, site.keys, history, seed) as load:
                     await nemesis.run(seconds)
-                    await _wait("all in standing again", site.wait_whole, result, tell)
+                    await _wait("all serving again", site.wait_whole, result, say)
                     await asyncio.sleep(QUIET_AT_END)
                     await load.stop()
             finally:
                 watching.cancel()
                 with suppress(asyncio.CancelledError):
                     await watching
-            await _wait("nothing in doubt, equal versions", site.wait_settled, result, tell)
+            await _wait("nothing in doubt, equal versions", site.wait_settled, result, say)
             await _look_at_end(site, history, result)
             result.violations += await asyncio.to_thread(site.judged)
             result.rows["statements judged"] = str(site.judge.judged)
@@ -93,8 +93,8 @@ async def run(seconds: float, size: int, seed: int, folder: Path, tell: Callable
     return result
 
 
-async def _wait(what: str, condition: Callable[[], None], result: Result, tell: Callable[[str], None]) -> None:
-    """Wait for a condition of the site, and note how long that took, or that it was in vain."""
+async def _wait(what: str, condition: Callable[[], None], result: Result, say: Callable[[str], None]) -> None:
+    """Wait for a condition of the site, and record how long that took, or that it was in vain."""
     begin = time.monotonic()
     try:
         await asyncio.to_thread(condition)
@@ -102,11 +102,11 @@ async def _wait(what: str, condition: Callable[[], None], result: Result, tell: 
         result.violations.append(f"never {what}: {error}")
     else:
         result.rows[what] = spent = f"after {time.monotonic() - begin:.2f} s"
-        tell(f"{what} {spent}")
+        say(f"{what} {spent}")
 
 
 async def _look_at_end(site: Site, history: History, result: Result) -> None:
-    """Read everything at every node, twice; the second time all must come from the cache."""
+    """Read everything at every node, twice; the second time all of it must come from the cache."""
     share = Share()
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Client(node)) for node in site.nodes]
@@ -148,14 +148,14 @@ def _judge(result: Result, history: History, nemesis: Nemesis, supervisor: Super
     if not verdict.linearizable:
         result.violations.append(verdict.text)
     if supervisor.calm.hits < LEAST_SHARE * supervisor.calm.gets or not supervisor.calm.gets:
-        result.violations.append(f"the cache gave too little while all was well: {supervisor.calm}")
-    result.violations += [_told(error, history) for error in errors]
+        result.violations.append(f"too few hits while all was well: {supervisor.calm}")
+    result.violations += [_described(error, history) for error in errors]
 
 
 def _outcomes(writes: list[Operation]) -> list[tuple[str, int]]:
     return sorted(Counter(write.outcome.value for write in writes).items())
 
 
-def _told(operation: Operation, history: History) -> str:
+def _described(operation: Operation, history: History) -> str:
     begin, end = ((at - history.begin) / 1e9 for at in (operation.begin, operation.end))
     return f"{operation.kind} of {operation.key} at {operation.node}, {begin:.2f} to {end:.2f} s: {operation.error}"

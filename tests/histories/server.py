@@ -1,4 +1,4 @@
-"""PostgreSQL servers for histories: their restarts lose nothing, and other hosts reach them."""
+"""PostgreSQL servers for histories: restarts lose nothing, and other hosts can connect."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from harness.postgres_embedded import EmbeddedPostgres
 
 
 class DurablePostgres(EmbeddedPostgres):
-    """The embedded server with commits that outlive a crash, as they do by default.
+    """The embedded server with commits that survive a crash, as they do by default.
 
-    A restart of a server that may lose some renames everything that is cached (R13), and so would hide much.
+    A restart of a server that may lose commits bumps the epoch (R13), which would hide much.
     """
 
     _settings = "fsync = on\nfull_page_writes = on\n"
@@ -25,11 +25,11 @@ class DurablePostgres(EmbeddedPostgres):
 
 
 class NetworkPostgres(DurablePostgres):
-    """It listens on every address of its network namespace, which nobody else is in."""
+    """A server that listens on every address of its network namespace, in which no other program is."""
 
     _settings = f"{DurablePostgres._settings}listen_addresses = '*'\n"
     _rules = "host all all 0.0.0.0/0 trust\n"
 
     def dsn(self, database: str = "postgres", host: str | None = None) -> str:
-        """The URL of a database, by the server's own address or another one of its."""
+        """Return the URL of a database, by one of the server's addresses."""
         return PostgresServer(host or self.host, self.port).dsn(database)

@@ -1,4 +1,4 @@
-"""Some nodes over one database, each on a host of its own: what a history is made of.
+"""The nodes of a history: a cluster in which each node has a host of its own.
 
 Its methods block, and any thread may call them.
 """
@@ -29,12 +29,12 @@ DATABASE_NAME = "groupcache_histories"
 #: Seconds until a node must answer, and how often it may end until then.
 START_TIMEOUT = 120.0
 START_TRIES, START_PAUSE = 10, 0.5
-#: Seconds until a site must be whole. Nothing waits longer than it has to.
+#: Seconds until a site must be whole.
 WHOLE_TIMEOUT = 120.0
 
 
 class _HostClient(HttpClient):
-    """Requests to a node on its own host: no cut of the network is in their way."""
+    """A client on the node's own host, which no cut of the network affects."""
 
     def __init__(self, host: Host, port: int) -> None:
         super().__init__(port)
@@ -86,7 +86,7 @@ class Site(Cluster):
     nodes: list[SiteNode]  # type: ignore[assignment]
 
     def __init__(self, network: Network, keys: int, folder: Path) -> None:
-        """`keys` items are made; logs and configurations are left in `folder`."""
+        """Make a site with `keys` items, whose logs and configurations are left in `folder`."""
         super().__init__(network.postgres.dsn(DATABASE_NAME), folder=folder)
         self.network = network
         self.keys = [f"item{number}" for number in range(keys)]
@@ -125,25 +125,25 @@ class Site(Cluster):
     # --- the database
 
     def titles_in_database(self) -> dict[str, str]:
-        """The titles of the items that the database holds, by id."""
+        """Return the titles of the items that the database holds, by id."""
         rows = self.query("SELECT id, json->>'title' FROM objects WHERE id = ANY(%s)", self.keys)
         return dict(rows)
 
     def query(self, statement: str, *arguments: Any) -> list[Any]:
-        """The rows of a statement."""
+        """Return the rows of a statement."""
         with self._cursor() as cursor:
             cursor.execute(statement, arguments)
             return list(cursor.fetchall())
 
     def judged(self) -> list[str]:
-        """What was committed, and was not announced, since this was asked last; it must not be nothing at all."""
+        """Return what was committed without an announcement since the last call; if nothing was judged, it says so."""
         with self._connection() as connection:
             faults = self.judge.judge(connection)
         return faults if self.judge.judged else ["nothing was judged"]
 
     @contextmanager
     def objects_locked(self) -> Iterator[None]:
-        """Nobody reads an object from the database meanwhile: who wants to waits."""
+        """Make every read of an object from the database wait meanwhile."""
         with self._cursor() as cursor:
             cursor.execute("LOCK TABLE objects IN ACCESS EXCLUSIVE MODE")
             yield
@@ -183,5 +183,5 @@ def _unsettled(stats: Stats) -> str:
 
 
 def initial(key: str) -> str:
-    """The title that an item is made with."""
+    """Return the title with which an item is created."""
     return f"{key} as made"

@@ -1,4 +1,4 @@
-"""Watches the nodes of a run: counts what their caches gave, and starts again what does not work any more."""
+"""Watches the nodes of a run: counts the hits of their caches, and restarts a process that no longer works."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tests.histories.nemesis import Nemesis
 from tests.histories.site import SiteNode
 
 EVERY = 0.5
-#: Seconds for which a process must say nothing but that its pool is closed.
+#: Seconds for which a process must answer only that its pool is closed.
 PATIENCE = 3.0
 _LOADED = ("database", "deduplicated")
 
 
 @dataclass
 class Share:
-    """Keys that were asked for, and how many of them some process had in its cache."""
+    """Keys that were read, and how many of them some process had in its cache."""
 
     gets: int = 0
     hits: int = 0
     bypasses: int = 0
 
     def add(self, before: dict[str, Any], after: dict[str, Any]) -> None:
-        """Count what happened between two statistics of one run of one process."""
+        """Add what happened between two statistics of one process."""
         self.gets += after["gets"] - before["gets"]
         self.hits += sum(after["hits"][source] - before["hits"][source] for source in after["hits"].keys() - _LOADED)
         self.bypasses += after["bypasses"] - before["bypasses"]
@@ -39,7 +39,7 @@ class Share:
 
 
 class Supervisor:
-    """Reads every node's statistics again and again, as far as it answers."""
+    """Reads every node's statistics again and again, while it answers."""
 
     def __init__(self, nodes: Sequence[SiteNode], nemesis: Nemesis) -> None:
         self.calm, self.all = Share(), Share()
@@ -62,7 +62,7 @@ class Supervisor:
                 before = None
                 closed = await self._look_at_pool(node, str(error), closed)
                 continue
-            # A process that was started anew counts from zero.
+            # A process that was restarted counts from zero.
             if before is not None and before["incarnation"] == after["incarnation"]:
                 self.all.add(before, after)
                 if was_calm and self._nemesis.calm:
@@ -70,7 +70,7 @@ class Supervisor:
             before, was_calm, closed = after, self._nemesis.calm, None
 
     async def _look_at_pool(self, node: SiteNode, error: str, closed: int | None) -> int | None:
-        """Since when the node's pool is closed, as far as is known; one that stays so is started again."""
+        """Return since when the node's pool is closed, if it is; a node whose pool stays closed is restarted."""
         if "pool is closed" not in error:
             return None
         now = time.monotonic_ns()

@@ -1,7 +1,7 @@
-"""A process on a host, in a node's place: `python -m tests.histories.talker NUMBER LISTEN`.
+"""A process on a host, instead of a node: `python -m tests.histories.talker NUMBER LISTEN`.
 
-It says its number again and again over every connection, in both directions, and counts what it hears. Each line on
-standard input is an operation in JSON, and is answered by a line: `["dial", "127.0.0.1:9000"]`, `["heard"]`.
+It sends its number again and again over every connection and counts the numbers that it receives. Each line on standard
+input is an operation in JSON, and is answered by a line: `["dial", "127.0.0.1:9000"]`, `["heard"]`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EVERY = 0.02
 
 
 class Talker:
-    """One side of some connections."""
+    """One end of some connections."""
 
     def __init__(self, number: int) -> None:
         self.heard: Counter[int] = Counter()
@@ -23,7 +23,7 @@ class Talker:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Speak and listen over a connection, until it ends."""
+        """Send and receive over a connection, until it ends."""
         for work in self._listen(reader), self._speak(writer):
             task = asyncio.create_task(work)
             self._tasks.add(task)
@@ -41,13 +41,13 @@ class Talker:
 
 
 def split(address: str) -> tuple[str, int]:
-    """Host and port."""
+    """Return host and port."""
     host, _, port = address.rpartition(":")
     return host, int(port)
 
 
 async def main() -> None:
-    """Do what is asked for, until standard input ends."""
+    """Do the operations of the lines on standard input, until it ends."""
     number, listen = sys.argv[1:]
     talker = Talker(int(number))
     await asyncio.start_server(talker.talk, *split(listen))

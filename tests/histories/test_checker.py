@@ -1,4 +1,4 @@
-"""What judges a run finds what is wrong: the checker, asked as a run asks it, and the two checks beside it."""
+"""The checks of a run find what is wrong: the checker, used as a run uses it, and the two checks beside it."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from tests.histories.run import run
 NODES = 3
 
 
-async def test_no_history_is_wrong(tmp_path: Path, tell: Callable[[str], None]) -> None:
-    # Another one each time, since no two runs are alike anyhow.
+async def test_no_history_is_wrong(tmp_path: Path, say: Callable[[str], None]) -> None:
+    # Another one each time, as no two runs are alike anyway.
     seed = int(os.environ.get("SOAK_SEED") or random.randrange(10**6))
-    result = await run(0.0, NODES, seed, tmp_path, tell)
-    tell(f"\n{result}")
+    result = await run(0.0, NODES, seed, tmp_path, say)
+    say(f"\n{result}")
     assert not result.violations, f"seed {seed}, everything is in {tmp_path}:\n{result}"

@@ -1,4 +1,4 @@
-"""A cut loses what it shall and nothing else, and what was sent arrives when it is healed, in both networks."""
+"""In both networks a cut loses what it should and nothing else, and what was sent arrives when it is healed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tests.histories.proxies import ProxyNetwork
 from tests.histories.talker import EVERY
 
 SIZE = 3
-#: Seconds after which nothing comes any more that was under way.
+#: Seconds after which everything that was under way has arrived.
 UNDER_WAY = 0.5
-SILENCE = 1.0
+QUIET = 1.0
 QUICK = 30.0
 
 
@@ -42,14 +42,14 @@ class Talker:
 
     def dial(self, other: Talker) -> None:
         addresses = other.host.groupcache
-        self._ask("dial", addresses.get("advertise", addresses["listen"]))
+        self._call("dial", addresses.get("advertise", addresses["listen"]))
 
     def heard(self, other: Talker) -> int:
-        """How often the other one was heard."""
-        counts: dict[str, int] = self._ask("heard")
+        """How often this talker has received the other one's number."""
+        counts: dict[str, int] = self._call("heard")
         return counts.get(str(other.host.number), 0)
 
-    def _ask(self, *operation: str) -> Any:
+    def _call(self, *operation: str) -> Any:
         print(json.dumps(operation), file=self._process.stdin, flush=True)
         return self._answer()
 
@@ -73,7 +73,7 @@ def network(request: pytest.FixtureRequest) -> Iterator[Network]:
 
 @pytest.fixture
 def talkers(network: Network) -> Iterator[list[Talker]]:
-    """A talker on each host, all connected, in one direction each."""
+    """A talker on each host; each pair is connected once."""
     talkers = [Talker(host) for host in network.hosts]
     for number, talker in enumerate(talkers):
         for other in talkers[number + 1 :]:
@@ -88,16 +88,16 @@ def talkers(network: Network) -> Iterator[list[Talker]]:
 
 
 def hears(talker: Talker, other: Talker, at_least: int = 3) -> None:
-    """More comes from the other one."""
+    """Wait until more arrives from the other one."""
     before = talker.heard(other)
     wait_for(lambda: talker.heard(other) >= before + at_least, "more to be heard", QUICK)
 
 
 def hears_nothing(talker: Talker, other: Talker) -> None:
-    """Nothing comes from the other one any more."""
+    """Check that nothing arrives from the other one any more."""
     time.sleep(UNDER_WAY)
     before = talker.heard(other)
-    time.sleep(SILENCE)
+    time.sleep(QUIET)
     assert talker.heard(other) == before
 
 
@@ -108,7 +108,7 @@ def test_one_way_is_cut(network: Network, talkers: list[Talker], sender: int, re
     try:
         hears_nothing(deaf, mute)
         if isinstance(network, ProxyNetwork):
-            # Where packets are lost TCP soon says nothing new, as nothing is acknowledged.
+            # Where packets are lost TCP soon sends nothing new, as nothing is acknowledged.
             hears(mute, deaf)
         for one in mute, deaf:
             hears(other, one)
@@ -116,8 +116,8 @@ def test_one_way_is_cut(network: Network, talkers: list[Talker], sender: int, re
         lost = deaf.heard(mute)
     finally:
         network.heal(mute.host.number, deaf.host.number)
-    # All that was said meanwhile comes, since a connection loses nothing.
-    hears(deaf, mute, at_least=int(SILENCE / EVERY / 2))
+    # All that was sent meanwhile arrives, since a connection loses nothing.
+    hears(deaf, mute, at_least=int(QUIET / EVERY / 2))
     hears(mute, deaf)
     assert deaf.heard(mute) > lost
 
@@ -125,7 +125,7 @@ def test_one_way_is_cut(network: Network, talkers: list[Talker], sender: int, re
 def test_a_host_is_cut_off_from_the_database(network: Network) -> None:
     dsns = [host.dsn("postgres") for host in network.hosts]
 
-    def asks(number: int, seconds: int) -> bool:
+    def connects(number: int, seconds: int) -> bool:
         with network.hosts[number].entered():
             try:
                 psycopg2.connect(dsns[number], connect_timeout=seconds).close()
@@ -133,11 +133,11 @@ def test_a_host_is_cut_off_from_the_database(network: Network) -> None:
                 return False
         return True
 
-    assert all(asks(number, 30) for number in range(SIZE))
+    assert all(connects(number, 30) for number in range(SIZE))
     network.cut(1, DATABASE)
     try:
-        assert not asks(0, 2)
-        assert asks(1, 30)
+        assert not connects(0, 2)
+        assert connects(1, 30)
     finally:
         network.heal(1, DATABASE)
-    assert asks(0, 30)
+    assert connects(0, 30)

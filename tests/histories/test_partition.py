@@ -1,4 +1,4 @@
-"""A partition comes to rest: three nodes, one of them cut off from the others and not from the database."""
+"""A partition comes to rest: of three nodes one is cut off from the others, but not from the database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.local import wait_for
 from tests.histories.checker import check
 from tests.histories.excuses import unexcused
 from tests.histories.history import History, Outcome
-from tests.histories.load import Load, note_initial
+from tests.histories.load import Load, record_initial
 from tests.histories.network import VARIABLE
 from tests.histories.run import made_site
 from tests.histories.site import FOLDER, Site, SiteNode
@@ -26,28 +26,28 @@ KEYS = 12
 #: Seconds. A commit waits one lease, 3 s, for members that do not answer; the rest is for a busy machine.
 LONGEST_WRITE = 12.0
 
-Tell = Callable[[str], None]
+Say = Callable[[str], None]
 
 
 @pytest.mark.parametrize("network", ["", "proxies"])
-async def test_without_writes_everybody_keeps_its_cache(
-    network: str, tmp_path: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch
+async def test_without_writes_every_node_keeps_its_cache(
+    network: str, tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, network)
-    async with made_site(3, KEYS, tmp_path, tell) as site:
-        await asyncio.to_thread(_keep_cache, site, tell)
+    async with made_site(3, KEYS, tmp_path, say) as site:
+        await asyncio.to_thread(_keep_cache, site, say)
 
 
-def _keep_cache(site: Site, tell: Tell) -> None:
+def _keep_cache(site: Site, say: Say) -> None:
     _read_until_warm(site, site.nodes)
     loaded = _loads(site.nodes)
     _cut(site)
-    # Keys of the one that is out of reach go to another owner, which may have to load them.
+    # Keys of the node that is out of reach go to another owner, which may have to load them.
     _read_until_warm(site, site.nodes)
-    tell(f"loaded when the cut began: {_loads(site.nodes) - loaded} of {3 * KEYS} warm items")
+    say(f"loaded when the cut began: {_loads(site.nodes) - loaded} of {3 * KEYS} warm items")
     loaded, hits = _loads(site.nodes), _hits(site.nodes)
     end = time.monotonic() + SECONDS
-    # Whoever asks the database for an object now waits, and would be missed.
+    # A read of an object from the database would wait now, and be noticed.
     with site.objects_locked():
         while time.monotonic() < end:
             _read_all(site, site.nodes)
@@ -55,27 +55,27 @@ def _keep_cache(site: Site, tell: Tell) -> None:
             assert all(stats["serving"] for stats in _stats(site.nodes))
     assert _loads(site.nodes) == loaded
     assert _hits(site.nodes) > hits
-    _heal(site, tell)
+    _heal(site, say)
 
 
-async def test_with_writes_on_both_sides_all_stays_right(tmp_path: Path, tell: Tell, checker: Path) -> None:
-    async with made_site(3, KEYS, tmp_path, tell) as site:
+async def test_with_writes_on_both_sides_all_stays_right(tmp_path: Path, say: Say, checker: Path) -> None:
+    async with made_site(3, KEYS, tmp_path, say) as site:
         with History(tmp_path / "history.jsonl") as history:
-            note_initial(history, site.keys)
-            # One writer an item: nobody waits for another one's transaction as well.
+            record_initial(history, site.keys)
+            # One writer per item, so that no write also waits for another transaction.
             async with Load(site.nodes, site.keys, history, seed=1, shared=False) as load:
                 await asyncio.sleep(2.0)
                 await asyncio.to_thread(_cut, site)
                 await asyncio.sleep(SECONDS)
-                await asyncio.to_thread(_heal, site, tell)
+                await asyncio.to_thread(_heal, site, say)
                 await load.stop()
             await asyncio.to_thread(site.wait_settled)
         writes = [operation for operation in history.operations if operation.kind == "write" and operation.client]
     longest = max(write.seconds for write in writes)
-    tell(f"{len(writes)} writes, the longest took {longest:.2f} s")
+    say(f"{len(writes)} writes, the longest took {longest:.2f} s")
     assert unexcused(history.operations, []) == []
     assert all(write.outcome is Outcome.OK for write in writes)
-    assert {write.node for write in writes if write.seconds > 1.0} >= {"node3"}, "the cut has held nobody up"
+    assert {write.node for write in writes if write.seconds > 1.0} >= {"node3"}, "the cut has delayed no write"
     assert longest < LONGEST_WRITE
     verdict = check(checker, history.path)
     assert verdict.linearizable, verdict.text
@@ -95,12 +95,12 @@ def _cut(site: Site) -> None:
         site.network.cut(*way)
 
 
-def _heal(site: Site, tell: Tell) -> None:
+def _heal(site: Site, say: Say) -> None:
     for way in _ways(site):
         site.network.heal(*way)
     begin = time.monotonic()
     site.wait_whole()
-    tell(f"all in standing {time.monotonic() - begin:.2f} s after the cut was healed")
+    say(f"all serving {time.monotonic() - begin:.2f} s after the cut was healed")
 
 
 def _read_all(site: Site, nodes: list[SiteNode]) -> None:
@@ -110,7 +110,7 @@ def _read_all(site: Site, nodes: list[SiteNode]) -> None:
 
 
 def _read_until_warm(site: Site, nodes: list[SiteNode]) -> None:
-    """Read everything again and again, until nothing is loaded any more."""
+    """Read everything again and again, until nothing more is loaded."""
 
     def nothing_loaded() -> bool:
         before = _loads(site.nodes)
@@ -124,7 +124,7 @@ def _read_until_warm(site: Site, nodes: list[SiteNode]) -> None:
 
 
 def _loads(nodes: list[SiteNode]) -> int:
-    """Keys that were read from the database, through the cache and past it."""
+    """How many keys were read from the database, through the cache and past it."""
     return sum(stats["local_loads"] + stats["bypasses"] for stats in _stats(nodes))
 
 

@@ -11,7 +11,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// register is an object with one value, as a sequence of operations sees it.
+// register models an object with one value under a sequence of operations.
 var register = porcupine.Model{
 	Init: func() any { return absent },
 	Step: func(state, input, output any) (bool, any) {
@@ -23,15 +23,15 @@ var register = porcupine.Model{
 	},
 }
 
-// verdict is what is found of one object.
+// verdict is the result for one object.
 type verdict struct {
 	key     string
 	history []operation
 	result  porcupine.CheckResult
-	culprit operation // where the result is Illegal: the first that no order can explain
+	culprit operation // if the result is Illegal: the first operation that no order can explain
 }
 
-// check looks at every object of a history, each for as long as timeout.
+// check returns the verdicts of a history's objects; timeout bounds the search for each.
 func check(history map[string][]operation, timeout time.Duration) []verdict {
 	keys := slices.Sorted(maps.Keys(history))
 	verdicts := make([]verdict, len(keys))
@@ -66,8 +66,8 @@ func forPorcupine(history []operation) []porcupine.Operation {
 	return operations
 }
 
-// culprit returns the operation at whose end the history ceases to be linearizable: until an
-// instant before it was, with what was under way then.
+// culprit returns the operation at whose end the history ceases to be linearizable: what was
+// known an instant earlier still is.
 func culprit(history []operation, timeout time.Duration) operation {
 	ended := slices.Clone(history)
 	slices.SortFunc(ended, func(a, b operation) int { return cmp.Compare(a.End, b.End) })
@@ -80,7 +80,7 @@ func culprit(history []operation, timeout time.Duration) operation {
 	return ended[min(at, len(ended)-1)]
 }
 
-// until is what was known of a history at an instant.
+// until returns what was known of a history at an instant.
 func until(history []operation, instant int64) []operation {
 	var known []operation
 	for _, o := range history {

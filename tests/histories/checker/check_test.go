@@ -48,7 +48,7 @@ func TestVerdicts(t *testing.T) {
 		{"two readers who see two writes in two orders", false, 5, []operation{
 			written("a", 1, 9), written("b", 1, 9), found("a", 2, 3), found("b", 4, 5), found("b", 6, 7),
 			found("a", 7, 8)}},
-		{"what nobody has written", false, 1, []operation{written("a", 1, 2), found("x", 3, 4)}},
+		{"what no client has written", false, 1, []operation{written("a", 1, 2), found("x", 3, 4)}},
 		{"a read before the write", false, 0, []operation{found("a", 1, 2), written("a", 3, 4)}},
 		{"an object that is gone", false, 1, []operation{written("a", 1, 2), absence}},
 		{"an object that is not there yet", true, 0, []operation{absence, written("a", 7, 8)}},
@@ -80,8 +80,8 @@ func verdictOf(right bool) porcupine.CheckResult {
 	return porcupine.Illegal
 }
 
-// TestReducedAsWhole compares with Porcupine's verdict about the whole history, where what got
-// no answer may take effect at any time until the end.
+// TestReducedAsWhole compares with Porcupine's verdict about the whole history, in which a write
+// without an answer may take effect at any time until the end.
 func TestReducedAsWhole(t *testing.T) {
 	right, wrong := 0, 0
 	for seed := range uint64(20_000) {
@@ -104,11 +104,11 @@ func TestReducedAsWhole(t *testing.T) {
 		}
 	}
 	if right < 1000 || wrong < 1000 {
-		t.Errorf("%d right and %d wrong histories: too one-sided to tell anything", right, wrong)
+		t.Errorf("%d right and %d wrong histories: too one-sided to prove anything", right, wrong)
 	}
 }
 
-// randomHistory is one of a register that is right at times and wrong at others.
+// randomHistory returns the history of a register that is sometimes wrong.
 func randomHistory(random *rand.Rand) []operation {
 	var history []operation
 	values := []string{absent}
@@ -152,7 +152,7 @@ func randomHistory(random *rand.Rand) []operation {
 	return history
 }
 
-// TestLong shows that a long history is decided quickly, also where much was left unanswered.
+// TestLong shows that a long history is decided quickly, also with many unanswered writes.
 func TestLong(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	var history []operation
@@ -190,35 +190,35 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told bytes.Buffer
-	if status := report(&told, check(history, timeout)); status != violated {
+	var output bytes.Buffer
+	if status := report(&output, check(history, timeout)); status != violated {
 		t.Errorf("the status is %d", status)
 	}
 	for _, wanted := range []string{"a is not linearizable", `>>>     0.0050 s -     0.0060 s  node3     client  3  read  "1"`,
 		"4 operations on 2 objects: NOT linearizable"} {
-		if !strings.Contains(told.String(), wanted) {
-			t.Errorf("%q is not in:\n%s", wanted, told.String())
+		if !strings.Contains(output.String(), wanted) {
+			t.Errorf("%q is not in:\n%s", wanted, output.String())
 		}
 	}
 }
 
 func TestUndecided(t *testing.T) {
-	told := new(bytes.Buffer)
-	if status := report(told, []verdict{{key: "k", result: porcupine.Unknown}}); status != unknown {
-		t.Errorf("the status is %d: %s", status, told)
+	output := new(bytes.Buffer)
+	if status := report(output, []verdict{{key: "k", result: porcupine.Unknown}}); status != unknown {
+		t.Errorf("the status is %d: %s", status, output)
 	}
 }
 
 func TestParseErrors(t *testing.T) {
 	const write = `{"kind":"write","key":"a","value":"1","begin":1,"end":2,"outcome":"ok"}` + "\n"
 	for _, test := range []struct{ lines, wanted string }{
-		{"", "nothing in it"},
+		{"", "no operation"},
 		{"no JSON", "line 1"},
 		{write + write, "line 2: \"1\" is written to a a second time"},
 		{strings.Replace(write, "write", "delete", 1), "kind is \"delete\""},
 		{strings.Replace(write, "ok", "fine", 1), "outcome is \"fine\""},
 		{strings.Replace(write, `"1"`, "null", 1), "without a value"},
-		{strings.Replace(write, `"end":2`, `"end":0`, 1), "before its begin"},
+		{strings.Replace(write, `"end":2`, `"end":0`, 1), "before it begins"},
 	} {
 		if _, err := parse(strings.NewReader(test.lines)); err == nil || !strings.Contains(err.Error(), test.wanted) {
 			t.Errorf("%q: %v, not %q", test.lines, err, test.wanted)

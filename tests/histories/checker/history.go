@@ -8,16 +8,16 @@ import (
 	"io"
 )
 
-// operation is one line of a history: what a client asked for, and what came of it.
+// operation is one line of a history: what a client requested, and the outcome.
 type operation struct {
 	Kind    string  `json:"kind"`  // read or write
 	Key     string  `json:"key"`   // which object
 	Value   *string `json:"value"` // what was written or found; null: there was no object
-	Node    string  `json:"node"`  // who was asked
+	Node    string  `json:"node"`  // which node answered
 	Client  int     `json:"client"`
 	Begin   int64   `json:"begin"` // nanoseconds of one clock
 	End     int64   `json:"end"`
-	Outcome string  `json:"outcome"` // ok, failed (no effect, for certain) or unknown
+	Outcome string  `json:"outcome"` // ok, failed (certainly no effect) or unknown
 }
 
 func (o *operation) value() string {
@@ -27,14 +27,14 @@ func (o *operation) value() string {
 	return *o.Value
 }
 
-// absent is the value of an object that is not there. Nobody writes it.
+// absent is the value of a missing object. No client writes it.
 const absent = "\x00absent"
 
 const maxLine = 1 << 20
 
-// parse reads a history, by object. What failed, and reads of which nothing is known, say
-// nothing and are left out. It is an error if two writes of an object have one value: a value
-// has to tell which write it is of.
+// parse reads a history, by object. It leaves out failed operations and reads of unknown
+// outcome, which prove nothing. Two writes of one value to an object are an error, as a value
+// has to identify its write.
 func parse(input io.Reader) (map[string][]operation, error) {
 	history := make(map[string][]operation)
 	written := make(map[[2]string]bool)
@@ -64,7 +64,7 @@ func parse(input io.Reader) (map[string][]operation, error) {
 		return nil, err
 	}
 	if len(history) == 0 {
-		return nil, errors.New("there is nothing in it to be checked")
+		return nil, errors.New("it has no operation to check")
 	}
 	return history, nil
 }
@@ -78,7 +78,7 @@ func (o *operation) validate() error {
 	case o.Kind == "write" && o.Value == nil:
 		return errors.New("a write without a value")
 	case o.End < o.Begin:
-		return errors.New("its end is before its begin")
+		return errors.New("it ends before it begins")
 	}
 	return nil
 }

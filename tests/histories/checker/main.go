@@ -1,9 +1,9 @@
-// The checker tells whether a history of reads and writes is linearizable, object by object.
+// The checker reports whether a history of reads and writes is linearizable, object by object.
 //
 //	checker HISTORY
 //
 // The history is a file of JSON lines (see operation). The exit status is 0 if it is
-// linearizable, 1 if it is not, which is told in words, and 2 if that cannot be said.
+// linearizable, 1 if it is not, with an explanation, and 2 if that cannot be decided.
 package main
 
 import (
@@ -18,7 +18,7 @@ const (
 	unknown
 )
 
-// timeout bounds the search for one object's order. It ends in milliseconds where few
+// timeout bounds the search for one object's order, which takes milliseconds where few
 // operations overlap.
 const timeout = time.Minute
 

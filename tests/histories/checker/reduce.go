@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// reduce drops what cannot change the verdict about one object, and gives writes of which
-// nothing is known the latest end that they can have. It makes histories short and leaves
-// nothing open to their end, so that they are searched quickly.
+// reduce drops the operations that cannot change the verdict about one object, and gives each
+// write of unknown outcome the latest end that it can have. The result is short, and no
+// operation in it lasts until the end of the history, so that it is searched quickly.
 //
-// A value is written once at most, so it is the object's value for one stretch of time.
+// A value is written at most once, so it is the object's value for one stretch of time.
 //
-//   - A write of unknown outcome whose value nobody has read may have had no effect, and need
-//     not be placed. One whose value was read took effect before the first such read ended.
+//   - A write of unknown outcome whose value was never read may have had no effect, and need
+//     not be placed. A write whose value was read took effect before the first such read ended.
 //   - Of the reads of one value only two count: the one that ended first and the one that
-//     began last. Wherever those two are placed, the value is there all the time between, and
-//     every other one ended no earlier than the first and began no later than the last: it has
-//     an instant in between.
+//     began last. Between the instants at which these two are placed the object has the value.
+//     Every other read of it ended no earlier than the first and began no later than the last,
+//     so it can be placed between them.
 func reduce(history []operation) []operation {
 	first, last := make(map[string]operation), make(map[string]operation)
 	for _, o := range history {

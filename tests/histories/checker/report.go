@@ -10,10 +10,10 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// around is how many operations are shown before and after the one that cannot be explained.
+// around is the number of operations shown before and after the one that cannot be explained.
 const around = 12
 
-// report tells the verdicts in words and returns the exit status.
+// report prints the verdicts and returns the exit status.
 func report(out io.Writer, verdicts []verdict) int {
 	operations, status := 0, linearizable
 	for _, v := range verdicts {
@@ -35,7 +35,7 @@ func report(out io.Writer, verdicts []verdict) int {
 	return status
 }
 
-// explain shows the culprit, the write whose value it found, and what was done to the object
+// explain prints the culprit, the write whose value it read, and the operations on the object
 // at about that time.
 func explain(out io.Writer, v verdict) {
 	ended := slices.Clone(v.history)
@@ -48,7 +48,7 @@ func explain(out io.Writer, v verdict) {
 			return o.Kind == "write" && o.value() == v.culprit.value()
 		})
 		if source < 0 {
-			fmt.Fprintln(out, "  nobody has written what was read:")
+			fmt.Fprintln(out, "  no operation wrote what was read:")
 		} else {
 			fmt.Fprintln(out, "  what was read is the value of:")
 			line(out, ended[source], "   ")
