@@ -108,7 +108,7 @@ soak: $(LIBRARY)  ## the same for SOAK_SECONDS (600), and what takes long: 200,0
 test-guillotina: $(LIBRARY)  ## Guillotina's own suite with this cache
 	$(BIN)/python -m tests.guillotina_suite -q --disable-warnings
 
-bench: $(LIBRARY)  ## measure beside guillotina.contrib.cache; BENCH=hot_read: that question alone
+bench: $(LIBRARY)  ## measure beside guillotina.contrib.cache; BENCH=hot_read: that one alone
 	@$(BIN)/python -c 'import hiredis, matplotlib' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(BENCH)
 

@@ -1,1 +1,1 @@
-"""Measurements beside `guillotina.contrib.cache`, one module a question: `python -m benchmarks` runs them all."""
+"""Measurements beside `guillotina.contrib.cache`, one module each: `python -m benchmarks` runs them all."""

@@ -1,6 +1,6 @@
-"""Answer every question, or those named: `python -m benchmarks [name ...]`; one table at the end.
+"""Run every benchmark, or those named: `python -m benchmarks [name ...]`, with one table at the end.
 
-Each runs as a process of its own, `python -m benchmarks.<name>`, which takes options too.
+Each runs as a process of its own, `python -m benchmarks.<name>`, which also takes options.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from benchmarks.lib.report import RESULTS, Finding, read, table
 from harness.local import ROOT
 from harness.postgres import DSN_VARIABLE, running_postgres
 
-#: In the order of issue and table.
-QUESTIONS: Final = (
+#: In the order of the table.
+BENCHMARKS: Final = (
     "hot_read",
     "peer_read",
     "listing",
@@ -37,12 +37,12 @@ QUESTIONS: Final = (
 
 
 def main() -> int:
-    """The exit status: how many questions have no answer."""
+    """Run the benchmarks; return the exit status: how many of them failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(QUESTIONS)}")
-    names = parser.parse_args().names or QUESTIONS
-    if unknown := set(names) - set(QUESTIONS):
-        parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(QUESTIONS)}")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(BENCHMARKS)}")
+    names = parser.parse_args().names or BENCHMARKS
+    if unknown := set(names) - set(BENCHMARKS):
+        parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(BENCHMARKS)}")
     findings: list[Finding] = []
     failed = []
     with running_postgres() as postgres:
@@ -58,7 +58,7 @@ def main() -> int:
     print(table(findings))
     summary.draw()
     if failed:
-        print(f"no answer: {', '.join(failed)}")
+        print(f"failed: {', '.join(failed)}")
     return len(failed)
 
 

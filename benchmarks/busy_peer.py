@@ -1,10 +1,10 @@
-"""A peer whose Python is busy for a second: does it hold up a commit at another node, and does it learn of it in time?
+"""A peer whose Python is busy for a second: does it delay a commit at another node, and how soon does it learn of it?
 
-The busy node looks one key up without a break, so its event loop does nothing, and sees to the microsecond from when
-until when the key is in doubt there; another node changes that object meanwhile. Theirs is when contrib's nodes hear of
-a commit over Redis, which takes their event loop.
-`details`: milliseconds from the announcement to everyone's acknowledgement, from the answer to COMMIT to the
-settlement at the peer, and of the key in doubt there beyond the commit's own time.
+The busy node looks up one key without a break, so that its event loop does nothing, and sees to the microsecond when
+the key is in doubt there; another node changes that object meanwhile. Beside it: when contrib's nodes, whose event loop
+has to do it, receive the invalidation over Redis.
+`details`: milliseconds from the announcement to the last acknowledgement, from the answer to COMMIT to the settlement
+at the peer, and of the doubt there beyond the commit's own time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmarks.lib.report import Answer, Finding
 from harness.postgres import PostgresServer
 
 BUSY_SECONDS = 1.0
-#: Of the busy second, in which the commits are made: it has begun when they begin, and goes on when they end.
+#: Seconds at the begin and the end of the busy second, between which the commits are made.
 MARGIN = 0.2
 PAUSE = 0.05
 
@@ -45,8 +45,8 @@ def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
     details = {name: spread([commit[name] for commit in ours]) for name in ours[0]}
     details["contrib settled"] = spread(theirs)
 
-    def finding(what: str, name: str, target: float, told: float | None = None) -> Finding:
-        return Finding(what, details[name], target, "ms", ours=details[name].median, theirs=told, sides_unit="ms")
+    def finding(what: str, name: str, target: float, theirs: float | None = None) -> Finding:
+        return Finding(what, details[name], target, "ms", ours=details[name].median, theirs=theirs, sides_unit="ms")
 
     return Answer(
         [
@@ -59,23 +59,23 @@ def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
 
 
 def _ours(site: sites.Site, rounds: int) -> list[dict[str, float]]:
-    """Milliseconds of each of some commits while a peer is busy."""
+    """Return the milliseconds of commits that are made while a peer is busy."""
     (oid,) = sites.run(site[0], content.oids, folder="folder")
     found = []
     for _ in range(rounds):
         with _busy(site[1], watch_doubt, oid=oid) as watching:
             commits = sites.run(site[0], commits_watched, oid=oid, seconds=BUSY_SECONDS - 2 * MARGIN)
         doubts = watching.result()
-        for announced, passed, committed in commits:
-            # Where the machine gave the peer no time, its watch began late, or saw nothing.
-            seen = [(begin, end) for begin, end in doubts if announced <= begin <= passed]
+        for announced, cleared, committed in commits:
+            # Where the machine gave the peer no processor time, its watch began late, or saw nothing.
+            seen = [(begin, end) for begin, end in doubts if announced <= begin <= cleared]
             for begin, end in seen:
                 assert end >= committed, "in doubt until the answer to COMMIT has come"
                 found.append(
                     {
-                        "acknowledged": (passed - announced) / 1e6,
+                        "acknowledged": (cleared - announced) / 1e6,
                         "settled": (end - committed) / 1e6,
-                        "doubt": (end - begin - (committed - passed)) / 1e6,
+                        "doubt": (end - begin - (committed - cleared)) / 1e6,
                     }
                 )
     assert len(found) > rounds, "the doubt of most commits was seen at the peer"
@@ -83,7 +83,7 @@ def _ours(site: sites.Site, rounds: int) -> list[dict[str, float]]:
 
 
 def _theirs(site: sites.Site, rounds: int) -> list[float]:
-    """Milliseconds from a commit until a node that is busy for a second has heard of it."""
+    """Return the milliseconds from a commit until a node that is busy for a second learns of it."""
     (oid,) = sites.run(site[0], content.oids, folder="folder")
     sites.run(site[1], watch_invalidations)
     taken = []
@@ -97,7 +97,7 @@ def _theirs(site: sites.Site, rounds: int) -> list[float]:
 
 @contextmanager
 def _busy(node: Any, function: Callable[..., Any], **arguments: Any) -> Iterator[Future[Any]]:
-    """Within the block a function keeps the node's Python busy; the block is left when it has ended."""
+    """Keep the node's Python busy with a function during the block; it has ended when the block is left."""
     with ThreadPoolExecutor(1) as executor:
         running = executor.submit(sites.run, node, function, **arguments)
         time.sleep(MARGIN)
@@ -115,7 +115,7 @@ async def compute() -> None:
 
 
 async def watch_doubt(oid: str) -> list[tuple[int, int]]:
-    """Keep the event loop busy; from when until when an object was in doubt, each time it was."""
+    """Keep the event loop busy; return the begin and the end of each time that an object was in doubt."""
     from guillotina_groupcache import keys
     from guillotina_groupcache.constants import Missed
     from guillotina_groupcache.interfaces import IGroupcacheUtility
@@ -137,7 +137,7 @@ async def watch_doubt(oid: str) -> list[tuple[int, int]]:
 
 
 async def commit(oid: str) -> int:
-    """Change an object; the moment of the commit."""
+    """Change an object; return the moment of the commit."""
     manager = agent.transaction_manager()
     transaction = await manager.begin()
     with transaction:
@@ -149,7 +149,7 @@ async def commit(oid: str) -> int:
 
 
 async def commits_watched(oid: str, seconds: float) -> list[tuple[int, int, int]]:
-    """Commits for some seconds: when each was announced, acknowledged by all, and answered by the database."""
+    """Commit for some seconds; return when each was announced, cleared, and answered by the database."""
     from guillotina_groupcache.interfaces import IGroupcacheUtility
 
     utility: Any = get_utility(IGroupcacheUtility)
@@ -181,20 +181,20 @@ _heard: list[int] = []
 
 
 async def watch_invalidations() -> None:
-    """Note when contrib hears of writes."""
+    """Record when contrib learns of writes."""
     utility: Any = get_utility(ICacheUtility)
     invalidate: Callable[..., Any] = utility.invalidate
 
-    async def noted(**arguments: Any) -> Any:
+    async def recorded(**arguments: Any) -> Any:
         _heard.append(time.monotonic_ns())
         return await invalidate(**arguments)
 
     for callbacks in utility._subscriber._subscribers.values():
-        callbacks[utility._uid] = noted
+        callbacks[utility._uid] = recorded
 
 
 async def last_invalidation(after: int) -> int:
-    """When the first write after a moment was heard of."""
+    """Return when this node learned of the first write after a moment."""
     while not _heard or _heard[-1] < after:
         await asyncio.sleep(0.01)
     return next(moment for moment in _heard if moment >= after)

@@ -1,8 +1,8 @@
 """What memory is worth: 4 processes with 64 MB each, and 200 MB that are read by a Zipf distribution.
 
-Every process reads at random, all by the same distribution (s = 0.9); beside contrib in memory with the same bytes a
-process, whose processes do not tell each other. Counted are the objects that PostgreSQL was asked for.
-`details`: the share of the reads that reached PostgreSQL, of each side.
+Every process reads at random, all with the same distribution (s = 0.9); beside contrib in memory with as many bytes per
+process, whose processes do not share. Counted are the objects that are read from PostgreSQL.
+`details`: the share of the reads that reached PostgreSQL, for each side.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
 
 
 def _share(site: sites.Site, options: argparse.Namespace) -> float:
-    """The share of the reads that reached PostgreSQL, once the caches are as full as they get."""
+    """Return the share of the reads that reach PostgreSQL, once the caches are as full as they get."""
     for node in site.nodes:
         sites.run(node, prepare, s=options.s)
     objects = options.working_set * 10**6 // options.object
@@ -63,7 +63,7 @@ def _share(site: sites.Site, options: argparse.Namespace) -> float:
 
 
 def _at_all(site: sites.Site, function: Any, begin: int, end: int) -> None:
-    """Let every node make its reads of these numbers, all at once."""
+    """Have all nodes make their reads with these numbers at once."""
 
     def at_one(number: int) -> None:
         for at in range(begin, end, BATCH):
@@ -80,24 +80,24 @@ _weights: list[float] = []
 
 
 async def prepare(s: float) -> None:
-    """Get the object ids, in the same order at every node: the order of how often they are read."""
+    """Get the object ids, in the same order at every node: the more often read first."""
     _oids[:] = await content.oids("folder")
     _weights[:] = accumulate(1 / rank**s for rank in range(1, len(_oids) + 1))
 
 
 async def read_once(number: int, begin: int, count: int) -> None:
-    """Read some objects, others at every node."""
+    """Read some objects, other ones at every node."""
     await _read(_oids[number::PROCESSES][begin : begin + count])
 
 
 async def read_zipf(number: int, begin: int, count: int) -> None:
-    """Read objects at random, a few of them often; others with every `number` and `begin`."""
+    """Read objects at random, a few of them often; every `number` and `begin` reads others."""
     await _read(random.Random(f"{number} {begin}").choices(_oids, cum_weights=_weights, k=count))
 
 
 async def _read(oids: list[str]) -> None:
     for at in range(0, len(oids), 20):
-        async with agent.reading() as transaction:
+        async with agent.read_only() as transaction:
             for oid in oids[at : at + 20]:
                 row = await transaction._get(oid)
                 assert row["zoid"] == oid

@@ -1,10 +1,10 @@
-"""A commit of one changed object at one of three nodes, beside contrib with Redis, and what the announcement is of it.
+"""A commit of one changed object at one of three nodes, beside contrib with Redis, and its announcement's share.
 
 Measured is `Transaction.commit`: the statements that write, the announcement to the others and their acknowledgement
 (ours only), COMMIT, and what either cache does before it returns. PostgreSQL runs without fsync here, so that the
-cache's part counts for more than it would on a disk. `details`: milliseconds of each side.
+cache's part weighs more than it would with a disk. `details`: milliseconds of each side.
 
-A further site of ours has no triggers, and its transactions no mark: what these cost a member's commit (R14).
+Another site of ours has no triggers, and no mark in its transactions, to measure what these cost a commit (R14).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
             },
             options.rounds,
         )
-        time.sleep(1)  # contrib tells other nodes when it has the time
+        time.sleep(1)  # contrib notifies other nodes later
         written = {str(sites.run(site[1], titles, oids=oids)) for site in (ours, unnoted, with_redis, none)}
         assert len(written) == 1, "all sides wrote the same, and another node reads it"
     measured["announcement"] = announcements[1:]
@@ -88,7 +88,7 @@ def _answer(measured: dict[str, list[float]]) -> Answer:
 
 
 async def commit(oids: list[str], commits: int) -> float:
-    """Milliseconds, the median, of a commit that has changed one object; its title counts the rounds."""
+    """Return the median milliseconds of a commit that changes one object; its title counts the rounds."""
     taken = []
     manager = agent.transaction_manager()
     for number in range(commits):
@@ -104,7 +104,7 @@ async def commit(oids: list[str], commits: int) -> float:
 
 
 async def commit_announced(oids: list[str], commits: int) -> list[float]:
-    """The same, and how long the announcement of a commit was waited for."""
+    """Return the same, and the median milliseconds for which a commit waits for its announcement."""
     from guillotina_groupcache.interfaces import IGroupcacheUtility
 
     utility: Any = get_utility(IGroupcacheUtility)
@@ -126,7 +126,7 @@ async def commit_announced(oids: list[str], commits: int) -> list[float]:
 
 
 async def without_notes() -> None:
-    """Have this node mark no transaction, and remove the triggers that note writes without a mark."""
+    """Make this node mark no transaction, and remove the triggers that note writes without a mark."""
     from guillotina_groupcache.database import triggers
     from guillotina_groupcache.interfaces import IGroupcacheUtility
 
@@ -141,8 +141,8 @@ async def without_notes() -> None:
 
 
 async def titles(oids: list[str]) -> list[str]:
-    """The titles of objects, as this node reads them."""
-    async with agent.reading() as transaction:
+    """Return the titles of objects, as this node reads them."""
+    async with agent.read_only() as transaction:
         return [(await transaction.get(oid)).title for oid in oids]
 
 

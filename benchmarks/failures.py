@@ -1,8 +1,9 @@
-"""What a process that fails, or joins, costs the others: three nodes of one host, over TCP with TLS.
+"""What a process that fails or joins costs the others: three nodes of one host, over TCP with TLS.
 
-Killed (SIGKILL): how soon another one shows it out, and how long a commit takes that begins at once. Stopped (SIGSTOP):
-the first commit, which waits out a lease, and the next one; continued: how soon it serves again. Joining: the share of
-all objects that a fourth node owns, and so loads from the database once. `details`: milliseconds of each round.
+Killed (SIGKILL): how soon another node shows it out, and how long an immediate commit takes. Stopped (SIGSTOP): the
+first commit, which waits for a lease to run out, and the next one; continued: how soon it serves again. Joining: the
+share of all objects that a fourth node owns, and so loads from the database once.
+`details`: milliseconds of each round.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from harness.node import Node
 from harness.postgres import PostgresServer
 
 OBJECTS = 2000
-#: Seconds that a writer may wait for one that was marked out: a lease by any clock, and 100 ms before.
+#: Seconds that a writer may wait for a member: a lease on any clock, and 100 ms until it is marked out.
 LEASE = 3.4
 
 
@@ -56,7 +57,7 @@ def _share(share: float) -> Finding:
 
 
 def _killed(site: sites.Site, oids: list[str]) -> dict[str, float]:
-    """Kill the third node and write at the first; then kill it and look at the first, each time until it is back."""
+    """Kill the third node and write at the first one; then kill it again, and wait until the first one shows it out."""
     taken = {}
     site[2].kill()
     taken["killed: a commit that begins at once takes"] = sites.run(site[0], commit, oids=oids[:1], commits=1)
@@ -71,13 +72,13 @@ def _killed(site: sites.Site, oids: list[str]) -> dict[str, float]:
 
 
 def _stopped(site: sites.Site, oids: list[str]) -> dict[str, float]:
-    """Stop the third node and write twice at the first; then let it go on until it serves."""
+    """Stop the third node and write twice at the first one; then let it go on until it serves."""
     site[2].pause()
     first = sites.run(site[0], commit, oids=oids[:1], commits=1)
     second = sites.run(site[0], commit, oids=oids[:1], commits=1)
     site[2].resume()
     begin = time.perf_counter()
-    # It may not know yet that it was put out.
+    # It may not know yet that it was marked out.
     wait_for(lambda: _is_whole(site), "all to serve")
     return {
         "stopped: the first commit takes": first,
@@ -87,7 +88,7 @@ def _stopped(site: sites.Site, oids: list[str]) -> dict[str, float]:
 
 
 def _joined(site: sites.Site, oids: list[str]) -> float:
-    """The share of objects that a fourth node loads, all of which the others have in memory."""
+    """Return the share of objects that a fourth node loads, all of which the others have in memory."""
     for node in site.nodes[:3]:
         sites.run(node, read_all, oids=oids)
     site.start(site[3])
@@ -100,7 +101,7 @@ def _is_in(node: Node, number: int) -> bool:
 
 
 def _is_whole(site: sites.Site) -> bool:
-    """Whether all three serve, and each shows the two others in."""
+    """Return whether all three serve, and each shows the two others in."""
     every = [node.http.stats() for node in site.nodes[:3]]
     running = {stats["incarnation"] for stats in every}
     for stats in every:

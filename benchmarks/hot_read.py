@@ -1,7 +1,7 @@
-"""A read of what this process has in memory: `Transaction._get`, beside guillotina.contrib.cache in memory.
+"""A read from this process' memory: `Transaction._get`, beside guillotina.contrib.cache in memory.
 
-Theirs checks nothing; ours checks at every hit that it may serve and that the version is the current one.
-`details`: microseconds of each side, of an empty call into Go, and of a read whose cache is one look into a dict.
+Theirs checks nothing; ours checks at every hit that it may serve and that the version is current.
+`details`: microseconds of each side, of an empty call into Go, and of a read whose cache is a dict.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
         )
         for name, side, target in (
             ("hot read, beside contrib in memory", "ours", 0.6),
-            ("  the floor: a cache that is one look into a dict", "floor", None),
+            ("  the lower bound: a dict as cache", "floor", None),
             ("  an empty call into Go", "empty call into Go", None),
         )
     ]
@@ -77,10 +77,10 @@ def _one_start(options: argparse.Namespace, planted: content.Content) -> dict[st
 
 
 async def digest(oids: list[str]) -> str:
-    """A hash of all that a read gives of these objects; afterwards they are in memory."""
+    """Return a hash of everything that reads of these objects give; afterwards they are in memory."""
     found = hashlib.sha256()
-    for _ in range(3):  # a copy of another's object is made when it is read, and so is a decoded one
-        async with agent.reading() as transaction:
+    for _ in range(3):  # the first read makes a hot copy, the second one a near entry
+        async with agent.read_only() as transaction:
             for oid in oids:
                 row = dict(await transaction._get(oid))
                 found.update(repr(sorted(row.items())).encode())
@@ -88,17 +88,17 @@ async def digest(oids: list[str]) -> str:
 
 
 async def read(oids: list[str], passes: int) -> float:
-    """Nanoseconds of a read, the median of passes: each is a transaction that reads every object once."""
+    """Return the median nanoseconds of a read; each pass is a transaction that reads every object once."""
     taken = []
     for _ in range(passes):
-        async with agent.reading() as transaction:
+        async with agent.read_only() as transaction:
             taken.append(await _timed(transaction, oids))
     return statistics.median(taken) / len(oids)
 
 
 async def read_dict(oids: list[str], passes: int) -> float:
-    """The same with a cache that is one look into a dict: what Guillotina itself takes."""
-    async with agent.reading() as transaction:
+    """Return the same with a dict as cache, which is Guillotina's own time."""
+    async with agent.read_only() as transaction:
         rows = {oid: await transaction._get(oid) for oid in oids}
         transaction._cache = _Dict(rows)
         return statistics.median([await _timed(transaction, oids) for _ in range(passes)]) / len(oids)
@@ -121,7 +121,7 @@ class _Dict(BaseCache):
 
 
 async def call(count: int) -> float:
-    """Nanoseconds of a call into Go that does nothing but find its node."""
+    """Return the nanoseconds of a call into Go that only finds its node."""
     from guillotina_groupcache.interfaces import IGroupcacheUtility
 
     node = query_utility(IGroupcacheUtility)._node

@@ -1,7 +1,7 @@
-"""Requests a second at three nodes, with 5 % writes: items, and listings of 20, beside contrib with Redis.
+"""Requests per second at three nodes, with 5 % writes: items, and listings of 20, beside contrib with Redis.
 
 Everything runs on one machine: the nodes, PostgreSQL, Redis and the load generator, so a request costs what all of
-them spend on it. `details`: of each side requests a second, milliseconds of a GET, and milliseconds of processor time
+them spend on it. `details`: requests per second of each side, milliseconds of a GET, and milliseconds of processor time
 that its nodes, PostgreSQL and Redis together spend on a request.
 """
 
@@ -62,14 +62,14 @@ def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
 
 
 def _check(every: list[sites.Site], paths: list[str]) -> None:
-    """All sides answer the same, whichever node is asked."""
+    """Check that all nodes of all sides answer alike."""
     for path in paths:
         seen = set()
         for node in itertools.chain.from_iterable(site.nodes for site in every):
             got = node.http.get(path)
             assert got.status == 200, got
             seen.add(got.body.replace(node.http.url.encode(), b""))
-        assert len(seen) == 1, f"all sides answer the same to {path}"
+        assert len(seen) == 1, f"all sides answer {path} alike"
 
 
 def _measure(
@@ -92,7 +92,7 @@ def _measure(
     result.findings += _findings(f"{name}, {options.writes:.0%} writes", measured, costs)
     result.details[name] = {
         which: {
-            "requests a second": spread(measured[which]),
+            "requests per second": spread(measured[which]),
             "median": spread([done.median for done in loads[which]]),
             "99 of 100": spread([done.slowest for done in loads[which]]),
             "processor": spread(costs[which]),
@@ -126,9 +126,9 @@ def _findings(name: str, measured: dict[str, list[float]], costs: dict[str, list
 
 
 async def warm() -> None:
-    """Read what the requests read, so that it is in memory as far as it can be."""
-    for _ in range(3):  # what another node owns is a copy here from its first reading on
-        async with agent.reading() as transaction:
+    """Read what the requests will read, so that as much as possible is in memory."""
+    for _ in range(3):  # what another node owns is a hot copy here from its first read on
+        async with agent.read_only() as transaction:
             root: Any = await agent.transaction_manager().get_root(txn=transaction)
             folder = await navigate_to(root, f"{CONTAINER.rpartition('/')[2]}/folder")
             async for item in folder.async_values():

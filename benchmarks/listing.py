@@ -1,9 +1,9 @@
-"""A listing of 1,000 children, as `async for child in folder.async_values()` gives it, objects and all.
+"""A listing of 1,000 children by `async for child in folder.async_values()`, objects included.
 
-Hot: everything is in the memory of the process, beside contrib in memory. All at peers: the process is a client,
-which owns nothing, and has nothing yet; beside contrib with Redis, its memory empty. All cold: nobody has anything,
-not the folder either; beside no cache.
-`details`: milliseconds of every side.
+Hot: everything is in the memory of the process, beside contrib in memory. All at peers: the process is a client, which
+owns nothing, with an empty cache; beside contrib with Redis and an empty memory. All cold: no process has anything, not
+even the folder; beside no cache.
+`details`: milliseconds of each side.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from harness.local import wait_for
 from harness.postgres import PostgresServer
 
 CHILDREN = 1000
-#: Listings that a measurement takes the median of, where one leaves the next as it was.
+#: Listings of which a measurement takes the median, where one does not affect the next.
 TIMES = 5
 
 
@@ -70,7 +70,7 @@ def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
 def _sides(
     ours: sites.Site, memory: sites.Site, with_redis: sites.Site, none: sites.Site, redis: RedisServer
 ) -> dict[str, Callable[[], float]]:
-    """What is measured. The three of ours come one after the other: cold, then at peers, then hot."""
+    """Return the measurements by name. Ours prepare what they need: cold, at peers, hot."""
     *owners, client = ours.nodes
     digests = {sites.run(node, digest) for site in (ours, memory, with_redis, none) for node in site.nodes}
     assert len(digests) == 1, "all sides give the same data"
@@ -80,13 +80,13 @@ def _sides(
         return float(sites.run(owners[0], listed))
 
     def at_peers() -> float:
-        # Everything is with its owner, as a listing at one of them brings it there.
+        # A listing at one of the owners brings everything to its owner.
         _clear(ours)
         sites.run(owners[0], listed)
         return float(sites.run(client, listed, source="peer"))
 
     def hot() -> float:
-        for _ in range(2):  # what another one owns is a copy here from its first reading on
+        for _ in range(2):  # what another node owns is a hot copy here from its first read on
             sites.run(owners[0], listed)
         return float(sites.run(owners[0], listed, times=TIMES))
 
@@ -108,7 +108,7 @@ def _sides(
 def _clear(site: sites.Site) -> None:
     assert site[0].http.post(f"{CONTAINER}/@cache-clear").status == 200
     for node in site.nodes:
-        # This very question brings the container into memory, which every request has read.
+        # This request brings the container into memory, which every request has to read.
         wait_for(lambda node=node: _settled(node), f"{node.name} to have settled")  # type: ignore[misc]
 
 
@@ -121,10 +121,10 @@ def _settled(node: Any) -> bool:
 
 
 async def digest() -> str:
-    """A hash of the children and their order; afterwards they are in memory, at Redis and at their owners."""
+    """Return a hash of the children and their order; afterwards they are in memory, in Redis and at their owners."""
     found = set()
     for _ in range(2):
-        async with agent.reading() as transaction:
+        async with agent.read_only() as transaction:
             folder = await _folder(transaction)
             children = [child async for child in folder.async_values()]
             text = repr([(c.__uuid__, c.id, c.__serial__, sorted(c.__dict__.items())) for c in children])
@@ -134,7 +134,7 @@ async def digest() -> str:
 
 
 async def listed(times: int = 1, forget: bool = False, source: str = "") -> float:
-    """Milliseconds of a listing; `forget` what contrib has in memory; all children are to come from `source`."""
+    """Return the milliseconds of a listing; `forget` empties contrib's memory; `source` must give all children."""
     utility: Any = query_utility(ICacheUtility)
     if forget:
         utility._memory_cache.clear()
@@ -142,7 +142,7 @@ async def listed(times: int = 1, forget: bool = False, source: str = "") -> floa
 
 
 async def _listed(source: str) -> float:
-    async with agent.reading() as transaction:
+    async with agent.read_only() as transaction:
         folder = await _folder(transaction)
         before = _came_from(source)
         begin = time.perf_counter()

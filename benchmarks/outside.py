@@ -1,8 +1,8 @@
-"""How soon all processes read what was written from outside, as by psql: one row at a time, beside three nodes.
+"""How soon three nodes read an outside write, as by psql, of one row at a time.
 
-Measured is from the answer to COMMIT, which nobody announces, until the last of the nodes reads the new state; each of
-them has the object in its memory and reads it all the time. Once quiet, once while clients use other objects.
-`details`: milliseconds of the fastest and the slowest write, and of the median, over the last node and over each.
+Measured is the time from the answer to COMMIT, which is not announced, until the last node reads the new state; each
+has the object in its memory and reads it all the time. Once without load, once while clients use other objects.
+`details`: milliseconds of the fastest, the median and the slowest write, for the last node and for each node.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from harness.postgres import PostgresServer
 
 NODES: Final = 3
 OBJECTS: Final = 100
-#: Milliseconds within which everybody shall have read a write while the database answers.
+#: Milliseconds within which every node should have read a write while the database answers.
 TARGET: Final = 1000
-#: Seconds after which a node that does not read it is wrong; between two reads; and of one call of the load.
+#: Seconds until a node that has not read it is wrong; between two reads; and of one call of the load.
 TIMEOUT, PAUSE, LOAD_SECONDS = 30.0, 0.002, 2.0
-#: The title of the items that `content` plants; the others are as long, as the pickle tells the length.
+#: The title of the items that `content` creates; the other titles are as long, as the pickle has the length.
 PLANTED: Final = "An item"
 
 _UPDATE: Final = """
@@ -70,11 +70,11 @@ def _extent(values: list[float]) -> dict[str, float]:
 
 
 def _write(site: sites.Site, connection: Any, oid: str, titles: tuple[str, str]) -> list[float]:
-    """Milliseconds from one outside COMMIT, which changes the title, until each node reads it."""
+    """Return the milliseconds from one outside COMMIT, which changes the title, until each node reads it."""
     old, new = titles
     with ThreadPoolExecutor(NODES) as threads, connection.cursor() as cursor:
         reads = [threads.submit(partial(sites.run, node, read_until, oid=oid, title=new)) for node in site.nodes]
-        # Views come at fixed intervals: writes must not follow them.
+        # Views come at fixed intervals, with which writes must not coincide.
         time.sleep(random.uniform(0.1, 1.1))
         cursor.execute(_UPDATE, (old.encode().hex(), new.encode().hex(), oid))
         assert cursor.rowcount == 1
@@ -84,7 +84,7 @@ def _write(site: sites.Site, connection: Any, oid: str, titles: tuple[str, str])
 
 @contextmanager
 def loaded(site: sites.Site) -> Iterator[None]:
-    """Clients read and write other objects at all nodes while the block runs."""
+    """Have clients read and write other objects at all nodes while the block runs."""
     paths = [f"{CONTAINER}/other/{number}" for number in range(OBJECTS)]
     ends = threading.Event()
 
@@ -105,10 +105,10 @@ def loaded(site: sites.Site) -> Iterator[None]:
 
 
 async def read_until(oid: str, title: str) -> float:
-    """Read an object through the cache until it has the title; the instant at which it had, of the system's clock."""
+    """Read an object through the cache until it has the title; return that instant on the system's clock."""
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
-        async with agent.reading() as transaction:
+        async with agent.read_only() as transaction:
             if (await transaction.get(oid)).title == title:
                 return time.clock_gettime(time.CLOCK_MONOTONIC)
         await asyncio.sleep(PAUSE)

@@ -1,8 +1,9 @@
-"""One read of what another process has in memory, beside a read of what Redis has.
+"""A read from another process' memory, beside a read from Redis.
 
-Ours over a unix socket, and over TCP with TLS by a secret; theirs over a unix socket, which guillotina.contrib.redis
-cannot, but its driver with another address can, and over TCP. Every object is read once, so no read finds a copy.
-`details`: microseconds of each side, of a bare round trip to Redis, and of one by the event loop.
+Ours goes over a unix socket, and over TCP with TLS by a secret; theirs over a unix socket, which
+guillotina.contrib.redis itself does not support, but its driver with another address does. Every object is read once,
+so that no read finds a hot copy.
+`details`: microseconds of each side, of a bare round trip to Redis, and of one with the event loop.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _measured(
                 sites.run(redis[0], read_redis, oids=oids[(at := next(theirs) * options.reads) : at + options.reads])
             ),
             "bare round trip": partial(sites.run, redis[0], round_trip.blocking, path=path, count=options.reads),
-            "round trip by the event loop": partial(
+            "round trip with the event loop": partial(
                 sites.run, redis[0], round_trip.on_the_loop, path=path, count=options.reads
             ),
         },
@@ -71,7 +72,7 @@ def _measured(
 
 
 class _Reads:
-    """Reads of a site's first node of objects that its second owns and has in memory."""
+    """Reads at a site's first node of objects that its second one owns and has in memory."""
 
     def __init__(self, site: sites.Site, oids: list[str], size: int) -> None:
         self._site, self._size = site, size
@@ -81,7 +82,7 @@ class _Reads:
 
     def measure(self) -> float:
         oids, self._owned = self._owned[: self._size], self._owned[self._size :]
-        assert len(oids) == self._size, "there are objects enough"
+        assert len(oids) == self._size, "there are enough objects"
         return float(sites.run(self._site[0], read_peer, oids=oids))
 
 
@@ -100,8 +101,8 @@ def _answer(measured: dict[str, list[float]]) -> Answer:
         for name, target in (("unix", 0.8), ("TCP with TLS", 1.0))
     ]
     findings += [
-        Finding(f"  the floor: {name}", ratio(measured[name], redis), ours=details[name].median, sides_unit="µs")
-        for name in ("bare round trip", "round trip by the event loop")
+        Finding(f"  the lower bound: {name}", ratio(measured[name], redis), ours=details[name].median, sides_unit="µs")
+        for name in ("bare round trip", "round trip with the event loop")
     ]
     return Answer(findings, details)
 
@@ -110,23 +111,23 @@ def _answer(measured: dict[str, list[float]]) -> Answer:
 
 
 async def digest(oids: list[str]) -> str:
-    """A hash of all that a read gives of these objects."""
+    """Return a hash of everything that reads of these objects give."""
     found = hashlib.sha256()
-    async with agent.reading() as transaction:
+    async with agent.read_only() as transaction:
         for oid in oids:
             found.update(repr(sorted(dict(await transaction._get(oid)).items())).encode())
     return found.hexdigest()
 
 
 async def fill_redis(oids: list[str]) -> None:
-    """Put objects into Redis, as whoever reads them first does."""
-    async with agent.reading() as transaction:
+    """Put objects into Redis, as the first read of each does."""
+    async with agent.read_only() as transaction:
         for oid in oids:
             await transaction._get(oid)
 
 
 async def owned(oids: list[str]) -> list[str]:
-    """Those of the objects that this node owns, which it has in memory afterwards."""
+    """Return those of the objects that this node owns; it has them in memory afterwards."""
     from guillotina_groupcache import keys
     from guillotina_groupcache.constants import Source
     from guillotina_groupcache.interfaces import IGroupcacheUtility
@@ -139,7 +140,7 @@ async def owned(oids: list[str]) -> list[str]:
 
 
 async def read_peer(oids: list[str]) -> float:
-    """Nanoseconds, the median, of a read of what a peer has."""
+    """Return the median nanoseconds of a read from a peer."""
     from guillotina_groupcache.interfaces import IGroupcacheUtility
 
     utility: Any = get_utility(IGroupcacheUtility)
@@ -150,7 +151,7 @@ async def read_peer(oids: list[str]) -> float:
 
 
 async def read_redis(oids: list[str]) -> float:
-    """Nanoseconds, the median, of a read of what Redis has, and this process has not."""
+    """Return the median nanoseconds of a read from Redis that this process' memory does not have."""
     utility: Any = get_utility(ICacheUtility)
     utility._memory_cache.clear()
     taken = await _timed(oids)
@@ -159,7 +160,7 @@ async def read_redis(oids: list[str]) -> float:
 
 
 async def _timed(oids: list[str]) -> float:
-    async with agent.reading() as transaction:
+    async with agent.read_only() as transaction:
         taken = []
         for oid in oids:
             begin = time.perf_counter_ns()

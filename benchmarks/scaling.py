@@ -1,10 +1,10 @@
 """What grows with the number of peers: 2, 4, 8 and 16 real processes on this machine.
 
-All of them share its cores, so times grow with what every process does in all; messages, queries and memory do not
-depend on that. `details` has for each number of peers:
-read (µs of a read from a peer), commit (ms) and announcement (ms) at one of them; frames (those that all peers send
-for a commit), queries (a second, on the members table), memory (MB that are a process' own right after it has joined)
-and join (ms until it served). The same is kept as CSV and as a picture; `laws` are the lines through the points.
+All of them share its cores, so times grow with the work of all processes; messages, queries and memory do not depend on
+that. `details` has for each number of peers: read (µs of a read from a peer), commit (ms) and announcement (ms) at one
+of them; frames (sent by all peers for a commit), queries (per second, of the members table), memory (MB that a process
+alone uses right after it has joined) and join (ms until it serves). The same is kept as CSV and as a picture; `laws`
+are the lines through the points.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNITS: Final = {
     "read": "µs",
     "commit": "ms",
     "announcement": "ms",
-    "frames": "a commit",
+    "frames": "per commit",
     "queries": "/s",
     "memory": "MB",
     "join": "ms",
@@ -75,10 +75,10 @@ def _point(nodes: list[Node], options: argparse.Namespace, dsn: str) -> dict[str
     time.sleep(options.watch)
     queries, elapsed = _queries(dsn) - queries, time.monotonic() - begin
     before = _frames(nodes)
-    in_a_second = (before - idle) / elapsed
+    per_second = (before - idle) / elapsed
     begin = time.monotonic()
     commits = [sites.run(nodes[0], commit.commit_announced, oids=some, commits=COMMITS) for _ in range(options.rounds)]
-    frames = _frames(nodes) - before - in_a_second * (time.monotonic() - begin)
+    frames = _frames(nodes) - before - per_second * (time.monotonic() - begin)
     return {
         "read": statistics.median(reads) / 1000,
         "commit": statistics.median(taken for taken, _ in commits),
@@ -89,7 +89,7 @@ def _point(nodes: list[Node], options: argparse.Namespace, dsn: str) -> dict[str
 
 
 def _owned_elsewhere(nodes: list[Node], oids: list[str]) -> list[str]:
-    """Objects that others own and have in memory, and the first node has not: a clear comes before."""
+    """Clear the cache, and return objects that other nodes own and have in memory, unlike the first one."""
     assert nodes[0].http.post("/db/c/@cache-clear").status == 200
     wait_for(lambda: not nodes[0].http.stats()["events"]["open"], "the clear to be over")
     share = len(oids) // (len(nodes) - 1)
@@ -106,7 +106,7 @@ def _frames(nodes: list[Node]) -> int:
 
 
 def _queries(dsn: str) -> int:
-    """Scans of the members table since it was made, as PostgreSQL counts them, half a second late."""
+    """Return the scans of the members table since its creation, which PostgreSQL counts half a second late."""
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT sum(seq_scan + coalesce(idx_scan, 0))::bigint FROM pg_stat_user_tables"
@@ -117,7 +117,7 @@ def _queries(dsn: str) -> int:
 
 
 def _joined(site: sites.Site, node: Node) -> dict[str, float]:
-    """Start a node: milliseconds until it serves, and the megabytes that are its own then."""
+    """Start a node; return the milliseconds until it serves, and the megabytes that it alone uses then."""
     site.start(node)
     stats = node.http.stats()
     assert node.process is not None
@@ -132,7 +132,7 @@ def _answer(points: dict[int, dict[str, float]]) -> Answer:
     _keep(counts, curves)
     findings = [
         Finding(
-            f"{name} with {counts[-1]} peers, beside {counts[0]}: {law['each']:+.3g} {UNITS[name]} a peer",
+            f"{name} with {counts[-1]} peers, beside {counts[0]}: {law['each']:+.3g} {UNITS[name]} per peer",
             Spread(*[curves[name][-1] / curves[name][0]] * 3),
             ours=curves[name][-1],
             theirs=curves[name][0],
@@ -145,7 +145,7 @@ def _answer(points: dict[int, dict[str, float]]) -> Answer:
 
 
 def _law(counts: list[int], values: list[float]) -> dict[str, float]:
-    """The line `base + each * peers` that lies nearest to the points."""
+    """Return the line `base + each * peers` nearest to the points."""
     each, base = statistics.linear_regression(counts, values) if len(counts) > 1 else (0.0, values[0])
     return {"base": base, "each": each}
 

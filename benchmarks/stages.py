@@ -1,8 +1,8 @@
-"""Where the time of a hot hit, a peer hit, a cold load and a commit goes: µs between the moments that it passes.
+"""Where the time of a hot hit, a peer hit, a cold load and a commit goes: µs between moments on its way.
 
-Not a question with a target: a profile, to be read before anything is changed. `MOMENTS` names the functions whose
-beginnings and ends are noted while one read after the other is made in a node; what lies between two moments in a
-thread of Go, or in another process, is one stage. `details`: by case, the stages in order with their medians.
+This is no benchmark with a target but a profile, to be read before a change. `MOMENTS` names the functions whose begins
+and ends are recorded while one read after the other is made in a node; everything between two moments, also in a thread
+of Go or in another process, is one stage. `details`: by case, the stages in order with their medians.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.lib.pairs import Spread
 from benchmarks.lib.report import Answer, Finding
 from harness.postgres import PostgresServer
 
-#: By case, what is watched: methods and functions, by their dotted names.
+#: By case, the dotted names of the methods and functions that are watched.
 MOMENTS: Final = {
     "hot hit, first from Go": [
         "guillotina_groupcache.strategy.GroupcacheStrategy.get",
@@ -33,7 +33,7 @@ MOMENTS: Final = {
         "guillotina_groupcache.native.Node.get",
         "guillotina_groupcache.records.decode",
     ],
-    "hot hit, decoded": ["guillotina_groupcache.strategy.GroupcacheStrategy.get"],
+    "near hit": ["guillotina_groupcache.strategy.GroupcacheStrategy.get"],
     "peer hit": [
         "guillotina_groupcache.utility.GroupcacheUtility.get",
         "guillotina_groupcache.native.Node.get",
@@ -65,7 +65,7 @@ MOMENTS: Final = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reads", type=int, default=300, help="of each case")
-    parser.add_argument("--unix", action="store_true", help="over unix sockets, in place of TCP with TLS")
+    parser.add_argument("--unix", action="store_true", help="over unix sockets instead of TCP with TLS")
 
 
 def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
@@ -80,7 +80,7 @@ def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
             "hot hit, first from Go": sites.run(
                 site[0], stages_of_reads, case="hot hit, first from Go", oids=own[:reads]
             ),
-            "hot hit, decoded": sites.run(site[0], stages_of_reads, case="hot hit, decoded", oids=own[:reads]),
+            "near hit": sites.run(site[0], stages_of_reads, case="near hit", oids=own[:reads]),
             "peer hit": sites.run(site[0], stages_of_reads, case="peer hit", oids=others[:reads]),
             "cold load": sites.run(site[0], stages_of_reads, case="cold load", oids=cold),
             "commit": sites.run(site[0], stages_of_commits, oids=own[:reads]),
@@ -99,8 +99,8 @@ Moment = tuple[str, int]
 
 
 async def stages_of_reads(case: str, oids: list[str]) -> list[tuple[str, float]]:
-    """The stages of a read by `Transaction._get`."""
-    async with agent.reading() as transaction:
+    """Return the stages of a read by `Transaction._get`."""
+    async with agent.read_only() as transaction:
 
         async def read(oid: str) -> None:
             await transaction._get(oid)
@@ -109,7 +109,7 @@ async def stages_of_reads(case: str, oids: list[str]) -> list[tuple[str, float]]
 
 
 async def stages_of_commits(oids: list[str]) -> list[tuple[str, float]]:
-    """The stages of a commit that has changed one object."""
+    """Return the stages of a commit that changes one object."""
     manager = agent.transaction_manager()
     transactions = []
     for oid in oids:
@@ -131,17 +131,17 @@ async def stages_of_commits(oids: list[str]) -> list[tuple[str, float]]:
 async def _stages(case: str, do: Callable[[str], Awaitable[None]], names: list[str]) -> list[tuple[str, float]]:
     runs: list[list[Moment]] = []
     moments: list[Moment] = []
-    with _noted(MOMENTS[case], moments):
+    with _recorded(MOMENTS[case], moments):
         for name in names:
             moments.clear()
             begin = time.perf_counter_ns()
             await do(name)
             runs.append([("begin", begin), *moments, ("end", time.perf_counter_ns())])
-    # Those that came the same way, as nearly all do: others met a background task, or an object of another kind.
+    # Only runs with the usual moments, as nearly all have: others met a background task, or an object of another kind.
     ways = Counter(tuple(name for name, _ in run) for run in runs)
     usual, _ = ways.most_common(1)[0]
     alike = [run for run in runs if tuple(name for name, _ in run) == usual]
-    rows = [(f"in all ({len(alike)} of {len(runs)})", _median([run[-1][1] - run[0][1] for run in alike]))]
+    rows = [(f"total ({len(alike)} of {len(runs)})", _median([run[-1][1] - run[0][1] for run in alike]))]
     for at in range(len(usual) - 1):
         name = f"{usual[at]} → {usual[at + 1]}"
         rows.append((name, _median([run[at + 1][1] - run[at][1] for run in alike])))
@@ -153,14 +153,14 @@ def _median(nanoseconds: list[int]) -> float:
 
 
 @contextmanager
-def _noted(names: list[str], moments: list[Moment]) -> Iterator[None]:
-    """Within the block, note when these functions begin and end."""
+def _recorded(names: list[str], moments: list[Moment]) -> Iterator[None]:
+    """Record when these functions begin and end within the block."""
     originals = []
     for name in names:
         owner, _, attribute = name.rpartition(".")
         place: Any = resolve_dotted_name(owner)
         originals.append((place, attribute, getattr(place, attribute)))
-        setattr(place, attribute, _noting(getattr(place, attribute), attribute, moments))
+        setattr(place, attribute, _recording(getattr(place, attribute), attribute, moments))
     try:
         yield
     finally:
@@ -168,11 +168,11 @@ def _noted(names: list[str], moments: list[Moment]) -> Iterator[None]:
             setattr(place, attribute, original)
 
 
-def _noting(function: Any, name: str, moments: list[Moment]) -> Any:
+def _recording(function: Any, name: str, moments: list[Moment]) -> Any:
     now = time.perf_counter_ns
 
     @functools.wraps(function)
-    def noted(*arguments: Any, **named: Any) -> Any:
+    def recorded(*arguments: Any, **named: Any) -> Any:
         moments.append((f"{name}(", now()))
         try:
             return function(*arguments, **named)
@@ -180,14 +180,14 @@ def _noting(function: Any, name: str, moments: list[Moment]) -> Any:
             moments.append((f"){name}", now()))
 
     @functools.wraps(function)
-    async def noted_coroutine(*arguments: Any, **named: Any) -> Any:
+    async def recorded_coroutine(*arguments: Any, **named: Any) -> Any:
         moments.append((f"{name}(", now()))
         try:
             return await function(*arguments, **named)
         finally:
             moments.append((f"){name}", now()))
 
-    return noted_coroutine if inspect.iscoroutinefunction(function) else noted
+    return recorded_coroutine if inspect.iscoroutinefunction(function) else recorded
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""One cold object, asked for by 150 clients at 3 nodes at once: how often is it loaded from the database?
+"""How often is a cold object loaded from the database that 150 clients GET from 3 nodes at once?
 
-Every round takes an object that nobody has asked for before, over HTTP. `details`: the loads of each round.
+Every round takes an object that was not read before, over HTTP. `details`: the loads of each round.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
             for name, site in (("ours", ours), ("contrib Redis", theirs), ("no cache", none))
         }
         for site in (ours, theirs, none):
-            _loads(site, iter([0]), options.clients)  # the way to the object is warm
+            _loads(site, iter([0]), options.clients)  # the object's ancestors are warm
         measured = by_turns(turns, options.rounds)
     worst = {name: _worst(values) for name, values in measured.items()}
     finding = Finding(
@@ -55,7 +55,7 @@ def _worst(values: list[float]) -> Spread:
 
 
 def _loads(site: sites.Site, items: Iterator[int], clients: int) -> float:
-    """How often the next object is loaded."""
+    """Return how often the next object is loaded."""
     item = str(next(items))
     path = f"{CONTAINER}/folder/{item}"
     before = _counted(site, item)
@@ -69,7 +69,7 @@ def _counted(site: sites.Site, item: str) -> int:
 
 
 async def _at_once(ports: list[int], path: str, clients: int) -> set[bytes]:
-    """The different bodies that clients at each port get who send their requests at the same moment."""
+    """Return the different bodies that clients get that send their requests to all ports at the same moment."""
     loop = asyncio.get_running_loop()
     connections = [
         (await loop.create_connection(load.Connection, "127.0.0.1", port))[1] for _ in range(clients) for port in ports

@@ -1,7 +1,8 @@
-"""What it takes to begin: the import, which must load no library, and a fourth process that joins three peers.
+"""The cost of a start: the import, which must load no library, and a fourth process that joins three peers.
 
-Loading is `dlopen` of the library, in a process that does nothing else; joining is from its start in a real process
-until that serves from the cache. `details`: milliseconds of both, and of importing the package after Guillotina.
+Loading is `dlopen` of the library in a process that does nothing else; joining is the time from the node's start in a
+real process until that serves from the cache. `details`: milliseconds of both, and of importing the package after
+Guillotina.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def _load() -> Any:
 
 
 def _join(site: sites.Site) -> float:
-    """Milliseconds from the node's start in the fourth process until it serves from the cache; then that ends."""
+    """Start the fourth process, return the milliseconds until it serves from the cache, and end it."""
     node = site.nodes[-1]
     site.start(node)
     stats = node.http.stats()

@@ -1,11 +1,11 @@
-"""Go's store with a million entries of 1 KB and 5,000 new ones a second: reads, stops of Python, memory.
+"""The store with a million entries of 1 KB and 5,000 new ones per second: reads, pauses of Python, memory.
 
-Two processes: one holds a thousand entries, one a million, which come the way that loads come, through the process' own
-thread. That thread looks random keys up; what is told are those calls, and the longest of them in a second, beside the
-longest pause of a loop that only reads the clock. The two take turns, and so do reading and idling.
-Then a third process is given values of 200 bytes to 200 KB, several times its size.
-`details`: nanoseconds of a lookup, milliseconds of the longest calls (inserting: of those that bring new entries), and
-the bytes that memory and store count.
+One process holds a thousand entries, another a million, which it gets as it gets loads, through its own thread. That
+thread looks up random keys; measured are those calls, and the longest of them in a second, beside the longest pause of
+a loop that only reads the clock. The two take turns, and so do reading and idling.
+Then a third process gets values of 200 bytes to 200 KB, several times its size.
+`details`: nanoseconds of a lookup, milliseconds of the longest calls (inserting: of those that add entries), and the
+bytes by the operating system and by the store's own count.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ SMALL: Final = 1000
 VALUE: Final = 1000
 #: Bytes that a store counts for an entry, at most.
 ENTRY: Final = 1350
-#: `size` beside what values may take of it: the table of versions, copies of others' values, decoded records.
+#: `size` by the part of it for owned values; the rest is for the versions, hot copies and near entries.
 FOR_OTHER_USES: Final = 1.5
-#: Entries that one call into a node brings, so that it answers the members table in between.
+#: Entries that one call into a node adds, so that the node can handle the members table in between.
 CALL: Final = 20_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entries", type=int, default=1_000_000, help="of the large store, at least")
-    parser.add_argument("--new", type=int, default=5000, help="entries a second that it gets meanwhile")
+    parser.add_argument("--new", type=int, default=5000, help="entries per second that it gets meanwhile")
     parser.add_argument("--rounds", type=int, default=15, help="times that each is measured")
     parser.add_argument("--mixed", type=int, default=256, help="MB of the process whose values differ in size")
 
@@ -64,7 +64,7 @@ def answer(options: argparse.Namespace, postgres: PostgresServer) -> Answer:
 
 
 def _filled(node: Node) -> int:
-    """Give a process entries until it is full; how many it was given."""
+    """Add entries to a process until it is full; return how many were added."""
     for first in itertools.count(0, CALL):
         if node.http.stats()["main"]["evictions"]:
             return first
@@ -73,7 +73,7 @@ def _filled(node: Node) -> int:
 
 
 def _measure(small: Node, large: Node, last: int, options: argparse.Namespace) -> dict[str, list[float]]:
-    first = last // 2  # those before make room for the new ones
+    first = last // 2  # the earlier ones are evicted for the new ones
     new = itertools.count(last, CALL)
     inserting: list[float] = []
 
@@ -143,7 +143,7 @@ def _memory(node: Node) -> int:
 
 
 def _memory_beside_store(node: Node, empty: int) -> dict[str, int]:
-    """What the process takes more than when it was empty, and what its store counts."""
+    """Return how much more the process takes than when it was empty, and how much its store counts."""
     stats = node.http.stats()
     assert stats["main"]["evictions"], "the store is full"
     return {"taken": _memory(node) - empty, "counted": stats["main"]["bytes"] + stats["hot"]["bytes"]}
@@ -153,7 +153,7 @@ def _memory_beside_store(node: Node, empty: int) -> dict[str, int]:
 
 
 class _Entries:
-    """Brings entries into the node as reads do that find nothing: by a load, which is answered here."""
+    """Adds entries to the node by reads that miss and cause a load, which is answered here."""
 
     def __init__(self) -> None:
         from guillotina_groupcache.constants import CompletionKind
@@ -169,14 +169,14 @@ class _Entries:
         self.node = self._utility._node
         self.waiting = 0
 
-    def ask(self, values: dict[bytes, bytes]) -> None:
+    def request(self, values: dict[bytes, bytes]) -> None:
         self._values |= values
         self.waiting += 1
         self.node.read(next(self._requests), list(values))
 
     def answer(self) -> None:
-        """Answer the loads that are asked for now."""
-        kinds = self._kinds
+        """Answer the pending loads."""
+        kinds = self._native.Kind
         for completion in list(self.node.drain()):
             if completion.kind is kinds.LOAD:
                 wanted = self._unpack(completion.payload)
@@ -186,16 +186,16 @@ class _Entries:
             else:
                 self._utility._completions.take([completion])
 
-    def bring(self, values: dict[bytes, bytes]) -> None:
-        """Bring entries, and wait until they are there."""
-        self.ask(values)
+    def add(self, values: dict[bytes, bytes]) -> None:
+        """Add entries, and wait until the store has them."""
+        self.request(values)
         while self.waiting:
             time.sleep(0)
             self.answer()
 
 
 class _Growth:
-    """New entries, so many a second, whenever `turn` is called."""
+    """Adds so many new entries per second, whenever `turn` is called."""
 
     def __init__(self, first: int, pace: int) -> None:
         self._numbers, self._pace = itertools.count(first), pace
@@ -208,32 +208,32 @@ class _Growth:
         due = int((begin - self._begin) * self._pace) - self._given
         if due:
             self._given += due
-            self._entries.ask({_key(next(self._numbers)): _value(VALUE) for _ in range(due)})
+            self._entries.request({_key(next(self._numbers)): _value(VALUE) for _ in range(due)})
         if self._entries.waiting:
             self._entries.answer()
         self.longest = max(self.longest, time.perf_counter() - begin)
 
 
 async def fill(first: int, count: int) -> None:
-    """Bring entries with the numbers from `first` on."""
+    """Add entries with the numbers from `first` on."""
     entries = _Entries()
     for at in range(first, first + count, 500):
-        entries.bring({_key(number): _value(VALUE) for number in range(at, min(at + 500, first + count))})
+        entries.add({_key(number): _value(VALUE) for number in range(at, min(at + 500, first + count))})
 
 
 async def fill_mixed(first: int, megabytes: float) -> None:
-    """Bring values of 200 bytes to 200 KB, as many small ones as large ones."""
+    """Add values of 200 bytes to 200 KB, as many small ones as large ones."""
     entries, chance, left = _Entries(), random.Random(first), megabytes * 1e6
     for at in itertools.count(first, 10):
         sizes = [int(200 * 1000 ** chance.random()) for _ in range(10)]
-        entries.bring({_key(at + i): _value(size) for i, size in enumerate(sizes)})
+        entries.add({_key(at + i): _value(size) for i, size in enumerate(sizes)})
         left -= sum(sizes)
         if left < 0:
             return
 
 
 async def read(first: int, last: int, new: int = 0, pace: int = 0, seconds: float = 0.2) -> float:
-    """Nanoseconds of looking up a random key of these, while entries come from the number `new` on."""
+    """Return the median nanoseconds of a lookup of a random key, while entries are added from the number `new` on."""
     growth, taken, found = _Growth(new, pace), [], 0
     lookup, wanted = _Entries().node.get, _random_keys(first, last)
     end = time.monotonic() + seconds
@@ -249,7 +249,7 @@ async def read(first: int, last: int, new: int = 0, pace: int = 0, seconds: floa
 
 
 async def longest_stop(first: int, last: int, new: int, pace: int, seconds: float = 1.0) -> list[float]:
-    """Milliseconds of the longest lookup in some time, and of the longest call that brings new entries."""
+    """Return the milliseconds of the longest lookup in some time, and of the longest call that adds entries."""
     growth, longest = _Growth(new, pace), 0
     lookup, wanted, now = _Entries().node.get, _random_keys(first, last), time.perf_counter_ns
     end = now() + int(seconds * 1e9)
@@ -265,7 +265,7 @@ async def longest_stop(first: int, last: int, new: int, pace: int, seconds: floa
 
 
 async def longest_pause(seconds: float = 1.0) -> float:
-    """Milliseconds of the longest pause of a loop that only reads the clock."""
+    """Return the milliseconds of the longest pause of a loop that only reads the clock."""
     longest, now = 0, time.perf_counter_ns
     before = now()
     end = before + int(seconds * 1e9)
@@ -292,7 +292,7 @@ _random = random.Random(1).randbytes(400_000)
 
 
 def _value(size: int) -> bytes:
-    """Bytes that are not alike, and cost nothing to make."""
+    """Return bytes that differ each time and cost nothing to make."""
     begin = random.randrange(len(_random) - size)
     return _random[begin : begin + size]
 

@@ -1,11 +1,11 @@
-"""Whether one walk over everything, as a re-index or an export is, empties the cache.
+"""Does one walk over everything, such as a re-index or an export, empty the cache?
 
 A process with `size` reads a hot set that fills half of it, then ten times `size` of other objects once each, by
 listing folders, then the hot set again; beside contrib in memory, an LRU, with the same bytes and the same objects.
-Then the keys that Guillotina reads while clients navigate and list, and a re-index comes in between, are recorded in a
-node (`trace.csv`: number of the key, bytes of its entry) and played to policies of several sizes.
-`details`: the shares of hits before and after the walk; of the trace its length, and for each policy the shares of hits
-by the cache's size, in parts of all that was read.
+Then the keys that Guillotina reads while clients navigate and list, with a re-index in between, are recorded in a node
+(`trace.csv`: number of the key, bytes of its entry) and replayed with policies of several sizes.
+`details`: the shares of hits before and after the walk; the length of the trace, and for each policy the shares of hits
+by the cache's size, as a fraction of everything that was read.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from benchmarks.lib.report import RESULTS, Answer, Finding
 from harness.client import CONTAINER
 from harness.postgres import PostgresServer
 
-#: Bytes that an object of a kilobyte takes in our store, all counted.
+#: Bytes that an object of a kilobyte takes in our store in all.
 ENTRY = 1400
-#: What is left of `size` for a process' own values, and what of that half of a `size` of 256 MB is. A smaller `size`
-#: has a larger table of versions beside it.
+#: The share of the hot set in the part of `size` for owned values: that of half of 256 MB. A smaller `size` has a
+#: relatively larger table of versions.
 SHARE_OF_HALF = 128 / ((256 - 8) * 7 / 8)
-#: Sizes that policies are tried with, in parts of all that the trace reads.
+#: Sizes of the simulated caches, as fractions of everything that the trace reads.
 PARTS = [0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7]
 FOLDERS, ITEMS = 20, 200
 
@@ -104,11 +104,11 @@ def _policies(options: argparse.Namespace, postgres: PostgresServer, result: Ans
     result.details["parts"], result.details["shares"] = PARTS, curves
     with pictures.picture("walk") as axes:
         title = "hits, a re-index among them"
-        pictures.lines(axes, PARTS, curves, title, "size of the cache, of all that is read")
+        pictures.lines(axes, PARTS, curves, title, "size of the cache, fraction of all that is read")
 
 
 def _paths(seed: int) -> list[str]:
-    """What clients read: two items, some far more often than others, for each page of a listing."""
+    """Return what clients read: two items, some far more often than others, for each page of a listing."""
     chance = random.Random(seed)
     folders = list(accumulate(1 / rank for rank in range(1, FOLDERS + 1)))
     items = list(accumulate(1 / rank for rank in range(1, ITEMS + 1)))
@@ -126,10 +126,10 @@ def _paths(seed: int) -> list[str]:
 
 
 async def read(oids: list[str]) -> float:
-    """The share of hits of one read of each object."""
+    """Read each object once, and return the share of hits."""
     hits = 0
     for at in range(0, len(oids), 100):
-        async with agent.reading() as transaction:
+        async with agent.read_only() as transaction:
             for oid in oids[at : at + 100]:
                 row = await transaction._get(oid)
                 assert row["zoid"] == oid
@@ -139,7 +139,7 @@ async def read(oids: list[str]) -> float:
 
 async def walk(folder: str) -> None:
     """Read every object of a folder once."""
-    async with agent.reading() as transaction:
+    async with agent.read_only() as transaction:
         root: Any = await agent.transaction_manager().get_root(txn=transaction)
         found = await navigate_to(root, f"{CONTAINER.rpartition('/')[2]}/{folder}")
         async for child in found.async_values():

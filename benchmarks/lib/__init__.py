@@ -1,1 +1,1 @@
-"""What the benchmarks share: real sites of both caches, pairs of measurements, tables and pictures."""
+"""What the benchmarks share: sites with either cache, paired measurements, tables and pictures."""

@@ -1,4 +1,4 @@
-"""A Guillotina add-on for the benchmarks: it runs a function of theirs inside of a node, on its event loop."""
+"""A Guillotina add-on for the benchmarks: it runs their functions inside of a node, on its event loop."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ DATABASE = "db"
 
 @configure.service(context=IApplication, name="@run", method="POST", permission="guillotina.Manage")
 async def run(context: Any, request: Any) -> Any:
-    """Await the coroutine function that the body names, with the arguments in it; the answer is what it returns."""
+    """Await the coroutine function that the body names, with the arguments in it, and return its result."""
     body = await request.json()
     return await resolve_dotted_name(body["function"])(**body["arguments"])
 
 
 def transaction_manager() -> Any:
-    """The transaction manager of the node's database."""
+    """Return the transaction manager of the node's database."""
     return get_utility(IApplication, name="root")[DATABASE].get_transaction_manager()
 
 
 @asynccontextmanager
-async def reading() -> AsyncIterator[Any]:
-    """A transaction that only reads, as a GET's is."""
+async def read_only() -> AsyncIterator[Any]:
+    """Give a transaction that only reads, as that of a GET."""
     manager = transaction_manager()
     transaction = await manager.begin(read_only=True)
     try:
@@ -39,7 +39,7 @@ async def reading() -> AsyncIterator[Any]:
 
 
 async def fetch(statement: str, *arguments: Any) -> list[Any]:
-    """Rows of the database itself, around every cache."""
+    """Return rows from the database itself, without any cache."""
     async with transaction_manager().storage.pool.acquire() as connection:
         rows: list[Any] = await connection.fetch(statement, *arguments)
         return rows

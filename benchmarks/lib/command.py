@@ -1,4 +1,4 @@
-"""What every question's module does when it is run by itself."""
+"""The command line of every benchmark's module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.lib.report import Answer, table
 from harness.postgres import PostgresServer, running_postgres
 
 
-class Question(Protocol):
+class Benchmark(Protocol):
     """A module that measures one thing."""
 
     __doc__: str | None
@@ -23,24 +23,24 @@ class Question(Protocol):
         """Measure."""
 
 
-def parser_of(question: Question) -> argparse.ArgumentParser:
-    """The options of a question's module."""
+def parser_of(benchmark: Benchmark) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark's options."""
     parser = argparse.ArgumentParser(
-        description=question.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=benchmark.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    question.add_arguments(parser)
+    benchmark.add_arguments(parser)
     return parser
 
 
 def main(name: str) -> None:
-    """Answer the question of the module `name`, print its table and keep its results."""
-    question = sys.modules[name]
-    options = parser_of(question).parse_args()
+    """Run the benchmark of the module `name`, print its table and keep its results."""
+    benchmark = sys.modules[name]
+    options = parser_of(benchmark).parse_args()
     with running_postgres() as postgres:
         try:
-            answer = question.answer(options, postgres)
+            answer = benchmark.answer(options, postgres)
         finally:
             content.drop_all(postgres)
-    spec = question.__spec__
+    spec = benchmark.__spec__
     answer.write((spec.name if spec is not None else name).rpartition(".")[2])
     print(table(answer.findings))

@@ -1,4 +1,4 @@
-"""Content: one database with folders of items, which every site gets a copy of."""
+"""Content: one database with folders of items, of which every site gets a copy."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from harness.client import CONTAINER
 from harness.local import wait_for
 from harness.postgres import PostgresServer
 
-#: Bytes of text in an item; with the rest its pickle has a kilobyte.
+#: Bytes of text in an item, whose pickle then has a kilobyte.
 TEXT = 800
 
-#: The databases of this process.
+#: The databases that this process has created.
 _made: list[str] = []
 
 # An item's pickle holds neither its id nor its object id, so a row can be copied with others.
@@ -36,7 +36,7 @@ class Content:
     """A database with the container, folders in it, and in each folder items with the ids 0, 1, 2 and so on."""
 
     def __init__(self, postgres: PostgresServer, folders: Mapping[str, int], text: int = TEXT) -> None:
-        """Make folders with so many items, each with `text` characters besides what every item has."""
+        """Create folders with so many items, each with `text` characters besides its other data."""
         self._postgres = postgres
         self._name = _new_name()
         dsn = postgres.create_database(self._name)
@@ -51,7 +51,7 @@ class Content:
                 cursor.execute("VACUUM ANALYZE objects")
 
     def copy(self) -> str:
-        """The URL of a new database with this content."""
+        """Create a database with this content, and return its URL."""
         name = _new_name()
         wait_for(lambda: self._copied(name), f"a copy of {self._name}")
         return self._postgres.dsn(name)
@@ -74,13 +74,13 @@ def _new_name() -> str:
 
 
 def drop_all(postgres: PostgresServer) -> None:
-    """Drop every database that this process has made."""
+    """Drop every database that this process has created."""
     for name in _made:
         postgres.drop_database(name)
 
 
 async def plant(folders: list[str], text: int) -> dict[str, str]:
-    """Inside of a node: folders with one item each, by name the object id of the item."""
+    """Inside of a node: create folders with one item each, and return the items' object ids by folder."""
     random.seed(text)
     manager = agent.transaction_manager()
     transaction = await manager.begin()
@@ -97,7 +97,7 @@ async def plant(folders: list[str], text: int) -> dict[str, str]:
 
 
 async def oids(folder: str, count: int | None = None) -> list[str]:
-    """Inside of a node: the object ids of a folder's items, by the database, in an order of their own."""
+    """Inside of a node: return the object ids of a folder's items, from the database, in an arbitrary fixed order."""
     rows = await agent.fetch(
         "SELECT i.zoid FROM objects i JOIN objects f ON f.zoid = i.parent_id"
         " WHERE f.id = $1 AND f.type = 'Folder' ORDER BY md5(i.zoid) LIMIT $2",

@@ -1,4 +1,4 @@
-"""What a site costs of the processors, all its processes together: it says more than time on a busy machine."""
+"""The processor time of a site, all its processes together, which says more than elapsed time on a busy machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.lib.sites import Site
 
 
 def seconds(site: Site) -> float:
-    """Seconds of processor time that the site's nodes, its Redis and its connections to PostgreSQL have taken."""
+    """Return the seconds of processor time of the site's nodes, its Redis and its PostgreSQL backends."""
     return sum(map(_seconds_of, _processes(site)))
 
 
@@ -30,7 +30,7 @@ def _processes(site: Site) -> Iterable[int]:
 
 
 def _seconds_of(pid: int) -> float:
-    # A connection's process may have ended, or be that of a server on another machine.
+    # A backend may have ended, or run on another machine.
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.NoSuchProcess:

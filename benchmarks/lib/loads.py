@@ -1,4 +1,4 @@
-"""Inside of a node: how often it asks the database for objects, by the calls of Guillotina's storage."""
+"""Inside of a node: how often it loads objects from the database, by the calls of Guillotina's storage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _counts: Counter[str] = Counter()
 
 
 async def count(name: str | None = None) -> int:
-    """Objects that were asked for since the first call, all of them or those by this id or object id."""
+    """Return how many objects were loaded since the first call: all, or those with this id or object id."""
     for method_name in _METHODS:
         method = getattr(PostgresqlStorage, method_name)
         if not hasattr(method, "__wrapped__"):

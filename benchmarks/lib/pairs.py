@@ -1,4 +1,4 @@
-"""Measuring by turns: times drift on shared machines, so only what was measured side by side is compared."""
+"""Measurements by turns: times drift on shared machines, so only values measured side by side are compared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Spread(NamedTuple):
-    """Half of the values lie between `low` and `high`; of one value all three are the same."""
+    """The median and the quartiles of some values: half of these lie between `low` and `high`."""
 
     median: float
     low: float
@@ -16,7 +16,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """The median and the quartiles."""
+    """Return the median and the quartiles."""
     if len(values) < 2:
         return Spread(values[0], values[0], values[0])
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -24,7 +24,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def by_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each side measured in each round. Every round begins with another side, and the first is not counted."""
+    """Return each side's measurements. Every round begins with another side, and the first round is not counted."""
     names = list(sides)
     measured: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):
@@ -37,10 +37,10 @@ def by_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str,
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    """The ratios of the rounds."""
+    """Return the spread of the rounds' ratios."""
     return spread([a / b for a, b in zip(ours, theirs, strict=True)])
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    """The differences of the rounds."""
+    """Return the spread of the rounds' differences."""
     return spread([a - b for a, b in zip(ours, theirs, strict=True)])

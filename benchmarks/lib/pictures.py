@@ -11,8 +11,8 @@ from benchmarks.lib.report import RESULTS
 
 @contextmanager
 def picture(name: str, columns: int = 1, rows: int = 1, width: float = 5) -> Iterator[Any]:
-    """Axes to draw on, one or an array, each so many inches wide; kept as `results/<name>.png`."""
-    # Imported here: a question without a picture is answered without it.
+    """Give axes to draw on, one or an array, each so many inches wide, and keep `results/<name>.png`."""
+    # Imported here: a benchmark without a picture does not need it.
     import matplotlib
 
     matplotlib.use("Agg")
@@ -26,7 +26,7 @@ def picture(name: str, columns: int = 1, rows: int = 1, width: float = 5) -> Ite
 
 
 def lines(axes: Any, x: Sequence[float], curves: Mapping[str, Sequence[float]], title: str, x_label: str) -> None:
-    """Curves over the same points."""
+    """Draw curves over the same points."""
     for label, y in curves.items():
         axes.plot(x, y, marker="o", label=label)
     axes.set_title(title)

@@ -1,4 +1,4 @@
-"""Which entries a full cache keeps: policies as small simulations, fed with a trace of keys and their sizes.
+"""Eviction policies as small simulations, fed with a trace of keys and their sizes.
 
 `hit_share(policy, trace, size)` is the share of the trace's reads that a cache of `size` bytes answers.
 """
@@ -18,11 +18,11 @@ class Policy(Protocol):
     """A cache of a fixed number of bytes."""
 
     def read(self, key: int, size: int) -> bool:
-        """Whether the key is in the cache; afterwards it may be."""
+        """Return whether the key was in the cache; afterwards it may be."""
 
 
 class Lru:
-    """The least recently used entry makes room."""
+    """Evicts the least recently used entry."""
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -40,9 +40,9 @@ class Lru:
 
 
 class S3Fifo:
-    """Three queues (Yang and others, SOSP 2023): a tenth for what is new, the rest for what was asked for again there.
+    """Three queues (Yang and others, SOSP 2023): a tenth for new entries, the rest for those that were read again.
 
-    What leaves the new ones unread is remembered without its value, and goes straight to the rest when it returns.
+    The key of an entry that was evicted without such a read is remembered: if it returns it goes straight to the rest.
     """
 
     def __init__(self, size: int) -> None:
@@ -100,8 +100,10 @@ class S3Fifo:
 
 
 class WTinyLfu:
-    """An LRU window of a hundredth (Einziger, Friedman and Manes, 2017); who leaves it has to be asked for more often
-    than those whom it would replace in the rest, which is an LRU of two parts. Counters are halved now and then.
+    """An LRU window of a hundredth (Einziger, Friedman and Manes, 2017), and an LRU of two parts for the rest.
+
+    An entry that leaves the window replaces one in the rest only if it was read more often. Counters are halved now and
+    then.
     """
 
     def __init__(self, size: int) -> None:
@@ -167,13 +169,13 @@ POLICIES: Final[dict[str, Callable[[int], Policy]]] = {"LRU": Lru, "S3-FIFO": S3
 
 
 def hit_share(policy: Policy, trace: Iterable[Read]) -> float:
-    """The share of the reads that a cache answers that was empty before."""
+    """Return the share of the reads that an initially empty cache answers."""
     answers = [policy.read(key, size) for key, size in trace]
     return sum(answers) / len(answers)
 
 
 def best_share(trace: Sequence[Read], size: int) -> float:
-    """What no policy surpasses where entries are of one size (Belady): it knows the reads to come."""
+    """Return the share that no policy surpasses where entries have one size (Belady): it knows the future reads."""
     never = len(trace)
     following = [never] * len(trace)
     latest: dict[int, int] = {}

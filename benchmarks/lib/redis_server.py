@@ -19,19 +19,19 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class RedisServer:
-    """Where a running server is reached."""
+    """The addresses and the process of a running server."""
 
     port: int
     socket: Path
     pid: int
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         with redis.Redis(port=self.port) as client:
             client.flushall()
 
     def subscribers(self, channel: str) -> int:
-        """How many listen to a channel."""
+        """Return the number of subscribers of a channel."""
         with redis.Redis(port=self.port) as client:
             ((_, count),) = client.pubsub_numsub(channel)
             return int(count)
@@ -39,7 +39,7 @@ class RedisServer:
 
 @contextmanager
 def running_redis() -> Iterator[RedisServer]:
-    """An empty server that keeps nothing on disk. Exits with one line where there is no redis-server."""
+    """Give an empty server that keeps nothing on disk. Exits with one line if redis-server is not installed."""
     program = shutil.which("redis-server")
     if program is None:
         raise SystemExit("benchmarks: there is no redis-server: apt-get install redis-server")

@@ -1,4 +1,4 @@
-"""guillotina.contrib.redis' driver over a unix socket: itself it only knows TCP, which is slower."""
+"""The driver of guillotina.contrib.redis over a unix socket; its own knows only TCP, which is slower."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from guillotina.contrib.redis.driver import RedisDriver
 
 
 class SocketDriver(RedisDriver):
-    """The same, but for where it connects to: `redis.socket` of the settings, a path."""
+    """The same driver, connected to `redis.socket` of the settings, a path."""
 
     async def _connect(self) -> None:
         self._conn_pool = redis.asyncio.ConnectionPool.from_url(f"unix://{app_settings['redis']['socket']}")
@@ -23,7 +23,7 @@ _driver = SocketDriver()  # type: ignore[no-untyped-call]
 
 
 async def get_driver() -> SocketDriver:
-    """What Guillotina asks a driver's module for."""
+    """Return the driver, as Guillotina expects it of a driver's module."""
     if not _driver.initialized:
         await _driver.initialize(asyncio.get_running_loop())  # type: ignore[no-untyped-call]
     return _driver

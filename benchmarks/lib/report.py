@@ -1,4 +1,4 @@
-"""What a question found: rows of a table with target and verdict, kept as JSON."""
+"""The results of a benchmark: rows of a table with target and verdict, kept as JSON."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from benchmarks.lib.pairs import Spread
 from harness.local import ROOT
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
-_HEADER: Final = ("question", "ours", "theirs", "measured (half of the rounds)", "target", "verdict")
+_HEADER: Final = ("benchmark", "ours", "theirs", "measured (half of the rounds)", "target", "verdict")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table. Without a target it is told for comparison only."""
+    """One row of the table. Without a target it is only for comparison."""
 
-    question: str
-    measured: Spread  #: what the target is about, mostly the ratio of both sides
+    name: str
+    measured: Spread  #: the value that has the target, mostly the ratio of both sides
     target: float | None = None
     unit: str = "×"  #: of `measured` and `target`
     at_least: bool = False  #: whether more is better
@@ -31,7 +31,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """Whether the target was met, and if not, by how much it was missed."""
+        """Whether the target was met and, if not, by how much it was missed."""
         if self.target is None:
             return ""
         value = self.measured.median
@@ -42,12 +42,12 @@ class Finding:
         return f"missed by {abs(value / self.target - 1):.0%}"
 
     def cells(self) -> tuple[str, ...]:
-        """The line as text."""
+        """The row as text."""
         low, high = self.measured.low, self.measured.high
         around = "" if low == high else f" ({_short(low)} to {_short(high)})"
         bound = "" if self.target is None else f"{'≥' if self.at_least else '≤'} {self.target:g} {self.unit}"
         return (
-            self.question,
+            self.name,
             _side(self.ours, self.sides_unit),
             _side(self.theirs, self.sides_unit),
             f"{_short(self.measured.median)} {self.unit}{around}",
@@ -58,7 +58,7 @@ class Finding:
 
 @dataclass
 class Answer:
-    """All that one module found. `details` is for docs and pictures: what its keys mean its module tells."""
+    """The results of one module, whose docstring explains `details`, which is for docs and pictures."""
 
     findings: list[Finding] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Answer:
 
 
 def read(path: Path) -> Answer:
-    """What `Answer.write` kept."""
+    """Read what `Answer.write` has kept."""
     content = json.loads(path.read_text())
     findings = []
     for row in content["findings"]:
@@ -84,7 +84,7 @@ def read(path: Path) -> Answer:
 
 
 def table(findings: Iterable[Finding]) -> str:
-    """The lines below each other, with a header."""
+    """Format findings as a table with a header."""
     lines: Sequence[tuple[str, ...]] = [_HEADER, *(finding.cells() for finding in findings)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
@@ -95,5 +95,5 @@ def _side(value: float | None, unit: str) -> str:
 
 
 def _short(value: float) -> str:
-    """Three digits that say something, and never an exponent."""
+    """Format a value with three significant digits, and never an exponent."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

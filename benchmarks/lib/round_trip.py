@@ -1,4 +1,4 @@
-"""Inside of a node: how long a question to Redis takes at least, as the floor of everything that asks a process."""
+"""Inside of a node: the shortest time of a request to Redis, a lower bound for any request to another process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PING, _PONG = b"PING\r\n", b"+PONG\r\n"
 
 
 async def blocking(path: str, count: int) -> float:
-    """Nanoseconds, the median, of a round trip over a unix socket, the event loop left out."""
+    """Return the median nanoseconds of a round trip over a unix socket, without the event loop."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
         taken = []
@@ -25,7 +25,7 @@ async def blocking(path: str, count: int) -> float:
 
 
 async def on_the_loop(path: str, count: int) -> float:
-    """The same by the event loop, as anything must that serves other requests meanwhile."""
+    """Return the same with the event loop, which a server needs that handles other requests meanwhile."""
     loop = asyncio.get_running_loop()
     transport, pings = await loop.create_unix_connection(_Pings, path)
     taken = []

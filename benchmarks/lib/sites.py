@@ -58,7 +58,7 @@ def groupcache(
     pool_size: int = POOL_SIZE,
     **section: Any,
 ) -> Site:
-    """`count` nodes with this cache, as it is configured by default: TCP and TLS by a secret, or unix sockets without.
+    """Return `count` nodes with this cache in its default configuration: TCP and TLS with a secret, or unix sockets.
 
     The last `clients` of the nodes own nothing. `section` is added to every node's section.
     """
@@ -81,7 +81,7 @@ def groupcache(
 def contrib(
     dsn: str, count: int, redis: RedisServer | None = None, unix: bool = False, metrics: bool = False, **cache: Any
 ) -> Site:
-    """guillotina.contrib.cache, in memory or with Redis and its publish and subscribe, which it tells writes by.
+    """Return nodes with guillotina.contrib.cache, in memory, or with Redis, over which writes are published.
 
     `cache` is added to that section of the settings.
     """
@@ -97,13 +97,13 @@ def contrib(
 
 
 def uncached(dsn: str, count: int) -> Site:
-    """No cache at all."""
+    """Return nodes without any cache."""
     overrides = {"applications": ["guillotina", _AGENT], "cache": {"strategy": "dummy"}}
     return Site(dsn, [None] * count, overrides)
 
 
 def run(node: Node, function: Callable[..., Awaitable[Any]], **arguments: Any) -> Any:
-    """Await a coroutine function of a module inside of a node; arguments and answer go as JSON."""
+    """Await a coroutine function inside of a node, and return its result; arguments and result travel as JSON."""
     module = function.__module__
     if module == "__main__":
         module = sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""One picture of what was found: ours beside what a user has today, from the results that are there."""
+"""One picture of the results: ours beside what a user has today."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from benchmarks.lib import pictures
 from benchmarks.lib.report import RESULTS, read
 
-#: By question, the beginnings of the findings that are shown, and what the bar is about.
+#: The benchmark, the beginning of the finding's name, and the label of the bar.
 _SHOWN: Final = (
     ("hot_read", "hot read", "read in own memory / contrib in memory"),
     ("listing", "list 1,000, hot", "list 1,000, hot / contrib in memory"),
@@ -22,7 +22,7 @@ _SHOWN: Final = (
 
 
 def draw() -> None:
-    """Draw `results/summary.png`: a bar for each finding that there is a result of."""
+    """Draw `results/summary.png`, with a bar for each finding that has a result."""
     bars = {label: value for name, begin, label in _SHOWN if (value := _value(name, begin)) is not None}
     with pictures.picture("summary", width=9) as axes:
         axes.barh(list(bars)[::-1], list(bars.values())[::-1], color=["tab:blue"])
@@ -36,7 +36,7 @@ def _value(name: str, begin: str) -> float | None:
     if not path.exists():
         return None
     for finding in read(path).findings:
-        if finding.question.startswith(begin):
-            # Of requests a second more is better.
+        if finding.name.startswith(begin):
+            # For requests per second more is better.
             return 1 / finding.measured.median if finding.at_least else finding.measured.median
     return None

@@ -1,4 +1,4 @@
-"""Inside of a node: which keys Guillotina reads, in which order, and how large their values are."""
+"""Inside of a node: the keys that Guillotina reads, in order, and the sizes of their values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def record() -> None:
 
 
 async def recorded() -> list[tuple[int, int]]:
-    """Each read as the number of its key and the bytes of its entry."""
+    """Return each read as the number of its key and the bytes of its entry."""
     from guillotina_groupcache.interfaces import IGroupcacheUtility
 
     utility: Any = get_utility(IGroupcacheUtility)

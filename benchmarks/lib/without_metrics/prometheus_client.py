@@ -1,3 +1,3 @@
-"""In place of prometheus_client, which no Guillotina needs: a site without metrics, as it is when installed."""
+"""Instead of prometheus_client, which Guillotina does not need: a site without metrics, as after installation."""
 
 raise ImportError("this site has no metrics")
