@@ -1,9 +1,9 @@
-"""A Guillotina add-on for the tests: it tells the judge (`tests.oracle_judge`) what is announced, and what is written.
+"""A Guillotina add-on for the tests: it records what is announced and what is written for `tests.oracle_judge`.
 
-Triggers of its own keep each row that a statement has changed, the members' too, with the transaction's number; a
-member's process writes what it has announced, with that number, into a file, just before it sends COMMIT. So the judge
-sees what was committed and nothing else, whatever became of the process, and no statement is sent that the product
-would not send. The triggers share no code with the product's: they would share its faults.
+Triggers of its own keep each row that a statement has changed, also a member's, with the transaction's number; a
+member's process writes what it has announced, with that number, into a file just before it sends COMMIT. So the judge
+sees what was committed and nothing else, whatever becomes of the process, and no statement is sent that the product
+would not send. The triggers share no code with the product's, as they would share its faults.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from guillotina_groupcache.events import Events
 VARIABLE: Final = "GROUPCACHE_TEST_ORACLE"
 #: The setting that holds the number of a member's transaction.
 WRITER: Final = "groupcache_test_oracle.writer"
-#: For how often the objects table is waited for, 0.1 s each time: who starts must not wait for a long transaction.
+#: Attempts to lock the objects table, 0.1 s each: a start must not wait for a long transaction.
 _TRIES: Final = 10
 
 
 class Announced(msgspec.Struct, tag=True):
-    """What a transaction has announced, before its COMMIT."""
+    """The keys that a transaction has announced before its COMMIT."""
 
     writer: str
     database: str
@@ -46,9 +46,9 @@ class Installed(msgspec.Struct, tag=True):
     dsn: str
 
 
-# --- what is written
+# --- writes
 
-#: What the statements begin with that the product says it announces.
+#: The beginning of the statements whose writes the product announces.
 MARK: Final = "/* guillotina_groupcache"
 _CACHED: Final = ("zoid", "tid", "state_size", "resource", "type", "state", "id", "parent_id", "of")
 _PLACE: Final = """CASE WHEN {0}.zoid IS NOT NULL THEN
@@ -59,8 +59,8 @@ _DIFFER: Final = "({}) IS DISTINCT FROM ({})".format(
     *(", ".join(f"{rows}.{column}" for column in _CACHED) for rows in ("old_rows", "new_rows"))
 )
 #: `rows` are pairs of places, before and after, null where there is none. `noted` are the places that the product has
-#: noted of the transaction so far, a null among them stands for everything; NULL: it has no triggers (yet),
-#: or that is not known.
+#: noted for the transaction so far, where a null stands for everything; NULL: it has no triggers (yet),
+#: or its notes are not known.
 _CREATE: Final = f"""
 CREATE SCHEMA IF NOT EXISTS groupcache_test_oracle;
 CREATE TABLE IF NOT EXISTS groupcache_test_oracle.writes (
@@ -69,7 +69,7 @@ CREATE TABLE IF NOT EXISTS groupcache_test_oracle.writes (
 CREATE OR REPLACE FUNCTION groupcache_test_oracle.keep() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    -- What a deletion takes with it is deleted by triggers of PostgreSQL, and is announced.
+    -- PostgreSQL's own triggers delete what a deletion takes with it, which is announced.
     marked CONSTANT boolean := starts_with(current_query(), '{MARK}')
         AND (TG_OP = 'DELETE' OR pg_trigger_depth() = 1);
     changed jsonb;
@@ -87,14 +87,14 @@ BEGIN
     IF changed IS NULL THEN
         RETURN NULL;
     END IF;
-    -- The product's triggers have fired by now: those of one statement fire in the order of their names. What they have
-    -- noted is not looked for at the strictest level: to read it could fail the transaction, where to write it did not.
+    -- The product's triggers have fired by now, as those of one statement fire in the order of their names. Their notes
+    -- are not read at the strictest level: reading them could fail the transaction, where writing them did not.
     IF NOT marked AND current_setting('transaction_isolation') <> 'serializable'
         AND to_regclass(format('%I.groupcache_outside_writes', TG_TABLE_SCHEMA)) IS NOT NULL AND EXISTS (
         SELECT FROM pg_trigger
         WHERE tgrelid = TG_RELID AND tgname = 'groupcache_' || lower(TG_OP) AND tgenabled = 'A')
     THEN
-        -- What can be seen of a transaction in progress is one's own, savepoints included.
+        -- The only visible rows of a transaction in progress are one's own, savepoints included.
         EXECUTE format($statement$
             SELECT coalesce(jsonb_agg(places), '[]') FROM %I.groupcache_outside_writes
             WHERE relation = $1 AND pg_xact_status(xmin::text::xid8) = 'in progress'
@@ -124,7 +124,7 @@ _FOUND: Final = "SELECT count(*) FROM pg_trigger WHERE tgrelid = $1::text::regcl
 
 @configure.subscriber(for_=IDatabaseInitializedEvent)
 async def database_initialized(event: Any) -> None:
-    """Make the triggers before anything is written to a database."""
+    """Create the triggers before anything is written to a database."""
     storage = event.database.storage
     if VARIABLE not in os.environ or not IPostgresStorage.providedBy(storage):
         return
@@ -135,9 +135,9 @@ async def database_initialized(event: Any) -> None:
             except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError):
                 await asyncio.sleep(0.1)
             except asyncpg.InsufficientPrivilegeError:
-                return  # this one is tested for what it may not do
+                return  # a test of a user that may not create triggers
             else:
-                _tell(Installed(_dsn(connection)))
+                _record(Installed(_dsn(connection)))
                 return
 
 
@@ -157,14 +157,14 @@ def _dsn(connection: Any) -> str:
     return f"host={host} port={port} dbname={parameters.database} user={parameters.user} {password}"
 
 
-# --- what is announced
+# --- announcements
 
 #: What the task has announced and not settled.
 _announced: ContextVar[tuple[str, set[bytes], bool] | None] = ContextVar("announced", default=None)
 
 
 class Numbered(answers.Answers):
-    """The connection of a transaction that has a number, under which the file says what it has announced."""
+    """The connection of a transaction with a number, under which the file has its announcement."""
 
     __slots__ = ("_writer",)
 
@@ -176,7 +176,7 @@ class Numbered(answers.Answers):
             statement = f"{statement} SET LOCAL {WRITER} = '{self._writer}';"
         elif statement.startswith("COMMIT") and (announced := _announced.get()) is not None:
             database, keys, everything = announced
-            _tell(Announced(self._writer, database, sorted(keys), everything))
+            _record(Announced(self._writer, database, sorted(keys), everything))
         return await super().execute(statement)
 
 
@@ -202,8 +202,8 @@ def _watch_announcements() -> None:
     Events.lost = has_lost  # type: ignore[method-assign]
 
 
-def _tell(line: Announced | Installed) -> None:
-    # One write of a file that is opened for appending: lines of several processes do not mix.
+def _record(line: Announced | Installed) -> None:
+    # One write to a file opened for appending: lines of several processes do not mix.
     file = os.open(os.environ[VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         os.write(file, msgspec.json.encode(line) + b"\n")

@@ -1,4 +1,4 @@
-"""Fixtures: each test is judged by what its processes have written (`tests.oracle_judge`)."""
+"""Fixtures by which each test is judged on what its processes have written (`tests.oracle_judge`)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from harness.node import Node
+from harness.node import APPLICATIONS, Node
 from harness.postgres import PostgresServer
 from harness.postgres_embedded import EmbeddedPostgres
 from tests.oracle_judge import APPLICATION, Judge
 
 
 class Watch:
-    """What the judge finds, also when a database is about to go: for the test that is judged next."""
+    """The judge's findings, also about a database that is about to be dropped, for the test that is judged next."""
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
@@ -25,19 +25,19 @@ class Watch:
         self._faults += self.judge.judge_all()
 
     def take(self) -> list[str]:
-        """All that is wrong and was not told yet."""
+        """Return all faults since the last call."""
         self.look()
         faults, self._faults = self._faults, []
         return faults
 
 
-#: Where a run's configuration keeps it.
+#: The key of the watch in pytest's configuration.
 WATCH = pytest.StashKey[Watch]()
 
 
 @pytest.fixture(scope="session")
 def oracle(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Watch]:
-    """From the first test that has it on every node with the add-on is watched."""
+    """Watch every node with the add-on, from the first test on that uses this."""
     watch = pytestconfig.stash[WATCH] = Watch(Judge(tmp_path_factory.mktemp("oracle") / "announced"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, *next(iter(watch.judge.environ.items())))
@@ -58,13 +58,13 @@ def _judged(oracle: Watch) -> Iterator[None]:
 
 def _watched(initialize: Callable[..., None]) -> Callable[..., None]:
     def watched(
-        self: Node, name: str, dsn: str, folder: Any, groupcache: Any = None, overrides: Any = None, environ: Any = None
+        self: Node, name: str, dsn: str, folder: Any, groupcache: Any = None, overrides: Any = None, *more: Any
     ) -> None:
         overrides = dict(overrides or {})
-        applications = overrides.get("applications", ["guillotina", "guillotina_groupcache"])
+        applications = overrides.get("applications", APPLICATIONS)
         if "guillotina_groupcache" in applications:
             overrides["applications"] = [*applications, APPLICATION]
-        initialize(self, name, dsn, folder, groupcache, overrides, environ)
+        initialize(self, name, dsn, folder, groupcache, overrides, *more)
 
     return watched
 

@@ -1,6 +1,6 @@
-"""The judge of R11 and R14: each row that was committed is in its transaction's event, or was noted by the product.
+"""The judge of R11 and R14: each committed row is in its transaction's event, or was noted by the product.
 
-`tests.oracle` gathers what it judges, in processes that have `Judge.environ`.
+`tests.oracle` records what it judges, in processes that have `Judge.environ`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from guillotina_groupcache.keys import Kind, decode, encode
 from tests.oracle import VARIABLE, Announced, Installed
 
 APPLICATION = "tests.oracle"
-#: Seconds until a server that does not answer is left alone.
+#: Seconds to wait for a server that does not answer.
 CONNECT_TIMEOUT = 3
 
 _TAKE = "DELETE FROM groupcache_test_oracle.writes RETURNING writer, operation, statement, marked, rows, noted"
 
 
 class Write(NamedTuple):
-    """What one committed statement has changed: a row of the table that `tests.oracle` makes."""
+    """A committed statement and its changes: a row of the table that `tests.oracle` creates."""
 
-    writer: str  #: the number of a member's transaction; empty: another one's
+    writer: str  #: the number of a member's transaction; empty for others
     operation: str
     statement: str
-    marked: bool  #: whether the product says of this statement that it is announced
+    marked: bool  #: whether the product announces this statement
     rows: list[tuple[dict[str, Any] | None, dict[str, Any] | None]]
     noted: list[list[Any] | None] | None
 
@@ -51,11 +51,11 @@ class Write(NamedTuple):
 
 
 class Judge:
-    """It judges what the processes of one file have written; each row once."""
+    """The judge of the processes that record in one file; it judges each row once."""
 
     def __init__(self, file: Path) -> None:
         self.environ = {VARIABLE: str(file)}
-        #: How many statements were judged that an event has to hold.
+        #: How many announced statements were judged.
         self.judged = 0
         self.file = file
         self._read = 0  # bytes
@@ -63,7 +63,7 @@ class Judge:
         self._databases: dict[str, None] = {}
 
     def judge_all(self) -> list[str]:
-        """What is wrong in all databases that the file names; those that are away are left for later."""
+        """Return the faults in all databases that the file names; those that do not answer are left for later."""
         self._read_file()
         faults = []
         for dsn in list(self._databases):
@@ -76,17 +76,17 @@ class Judge:
             try:
                 faults += self.judge(connection)
             except psycopg2.errors.UndefinedTable:
-                del self._databases[dsn]  # it is another one, of the same name
+                del self._databases[dsn]  # another database has that name now
             finally:
                 connection.close()
         return faults
 
     def judge(self, connection: Any) -> list[str]:
-        """What is wrong of what was committed to a database since it was judged last."""
+        """Return the faults of what was committed to a database since it was judged last."""
         with connection, connection.cursor() as cursor:
             cursor.execute(_TAKE)
             writes = [Write(*row) for row in cursor.fetchall()]
-        # An event is in the file before its transaction is committed: so the rows are read first.
+        # An event is in the file before its transaction is committed, so the rows are read first.
         self._read_file()
         return [fault for write in writes if (fault := self._fault(write))]
 
@@ -99,17 +99,17 @@ class Judge:
         whole = data[: data.rfind(b"\n") + 1]
         self._read += len(whole)
         for line in whole.splitlines():
-            told = msgspec.json.decode(line, type=Announced | Installed)
-            if isinstance(told, Installed):
-                self._databases[told.dsn] = None
+            entry = msgspec.json.decode(line, type=Announced | Installed)
+            if isinstance(entry, Installed):
+                self._databases[entry.dsn] = None
             else:
-                self._events[told.writer] = told
+                self._events[entry.writer] = entry
 
     def _fault(self, write: Write) -> str:
         event = self._events.get(write.writer) or Announced(write.writer, "?", [], False)
         self.judged += write.marked
         if event.everything or (not write.marked and (write.noted is None or None in write.noted)):
-            return ""  # before it has triggers the product notes, when it makes them, that all may have changed
+            return ""  # when the product creates its triggers, it notes that everything may have changed before
         if write.operation == "TRUNCATE":
             return f"not everything was bumped by {_shown(write)}"
         missing = write.keys(event.database).difference(event.keys)
@@ -117,11 +117,11 @@ class Judge:
             missing -= write.noted_keys(event.database)
         if not missing:
             return ""
-        return f"{_said(event)} lacks {', '.join(_named(missing))}, which was changed by {_shown(write)}"
+        return f"{_subject(event)} lacks {', '.join(_named(missing))}, which was changed by {_shown(write)}"
 
 
 def _keys(database: str, place: dict[str, Any], with_lists: bool) -> Iterator[bytes]:
-    """The keys by which Guillotina finds a row, and the lists that name it: the product's own way might lack some."""
+    """The keys by which Guillotina finds a row, and of the lists that name it, without the product's own code."""
     yield encode(database, Kind.OBJECT, place["zoid"])
     for owner, named, lists in (
         (place["parent_id"], Kind.CHILD, (Kind.KEYS, Kind.LEN)),
@@ -134,7 +134,7 @@ def _keys(database: str, place: dict[str, Any], with_lists: bool) -> Iterator[by
                 yield from (encode(database, list_, owner) for list_ in lists)
 
 
-def _said(event: Announced) -> str:
+def _subject(event: Announced) -> str:
     return "a transaction that has announced nothing" if event.database == "?" else "an event"
 
 

@@ -1,4 +1,4 @@
-"""A pgbouncer in transaction mode before a PostgreSQL server: a pooler that gives each transaction any connection.
+"""A pgbouncer in transaction mode in front of a PostgreSQL server: it gives each transaction any connection.
 
 The Debian package `pgbouncer` brings the program; `.ci/run` installs it where it is missing.
 """
@@ -43,7 +43,7 @@ logfile = {folder}/log
 
 
 class PgBouncer(PostgresServer):
-    """A running pgbouncer, which looks like the server behind it."""
+    """A running pgbouncer, which is used like the server behind it."""
 
     def __init__(self, server: PostgresServer, port: int) -> None:
         super().__init__("127.0.0.1", port, server.user, server.password)
@@ -51,7 +51,7 @@ class PgBouncer(PostgresServer):
 
 @contextmanager
 def running_pgbouncer(server: PostgresServer, size: int) -> Iterator[PgBouncer]:
-    """A pgbouncer with at most `size` connections to each database of a server; it ends with the block.
+    """Give a pgbouncer with at most `size` connections to each database of a server; it ends with the block.
 
     Without the program the test is skipped, and fails where `CI` is set.
     """

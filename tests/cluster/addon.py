@@ -1,6 +1,6 @@
-"""A Guillotina add-on for the tests: it shows what a node does, and stops a request where a test wants it.
+"""A Guillotina add-on for the tests: it shows what a node does, and holds a request where a test wants it.
 
-It changes nothing of the cache: Guillotina's storage methods are counted, not replaced.
+It does not change the cache: the calls of Guillotina's storage methods are counted, not replaced.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from guillotina.interfaces import IAnnotations, IApplication, IContainer, IFolde
 from guillotina.response import HTTPBadRequest, HTTPNotFound, Response
 from guillotina.transactions import get_transaction
 
-#: Seconds until a request that nobody lets go on ends with an error.
+#: Seconds until a request that is held at a gate ends with an error.
 GATE_TIMEOUT = 60.0
 
 app_settings = {"middlewares": ["tests.cluster.addon.InFlight"]}
@@ -45,11 +45,11 @@ class InFlight:
 
 @_service(context=IApplication, name="@in-flight", method="GET")
 async def in_flight(context: Any, request: Any) -> int:
-    """Requests under way, this one among them. It reads nothing from the database."""
+    """Return the number of requests under way, this one among them, without reading from the database."""
     return InFlight.count
 
 
-# --- what is read from the database
+# --- reads from the database
 
 _calls: list[list[Any]] = []
 
@@ -71,17 +71,17 @@ for _name in ("load", "keys", "len", "get_child", "get_children", "get_annotatio
 
 @_service(context=IApplication, name="@storage-calls", method="GET")
 async def storage_calls(context: Any, request: Any) -> Any:
-    """The calls of the storage's methods that read, with their arguments, since they were last forgotten."""
+    """Return the calls of the storage's methods that read, with their arguments, since they were last forgotten."""
     return _calls
 
 
 @_service(context=IApplication, name="@storage-calls", method="DELETE")
 async def forget_storage_calls(context: Any, request: Any) -> None:
-    """Begin to count anew."""
+    """Forget the calls so far."""
     _calls.clear()
 
 
-# --- gates: a request waits in the middle of its transaction until another one lets it go on
+# --- gates: a request waits in the middle of its transaction until another request opens the gate
 
 _gates: dict[str, asyncio.Event] = {}
 _waiting: Counter[str] = Counter()
@@ -97,13 +97,13 @@ async def _wait_at(gate: str) -> None:
 
 @_service(context=IApplication, name="@gate/{gate}", method="GET")
 async def waiting_at_gate(context: Any, request: Any) -> int:
-    """How many requests wait at a gate."""
+    """Return how many requests wait at a gate."""
     return _waiting[request.matchdict["gate"]]
 
 
 @_service(context=IApplication, name="@gate/{gate}", method="POST")
 async def open_gate(context: Any, request: Any) -> None:
-    """Let those who wait go on, and all who come later."""
+    """Let the waiting requests go on, and all later ones."""
     _gates.setdefault(request.matchdict["gate"], asyncio.Event()).set()
 
 
@@ -123,7 +123,7 @@ async def move_at_gate(context: Any, request: Any) -> None:
     await _wait_at(request.matchdict["gate"])
 
 
-# --- transactions that do not end well
+# --- transactions that fail
 
 
 @_service(context=IResource, name="@abort", method="POST")
@@ -136,7 +136,7 @@ async def abort(context: Any, request: Any) -> None:
 
 @_service(context=IResource, name="@write-and-abort/{gate}", method="POST")
 async def write_and_abort(context: Any, request: Any) -> None:
-    """Send the write to the database, read it there in every way, wait, and give it up; answer what was read."""
+    """Send the write to the database, read it there in every way, wait, and abort; return what was read."""
     transaction = get_transaction()
     parent = context.__parent__
     context.title = "uncommitted"
@@ -157,7 +157,7 @@ async def write_and_abort(context: Any, request: Any) -> None:
 
 @_service(context=IContainer, name="@record/{uid}", method="GET")
 async def record(context: Any, request: Any) -> Any:
-    """The id of the object with this uid, whether or not its ancestors are still there; 404 without one."""
+    """Return the id of the object with this uid, whether or not its ancestors still exist; 404 without one."""
     try:
         row = await get_transaction()._get(request.matchdict["uid"])
     except KeyError:
@@ -167,7 +167,7 @@ async def record(context: Any, request: Any) -> Any:
 
 @_service(context=IFolder, name="@titles", method="GET")
 async def titles(context: Any, request: Any) -> Any:
-    """The titles of all children, by id: a listing as add-ons make it."""
+    """Return the titles of all children, by id: a listing as add-ons make it."""
     return {child.id: child.title async for child in context.async_values()}
 
 
@@ -188,7 +188,7 @@ async def set_blob(context: Any, request: Any) -> None:
 
 @_service(context=IResource, name="@blob", method="GET")
 async def get_blob(context: Any, request: Any) -> str:
-    """The SHA-256 of those bytes."""
+    """Return the SHA-256 of those bytes."""
     return hashlib.sha256(context.blob).hexdigest()
 
 
@@ -213,7 +213,7 @@ async def delete_annotation(context: Any, request: Any) -> None:
 
 @_service(context=IResource, name="@annotations", method="GET")
 async def annotations(context: Any, request: Any) -> Any:
-    """The names of all annotations, and the values of those that `set_annotation` made."""
+    """Return the names of all annotations, with the values of those that `set_annotation` made."""
     found = IAnnotations(context)
     values = {}
     for name in sorted(await found.async_keys()):
@@ -224,7 +224,7 @@ async def annotations(context: Any, request: Any) -> Any:
 
 @_service(context=IApplication, name="@metrics", method="GET")
 async def metrics(context: Any, request: Any) -> Response:
-    """What Prometheus scrapes."""
+    """Return what Prometheus scrapes."""
     from prometheus_client import generate_latest
 
     return Response(body=generate_latest(), content_type="text/plain")

@@ -1,4 +1,4 @@
-"""An application for processes that may have few descriptors, as `ulimit -n` gives them."""
+"""An application whose process may have few descriptors, as with `ulimit -n`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Guillotina add-on for the tests: a process waits, before it knows its database, until a file is there."""
+"""A Guillotina add-on for the tests: a process waits, before it knows its database, until a file exists."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-#: The variable that names the file; `reached` is what tells that somebody waits for it.
+#: The variable that names the file; the file of `reached` says that a process waits for it.
 GATE = "GROUPCACHE_TEST_GATE"
 TIMEOUT = 60.0
 
 
 def reached(gate: Path) -> Path:
-    """The file that is there once the process waits."""
+    """Return the file that exists once the process waits."""
     return gate.with_suffix(".reached")
 
 
@@ -24,5 +24,5 @@ def includeme(root: Any, settings: Any) -> None:
         reached(gate).touch()
         while not gate.exists():
             if time.monotonic() > end:
-                raise TimeoutError("nobody opened the gate")
+                raise TimeoutError("the gate was not opened")
             time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""A Guillotina add-on for the tests: it asks the cache for objects, and reads nothing else on the way there."""
+"""A Guillotina add-on for the tests: it reads objects from the cache, and nothing else on the way to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from guillotina_groupcache.keys import Kind
 
 @configure.service(context=IApplication, name="@cached/{uids}", method="GET", permission="guillotina.Manage")
 async def cached(context: Any, request: Any) -> list[tuple[str, str]]:
-    """Title and source of the objects with these uids, which commas separate."""
+    """Return title and source of the objects with these uids, which commas separate."""
     utility = get_utility(IGroupcacheUtility)
     found = []
     for uid in request.matchdict["uids"].split(","):

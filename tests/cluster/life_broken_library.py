@@ -1,4 +1,4 @@
-"""A Guillotina application whose presence makes the package's library one that does not load."""
+"""A Guillotina application that replaces the package's library by one that does not load."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 from guillotina_groupcache import native
 
-# What is there is a file, and no library.
+# This file is no library.
 native.LIBRARY = Path(__file__)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Readers and writers under way while something happens to a node, and what they must never see."""
+"""A load of readers and writers while something happens to a node; no read may be stale."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ class Load:
         assert not self.errors
 
     def check(self, node: Node, item: int) -> None:
-        """A read must give what was acknowledged, or seen by anyone, before it began. Raises `OSError`."""
+        """Check that a read gives no older value than was acknowledged, or seen by any reader, before it began.
+
+        Raises `OSError`.
+        """
         with self._lock:
             least = max(self._acknowledged[item], self._seen[item])
         answer = node.http.get(self.paths[item])
@@ -95,7 +98,7 @@ class Load:
 
 @contextmanager
 def under_load(nodes: Sequence[Node], folder: str) -> Iterator[Load]:
-    """A load on some nodes while the block runs. None of its requests may fail, or read what is stale."""
+    """Put a load on some nodes while the block runs. None of its requests may fail or read a stale value."""
     load = Load(nodes, folder)
     load.start()
     try:

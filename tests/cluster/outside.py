@@ -1,4 +1,4 @@
-"""Writers from outside: programs that speak SQL and announce nothing, and what every node must read after them."""
+"""Outside writes: programs that speak SQL and announce nothing, and what every node must read after them."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from tests.cluster.steps import (
 
 #: The seconds of a lease: `guillotina_groupcache.settings.model.LEASE`.
 LEASE: Final = 3.0
-#: The id of what is not there, or elsewhere, before the write.
+#: The id of an object that does not exist, or is elsewhere, before the write.
 LATER: Final = "later"
-#: Seconds until a node that still reads what was there before counts as wrong: far more than a lease.
+#: Seconds until a node that still reads the old value counts as wrong: far more than a lease.
 READ_TIMEOUT: Final = 20.0
 #: Seconds until a program counts as hanging.
 _PROGRAM_SECONDS: Final = 60.0
 
 
 def program(name: str, *arguments: str, input: str | None = None, **environ: str) -> str:
-    """Run a program of PostgreSQL to its end, which must be a good one, and give its output."""
+    """Run a program of PostgreSQL, which must succeed, and return its output."""
     done = subprocess.run(
         [wheel_package() / "pginstall" / "bin" / name, *arguments],
         input=input,
@@ -50,14 +50,14 @@ def program(name: str, *arguments: str, input: str | None = None, **environ: str
 
 
 def psql(dsn: str, statement: str, input: str | None = None, application: str = "psql") -> str:
-    """Run a statement with psql, and give what it prints; an error in it is a failure."""
+    """Run a statement with psql, which must succeed, and return what it prints."""
     options = ("--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1")
     return program("psql", dsn, *options, f"--command={statement}", input=input, PGAPPNAME=application)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a writer does to a database by its URL, and what every node reads before it and after it."""
+    """A change that is written to a database, by its URL, and what every node reads before and after it."""
 
     write: Callable[[str], object]
     read: Callable[[Node], Any]
@@ -66,7 +66,7 @@ class Change:
 
 
 def is_hot(cluster: Cluster, changes: Sequence[Change], alone: bool = True) -> None:
-    """Every node gives what was before; where nothing else is under way, without a question to the database."""
+    """Check that every node reads the old value and, if nothing else is under way, does so without a database query."""
     if alone:
         wait_settled(cluster)
     for _ in range(3):
@@ -76,20 +76,20 @@ def is_hot(cluster: Cluster, changes: Sequence[Change], alone: bool = True) -> N
         forget_storage_calls(cluster)
         for change in changes:
             everywhere(cluster, change.read, change.before)
-        # That a child is not there Guillotina asks the database itself.
+        # Guillotina itself looks a missing child up in the database.
         calls = [call for call in storage_calls(cluster) if call[-1] != LATER]
         assert not calls, "it is not cached"
 
 
 def seconds_until_read(nodes: Sequence[Node], change: Change) -> float:
-    """Wait until each of these nodes has read what is there now; the seconds until the last one has."""
+    """Wait until each of these nodes has read the new value; return the seconds until the last one has."""
     begin = time.monotonic()
 
     def waited(node: Node) -> float:
         def is_read() -> bool:
             try:
                 return bool(change.read(node) == change.after)
-            except AssertionError:  # one of the requests was not answered with 200 yet
+            except AssertionError:  # one of the requests is not answered with 200 yet
                 return False
 
         wait_for(is_read, f"{node.name} to read {change.after!r}", READ_TIMEOUT)
@@ -99,14 +99,14 @@ def seconds_until_read(nodes: Sequence[Node], change: Change) -> float:
 
 
 def notes(cluster: Cluster) -> int:
-    """How many notes lie in the database."""
+    """Return how many notes the database holds."""
     with database_transaction(cluster) as cursor:
         cursor.execute("SELECT count(*) FROM groupcache_outside_writes")
         return int(cursor.fetchone()[0])
 
 
 def triggers(cluster: Cluster) -> dict[str, str]:
-    """The triggers of the objects table that write notes, and when they fire: `pg_trigger.tgenabled`."""
+    """Return the triggers of the objects table that write notes, with `pg_trigger.tgenabled`: when they fire."""
     with database_transaction(cluster) as cursor:
         cursor.execute(
             "SELECT tgname, tgenabled FROM pg_trigger"
@@ -116,7 +116,7 @@ def triggers(cluster: Cluster) -> dict[str, str]:
 
 
 def wait_noted_by_all(cluster: Cluster) -> None:
-    """Wait until no note is left: every process has applied them all."""
+    """Wait until no note is left, as every process has applied them all."""
     wait_for(lambda: notes(cluster) == 0, "the notes to be deleted")
 
 
@@ -126,12 +126,12 @@ def wait_deleted(cluster: Cluster, oid: str) -> None:
 
 
 def children(node: Node, folder: str) -> tuple[dict[str, str], int]:
-    """The titles of a folder's children by id, over both ways to list them, and how many there are."""
+    """Return the titles of a folder's children by id, read in both ways, and their number."""
     titles = json_of(node, f"{folder}/@titles")
     assert sorted(json_of(node, f"{folder}/@ids")) == sorted(titles)
     return titles, json_of(node, f"{folder}/@items")["total"]
 
 
 def copied(oid: str, twin: str) -> str:
-    """The statement that gives an object the state of another one, and leaves its `tid`."""
+    """Return the statement that gives an object the state of another one and leaves its `tid`."""
     return f"UPDATE objects SET state = (SELECT state FROM objects WHERE zoid = '{twin}') WHERE zoid = '{oid}'"

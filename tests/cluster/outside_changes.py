@@ -1,4 +1,4 @@
-"""What writers from outside do, each with what every node must read before it and after it."""
+"""The outside writes of the tests, each with what every node must read before and after it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.cluster import Cluster
 from tests.cluster.outside import LATER, Change, children, copied, psql
 from tests.cluster.steps import json_of, new, title, uid
 
-#: Makes what a change needs below a folder.
+#: Creates what a change needs below a folder, and returns the change.
 Maker = Callable[[Cluster, str], Change]
 #: All columns of an object but the one that names it.
 _COLUMNS: Final = "tid, state_size, part, resource, of, otid, parent_id, id, type, json, state"
@@ -22,7 +22,7 @@ _NEXT_TID: Final = "nextval('tid_sequence')"
 
 
 def _twins(cluster: Cluster, folder: str) -> tuple[str, str, str]:
-    """An item, its uid, and the uid of another item, in another folder, that has the state which it gets."""
+    """Return an item, its uid, and the uid of an item in another folder, whose state the first one gets."""
     item = new(cluster[0], "item", "before", parent=folder)
     twin = new(cluster[0], "twin", "after", parent=new(cluster[0], "twins", type_="Folder", parent=folder))
     return item, uid(cluster[0], item), uid(cluster[0], twin)
@@ -60,7 +60,7 @@ def deletion(cluster: Cluster, folder: str) -> Change:
 
 
 def cascade(cluster: Cluster, folder: str) -> Change:
-    """What lies below is deleted by the database."""
+    """The database deletes what lies below."""
     inner = new(cluster[0], "inner", type_="Folder", parent=folder)
     item = new(cluster[0], "item", "gone", parent=inner)
     oids = [uid(cluster[0], path) for path in (inner, item)]
@@ -74,7 +74,7 @@ def cascade(cluster: Cluster, folder: str) -> Change:
 
 
 def _inserted(cluster: Cluster, folder: str, write: Callable[[str, str], Any]) -> Change:
-    """`write` gets a URL and a SELECT of the row that is to be inserted."""
+    """Return an insertion: `write` gets a URL and a SELECT of the row."""
     new(cluster[0], "first", "like this", parent=folder)
     oid = uid(cluster[0], f"{folder}/first")
     columns = _COLUMNS.replace(" id,", f" '{LATER}',")
@@ -110,13 +110,13 @@ def move(cluster: Cluster, folder: str) -> Change:
     )
 
 
-def rename(cluster: Cluster, folder: str) -> Change:
-    oid = uid(cluster[0], new(cluster[0], "old", "renamed", parent=folder))
+def another_id(cluster: Cluster, folder: str) -> Change:
+    oid = uid(cluster[0], new(cluster[0], "old", "kept", parent=folder))
     return Change(
         partial(psql, statement=f"UPDATE objects SET id = '{LATER}' WHERE zoid = '{oid}'"),
         lambda node: ([node.http.get(f"{folder}/{id_}").status for id_ in ("old", LATER)], children(node, folder)),
-        ([200, 404], ({"old": "renamed"}, 1)),
-        ([404, 200], ({LATER: "renamed"}, 1)),
+        ([200, 404], ({"old": "kept"}, 1)),
+        ([404, 200], ({LATER: "kept"}, 1)),
     )
 
 
@@ -153,15 +153,15 @@ def bulk(cluster: Cluster, folder: str) -> Change:
 
 
 def as_a_replica(cluster: Cluster, folder: str) -> Change:
-    """Where triggers are silent that are not there for replicas too: pg_restore and replication set this."""
+    """Only triggers that are enabled for replicas fire: pg_restore and replication set this."""
     item, oid, twin = _twins(cluster, folder)
-    # A pooler would give the setting of a session to others.
+    # Through a pooler, other clients would get the setting of a session.
     statement = f"BEGIN; SET LOCAL session_replication_role = replica; {copied(oid, twin)}; COMMIT"
     return Change(partial(psql, statement=statement), lambda node: title(node, item), "before", "after")
 
 
 def many_statements(cluster: Cluster, folder: str) -> Change:
-    """One transaction with a statement that fails in a savepoint, and one that is committed."""
+    """One transaction with a statement that fails in a savepoint, and another that is committed."""
     item, oid, twin = _twins(cluster, folder)
     statement = f"""DO $$BEGIN
         BEGIN DELETE FROM objects WHERE zoid = '{oid}'; RAISE 'not so'; EXCEPTION WHEN raise_exception THEN NULL; END;
@@ -173,10 +173,21 @@ def many_statements(cluster: Cluster, folder: str) -> Change:
 CHANGES: Final[dict[str, Maker]] = {
     maker.__name__: maker
     for maker in (
-        *(state_with_its_tid, state_alone, upsert, deletion, cascade, insertion, copy, move, rename, annotation, bulk),
-        *(as_a_replica, many_statements),
+        state_with_its_tid,
+        state_alone,
+        upsert,
+        deletion,
+        cascade,
+        insertion,
+        copy,
+        move,
+        another_id,
+        annotation,
+        bulk,
+        as_a_replica,
+        many_statements,
     )
 }
-#: One of each kind, where the others are left to `make soak`: another way in makes no other row.
+#: One change of each kind; the others are left to `make soak`, as another connection makes no other row.
 CORE: Final = ("state_with_its_tid", "deletion", "move", "bulk")
 SOME: Final = [name if name in CORE else pytest.param(name, marks=pytest.mark.soak) for name in CHANGES]

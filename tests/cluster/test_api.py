@@ -1,4 +1,4 @@
-"""What an operator sees and does: `@cache-stats`, `@cache-clear`, Guillotina's own counters, Prometheus."""
+"""What an operator sees and does: `@cache-stats`, `@cache-clear`, Guillotina's own counters and Prometheus."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ def test_hits_are_counted_by_source(cluster: Cluster) -> None:
     item = new(cluster[0], "counted")
     wait_settled(cluster)
     for node in cluster.nodes:
-        # A note may come in between, as that of the triggers that are made at the start, and everything is loaded anew.
-        wait_for(lambda node=node: _reads_memory_alone(node, item), "a read from memory alone")
-    wait_for(lambda: _reads_decoded(cluster[1], item), "a read of what is kept decoded")
-    (told,) = [peer for peer in cluster[0].http.stats(cluster=True)["peers"] if peer["address"] == cluster[1].address]
-    assert told["hits"]["near"] == told["near"]["hits"] == cluster[1].http.stats()["near"]["hits"] > 0
+        # A note may come in between, such as that of the triggers' creation, and then everything is loaded again.
+        wait_for(lambda node=node: _reads_only_memory(node, item), "a read from memory only")
+    wait_for(lambda: _has_near_hit(cluster[1], item), "a near hit")
+    (seen,) = [peer for peer in cluster[0].http.stats(cluster=True)["peers"] if peer["address"] == cluster[1].address]
+    assert seen["hits"]["near"] == seen["near"]["hits"] == cluster[1].http.stats()["near"]["hits"] > 0
 
 
-def _reads_decoded(node: Node, path: str) -> bool:
+def _has_near_hit(node: Node, path: str) -> bool:
     title(node, path)
     return int(node.http.stats()["near"]["hits"]) > 0
 
 
-def _reads_memory_alone(node: Node, path: str) -> bool:
+def _reads_only_memory(node: Node, path: str) -> bool:
     before = node.http.stats()
     title(node, path)
     after = node.http.stats()
@@ -82,13 +82,13 @@ def test_guillotinas_own_counters_are_true(cluster: Cluster) -> None:
     item = new(cluster[0], "with-headers", "some title")
     assert cluster[0].http.post(f"{CONTAINER}/@cache-clear").status == 200
     wait_settled(cluster)
-    # The object and its annotation `default` are cold, the way to it is warm.
+    # The object and its annotation `default` are cold, its ancestors are warm.
     everywhere(cluster, lambda node: node.http.get(f"{CONTAINER}/@cache-stats").json()["serving"], True)
     cold, warm = _counters(cluster[0], item), _counters(cluster[0], item)
     assert cold["misses"] == cold["stored"] == 2
     assert warm["misses"] == warm["stored"] == 0
     assert warm["hits"] == cold["hits"] + 2
-    # At another node they come from the owner, or are copies of it: hits as well.
+    # At another node they come from the owner, or are hot copies: hits as well.
     assert _counters(cluster[1], item) == warm
 
 
@@ -97,10 +97,10 @@ def _counters(node: Node, path: str) -> dict[str, int]:
     return {name: int(headers[f"xg-cache-{name}"]) for name in ("hits", "misses", "stored")}
 
 
-def test_clear_renames_everything_at_every_node(cluster: Cluster, oracle: Watch) -> None:
+def test_clear_bumps_everything_at_every_node(cluster: Cluster, oracle: Watch) -> None:
     items = [new(cluster[0], f"cleared-{i}", "aaaa") for i in range(3)]
     oids = [uid(cluster[0], item) for item in items]
-    unnoticed = mark(cluster)  # else everybody would read of the change with the next view
+    unnoticed = mark(cluster)  # otherwise every node would learn of the change with its next view
     for i, (old, changed) in enumerate((("aaaa", "bbbb"), ("bbbb", "cccc"), ("cccc", "dddd"))):
         wait_settled(cluster)
         for item, oid in zip(items, oids, strict=True):
@@ -112,7 +112,7 @@ def test_clear_renames_everything_at_every_node(cluster: Cluster, oracle: Watch)
         for item in items:
             title_everywhere(cluster, item, changed)
     assert all("UPDATE objects SET state = decode" in fault for fault in oracle.take()), (
-        "what the test itself has changed"
+        "the test itself has written these"
     )
 
 
@@ -128,8 +128,8 @@ def test_both_need_the_permission(cluster: Cluster, method: str, name: str, plac
     assert cluster[0].http.request(method, path).status == 200
 
 
-def test_who_manages_a_container_sees_numbers_alone(cluster: Cluster) -> None:
-    """No host, address, namespace, database or application of the site is there, of this process or of a peer."""
+def test_a_manager_of_a_container_sees_only_numbers(cluster: Cluster) -> None:
+    """No host, address, namespace, database or application of the site is shown, of this process or of a peer."""
     manage = [{"role": "guillotina.Anonymous", "permission": "guillotina.CacheManage", "setting": "Allow"}]
     view = [{"role": "guillotina.Anonymous", "permission": "guillotina.AccessContent", "setting": "Allow"}]
     assert cluster[0].http.post(f"{CONTAINER}/@sharing", {"roleperm": manage + view}).status == 200
@@ -153,14 +153,14 @@ def test_who_manages_a_container_sees_numbers_alone(cluster: Cluster) -> None:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """The texts in JSON, but for the names of fields."""
+    """The strings in JSON, except for the names of fields."""
     if isinstance(value, str):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _texts(inner)
 
 
-def test_who_may_see_the_container_may_not_see_into_the_cache(cluster: Cluster) -> None:
+def test_a_reader_of_the_container_may_not_see_the_cache(cluster: Cluster) -> None:
     visible = [
         {"role": "guillotina.Anonymous", "permission": permission, "setting": "Allow"}
         for permission in ("guillotina.AccessContent", "guillotina.ViewContent")

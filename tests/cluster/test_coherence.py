@@ -1,4 +1,4 @@
-"""What one node writes, every node reads right after the answer (R3, R4, R11)."""
+"""Every node reads what one node writes right after the response (R3, R4, R11)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_one_id_added_and_deleted_again_and_again(cluster: Cluster) -> None:
         everywhere(cluster, lambda node: json_of(node, f"{folder}/@items")["total"], 1)
 
 
-def test_a_move_and_a_rename(cluster: Cluster) -> None:
+def test_a_move_to_another_folder_and_id(cluster: Cluster) -> None:
     folders = [new(cluster[0], f"from-to-{i}", type_="Folder") for i in range(2)]
     new(cluster[0], "0", "moved", parent=folders[0])
     for i in range(ROUNDS):
@@ -92,7 +92,7 @@ def test_annotations(cluster: Cluster) -> None:
             wanted[name] = i
 
 
-def test_a_child_with_the_name_of_an_annotation(cluster: Cluster) -> None:
+def test_a_child_with_the_id_of_an_annotation(cluster: Cluster) -> None:
     """Guillotina's own cache answers 500 for the folder from now on (R10)."""
     folder = new(cluster[0], "named-alike", "folder", type_="Folder")
     assert cluster[0].http.patch(folder, {DUBLIN_CORE: {"tags": ["of the folder"]}}).status == 204

@@ -1,4 +1,4 @@
-"""Databases that are made while the nodes run: every node meets them at another moment."""
+"""Databases that are created while the nodes run: each node learns of them at another moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.cluster.steps import new, status_everywhere, title, title_everywhere
 
 @pytest.fixture(scope="module")
 def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
-    """Three nodes that may make databases. Their commands would read every database of the server."""
+    """Three nodes that may create databases. Their commands would read every database of the server."""
     storage = {"storage": "postgresql", "type": "postgresql", "dsn": postgres.dsn("")}
     with running_cluster(postgres, storages={"more": storage}) as cluster:
         yield cluster
@@ -24,7 +24,7 @@ def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def late(cluster: Cluster, postgres: PostgresServer) -> Iterator[str]:
-    """The path of a container in a database that was made through a node."""
+    """The path of a container in a database that was created through a node."""
     name = f"late{os.getpid()}"
     assert cluster[0].http.post("/@storages/more", {"name": name}).status == 200
     assert cluster[0].http.post(f"/{name}", {"@type": "Container", "id": "c"}).status == 200

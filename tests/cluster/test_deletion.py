@@ -1,4 +1,4 @@
-"""A deleted folder takes its descendants with it: PostgreSQL deletes them, and nobody names them (R11)."""
+"""A deleted folder takes its descendants with it: PostgreSQL deletes them, and no statement names them (R11)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VACUUM_WAITS = "wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%'"
 
 @contextmanager
 def vacuum_stopped(cluster: Cluster, node: Node, name: str) -> Iterator[None]:
-    """While the block runs, the node's vacuum waits: it has to delete an object that this test has locked."""
+    """Make the node's vacuum wait while the block runs: it has to delete an object that this test has locked."""
     folder = new(node, name, type_="Folder")
     child = uid(node, new(node, "locked", parent=folder))
     with database_transaction(cluster) as cursor:
@@ -46,7 +46,7 @@ def vacuum_stopped(cluster: Cluster, node: Node, name: str) -> Iterator[None]:
 
 
 def read_record_everywhere(cluster: Cluster, oid: str, wanted: int) -> None:
-    """Read the object's own record, which does not ask for its ancestors."""
+    """Check the status of the object's own record, which is read without its ancestors."""
     status_everywhere(cluster, record_path(oid), wanted)
 
 
@@ -94,7 +94,7 @@ def test_an_annotation_goes_with_its_object(cluster: Cluster) -> None:
     read_record_everywhere(cluster, oid, 404)
 
 
-def test_a_folder_made_again_is_empty(cluster: Cluster) -> None:
+def test_a_folder_created_again_is_empty(cluster: Cluster) -> None:
     for i in range(6):
         folder = new(cluster[i % 3], "made-again", type_="Folder")
         everywhere(cluster, lambda node: json_of(node, f"{folder}/@ids"), [])  # noqa: B023
@@ -105,8 +105,8 @@ def test_a_folder_made_again_is_empty(cluster: Cluster) -> None:
         status_everywhere(cluster, f"{folder}/child", 404)
 
 
-def test_children_that_come_while_their_folder_is_deleted(cluster: Cluster) -> None:
-    """What the cascade has deleted is served by nobody, however the requests fell."""
+def test_children_added_while_their_folder_is_deleted(cluster: Cluster) -> None:
+    """No node serves what the cascade has deleted, in whatever order the requests arrived."""
     made: list[str] = []
 
     def add_until_gone(node: Node, folder: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A process that is gone, stopped or back, and a database that restarts: no error, nothing stale, all right again."""
+"""A process that is killed or stopped and comes back, and a database that restarts: no error, no stale read."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from harness.local import wait_for
 from harness.node import Node
 from harness.postgres_embedded import EmbeddedPostgres
 from tests.cluster.life_load import ITEMS, Load, under_load
-from tests.cluster.steps import database_transaction, new, title, title_everywhere
+from tests.cluster.steps import database_transaction, is_serving, new, title, title_everywhere
 
 
 def incarnations(cluster: Cluster) -> set[str]:
-    """Who has a row in the members table, as the statistics write it."""
+    """Return the incarnations in the members table, as the statistics write them."""
     with database_transaction(cluster) as cursor:
         cursor.execute("SELECT to_hex(incarnation) FROM groupcache_members")
         return {row for (row,) in cursor.fetchall()}
@@ -38,16 +38,14 @@ def test_a_peer_that_is_killed_and_comes_back(cluster: Cluster) -> None:
             title(victim, path)
         victim.kill()
         load.wait_on()
-        victim.start()
-        victim.wait_ready()
-        cluster.wait_whole()
+        cluster.start(victim)
         load.wait_on()
         for item in range(ITEMS):
             load.check(victim, item)
 
 
 def test_a_peer_that_is_stopped_and_wakes_up(cluster: Cluster) -> None:
-    """R2 and R3: writers wait until its lease has run out, and it knows so, whatever it was about to do."""
+    """R2 and R3: writers wait until its lease has run out, and it knows that, whatever it was about to do."""
     victim, *others = cluster.nodes
     folder = new(victim, "stopped", type_="Folder")
     with under_load(others, folder) as load:
@@ -57,28 +55,28 @@ def test_a_peer_that_is_stopped_and_wakes_up(cluster: Cluster) -> None:
             victim.pause()
             try:
                 load.wait_on()
-                # What was asked of it while it stood still, and what is asked while it wakes up.
+                # Requests that it gets while it is stopped, and while it wakes up.
                 with ThreadPoolExecutor(2 * ITEMS) as threads:
                     early = [threads.submit(load.check, victim, item) for item in range(ITEMS)]
                     load.wait_on()
                     late = [threads.submit(load.check, victim, item) for item in range(ITEMS)]
                     victim.resume()
-                    for asked in early + late:
-                        asked.result()
+                    for request in early + late:
+                        request.result()
             finally:
                 victim.resume()
             for item in range(ITEMS):
                 load.check(victim, item)
-            wait_for(partial(is_back, load, victim), "it to be in standing again")
+            wait_for(partial(is_back, load, victim), "it to serve again")
             cluster.wait_whole()
             load.wait_on()
 
 
 def is_back(load: Load, node: Node) -> bool:
-    """Whether a node is in standing; it answers rightly before that, too."""
+    """Return whether a node serves; it answers rightly before that, too."""
     for item in range(ITEMS):
         load.check(node, item)
-    return bool(node.http.stats()["serving"])
+    return is_serving(node)
 
 
 def test_a_peer_that_writes_when_it_wakes_up(cluster: Cluster) -> None:
@@ -100,7 +98,7 @@ def test_a_peer_that_writes_when_it_wakes_up(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_peer_that_is_ended(cluster: Cluster, number: signal.Signals) -> None:
-    """It says bye, so nobody has to wait for a lease, and ends as a node without the add-on does."""
+    """It says bye, so that no write has to wait for a lease, and ends as a node without the add-on does."""
     plain = Node("plain", cluster.dsn, cluster.folder, overrides={"applications": ["guillotina"]})
     victim, *others = cluster.nodes
     folder = new(others[0], f"ended-{number}", type_="Folder")
@@ -113,24 +111,22 @@ def test_a_peer_that_is_ended(cluster: Cluster, number: signal.Signals) -> None:
             assert victim.stop(number) == plain.stop(number)
             assert was not in incarnations(cluster)
             load.wait_on()
-        # Guillotina tells of an interrupt with one.
+        # Guillotina logs an interrupt with a traceback.
         assert ("Traceback" in victim.log()) == ("Traceback" in plain.log())
     finally:
         plain.kill()
-        victim.start()
-        victim.wait_ready()
-        cluster.wait_whole()
+        cluster.start(victim)
 
 
 def test_a_database_that_restarts() -> None:
-    """No node dies, and when it is back they are right again by themselves."""
+    """No node ends, and when the database is back they are right again by themselves."""
     with EmbeddedPostgres() as server, Cluster(server.dsn("postgres")) as cluster:
         item = new(cluster[0], "item", "0")
         for i, mode in enumerate(("fast", "immediate"), 1):
             title_everywhere(cluster, item, str(i - 1))
             server.stop(mode)  # type: ignore[arg-type]
             for node in cluster.nodes:
-                # An answer, whatever it is.
+                # Any answer will do.
                 assert node.http.get("/").status == 200
                 assert node.http.patch(item, {"title": "never"}).status >= 400
             server.start()
@@ -143,7 +139,7 @@ def test_a_database_that_restarts() -> None:
 
 
 def is_written(node: Node, path: str, title_: str) -> bool:
-    """Write, and tell whether it was accepted."""
+    """Write, and return whether that was accepted."""
     try:
         return node.http.patch(path, {"title": title_}).status == 204
     except (OSError, http.client.HTTPException):

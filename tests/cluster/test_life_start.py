@@ -1,8 +1,7 @@
-"""How a process comes to the others, over whatever connection, and what keeps one from starting."""
+"""How a process joins the others, over each kind of connection, and what keeps a process from starting."""
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,50 +13,22 @@ from harness.cluster import SECRET, Cluster
 from harness.local import free_port, wait_for
 from harness.node import Node
 from harness.postgres import PostgresServer
-from tests.cluster.steps import database_transaction, ends, execute, new, title, title_everywhere
+from tests.cluster.steps import database_transaction, ends, execute, new, shared, title, title_everywhere
 
-OBJECTS = 12
 TCP = "is TCP, where anybody can connect, on loopback every user of the host: give secret or tls as well, or unix:/path"
 
 
 @pytest.fixture(scope="module")
 def dsn(postgres: PostgresServer) -> Iterator[str]:
-    """A database for the clusters of this module, which follow each other."""
-    name = f"groupcache_{os.getpid()}_start"
-    yield postgres.create_database(name)
-    postgres.drop_database(name)
+    """The URL of a database for the clusters of this module, which follow each other."""
+    with postgres.temporary_database() as dsn:
+        yield dsn
 
 
-@pytest.fixture
-def node(dsn: str, tmp_path: Path) -> Iterator[Callable[..., Node]]:
-    """Makes nodes that are not started, with a `groupcache` section and overrides; they end with the test."""
-    nodes: list[Node] = []
-
-    def make(dsn: str = dsn, overrides: dict[str, Any] | None = None, **section: Any) -> Node:
-        nodes.append(Node(f"node{len(nodes)}", dsn, tmp_path, section or None, overrides))
-        return nodes[-1]
-
-    yield make
-    for one in nodes:
-        one.kill()
+# --- processes that join
 
 
-def shared(writer: Node, reader: Node, id_: str) -> None:
-    """What one has loaded, the other gets from it, and what one writes, the other reads."""
-    paths = [new(writer, f"{id_}-{i}", "before") for i in range(OBJECTS)]
-    for path in paths:
-        assert title(writer, path) == "before"
-        assert title(reader, path) == "before"
-    for path in paths:
-        assert writer.http.patch(path, {"title": "after"}).status == 204
-        assert title(reader, path) == "after"
-    assert reader.http.stats()["peer_loads"] > 0
-
-
-# --- processes that come
-
-
-def test_a_peer_that_comes_later(dsn: str, node: Callable[..., Node]) -> None:
+def test_a_peer_that_joins_later(dsn: str, node: Callable[..., Node]) -> None:
     """The others know its address from the start, and do not wait for it."""
     peers = [f"127.0.0.1:{free_port()}" for _ in range(3)]
     sections = [{"listen": listen, "peers": peers, "secret": SECRET} for listen in peers]
@@ -65,31 +36,27 @@ def test_a_peer_that_comes_later(dsn: str, node: Callable[..., Node]) -> None:
         first, second = cluster.nodes
         shared(first, second, "two")
         third = node(**sections[2])
-        third.start()
-        third.wait_ready()
         cluster.nodes.append(third)
-        cluster.wait_whole()
+        cluster.start(third)
         shared(first, third, "three")
         shared(third, second, "from-three")
 
 
 def test_unix_sockets(dsn: str, tmp_path: Path) -> None:
-    """Also where a process that was killed has left its socket."""
+    """They also work where a killed process has left its socket."""
     sockets = [tmp_path / f"{i}.sock" for i in range(2)]
     peers = [f"unix:{path}" for path in sockets]
     with Cluster(dsn, sections=[{"listen": listen, "peers": peers} for listen in peers]) as cluster:
         shared(cluster[0], cluster[1], "unix")
         cluster[1].kill()
         assert sockets[1].exists()
-        cluster[1].start()
-        cluster[1].wait_ready()
-        cluster.wait_whole()
+        cluster.start(cluster[1])
         shared(cluster[0], cluster[1], "unix-again")
     assert not any(path.exists() for path in sockets)
 
 
 def test_a_shared_secret_and_a_wrong_one(dsn: str, node: Callable[..., Node]) -> None:
-    """Who has another secret is refused, and disturbs nobody."""
+    """A process with another secret is refused, and disturbs none of the others."""
     with Cluster(dsn, 2) as cluster:
         shared(cluster[0], cluster[1], "secret")
         item = new(cluster[0], "wrong-secret", "0")
@@ -109,7 +76,7 @@ def test_a_shared_secret_and_a_wrong_one(dsn: str, node: Callable[..., Node]) ->
 
 
 def test_the_secret_shows_nowhere(dsn: str, node: Callable[..., Node]) -> None:
-    """Not in logs, statistics, the members table and the command, nor in what a process says that cannot start."""
+    """It is not in logs, statistics, the members table and the command, nor in a failed start's message."""
     with Cluster(dsn, 2) as cluster:
         shared(cluster[0], cluster[1], "hushed")
         late = node(listen=cluster[0].address, secret=SECRET)
@@ -127,7 +94,7 @@ def test_the_secret_shows_nowhere(dsn: str, node: Callable[..., Node]) -> None:
 
 
 def test_a_client_without_the_secret(dsn: str, node: Callable[..., Node]) -> None:
-    """It may start, as its own settings name no TCP, but says what is missing, and nobody reads wrongly."""
+    """It may start, as its own settings name no TCP, but says what is missing, and no node reads wrongly."""
     with Cluster(dsn, 1) as cluster:
         item = new(cluster[0], "no-secret", "0")
         plain = node(listen="none")
@@ -140,7 +107,7 @@ def test_a_client_without_the_secret(dsn: str, node: Callable[..., Node]) -> Non
             assert writer.http.patch(item, {"title": str(number)}).status == 204
             assert title(plain, item) == title(cluster[0], item) == str(number)
         assert not plain.says_serving()
-        # Nobody else may come to listen there, and be believed: it does not even dial.
+        # It does not even dial: another program that listened there would be believed.
         assert cluster[0].http.stats()["network"]["faults"] == {}
 
 
@@ -161,7 +128,7 @@ def test_a_port_in_use(node: Callable[..., Node], dsn: str) -> None:
 
 
 def members(dsn: str) -> set[str]:
-    """The addresses in the members table; none without a table."""
+    """Return the addresses in the members table; none without a table."""
     if execute(dsn, "SELECT to_regclass('groupcache_members')") == [(None,)]:
         return set()
     return {address for (address,) in execute(dsn, "SELECT address FROM groupcache_members")}
@@ -190,7 +157,7 @@ def test_a_configuration_that_cannot_be_used(node: Callable[..., Node], section:
 
 
 def test_a_command_without_the_secret(node: Callable[..., Node]) -> None:
-    """Where the secret is in the environment of the server and not in that of whoever calls a command."""
+    """The secret may be in the environment of the server and not in that of a command."""
     ended = node(listen="127.0.0.1:9000").run_command("run", "--script", "/no/such")
     last = ended.stdout.decode().splitlines()[-1]
     assert last == f"guillotina_groupcache: groupcache.listen: '127.0.0.1:9000' {TCP}" and ended.returncode == 1

@@ -1,9 +1,8 @@
-"""A process that was stopped, as by a debugger, answers rightly from the very moment it wakes up (R2, R3)."""
+"""A process that was stopped, as by a debugger, answers rightly from the moment it wakes up (R2, R3)."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
@@ -12,9 +11,9 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.local import wait_for
-from harness.node import Node
+from harness.node import APPLICATIONS, Node
 from harness.postgres import PostgresServer
-from tests.cluster.steps import ask, database_transaction, json_of, new, uid
+from tests.cluster.steps import database_transaction, json_of, new, send, uid
 
 #: Objects, of which the process that is stopped owns a part.
 OBJECTS = 30
@@ -24,24 +23,20 @@ REQUESTS = 10
 
 @pytest.fixture(scope="module")
 def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
-    name = f"groupcache_{os.getpid()}_stopped"
-    applications = ["guillotina", "guillotina_groupcache", "tests.cluster.life_addon"]
-    try:
-        with Cluster(postgres.create_database(name), overrides={"applications": applications}) as cluster:
-            yield cluster
-    finally:
-        postgres.drop_database(name)
+    applications = [*APPLICATIONS, "tests.cluster.life_addon"]
+    with postgres.temporary_database() as dsn, Cluster(dsn, overrides={"applications": applications}) as cluster:
+        yield cluster
 
 
 def has_lost(node: Node, other: Node) -> bool:
-    """Whether a node has no connection with another one."""
+    """Return whether a node has no connection with another one."""
     members = node.http.stats()["members"]
     return not any(row["connected"] for row in members if row["address"] == other.address)
 
 
 @pytest.mark.parametrize("long", [True, False], ids=["long", "short"])
 def test_what_it_has_in_memory_is_not_served(cluster: Cluster, long: bool) -> None:
-    """It is asked before it can have learned anything: after its lease (R2), or as soon as the writers are through."""
+    """It is read before it can have learned anything: after its lease (R2), or as soon as the writers are done."""
     victim, *others = cluster.nodes
     items = [new(victim, f"{long}-{i}", "before") for i in range(OBJECTS)]
     path = "/@cached/" + ",".join(uid(victim, item) for item in items)
@@ -50,18 +45,18 @@ def test_what_it_has_in_memory_is_not_served(cluster: Cluster, long: bool) -> No
     assert "OWN" in {source for _, source in before}
     victim.pause()
     try:
-        # What was sent to it before the others gave up its connections, it finds there.
+        # What was sent to it before the others closed its connections, it would find when it wakes up.
         for node in others if long else ():
             wait_for(partial(has_lost, node, victim), f"{node.name} to lose {victim.name}")
         for i, item in enumerate(items):
             assert others[i % 2].http.patch(item, {"title": "after"}).status == 204
         with database_transaction(cluster) as cursor, ExitStack() as connections:
-            # While the members table cannot be read, nobody can tell it that it was marked out.
+            # While the members table cannot be read, it cannot learn that it was marked out.
             cursor.execute("LOCK TABLE groupcache_members")
-            # The kernel takes requests, so they are there when it wakes up.
-            asked = [connections.enter_context(closing(ask(victim, path))) for _ in range(REQUESTS)]
+            # The kernel accepts requests, so they are waiting when it wakes up.
+            requests = [connections.enter_context(closing(send(victim, path))) for _ in range(REQUESTS)]
             victim.resume()
-            for connection in asked:
+            for connection in requests:
                 assert {title for title, _ in json.loads(connection.getresponse().read())} == {"after"}
     finally:
         victim.resume()

@@ -1,4 +1,4 @@
-"""What is loaded from the database: once for the whole cluster, many at a time, and not at all where it is known."""
+"""Loads from the database: once for the whole cluster, many at a time, and none where the value is known."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.cluster.steps import (
     database_transaction,
     everywhere,
     forget_storage_calls,
+    is_serving,
     json_everywhere,
     new,
     storage_calls,
@@ -32,10 +33,10 @@ MEBIBYTE_IN_BLOBS = 4096  # a blob is as many times 256 bytes
 
 
 def clear(cluster: Cluster) -> None:
-    """Make everything cold, but for the way to the container, which every request takes."""
+    """Make everything cold, except for the container and its ancestors, which every request reads."""
     assert cluster[0].http.post(f"{CONTAINER}/@cache-clear").status == 200
     wait_settled(cluster)
-    everywhere(cluster, lambda node: node.http.stats()["serving"], True)
+    everywhere(cluster, is_serving, True)
     forget_storage_calls(cluster)
 
 
@@ -51,11 +52,11 @@ def test_many_readers_of_a_cold_object_cause_one_load(cluster: Cluster) -> None:
     )
     answers: list[str] = []
     with database_transaction(cluster) as cursor:
-        # Nobody gets an answer before everybody has asked.
+        # No reader gets an answer before all have sent their requests.
         cursor.execute("LOCK TABLE objects IN ACCESS EXCLUSIVE MODE")
         readers.start()
         for node in cluster.nodes:
-            wait_for(partial(_is_asked, node), f"{node.name} to be asked by all its readers")
+            wait_for(partial(_has_all_requests, node), f"{node.name} to have the requests of all its readers")
     readers.join()
 
     assert answers == ["read by many"] * 3 * READERS_OF_A_NODE
@@ -65,7 +66,7 @@ def test_many_readers_of_a_cold_object_cause_one_load(cluster: Cluster) -> None:
     assert len(calls) == len({tuple(call) for call in calls}), f"loaded more than once: {calls}"
 
 
-def _is_asked(node: Node) -> bool:
+def _has_all_requests(node: Node) -> bool:
     # This request is one of those under way.
     return bool(node.http.get("/@in-flight").json() == READERS_OF_A_NODE + 1)
 
@@ -86,7 +87,7 @@ def test_a_listing_is_one_query(cluster: Cluster) -> None:
     assert len(batches) <= len(cluster.nodes), "each owner makes one query"
     assert sorted(id_ for batch in batches for id_ in batch) == sorted(wanted)
     assert not [call for call in calls if call[0] == "get_child" and call[1] == oid]
-    # Some frames are of the cluster's own life; one a child would be 200.
+    # Some frames are the cluster's own; one per child would be 200.
     assert after["network"]["frames_out"] - before["network"]["frames_out"] < 50
     assert after["peer_loads"] - before["peer_loads"] > count // 4, "peers own some of the children"
 
@@ -114,7 +115,7 @@ def test_what_was_written_is_pushed(cluster: Cluster) -> None:
         assert reads == [], (container, reads)
 
 
-def test_an_annotation_that_is_not_there_is_not_asked_for_again(cluster: Cluster) -> None:
+def test_a_missing_annotation_is_not_loaded_again(cluster: Cluster) -> None:
     item = new(cluster[0], "without-annotation")
     oid = uid(cluster[0], item)
     with database_transaction(cluster) as cursor:
@@ -155,6 +156,6 @@ def test_a_thousand_requests_at_once(cluster: Cluster) -> None:
 
 
 def _a_path(folder: str, i: int, count: int) -> str:
-    """Of five requests two read objects, one a listing, one what is not there and one the ids."""
+    """Return a path: of five requests two read objects, one a listing, one a missing object and one the ids."""
     kinds = (f"{i % count}", f"{(7 * i) % count}", "@items?page_size=3", quote(f"not there {i}"), "@ids")
     return f"{folder}/{kinds[i % 5]}"

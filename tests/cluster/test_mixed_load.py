@@ -1,10 +1,9 @@
-"""Three nodes under mixed load: no read gives less than was acknowledged, or seen by anyone, before it began.
+"""Three nodes under mixed load: no read gives less than was acknowledged, or seen by a reader, before it began.
 
-Every object has one writer, which writes growing numbers, through one node after the other. So a value tells
-which write it is of, and what is checked is plain: a read that begins after the answer to write n, or after
-anybody's read of n, must give n or more. A request's begin is noted before it is sent and its end after the
-answer was read, so the check accuses nobody unjustly. Now and then a node is stopped for a moment: it must not
-answer on waking with what the others know to be old.
+Every object has one writer, which writes growing numbers, through one node after the other. So a value identifies its
+write, and the check is plain: a read that begins after the response to write n, or after any read of n, must give n or
+more. A request's begin is recorded before it is sent and its end after the response was read, so that no violation is
+false. Now and then a node is stopped for a moment: it must not answer, when it wakes up, with an old value.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ WRITERS = 3
 READERS = 6
 #: Seconds for which a node is stopped, less than what a commit waits before it marks the node out, and between.
 PAUSE, BETWEEN_PAUSES = 0.04, 0.2
-#: Of how many writes one goes wrong on purpose, or takes the object away and makes it anew.
+#: Of how many writes one is aborted, and one deletes the object and creates it again.
 ABORTED, REMADE = 7, 11
 
 
 @dataclass
 class Seen:
-    """The highest number of an object that anybody knows to be committed."""
+    """The highest number of an object that is known to be committed."""
 
     number: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -103,7 +102,7 @@ class Load:
 
     def _one(self, node: Node, i: int) -> dict[int, int]:
         answer = node.http.get(f"{self.folder}/{i}")
-        # It is not there for a moment when it is made anew.
+        # It is missing for a moment when it is created again.
         assert answer.status in (200, 404), answer
         return {i: int(answer.json()["title"])} if answer.status == 200 else {}
 
@@ -137,7 +136,7 @@ def test_no_read_goes_back_in_time(cluster: Cluster) -> None:
     for i in range(OBJECTS):
         for node in cluster.nodes:
             assert int(title(node, f"{folder}/{i}")) == load.seen[i].number
-    # And the cache was what answered: objects were read far less often from the database than from the nodes.
+    # And the cache has answered: objects were read far less often from the database than from the nodes.
     oid = uid(cluster[0], folder)
     loads = [call for call in storage_calls(cluster) if call[0].startswith("get_child") and call[1] == oid]
     hits = sum(sum(node.http.stats()["hits"][source] for source in ("own", "hot", "peer")) for node in cluster.nodes)

@@ -1,4 +1,4 @@
-"""The oracle of the other tests finds what it is there for, on a cluster to which one writes by hand."""
+"""The oracle of the other tests finds each kind of fault, on a cluster to which this test writes by hand."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.cluster.steps import database_transaction, new, title_everywhere, uid
 from tests.oracle import MARK, WRITER, Announced
 from tests.oracle_fixtures import Watch
 
-#: As the product marks what is announced, but for another cluster: so it notes what is written here.
+#: The mark of announced statements, but of another cluster: so the product notes what is written here.
 MARKED = f"{MARK} of another cluster */ "
-RENAME = "UPDATE objects SET id = %s, tid = nextval('tid_sequence') WHERE zoid = %s"
+CHANGE_ID = "UPDATE objects SET id = %s, tid = nextval('tid_sequence') WHERE zoid = %s"
 
 
 class Item(NamedTuple):
@@ -37,7 +37,7 @@ def item(cluster: Cluster) -> Iterator[Item]:
 
 @contextmanager
 def member(cluster: Cluster, watch: Watch, *keys: bytes, everything: bool = False) -> Iterator[Any]:
-    """A cursor in a transaction that announces keys."""
+    """Give a cursor in a transaction that announces keys."""
     writer = uuid4().hex
     with database_transaction(cluster) as cursor:
         cursor.execute(f"SET LOCAL {WRITER} = '{writer}'")
@@ -47,7 +47,7 @@ def member(cluster: Cluster, watch: Watch, *keys: bytes, everything: bool = Fals
 
 
 def changed(item: Item) -> dict[str, bytes]:
-    """The keys that a change of the id from `old` to `new` changes, by how the oracle names them."""
+    """Return the keys that a change of the id from `old` to `new` affects, by their names in the oracle's faults."""
     return {
         f"OBJECT {item.oid}": encode("db", Kind.OBJECT, item.oid),
         f"CHILD {item.parent} old": encode("db", Kind.CHILD, item.parent, "old"),
@@ -58,7 +58,7 @@ def changed(item: Item) -> dict[str, bytes]:
 
 
 def named(fault: str) -> set[str]:
-    """The keys that a fault says are lacking."""
+    """Return the keys that are missing according to a fault."""
     return set(fault.partition(" lacks ")[2].partition(", which was changed by ")[0].split(", "))
 
 
@@ -77,20 +77,20 @@ def test_each_key_that_an_event_lacks_is_found(cluster: Cluster, oracle: Watch, 
     old, new_ = "old", "new"
     for lacking in keys:
         with member(cluster, oracle, *(key for name, key in keys.items() if name != lacking)) as cursor:
-            cursor.execute(MARKED + RENAME, [new_, item.oid])
+            cursor.execute(MARKED + CHANGE_ID, [new_, item.oid])
         (fault,) = oracle.take()
         assert named(fault) == {lacking}
         old, new_ = new_, old
     for everything in (False, True):
         with member(cluster, oracle, *(() if everything else keys.values()), everything=everything) as cursor:
-            cursor.execute(MARKED + RENAME, [new_, item.oid])
+            cursor.execute(MARKED + CHANGE_ID, [new_, item.oid])
         assert oracle.take() == []
         old, new_ = new_, old
 
 
 def test_a_member_that_announces_nothing_is_found(cluster: Cluster, oracle: Watch, item: Item) -> None:
     with database_transaction(cluster) as cursor:
-        cursor.execute(MARKED + RENAME, ["new", item.oid])
+        cursor.execute(MARKED + CHANGE_ID, ["new", item.oid])
     (fault,) = oracle.take()
     assert fault.startswith("a transaction that has announced nothing lacks ")
     assert named(fault) == changed(item).keys()
@@ -99,10 +99,10 @@ def test_a_member_that_announces_nothing_is_found(cluster: Cluster, oracle: Watc
 def test_a_change_where_it_stays_needs_no_list(cluster: Cluster, oracle: Watch, item: Item) -> None:
     keys = {name: key for name, key in changed(item).items() if name.startswith("OBJECT") or name.endswith(" old")}
     with member(cluster, oracle, *keys.values()) as cursor:
-        cursor.execute(MARKED + RENAME, ["old", item.oid])
+        cursor.execute(MARKED + CHANGE_ID, ["old", item.oid])
     assert oracle.take() == []
     with member(cluster, oracle) as cursor:
-        cursor.execute(MARKED + RENAME, ["old", item.oid])
+        cursor.execute(MARKED + CHANGE_ID, ["old", item.oid])
     (fault,) = oracle.take()
     assert named(fault) == keys.keys()
 
@@ -110,7 +110,7 @@ def test_a_change_where_it_stays_needs_no_list(cluster: Cluster, oracle: Watch, 
 def test_what_is_not_committed_is_not_judged(cluster: Cluster, oracle: Watch, item: Item) -> None:
     with database_transaction(cluster) as cursor:
         cursor.execute("SAVEPOINT before")
-        cursor.execute(MARKED + RENAME, ["new", item.oid])
+        cursor.execute(MARKED + CHANGE_ID, ["new", item.oid])
         cursor.execute("ROLLBACK TO SAVEPOINT before")
     assert oracle.take() == []
 
@@ -120,18 +120,18 @@ def test_a_write_from_outside_that_the_product_does_not_note_is_found(
 ) -> None:
     with database_transaction(cluster) as cursor:
         cursor.execute("SAVEPOINT released")
-        cursor.execute(RENAME, ["new", item.oid])
+        cursor.execute(CHANGE_ID, ["new", item.oid])
         cursor.execute("RELEASE SAVEPOINT released")
     assert oracle.take() == []
     with database_transaction(cluster) as cursor:
-        # What notes is replaced for one transaction: the second statement's rows are noted by nobody.
+        # The function that notes is replaced for one transaction, so that the second statement's rows are not noted.
         cursor.execute("SELECT pg_get_functiondef('groupcache_note_outside_write'::regproc)")
         (definition,) = cursor.fetchone()
         cursor.execute(
             "CREATE OR REPLACE FUNCTION groupcache_note_outside_write() RETURNS trigger LANGUAGE plpgsql"
             " AS 'BEGIN RETURN NULL; END'"
         )
-        cursor.execute(RENAME, ["old", item.oid])
+        cursor.execute(CHANGE_ID, ["old", item.oid])
         cursor.execute(definition)
     (fault,) = oracle.take()
     assert named(fault) == changed(item).keys()

@@ -1,14 +1,14 @@
-"""Writes from outside to a second database, whose objects lie in a schema of their own: it has notes of its own."""
+"""Outside writes to a second database, whose objects are in a schema of their own: it has its own notes."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from harness.cluster import Cluster
 from harness.local import wait_for
+from harness.node import database_settings
 from harness.postgres import PostgresServer
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster
@@ -23,27 +23,26 @@ FAR = "/far/c"
 @pytest.fixture(scope="module")
 def far(postgres: PostgresServer) -> Iterator[str]:
     """The URL of the second database."""
-    name = f"groupcache_{os.getpid()}_far"
-    yield postgres.create_database(name)
-    postgres.drop_database(name)
+    with postgres.temporary_database() as dsn:
+        yield dsn
 
 
 @pytest.fixture(scope="module")
 def cluster(postgres: PostgresServer, far: str) -> Iterator[Cluster]:
-    settings = {"storage": "postgresql", "dsn": far, "name": "far", "pool_size": 8, "db_schema": SCHEMA}
+    settings = database_settings(far, "far", db_schema=SCHEMA)
     with running_cluster(postgres, more_databases={"far": settings}) as cluster:
         assert cluster[0].http.post("/far", {"@type": "Container", "id": "c"}).status == 200
         yield cluster
 
 
 def made(cluster: Cluster, far: str, name: str, when: str) -> Change:
-    """A change of the second database. Its statements name no schema."""
+    """Return a change of the second database. Its statements name no schema."""
     change = CHANGES[name](cluster, new(cluster[0], f"{name}-{when}", type_="Folder", parent=FAR))
     wanted = f"{far}?options=-csearch_path%3D{SCHEMA},public"
     return Change(lambda _: change.write(wanted), change.read, change.before, change.after)
 
 
-#: The one that asks for records by their uid does so in the first database.
+#: `cascade` reads records by their uid, which it does in the first database.
 NAMES = [name for name in CHANGES if name != "cascade"]
 
 

@@ -1,4 +1,4 @@
-"""Whoever writes from outside neither fails nor waits for notes: not for each other, nor where there is no table."""
+"""An outside writer neither fails nor waits because of notes: not for another writer, nor where there is no table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.cluster.steps import (
 )
 
 WRITERS = 4
-#: What a writer waits for another one before it fails, where none has to wait.
+#: How long a writer waits for another one before it fails; none should have to wait.
 PATIENCE = "5s"
 LEVELS = {"read-committed": None, "repeatable": ISOLATION_LEVEL_REPEATABLE_READ, "serial": ISOLATION_LEVEL_SERIALIZABLE}
 
@@ -37,14 +37,14 @@ WAITS = "wait_event_type = 'Lock'"
 
 
 class Item:
-    """An item that all nodes have in memory, and what changes it."""
+    """An item that all nodes have in memory, and the statements that change it."""
 
     def __init__(self, cluster: Cluster, folder: str, name: str) -> None:
         self.path = new(cluster[0], name, "before", parent=folder)
         twin = new(cluster[0], f"{name}-twin", "after", parent=folder)
         self.oid, self.twin = uid(cluster[0], self.path), uid(cluster[0], twin)
         self.statement = copied(self.oid, self.twin)
-        # Another one beside it, with everything that the row needs: so the table is not read for it.
+        # An insertion of another row has all its values, so that the statement does not read the table.
         columns = "tid, state_size, part, resource, parent_id, type, state"
         values = psql(
             cluster.dsn,
@@ -75,7 +75,7 @@ def item(cluster: Cluster, request: pytest.FixtureRequest) -> Callable[[], Item]
 
 @pytest.fixture(autouse=True)
 def all_serve(cluster: Cluster) -> Iterator[None]:
-    """Nobody bypasses meanwhile: who does reads right whatever happens to the notes."""
+    """No node bypasses meanwhile: one that does reads rightly whatever happens to the notes."""
     before = [node.log().count("bypassing: reads go to the database") for node in cluster.nodes]
     yield
     cluster.wait_whole()
@@ -104,12 +104,12 @@ def execute(connection: Any, statement: str) -> None:
 def test_long_transactions_do_not_wait_for_each_other(
     cluster: Cluster, item: Callable[[], Item], writers: list[Any], level: str
 ) -> None:
-    """Nor do members, and every one is read when it has ended."""
+    """Nor do members wait, and each write is read when its transaction has ended."""
     items = [item() for _ in writers]
     wait_settled(cluster)
     for writer, own in zip(writers, items, strict=True):
         writer.set_session(isolation_level=LEVELS[level])
-        # It reads nothing, so that serializable ones could fail only by the notes.
+        # It reads nothing, so that serializable transactions could fail only because of the notes.
         execute(writer, own.insertion)
     others = item()
     assert cluster[0].http.patch(others.path, {"title": "member"}).status == 204
@@ -121,8 +121,8 @@ def test_long_transactions_do_not_wait_for_each_other(
         outside.seconds_until_read(cluster.nodes, later)
 
 
-def test_a_note_that_somebody_has_locked(cluster: Cluster, item: Callable[[], Item], writers: list[Any]) -> None:
-    """Members that read the notes wait for nobody either."""
+def test_a_locked_note(cluster: Cluster, item: Callable[[], Item], writers: list[Any]) -> None:
+    """Members that read the notes do not wait for the lock either."""
     first, second = item(), item()
     outside.wait_noted_by_all(cluster)
     with closing(psycopg2.connect(cluster.dsn)) as holder:
@@ -135,7 +135,7 @@ def test_a_note_that_somebody_has_locked(cluster: Cluster, item: Callable[[], It
         execute(writers[0], second.statement)
         writers[0].commit()
         second.is_read(cluster)
-        # It can be deleted only when it is let go, and who deletes must not wait for that.
+        # It can be deleted only when it is released, and a member that deletes notes must not wait for that.
         wait_for(lambda: outside.notes(cluster) == 1, "the other note to be deleted")
         time.sleep(LEASE)
         third = item()
@@ -145,7 +145,7 @@ def test_a_note_that_somebody_has_locked(cluster: Cluster, item: Callable[[], It
     outside.wait_noted_by_all(cluster)
 
 
-def test_a_user_who_may_write_nothing_but_the_objects(cluster: Cluster, item: Callable[[], Item]) -> None:
+def test_a_user_that_may_write_only_objects(cluster: Cluster, item: Callable[[], Item]) -> None:
     changed = item()
     with database_role(cluster) as role:
         psql(cluster.dsn, f"GRANT SELECT, UPDATE ON objects TO {role}")
@@ -154,7 +154,7 @@ def test_a_user_who_may_write_nothing_but_the_objects(cluster: Cluster, item: Ca
 
 
 def test_a_search_path_of_the_writers_own(cluster: Cluster, item: Callable[[], Item]) -> None:
-    """Functions and tables of the same names, in a schema or a temporary one, are not taken for the real ones."""
+    """Functions and tables of the same names, in another schema, are not taken for the real ones."""
     changed = item()
     psql(
         cluster.dsn,
@@ -170,13 +170,13 @@ def test_a_search_path_of_the_writers_own(cluster: Cluster, item: Callable[[], I
 
 
 def test_there_is_no_table_of_notes(cluster: Cluster, item: Callable[[], Item]) -> None:
-    """It is made again, and what was written meanwhile is read then."""
+    """It is created again, and then what was written meanwhile is read."""
     before, meanwhile, after = item(), item(), item()
     psql(cluster.dsn, before.statement)
     psql(cluster.dsn, f"DROP TABLE groupcache_outside_writes; {meanwhile.statement}")
     for changed in (before, meanwhile):
         changed.is_read(cluster)
-    wait_for(lambda: is_there(cluster), "the table to be made again")
+    wait_for(lambda: is_there(cluster), "the table to be created again")
     psql(cluster.dsn, after.statement)
     after.is_read(cluster)
 
@@ -190,7 +190,7 @@ def is_there(cluster: Cluster) -> bool:
 def test_a_table_of_notes_that_is_dropped_between_two_writers(
     cluster: Cluster, item: Callable[[], Item], writers: list[Any]
 ) -> None:
-    """The second one has seen the table, and waits behind who drops it: it must not fail for it."""
+    """The second writer has seen the table, and waits for the drop: it must not fail because of that."""
     first, second = item(), item()
     dropping, *_ = writers[1:]
     execute(dropping, "SET lock_timeout = 0")
@@ -208,4 +208,4 @@ def test_a_table_of_notes_that_is_dropped_between_two_writers(
         write.result()
     for changed in (first, second):
         changed.is_read(cluster)
-    wait_for(lambda: is_there(cluster), "the table to be made again")
+    wait_for(lambda: is_there(cluster), "the table to be created again")

@@ -1,8 +1,7 @@
-"""The notes of writes from outside: one a statement, gone when all have applied them, and bounded with nobody there."""
+"""The notes of outside writes: one per statement, deleted when all have applied them, and bounded without members."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -14,24 +13,16 @@ from guillotina_groupcache.database.triggers import FEW_ROWS, MAX_PLACES
 from harness.cluster import Cluster
 from harness.local import wait_for
 from harness.node import Node
-from harness.postgres import PostgresServer
 from tests.cluster import outside, outside_changes
-from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import copied, notes, psql
 from tests.cluster.outside_changes import CHANGES
 from tests.cluster.steps import everywhere, new, title_everywhere, uid
 
-#: Statements that are sent while no process is there, and the notes that they may leave.
+#: Statements that are sent while no process runs, and the notes that they may leave.
 STATEMENTS, MOST_NOTES = 3000, 1500
-#: The same for statements that change many rows each, and the rows that all notes may name.
+#: The same for statements that change many rows each, and the rows that the notes may name in all.
 LARGE_STATEMENTS, ROWS = 25, 900
 MOST_ROWS = MAX_PLACES + MAX_NOTES * FEW_ROWS
-
-
-@pytest.fixture(scope="module")
-def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
-    with running_cluster(postgres) as cluster:
-        yield cluster
 
 
 def counted(node: Node) -> dict[str, Any]:
@@ -45,19 +36,19 @@ def by_application(node: Node, name: str) -> dict[str, Any]:
 
 
 def member(cursor: Any, node: Node) -> str:
-    """The state of the node's row in the members table; empty without one."""
+    """Return the state of the node's row in the members table; empty without one."""
     cursor.execute("SELECT state FROM groupcache_members WHERE address = %s", (node.address,))
     row = cursor.fetchone()
     return "" if row is None else str(row[0])
 
 
 def test_a_statement_is_one_note(cluster: Cluster) -> None:
-    """It tells who it was, whatever the number of rows, and goes when all have applied it."""
+    """It names the application, has the number of rows, and is deleted when all have applied it."""
     outside.wait_noted_by_all(cluster)
     folder = new(cluster[0], "counted", type_="Folder")
     change = CHANGES["bulk"](cluster, folder)
     before = [counted(node) for node in cluster.nodes]
-    # Nobody reads a note before it is committed.
+    # No process reads a note before it is committed.
     statement = f"UPDATE objects SET part = part + 1, tid = tid + 1000000 WHERE parent_id = '{uid(cluster[0], folder)}'"
     psql(cluster.dsn, statement, application="a migration")
     for node, old in zip(cluster.nodes, before, strict=True):
@@ -75,7 +66,7 @@ def test_a_statement_is_one_note(cluster: Cluster) -> None:
 
 
 def test_very_many_rows_are_everything(cluster: Cluster) -> None:
-    """Who wrote them does not wait for the names of all."""
+    """The writer does not wait until all of them are named."""
     folder = new(cluster[0], "very-many", type_="Folder")
     assert cluster[0].http.post(f"{folder}/@fill/1100").status == 200
     item = new(cluster[0], "hot", "hot")
@@ -92,7 +83,7 @@ def test_very_many_rows_are_everything(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("ends", [False, True], ids=["continued", "killed"])
-def test_a_note_stays_as_long_as_one_that_is_in_has_not_applied_it(cluster: Cluster, ends: bool) -> None:
+def test_a_note_stays_until_every_member_has_applied_it(cluster: Cluster, ends: bool) -> None:
     victim = cluster[2]
     change = CHANGES["state_alone"](cluster, new(cluster[0], f"stays-{ends}", type_="Folder"))
     outside.is_hot(cluster, [change])
@@ -107,10 +98,10 @@ def test_a_note_stays_as_long_as_one_that_is_in_has_not_applied_it(cluster: Clus
             connection.autocommit = True
 
             def is_deleted() -> bool:
-                # In this order: a row that is out stays so until the process goes on.
+                # In this order: a row that is out stays out until the process goes on.
                 cursor.execute("SELECT count(*) FROM groupcache_outside_writes")
                 left, state = cursor.fetchone()[0], member(cursor, victim)
-                assert left or state in ("out", ""), "the note went before all had applied it"
+                assert left or state in ("out", ""), "the note was deleted before all had applied it"
                 return not left
 
             wait_for(is_deleted, "the note to be deleted")
@@ -118,15 +109,14 @@ def test_a_note_stays_as_long_as_one_that_is_in_has_not_applied_it(cluster: Clus
         victim.resume()
         if ends:
             victim.kill()
-            victim.start()
-            victim.wait_ready()
+            cluster.start(victim)
     cluster.wait_whole()
     everywhere(cluster, change.read, change.after)
 
 
-def test_what_is_written_while_nobody_is_there(cluster: Cluster) -> None:
-    """Notes that nobody reads are summed up; who starts then reads what is there, and deletes them."""
-    folder = new(cluster[0], "nobody", type_="Folder")
+def test_writes_while_no_process_runs(cluster: Cluster) -> None:
+    """Notes that no process reads are summed up; processes that start then read the new state, and delete the notes."""
+    folder = new(cluster[0], "no-process", type_="Folder")
     item, twin = (new(cluster[0], id_, id_, parent=folder) for id_ in ("item", "twin"))
     oid, other = uid(cluster[0], item), uid(cluster[0], twin)
     title_everywhere(cluster, item, "item")
@@ -141,7 +131,7 @@ def test_what_is_written_while_nobody_is_there(cluster: Cluster) -> None:
             cursor.execute("UPDATE objects SET tid = tid + 1 WHERE parent_id = %s", (parent,))
         cursor.execute("SELECT coalesce(sum(jsonb_array_length(places)), 0) FROM groupcache_outside_writes")
         assert cursor.fetchone()[0] <= MOST_ROWS < LARGE_STATEMENTS * ROWS
-        # What makes notes old is the time since they were written.
+        # Notes age by the time since they were written.
         for part in range(3):
             for _ in range(STATEMENTS // 3):
                 cursor.execute("UPDATE objects SET tid = tid + 1 WHERE zoid = %s", (oid,))
@@ -149,12 +139,8 @@ def test_what_is_written_while_nobody_is_there(cluster: Cluster) -> None:
             assert notes(cluster) > 0, part
         cursor.execute(copied(oid, other))
     assert notes(cluster) <= MOST_NOTES
-    for batch in cluster.nodes[:1], cluster.nodes[1:]:
-        for node in batch:
-            node.start()
-        for node in batch:
-            node.wait_ready()
-    cluster.wait_whole()
+    cluster.start(cluster[0])
+    cluster.start(*cluster.nodes[1:])
     title_everywhere(cluster, item, "twin")
     outside.wait_noted_by_all(cluster)
     title_everywhere(cluster, item, "twin")

@@ -1,4 +1,4 @@
-"""An add-on's own SQL, in a member's transaction or through its pool: also a write from outside (R14)."""
+"""An add-on's own SQL, in a member's transaction or through its pool, is an outside write too (R14)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
 
 
 def items(cluster: Cluster, name: str) -> tuple[str, str, str, str]:
-    """The path of an item that Guillotina may write, path and uid of one for SQL, and uid of one that this becomes."""
+    """Return the path of an item for Guillotina, path and uid of one for SQL, and the uid of its new state."""
     folder = new(cluster[0], name, type_="Folder")
     own, item, twin = (new(cluster[0], id_, "before", parent=folder) for id_ in ("own", "item", "twin"))
     assert cluster[0].http.patch(twin, {"title": "after"}).status == 204
@@ -42,13 +42,13 @@ def items(cluster: Cluster, name: str) -> tuple[str, str, str, str]:
 
 
 def written_over_every_connection(cluster: Cluster, node: int, path: str) -> None:
-    """Whatever a member's transaction leaves at a connection is at all of the node's pool."""
+    """Write so often at once that each connection of the node's pool was used by a member's transaction."""
     calls = [partial(cluster[node].http.patch, path, {"title": str(i)}) for i in range(REQUESTS)]
     assert {answer.status for answer in at_once(calls)} <= {204, 409}
 
 
 def is_read(cluster: Cluster, read: Callable[[Node], object], after: object) -> None:
-    """Every node reads it, and goes on reading it."""
+    """Check that every node reads the new value, and goes on reading it."""
     outside.seconds_until_read(cluster.nodes, Change(str, read, None, after))
     outside.wait_noted_by_all(cluster)
     everywhere(cluster, read, after)
@@ -56,7 +56,7 @@ def is_read(cluster: Cluster, read: Callable[[Node], object], after: object) -> 
 
 @pytest.mark.parametrize("where", INSIDE)
 def test_in_a_transaction_of_a_member(cluster: Cluster, where: str) -> None:
-    """It is announced with what Guillotina writes, so it is read right after the answer, as that (R3)."""
+    """It is announced with Guillotina's own write, so it is read right after the response, too (R3)."""
     own, item, oid, twin = items(cluster, where)
     answer = cluster[1].http.post(f"{own}/@sql-{where}", {"statement": copied(oid, twin)})
     assert answer.status == 200, answer
@@ -69,8 +69,8 @@ def test_in_a_transaction_of_a_member(cluster: Cluster, where: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["after", "in-savepoint", "prepared"])
-def test_on_the_very_row_that_guillotina_writes(cluster: Cluster, where: str) -> None:
-    """It must not give its owners what it has written itself."""
+def test_on_the_row_that_guillotina_writes(cluster: Cluster, where: str) -> None:
+    """The member must not push its own write to the owner."""
     own, _, _, twin = items(cluster, f"own-{where}")
     answer = cluster[1].http.post(f"{own}/@sql-{where}", {"statement": copied(uid(cluster[0], own), twin)})
     assert answer.status == 200, answer
@@ -79,7 +79,7 @@ def test_on_the_very_row_that_guillotina_writes(cluster: Cluster, where: str) ->
 
 @pytest.mark.parametrize("where", BESIDE)
 def test_beside_a_transaction_of_a_member(cluster: Cluster, where: str) -> None:
-    """It is committed by itself, and noted like anybody's."""
+    """It is committed by itself, and noted like any other outside write."""
     own, item, oid, twin = items(cluster, where)
     written_over_every_connection(cluster, 1, own)
     for node in cluster.nodes:
@@ -97,8 +97,8 @@ def test_a_savepoint_that_is_rolled_back(cluster: Cluster) -> None:
     title_everywhere(cluster, item, "before")
 
 
-def test_what_guillotina_writes_is_no_write_from_outside(cluster: Cluster) -> None:
-    """A member's own transactions carry the mark: create, change, move, delete with the vacuum."""
+def test_guillotinas_own_writes_are_not_noted(cluster: Cluster) -> None:
+    """The statements of members carry the mark: create, change, move, delete with the vacuum."""
     outside.wait_noted_by_all(cluster)
     before = [applied(node) for node in cluster.nodes]
     folder = new(cluster[0], "members", type_="Folder")
@@ -116,5 +116,5 @@ def test_what_guillotina_writes_is_no_write_from_outside(cluster: Cluster) -> No
 
 
 def applied(node: Node) -> int:
-    """How many notes a node has applied since its start."""
+    """Return how many notes a node has applied since its start."""
     return int(node.http.stats()["outside_writes"]["applied"])

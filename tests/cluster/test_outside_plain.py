@@ -1,4 +1,4 @@
-"""A Guillotina without the add-on writes beside the cluster: by its own storage, over its own pool, with its vacuum."""
+"""A Guillotina without the add-on writes beside the cluster: with its own storage, pool and vacuum."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.cluster.steps import everywhere, json_of, new, title, title_everywher
 
 @pytest.fixture(scope="module")
 def plain(cluster: Cluster) -> Iterator[Node]:
-    """The process without the add-on, and without any cache: it always reads what the database holds."""
+    """A process without the add-on or any other cache, which always reads what the database holds."""
     overrides = {"applications": ["guillotina", "tests.cluster.addon"], "cache": {"strategy": "dummy"}}
     node = Node("plain", cluster.dsn, cluster.folder, overrides=overrides)
     node.start()
@@ -41,7 +41,7 @@ def test_what_it_writes_is_read_by_all(cluster: Cluster, plain: Node, when: str)
 
 
 def everything_it_can_do(cluster: Cluster, plain: Node, folder: str, inner: str) -> None:
-    """Add, change, annotate, rename and delete, and read each at every node."""
+    """Add, change, annotate, move and delete, and read each at every node."""
 
     def is_read(read: object, before: object, after: object) -> None:
         assert callable(read)
@@ -64,7 +64,7 @@ def everything_it_can_do(cluster: Cluster, plain: Node, folder: str, inner: str)
     assert plain.http.post(f"{item}/@move", {"new_id": "moved"}).status == 200
     is_read(lambda node: children(node, inner), ({"item": "third"}, 1), ({"moved": "third"}, 1))
 
-    # Its vacuum deletes what lies in the trash, and the database what lies below that.
+    # Its vacuum deletes what is in the trash, and the database deletes what is below that.
     oids = [uid(cluster[0], path) for path in (inner, f"{inner}/moved")]
     everywhere(cluster, lambda node: [node.http.get(f"{CONTAINER}/@record/{oid}").status for oid in oids], [200, 200])
     assert plain.http.delete(inner).status == 200
@@ -74,7 +74,7 @@ def everything_it_can_do(cluster: Cluster, plain: Node, folder: str, inner: str)
 
 
 def test_it_conflicts_with_members_and_loses_nothing(cluster: Cluster, plain: Node) -> None:
-    """Each appends to the title that it has read; whoever is answered 200 has appended to what was there."""
+    """Each appends to the title that it has read; a process that answers 200 has appended to the stored title."""
     item = new(cluster[0], "both", "")
     appended = 0
     for node in (*cluster.nodes, plain):
@@ -84,6 +84,6 @@ def test_it_conflicts_with_members_and_loses_nothing(cluster: Cluster, plain: No
             status = node.http.post(f"{item}/@append/open/+").status
             assert status in (200, 409)
             appended += status == 200
-    assert appended >= 10, "the plain one conflicts with nobody"
+    assert appended >= 10, "the plain process never writes without a conflict"
     assert title(plain, item) == "+" * appended
     outside.seconds_until_read(cluster.nodes, Change(str, lambda node: title(node, item), "", "+" * appended))

@@ -1,8 +1,7 @@
-"""Rows that are restored under a running cluster, in all ways of pg_restore, into a table that was emptied (R14)."""
+"""Rows are restored under a running cluster, in all ways of pg_restore, into an empty table (R14)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,31 +9,23 @@ import pytest
 from harness.cluster import Cluster
 from harness.local import wait_for
 from harness.node import Node
-from harness.postgres import PostgresServer
 from tests.cluster import outside, outside_changes
-from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import Change, program, psql
 from tests.cluster.steps import json_of, new, title_everywhere
 
 ITEMS = 10
-#: How pg_restore is called, and the server's settings for it.
+#: The options of pg_restore, and the server's settings for it.
 WAYS = {
     "plainly": ((), ""),
-    # As tools set it that keep triggers from firing.
+    # Tools set this to keep triggers from firing.
     "as-a-replica": ((), "-c session_replication_role=replica"),
-    # No trigger fires, and later they fire no more for replicas: the nodes see that.
+    # No trigger fires, and afterwards they no longer fire for replicas: the nodes see that.
     "without-triggers": (("--disable-triggers",), ""),
 }
 
 
-@pytest.fixture(scope="module")
-def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
-    with running_cluster(postgres) as cluster:
-        yield cluster
-
-
 def titles(node: Node, folder: str) -> tuple[dict[str, str], list[str]]:
-    """What a listing and what reads one by one give."""
+    """Return the titles by a listing, and by single reads."""
     listed = json_of(node, f"{folder}/@titles")
     return listed, [json_of(node, f"{folder}/{id_}")["title"] for id_ in listed]
 
@@ -64,7 +55,7 @@ def test_restored_rows(cluster: Cluster, tmp_path: Path, way: str) -> None:
     outside.seconds_until_read(cluster.nodes, restored)
     assert all(node.http.get(later).status == 404 for node in cluster.nodes)
 
-    # Members write what was restored, and the triggers are as they were, or are again.
+    # Members write restored objects, and the triggers are, or are again, as they were.
     assert cluster[1].http.patch(items[0], {"title": "a member's"}).status == 204
     title_everywhere(cluster, items[0], "a member's")
     change = outside_changes.CHANGES["as_a_replica"](cluster, new(cluster[0], "after", type_="Folder", parent=folder))

@@ -1,4 +1,4 @@
-"""Members and writers from outside write the same object: no write is lost, and soon none conflicts (R14)."""
+"""Members and outside writers write the same object: no write is lost, and soon none conflicts (R14)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.cluster.steps import (
 
 
 def items(cluster: Cluster, name: str) -> tuple[str, str]:
-    """The path of an item that every node has in memory, and the statement that writes another title to it."""
+    """Return the path of an item that every node has in memory, and the statement that writes another title to it."""
     folder = new(cluster[0], name, type_="Folder")
     item, twin = (new(cluster[0], id_, text, parent=folder) for id_, text in (("item", "before"), ("twin", "outside")))
     statement = copied(uid(cluster[0], item), uid(cluster[0], twin))
@@ -39,13 +39,13 @@ def all_read(cluster: Cluster, path: str, wanted: str) -> None:
 
 @pytest.mark.parametrize("node", [0, *(pytest.param(node, marks=pytest.mark.soak) for node in (1, 2))])
 def test_a_member_has_not_seen_it_yet(cluster: Cluster, node: int) -> None:
-    """No view shows it, so the member's write is of what was before: a conflict, and not the end of the other's."""
+    """No view shows it, so the member writes the old object: a conflict, which must not overwrite the outside write."""
     item, statement = items(cluster, f"unseen-{node}")
     with database_transaction(cluster) as cursor:
         cursor.execute("LOCK TABLE groupcache_members")
         psql(cluster.dsn, statement)
         status = cluster[node].http.patch(f"{item}/@blob", {"size": 1}).status
-    # Who has no view bypasses after a lease: then it has read the new state.
+    # A node without a view bypasses after a lease: then it has read the new state.
     assert status in (200, 409)
     all_read(cluster, item, "outside")
     if status == 200:
@@ -56,12 +56,12 @@ def test_a_member_has_not_seen_it_yet(cluster: Cluster, node: int) -> None:
 
 
 def digest(size: int) -> str:
-    """What `@blob` answers of so many copies of every byte."""
+    """Return what `@blob` answers for so many copies of every byte."""
     return hashlib.sha256(bytes(range(256)) * size).hexdigest()
 
 
 def test_a_member_that_has_read_before_and_writes_after(cluster: Cluster) -> None:
-    """Guillotina tries again what conflicts, with what is read then."""
+    """Guillotina repeats a request that conflicts, with what is read then."""
     for i in range(3):
         item, statement = items(cluster, f"between-{i}")
         with held_at_gate(cluster[i], f"{item}/@append/between-{i}/+member", f"between-{i}") as answers:
@@ -90,7 +90,7 @@ def test_a_member_writes_what_was_deleted(cluster: Cluster) -> None:
 
 
 def test_a_member_writes_what_was_moved(cluster: Cluster) -> None:
-    """A member takes an object to stay where it has read it: a move from outside must not slip through (`_stays`)."""
+    """A member assumes that an object stays where it has read it: an outside move must not be missed (`_stays`)."""
     for i, node in enumerate(cluster.nodes):
         item, _ = items(cluster, f"moved-{i}")
         folder = item.rpartition("/")[0]

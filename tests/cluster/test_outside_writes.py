@@ -1,6 +1,6 @@
-"""What is written past the add-on is read by every node within a lease: by psql, alone, under load, one node stopped.
+"""Every node reads an outside write within a lease: by psql, without load, under load, and with one node stopped.
 
-How long it took is told at the end, and not tested: `make bench BENCH=outside` measures it.
+How long that took is printed at the end, and not tested: `make bench BENCH=outside` measures it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tests.cluster.steps import database_transaction, everywhere, new
 
 @pytest.fixture(scope="module")
 def taken(request: pytest.FixtureRequest) -> Iterator[dict[str, list[float]]]:
-    """Seconds from the end of a write until the last node has read it, by what else was under way."""
+    """Seconds from the end of a write until the last node has read it, by the load."""
     taken: dict[str, list[float]] = {}
     yield taken
     capture: Any = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         for when, seconds in taken.items():
             middle, most = statistics.median(seconds), max(seconds)
-            print(f"\nwrites from outside, {when}: all nodes read them after {middle:.2f} s, at most {most:.2f} s")
+            print(f"\noutside writes, {when}: all nodes read them after {middle:.2f} s, at most {most:.2f} s")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_all_read_it(cluster: Cluster, name: str, taken: dict[str, list[float]],
 
 
 class TestUnderLoad:
-    """Members read and write meanwhile, never what is stale, and without a conflict."""
+    """Members read and write meanwhile, without a stale read or a conflict."""
 
     @pytest.fixture(scope="class")
     def load(self, cluster: Cluster) -> Iterator[Load]:
@@ -76,15 +76,15 @@ class TestUnderLoad:
 
 
 def test_nothing_comes_back(cluster: Cluster, written: list[Change]) -> None:
-    """When all have applied all notes, and the notes are gone, what was read stays."""
+    """When all have applied all notes, and these are deleted, no old value comes back."""
     outside.wait_noted_by_all(cluster)
     assert len(written) >= len(CHANGES) + len(CORE)
     for change in written:
         everywhere(cluster, change.read, change.after)
 
 
-def test_who_was_stopped_for_a_lease_reads_it_at_once(cluster: Cluster) -> None:
-    """Also while the members table cannot be read, so that nobody can tell it that it was marked out."""
+def test_a_node_that_was_stopped_for_a_lease_reads_it_at_once(cluster: Cluster) -> None:
+    """The members table cannot be read meanwhile, so that the node cannot learn that it was marked out."""
     *others, victim = cluster.nodes
     changes = [made(cluster, name, "stopped") for name in CHANGES]
     outside.is_hot(cluster, changes)
@@ -98,7 +98,7 @@ def test_who_was_stopped_for_a_lease_reads_it_at_once(cluster: Cluster) -> None:
         wait_for(lambda: time.monotonic() > stopped + LEASE, "a lease to end")
         with database_transaction(cluster) as cursor, ThreadPoolExecutor(len(changes)) as threads:
             cursor.execute("LOCK TABLE groupcache_members")
-            # The kernel takes requests, so they are there when it wakes up.
+            # The kernel accepts requests, so they are waiting when it wakes up.
             answers = [threads.submit(change.read, victim) for change in changes]
             victim.resume()
             for change, answer in zip(changes, answers, strict=True):
@@ -110,7 +110,7 @@ def test_who_was_stopped_for_a_lease_reads_it_at_once(cluster: Cluster) -> None:
         everywhere(cluster, change.read, change.after)
 
 
-def test_who_was_stopped_for_a_moment_reads_it_soon(cluster: Cluster) -> None:
+def test_a_node_that_was_stopped_for_a_moment_reads_it_within_a_view(cluster: Cluster) -> None:
     victim = cluster[1]
     changes = [made(cluster, name, "moment") for name in CHANGES]
     outside.is_hot(cluster, changes)
@@ -128,8 +128,8 @@ def test_who_was_stopped_for_a_moment_reads_it_soon(cluster: Cluster) -> None:
         everywhere(cluster, change.read, change.after)
 
 
-def test_who_joins_meanwhile_reads_it(cluster: Cluster) -> None:
-    """Its copy holds what was applied before, and its first view what comes after (R5, R14)."""
+def test_a_node_that_joins_meanwhile_reads_it(cluster: Cluster) -> None:
+    """Its copy holds what was applied before, and its first view shows the later notes (R5, R14)."""
     changes = [made(cluster, name, "joined") for name in CHANGES]
     outside.is_hot(cluster, changes)
     joiner = cluster.add_node()

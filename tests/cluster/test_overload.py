@@ -1,4 +1,4 @@
-"""Too much is asked at once: no process leaves standing, nobody gets an error, and nothing is kept waiting for ever."""
+"""Overload: no process bypasses, no request fails, and none waits for ever."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 from harness.client import CONTAINER
 from harness.cluster import Cluster
 from harness.local import wait_for
-from harness.node import Node
+from harness.node import database_settings
 from harness.postgres import PostgresServer
-from tests.cluster.steps import database_transaction, is_any_waiting, new, title, title_everywhere
+from tests.cluster.steps import database_transaction, is_any_waiting, is_serving, new, title, title_everywhere
 
 CLIENTS = 200
 ITEMS = 40
 REQUESTS = 3000
-#: Requests under way while the database is held, far more than connections, and bytes that they may cost at most.
+#: Requests under way while the database is locked, far more than connections, and the bytes that they may cost.
 HELD = 400
 HELD_BYTES = 200 * 10**6
 
@@ -28,17 +28,14 @@ HELD_BYTES = 200 * 10**6
 @pytest.fixture(scope="module")
 def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
     """Two nodes with two connections each."""
-    dsn = postgres.create_database("groupcache_overload")
-    database = {"storage": "postgresql", "dsn": dsn, "name": "db", "pool_size": 2}
-    try:
-        with Cluster(dsn, size=2, overrides={"databases": {"db": database}}) as cluster:
+    with postgres.temporary_database() as dsn:
+        databases = {"db": database_settings(dsn, pool_size=2)}
+        with Cluster(dsn, size=2, overrides={"databases": databases}) as cluster:
             yield cluster
-    finally:
-        postgres.drop_database("groupcache_overload")
 
 
-def test_a_process_under_full_load_stays_in_standing(cluster: Cluster) -> None:
-    """Overload must not turn into bypass, which is more load."""
+def test_a_process_under_full_load_goes_on_serving(cluster: Cluster) -> None:
+    """Overload must not make it bypass, which would be more load."""
     busy = cluster[0]
     folder = new(busy, "load", type_="Folder")
     paths = [new(busy, f"item-{i}", f"Item {i}", parent=folder) for i in range(ITEMS)]
@@ -57,14 +54,14 @@ def test_a_process_under_full_load_stays_in_standing(cluster: Cluster) -> None:
 
     with ThreadPoolExecutor(CLIENTS) as threads:
         list(threads.map(request, range(REQUESTS)))
-    # Guillotina answers a write conflict with 409 when its own tries are used up.
+    # Guillotina answers a write conflict with 409 after its own retries.
     assert set(statuses) <= {200, 204, 409} and statuses[200] > REQUESTS // 2, statuses
     for node, log in zip(cluster.nodes, logs, strict=True):
         assert "bypassing: reads go to the database" not in node.log().removeprefix(log)
-        assert node.http.stats()["serving"]
+        assert is_serving(node)
 
 
-def test_what_waits_for_the_database_is_bounded_and_answered(cluster: Cluster) -> None:
+def test_requests_that_wait_for_the_database_are_bounded_and_answered(cluster: Cluster) -> None:
     node = cluster[0]
     folder = new(node, "held", type_="Folder")
     paths = [new(node, f"item-{i}", f"Item {i}", parent=folder) for i in range(ITEMS)]
@@ -76,7 +73,7 @@ def test_what_waits_for_the_database_is_bounded_and_answered(cluster: Cluster) -
         with database_transaction(cluster) as cursor:
             cursor.execute("LOCK TABLE objects IN ACCESS EXCLUSIVE MODE")
             requests = [threads.submit(node.http.get, paths[i % ITEMS]) for i in range(HELD)]
-            wait_for(lambda: is_any_waiting(cluster, "wait_event_type = 'Lock'"), "somebody to wait")
+            wait_for(lambda: is_any_waiting(cluster, "wait_event_type = 'Lock'"), "a statement to wait")
             assert process.memory_info().rss - before < HELD_BYTES
         answers = Counter(request.result().status for request in requests)
     assert answers == {200: HELD}
@@ -85,27 +82,23 @@ def test_what_waits_for_the_database_is_bounded_and_answered(cluster: Cluster) -
 
 
 def test_a_slow_peer_does_not_slow_the_others(cluster: Cluster) -> None:
-    """What it owns is read from the database, what others own is not."""
-    asker, slow = cluster.nodes
-    folder = new(asker, "slow", type_="Folder")
-    paths = [new(asker, f"item-{i}", f"Item {i}", parent=folder) for i in range(ITEMS)]
+    """What it owns is read from the database, and nothing else."""
+    reader, slow = cluster.nodes
+    folder = new(reader, "slow", type_="Folder")
+    paths = [new(reader, f"item-{i}", f"Item {i}", parent=folder) for i in range(ITEMS)]
     slow.pause()
     try:
         for i, path in enumerate(paths):
-            assert title(asker, path) == f"Item {i}"
-        assert asker.http.stats()["serving"]
+            assert title(reader, path) == f"Item {i}"
+        assert is_serving(reader)
     finally:
         slow.resume()
-    wait_for(lambda: in_standing(slow), "the slow one to be back")
+    wait_for(lambda: is_serving(slow), "the slow one to serve again")
     cluster.wait_whole()
 
 
-def in_standing(node: Node) -> bool:
-    return bool(node.http.stats()["serving"])
-
-
-def test_who_is_killed_is_not_waited_for(cluster: Cluster) -> None:
-    """On one host its end is seen: no commit runs into the time for an acknowledgement."""
+def test_no_commit_waits_for_a_killed_process(cluster: Cluster) -> None:
+    """On one host its end is seen: no commit waits for its acknowledgement."""
     survivor, victim = cluster.nodes
     path = new(survivor, "survivor", "before")
     log = survivor.log()
@@ -115,6 +108,4 @@ def test_who_is_killed_is_not_waited_for(cluster: Cluster) -> None:
         assert title(survivor, path) == f"{number}"
     wait_for(lambda: "it has ended" in survivor.log().removeprefix(log), "its end to be noticed")
     assert "it does not acknowledge" not in survivor.log().removeprefix(log)
-    victim.start()
-    victim.wait_ready()
-    cluster.wait_whole()
+    cluster.start(victim)

@@ -1,17 +1,17 @@
-"""Who owns what moves with the members, and nothing else does: a rolling restart costs each node's own share only."""
+"""Ownership follows the members, and nothing else moves: a rolling restart costs only each node's own share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from harness.cluster import Cluster
-from tests.cluster.steps import database_transaction, new, title
+from tests.cluster.steps import member_rows, new, title
 
 ITEMS = 120
 
 
 def loads(cluster: Cluster) -> int:
-    """Keys loaded from the database by the processes that run now."""
+    """Return how many keys the running processes have loaded from the database."""
     return sum(node.http.stats()["local_loads"] for node in cluster.nodes)
 
 
@@ -19,13 +19,6 @@ def read_all(cluster: Cluster, paths: Sequence[str]) -> None:
     """Read every item at one node or another."""
     for i, path in enumerate(paths):
         assert title(cluster[i % len(cluster.nodes)], path) == f"Item {i}"
-
-
-def rows(cluster: Cluster) -> int:
-    with database_transaction(cluster) as cursor:
-        cursor.execute("SELECT count(*) FROM groupcache_members")
-        (count,) = cursor.fetchone()
-        return int(count)
 
 
 def test_a_rolling_restart_loses_no_other_nodes_cache(cluster: Cluster) -> None:
@@ -38,13 +31,11 @@ def test_a_rolling_restart_loses_no_other_nodes_cache(cluster: Cluster) -> None:
         others = [other for other in cluster.nodes if other is not node]
         logs = [other.log() for other in others]
         node.stop()
-        assert rows(cluster) == 2, "it leaves its row behind"
-        node.start()
-        node.wait_ready()
-        cluster.wait_whole()
+        assert member_rows(cluster) == 2, "it leaves its row behind"
+        cluster.start(node)
         before = loads(cluster)
         read_all(cluster, paths)
-        # It owned a third, of which it has forgotten all: each item is read by its place, with one annotation.
+        # It owned a third, and has lost all of it: each item is read as a child, with one annotation.
         assert loads(cluster) - before < 2 * ITEMS // 2 + 10
         for other, log in zip(others, logs, strict=True):
             assert "marks out" not in other.log().removeprefix(log)
@@ -56,12 +47,10 @@ def test_a_node_that_joins_takes_its_share(cluster: Cluster) -> None:
     paths = [new(cluster[0], f"item-{i}", f"Item {i}", parent=folder) for i in range(ITEMS)]
     for _ in range(2):
         read_all(cluster, paths)
-    cluster.add_node().start()
-    cluster.nodes[-1].wait_ready()
-    cluster.wait_whole()
+    cluster.start(cluster.add_node())
     before = loads(cluster)
     read_all(cluster, paths)
     moved = loads(cluster) - before
     cluster.nodes.pop().stop()
-    # A quarter of two keys an item; hot copies save some.
+    # A quarter of two keys per item; hot copies save some.
     assert 0 < moved < 2 * ITEMS // 2, moved

@@ -1,6 +1,6 @@
-"""A site behind pgbouncer in transaction mode: its members share the connections with whoever writes from outside.
+"""A site behind pgbouncer in transaction mode: its members share the connections with outside writers.
 
-What Guillotina needs for that is `statement_cache_size: 0`, and as many connections as its requests use at once.
+Guillotina needs `statement_cache_size: 0` for that, and as many connections as its requests use at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def bouncer(postgres: PostgresServer) -> Iterator[PgBouncer]:
 
 @pytest.fixture(scope="module")
 def cluster(bouncer: PgBouncer) -> Iterator[Cluster]:
-    with running_cluster(bouncer, ["tests.cluster.outside_addon"], {"statement_cache_size": 0}) as cluster:
+    with running_cluster(bouncer, ["tests.cluster.outside_addon"], settings={"statement_cache_size": 0}) as cluster:
         yield cluster
 
 
@@ -49,7 +49,7 @@ def written(cluster: Cluster) -> list[Change]:
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_all_read_what_comes_through_it(cluster: Cluster, name: str, load: Load, written: list[Change]) -> None:
+def test_all_read_writes_through_it(cluster: Cluster, name: str, load: Load, written: list[Change]) -> None:
     change = CHANGES[name](cluster, new(cluster[0], name, type_="Folder"))
     outside.is_hot(cluster, [change], alone=False)
     change.write(cluster.dsn)

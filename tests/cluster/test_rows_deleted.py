@@ -1,9 +1,8 @@
-"""Somebody deletes the rows of the members table at the moment a process starts: it has never seen who serves."""
+"""The rows of the members table are deleted at the moment a process starts, which has never seen the members."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -14,28 +13,24 @@ import pytest
 from harness.client import Response
 from harness.cluster import Cluster
 from harness.local import wait_for
-from harness.node import Node
+from harness.node import APPLICATIONS, Node
 from harness.postgres import PostgresServer
 from tests.cluster.gate_addon import GATE, reached
-from tests.cluster.steps import ask, database_transaction, new, title
+from tests.cluster.steps import database_transaction, new, send, title
 
-#: Requests that wait for the process that was stopped when it goes on.
+#: Requests that are waiting for the stopped process when it goes on.
 REQUESTS = 10
 
 
 @pytest.fixture
 def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
-    name = f"groupcache_{os.getpid()}_rows"
-    applications = ["guillotina", "guillotina_groupcache", "tests.cluster.gate_addon"]
-    try:
-        with Cluster(postgres.create_database(name), 1, overrides={"applications": applications}) as cluster:
-            yield cluster
-    finally:
-        postgres.drop_database(name)
+    applications = [*APPLICATIONS, "tests.cluster.gate_addon"]
+    with postgres.temporary_database() as dsn, Cluster(dsn, 1, overrides={"applications": applications}) as cluster:
+        yield cluster
 
 
 def patched(node: Node, path: str) -> Response:
-    """The answer to a write, once the node listens."""
+    """Return the response to a write, once the node listens."""
 
     def tried() -> Response | None:
         try:
@@ -47,7 +42,7 @@ def patched(node: Node, path: str) -> Response:
 
 
 def is_through_or_waits(node: Node, write: Future[Response]) -> bool:
-    """Whether a write was answered, or its commit waits because rows are missing."""
+    """Return whether a write was answered, or its commit waits because rows are missing."""
     if write.done():
         return True
     try:
@@ -61,13 +56,13 @@ def is_through_or_waits(node: Node, write: Future[Response]) -> bool:
     ["DELETE FROM groupcache_members", "DROP TABLE groupcache_members, groupcache_cluster"],
     ids=["rows", "tables"],
 )
-def test_who_is_not_seen_serves_nothing_old(cluster: Cluster, statement: str) -> None:
+def test_a_process_without_a_row_serves_nothing_old(cluster: Cluster, statement: str) -> None:
     (victim,) = cluster.nodes
     path = new(victim, "item", "before")
-    newcomer = cluster.add_node()
+    joiner = cluster.add_node()
     gate = cluster.folder / "gate"
-    newcomer.environ[GATE] = str(gate)
-    newcomer.start()
+    joiner.environ[GATE] = str(gate)
+    joiner.start()
     wait_for(reached(gate).exists, "the other process to be about to join")
     assert title(victim, path) == "before"
     victim.pause()
@@ -76,10 +71,10 @@ def test_who_is_not_seen_serves_nothing_old(cluster: Cluster, statement: str) ->
             cursor.execute(statement)
         gate.touch()
         with ThreadPoolExecutor(1) as thread, ExitStack() as connections:
-            write = thread.submit(patched, newcomer, path)
-            wait_for(lambda: is_through_or_waits(newcomer, write), "the write")
+            write = thread.submit(patched, joiner, path)
+            wait_for(lambda: is_through_or_waits(joiner, write), "the write")
             allowed = {"after"} if write.done() else {"before", "after"}
-            asked = [connections.enter_context(closing(ask(victim, path))) for _ in range(REQUESTS)]
+            asked = [connections.enter_context(closing(send(victim, path))) for _ in range(REQUESTS)]
             victim.resume()
             answers = {json.loads(connection.getresponse().read())["title"] for connection in asked}
             assert answers <= allowed
@@ -88,4 +83,4 @@ def test_who_is_not_seen_serves_nothing_old(cluster: Cluster, statement: str) ->
     finally:
         victim.resume()
     cluster.wait_whole()
-    assert title(victim, path) == title(newcomer, path) == "after"
+    assert title(victim, path) == title(joiner, path) == "after"

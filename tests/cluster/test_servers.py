@@ -13,13 +13,16 @@ import pytest
 from guillotina_groupcache.status import report
 from harness.cluster import Cluster
 from harness.local import wait_for
+from harness.node import APPLICATIONS, database_settings
 from harness.postgres_embedded import EmbeddedPostgres
 from tests.cluster.steps import (
     database_transaction,
+    epochs,
     forget_storage_calls,
     json_of,
     new,
     storage_calls,
+    times_logged,
     title,
     title_everywhere,
     wait_settled,
@@ -44,25 +47,22 @@ def far() -> Iterator[EmbeddedPostgres]:
 def cluster(far: EmbeddedPostgres) -> Iterator[Cluster]:
     with EmbeddedPostgres() as server:
         dsn = server.create_database("near")
-        databases = {
-            id_: {"storage": "postgresql", "dsn": where, "name": id_, "pool_size": 8}
-            for id_, where in (("db", dsn), ("far", far.dsn("far")))
-        }
-        applications = ["guillotina", "guillotina_groupcache", "tests.cluster.addon"]
+        databases = {id_: database_settings(where, id_) for id_, where in (("db", dsn), ("far", far.dsn("far")))}
+        applications = [*APPLICATIONS, "tests.cluster.addon"]
         with Cluster(dsn, size=2, overrides={"databases": databases, "applications": applications}) as cluster:
             assert cluster[0].http.post("/far", {"@type": "Container", "id": "c"}).status == 200
             yield cluster
 
 
-#: How many processes have looked at the database since a time.
-LOOKS = (
+#: How many processes have checked the database since a time.
+CHECKS = (
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE query LIKE '%pg_control_system%' AND pid <> pg_backend_pid() AND state = 'idle' AND query_start > '{}'"
 )
 
 
 def execute(server: EmbeddedPostgres, statements: str) -> Any:
-    """Execute statements on the second database, and give the value that the last one has, if any."""
+    """Execute statements on the second database, and return the value of the last one, if any."""
     with closing(psycopg2.connect(server.dsn("far"))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -70,17 +70,9 @@ def execute(server: EmbeddedPostgres, statements: str) -> Any:
             return cursor.fetchone()[0] if cursor.description else None
 
 
-def away(cluster: Cluster) -> list[list[str]]:
-    """The databases that do not answer, by node."""
+def unreachable(cluster: Cluster) -> list[list[str]]:
+    """Return the databases that do not answer, by node."""
     return [node.http.stats()["unreachable_databases"] for node in cluster.nodes]
-
-
-def noted(cluster: Cluster, text: str) -> list[int]:
-    return [node.log().count(text) for node in cluster.nodes]
-
-
-def epochs(cluster: Cluster) -> set[str]:
-    return {node.http.stats()["epoch"] for node in cluster.nodes}
 
 
 def is_answered(cluster: Cluster, path: str) -> bool:
@@ -89,7 +81,7 @@ def is_answered(cluster: Cluster, path: str) -> bool:
 
 
 def is_cached(cluster: Cluster, path: str, wanted: str) -> None:
-    """Every node answers without a question to any database."""
+    """Check that every node answers without a query to any database."""
     for _ in range(2):
         title_everywhere(cluster, path, wanted)
     forget_storage_calls(cluster)
@@ -106,7 +98,7 @@ def test_a_dead_second_server_costs_the_first_nothing(cluster: Cluster, far: Emb
     before = epochs(cluster)
     far.stop()
     try:
-        wait_for(lambda: away(cluster) == [["far"]] * 2, "its own deadline to run out")
+        wait_for(lambda: unreachable(cluster) == [["far"]] * 2, "its own deadline to run out")
         for i, item in enumerate(near):
             is_cached(cluster, item, f"near {i}")
         for round_ in range(ITEMS):
@@ -115,12 +107,14 @@ def test_a_dead_second_server_costs_the_first_nothing(cluster: Cluster, far: Emb
                 title_everywhere(cluster, near[0], f"{node.name} {round_}")
         wrong = report(cluster[0].http.stats(cluster=True))["wrong"]
         assert wrong == [f"{cluster[1].address} reads the database far past the cache: it does not answer"]
-        assert cluster[0].http.get(there).status >= 400, "the cache answers for a database that is away"
+        assert cluster[0].http.get(there).status >= 400, "the cache answers for a database that does not answer"
         assert cluster[0].http.stats()["events"]["open"] == 0
-        assert noted(cluster, "bypassing: reads go to the database") == noted(cluster, "marks out") == [0, 0]
+        assert (
+            times_logged(cluster, "bypassing: reads go to the database") == times_logged(cluster, "marks out") == [0, 0]
+        )
     finally:
         far.start()
-    wait_for(lambda: away(cluster) == [[], []], "it to be looked at again")
+    wait_for(lambda: unreachable(cluster) == [[], []], "it to answer again")
     wait_for(partial(is_answered, cluster, there), "the database to be used again")
     is_cached(cluster, there, "far")
     assert cluster[1].http.patch(there, {"title": "after"}).status == 204
@@ -128,35 +122,37 @@ def test_a_dead_second_server_costs_the_first_nothing(cluster: Cluster, far: Emb
     is_cached(cluster, there, "after")
     assert epochs(cluster) == before and len(before) == 1
     assert (
-        noted(cluster, "the database far does not answer") == noted(cluster, "the database far answers again") == [1, 1]
+        times_logged(cluster, "the database far does not answer")
+        == times_logged(cluster, "the database far answers again")
+        == [1, 1]
     )
 
 
-def test_a_second_server_that_is_put_back_renames_everything(cluster: Cluster, far: EmbeddedPostgres) -> None:
+def test_a_second_server_that_is_put_back_bumps_everything(cluster: Cluster, far: EmbeddedPostgres) -> None:
     item = new(cluster[0], "put-back", "first", parent=FAR)
     title_everywhere(cluster, item, "first")
     before = epochs(cluster)
     with put_back(far):
-        wait_for(lambda: away(cluster) == [[], []], "it to be looked at again")
+        wait_for(lambda: unreachable(cluster) == [[], []], "it to answer again")
         wait_for(partial(is_answered, cluster, item), "the database to be used again")
         assert cluster[0].http.patch(item, {"title": "lost"}).status == 204
         wait_settled(cluster)
         is_cached(cluster, item, "lost")
-        # More log than a server writes by itself until it is looked at: that its end went back is all there is to see.
+        # More log than a server writes by itself until the next check, which can only see that the log's end went back.
         written = execute(far, "CREATE TABLE written AS SELECT generate_series(1, 100000); SELECT now()::text")
-        # What a look has shown is taken with the view after it, and that view has ended when the next look begins.
+        # The result of a check is used by the next view, and that view has ended when the next check begins.
         for _ in range(3):
-            wait_for(lambda since=written: execute(far, LOOKS.format(since)) == 2, "both to look at it")
+            wait_for(lambda since=written: execute(far, CHECKS.format(since)) == 2, "both to check it")
             written = execute(far, "SELECT now()::text")
         assert epochs(cluster) == before
     wait_for(lambda: not epochs(cluster) & before, "a new epoch")
-    wait_for(lambda: all(node.says_serving() for node in cluster.nodes), "both to be in standing")
+    wait_for(lambda: all(node.says_serving() for node in cluster.nodes), "both to serve")
     wait_for(partial(is_answered, cluster, item), "the database to be used again")
     title_everywhere(cluster, item, "first")
-    assert sum(noted(cluster, "the database far may have lost commits")) == 1
+    assert sum(times_logged(cluster, "the database far may have lost commits")) == 1
 
 
-def test_a_table_that_takes_the_name_renames_everything(cluster: Cluster) -> None:
+def test_a_table_that_takes_the_name_bumps_everything(cluster: Cluster) -> None:
     item = new(cluster[0], "swapped", "in the old table")
     is_cached(cluster, item, "in the old table")
     before = epochs(cluster)
@@ -171,8 +167,8 @@ def test_a_table_that_takes_the_name_renames_everything(cluster: Cluster) -> Non
         cursor.execute("ALTER TABLE objects RENAME TO old")
         cursor.execute("ALTER TABLE restored RENAME TO objects")
     wait_for(lambda: not epochs(cluster) & before, "a new epoch")
-    wait_for(lambda: all(node.says_serving() for node in cluster.nodes), "both to be in standing")
+    wait_for(lambda: all(node.says_serving() for node in cluster.nodes), "both to serve")
     wait_for(lambda: title(cluster[0], item) == "in the new table", "Guillotina to use the new table")
     title_everywhere(cluster, item, "in the new table")
-    assert sum(noted(cluster, "the database db may have lost commits")) == 1
+    assert sum(times_logged(cluster, "the database db may have lost commits")) == 1
     assert json_of(cluster[1], item)["title"] == "in the new table"

@@ -1,4 +1,4 @@
-"""`guillotina groupcache-status` beside real servers: it finds what is wrong, and only that."""
+"""`guillotina groupcache-status` beside real servers: it finds every fault, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from harness.cluster import Cluster
 from harness.local import wait_for
 from harness.node import Node
-from tests.cluster.steps import database_transaction, new, title_everywhere, uid
+from tests.cluster.steps import database_transaction, member_rows, new, title_everywhere, uid
 
 RIGHT, WRONG, UNKNOWN = 0, 1, 2
 
@@ -20,16 +20,8 @@ def status(node: Node, *arguments: str) -> tuple[int, str]:
 
 def as_json(node: Node) -> tuple[int, dict[str, Any]]:
     code, output = status(node, "--json")
-    found: dict[str, Any] = json.JSONDecoder().raw_decode(output[output.index("{\n") :])[0]  # the log comes with it
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(output[output.index("{\n") :])[0]  # the log comes before it
     return code, found
-
-
-def clients(cluster: Cluster) -> int:
-    """How many rows the members table has of processes without an address."""
-    with database_transaction(cluster) as cursor:
-        cursor.execute("SELECT count(*) FROM groupcache_members WHERE address = ''")
-        (count,) = cursor.fetchone()
-        return int(count)
 
 
 def test_nothing_is_wrong(cluster: Cluster) -> None:
@@ -45,7 +37,7 @@ def test_nothing_is_wrong(cluster: Cluster) -> None:
     assert code == RIGHT and found["wrong"] == []
     assert {member["address"] for member in found["members"]} == {node.address for node in cluster.nodes}
     assert len({member["versions"] for member in found["members"]}) == 1
-    assert clients(cluster) == 0, "its row stays behind"
+    assert member_rows(cluster, "address = ''") == 0, "its row stays behind"
     assert all("marks out" not in node.log() for node in cluster.nodes), "it disturbs the cluster"
 
 
@@ -56,15 +48,13 @@ def test_a_stopped_and_a_killed_process_are_named(cluster: Cluster) -> None:
     try:
         code, found = as_json(asked)
         assert code == WRONG
-        told = "\n".join(found["wrong"])
-        assert f"{stopped.address} " in told, told
-        assert f"{killed.address} is out: " in told and "it has ended" in told, told
-        assert f"{asked.address} reads" not in told
+        report = "\n".join(found["wrong"])
+        assert f"{stopped.address} " in report, report
+        assert f"{killed.address} is out: " in report and "it has ended" in report, report
+        assert f"{asked.address} reads" not in report
     finally:
         stopped.resume()
-    killed.start()
-    killed.wait_ready()
-    cluster.wait_whole()
+    cluster.start(killed)
 
     def clean() -> bool:
         # The row of the killed one stays for a minute.
@@ -84,7 +74,7 @@ def test_a_process_that_does_not_serve_says_why(cluster: Cluster) -> None:
     assert status(cluster[0])[0] == RIGHT
 
 
-def test_who_writes_past_the_cache_is_named(cluster: Cluster) -> None:
+def test_an_outside_writer_is_named(cluster: Cluster) -> None:
     item = new(cluster[0], "past-the-cache", "before")
     written = "UPDATE objects SET state = state || ' ' WHERE zoid = %s"
     with database_transaction(cluster) as cursor:
@@ -101,7 +91,7 @@ def test_who_writes_past_the_cache_is_named(cluster: Cluster) -> None:
 
 
 def test_our_own_connections_have_a_name(cluster: Cluster) -> None:
-    """Whatever the pool's are called; there is one a process, and now and then another one for a moment."""
+    """There is one per process, and now and then another one for a moment, whatever the pool's are called."""
 
     def named() -> bool:
         with database_transaction(cluster) as cursor:
@@ -111,10 +101,10 @@ def test_our_own_connections_have_a_name(cluster: Cluster) -> None:
             )
             return bool(cursor.fetchone() == (len(cluster.nodes),))
 
-    wait_for(named, "one connection a process to have the name")
+    wait_for(named, "one connection per process to have the name")
 
 
-def test_without_a_cluster_there_is_nothing_to_ask(cluster: Cluster, database: str) -> None:
+def test_without_a_cluster_there_is_no_status(cluster: Cluster, database: str) -> None:
     alone = Node("alone", database, cluster.folder, {"peers": []})
     code, output = status(alone)
     assert code == UNKNOWN and "there is no cluster to ask" in output, output

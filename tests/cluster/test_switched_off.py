@@ -1,4 +1,4 @@
-"""The off switch: a process without the cache beside a cluster that has it, and what it says of itself."""
+"""The off switch: a process without the cache beside a cluster, and what it says about itself."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from harness.client import CONTAINER
 from harness.cluster import Cluster
 from harness.local import wait_for
 from harness.node import Node
-from tests.cluster.steps import database_transaction, json_of, new, title, title_everywhere
+from tests.cluster.steps import json_of, member_rows, new, title, title_everywhere
 
 SAYS = "groupcache: switched off: this process reads from the database, caches and announces nothing"
-#: In the middle of the log of a process that serves nothing of the cache, none of these has been said.
+#: Log lines of a process that has the cache.
 OF_THE_CACHE = ("a peer at", "a client", "serving: reads are answered from the cache", "a cache of this process alone")
 
 
 @pytest.fixture(scope="module")
 def off(cluster: Cluster) -> Iterator[Node]:
-    """A process that is switched off, beside the cluster, with a section that could not be used."""
+    """A process beside the cluster that is switched off, with an otherwise invalid section."""
     node = Node("off", cluster.dsn, cluster.folder, {"enabled": "false", "size": "many"})
     try:
         node.start()
@@ -33,18 +33,10 @@ def off(cluster: Cluster) -> Iterator[Node]:
         node.kill()
 
 
-def rows(cluster: Cluster) -> int:
-    """How many rows the members table has."""
-    with database_transaction(cluster) as cursor:
-        cursor.execute("SELECT count(*) FROM groupcache_members")
-        (count,) = cursor.fetchone()
-        return int(count)
-
-
 def test_it_says_so_once_and_is_no_member(cluster: Cluster, off: Node) -> None:
     assert off.log().count("switched off") == 1 and SAYS in off.log()
     assert not [text for text in OF_THE_CACHE if text in off.log()]
-    assert rows(cluster) == len(cluster.nodes)
+    assert member_rows(cluster) == len(cluster.nodes)
     assert off.process is not None
     mapped = Path(f"/proc/{off.process.pid}/maps").read_text()
     assert "libgroupcache.so" not in mapped, "the library is loaded"
@@ -59,14 +51,14 @@ def test_it_reads_what_is_in_the_database(cluster: Cluster, off: Node) -> None:
 
 
 def test_the_cluster_sees_what_it_writes(cluster: Cluster, off: Node) -> None:
-    """As a write from outside: nobody has announced it."""
+    """It is an outside write: it was not announced."""
     item = new(cluster[0], "written-by-off", "0")
     for i in range(1, 4):
         title_everywhere(cluster, item, str(i - 1))
         assert off.http.patch(item, {"title": str(i)}).status == 204
         for node in cluster.nodes:
             wait_for(lambda node=node, i=i: title(node, item) == str(i), f"{node.name} to read {i}")
-        assert cluster[i % 3].http.patch(item, {"title": f"{i}'"}).status == 204, "a conflict for nothing"
+        assert cluster[i % 3].http.patch(item, {"title": f"{i}'"}).status == 204, "an unnecessary conflict"
         assert title(off, item) == f"{i}'"
         assert off.http.patch(item, {"title": str(i)}).status == 204
         for node in cluster.nodes:
@@ -115,7 +107,7 @@ def test_the_status_command_says_so(cluster: Cluster, off: Node) -> None:
     ids=["nothing", "alone", "a cache that is no section", "another cache"],
 )
 def test_the_environment_switches_it_off(cluster: Cluster, section: Any, overrides: Any) -> None:
-    """Also where everything else is wrong, and then too it reads from the database."""
+    """It does so also where everything else is wrong, and the process reads from the database."""
     node = Node("by-environment", cluster.dsn, cluster.folder, section, overrides, {ENABLED_VARIABLE: "off"})
     try:
         node.start()
@@ -132,7 +124,7 @@ def test_the_environment_switches_it_off(cluster: Cluster, section: Any, overrid
         node.kill()
 
 
-def test_it_makes_no_tables(database: str, tmp_path: Path) -> None:
+def test_it_creates_no_tables(database: str, tmp_path: Path) -> None:
     node = Node("first", database, tmp_path, {"enabled": False})
     try:
         node.start()

@@ -1,4 +1,4 @@
-"""Transactions that end otherwise than by a plain commit, and what is asked for before one (R9, R11, R12)."""
+"""Transactions that do not end with a plain commit, and reads before their end (R9, R11, R12)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_transaction_that_fails_before_its_commit(cluster: Cluster) -> None:
 
 
 def test_a_commit_is_announced_to_all_before_it_is_sent(cluster: Cluster) -> None:
-    """While PostgreSQL works on a COMMIT its object is in doubt everywhere: read there, and not kept (R3, R4)."""
+    """During a COMMIT its object is in doubt at every node: read from the database and not stored (R3, R4)."""
     for i in range(3):
         item = new(cluster[0], f"announced-{i}", "before")
         oid = uid(cluster[0], item)
@@ -62,7 +62,7 @@ def test_a_commit_is_announced_to_all_before_it_is_sent(cluster: Cluster) -> Non
 
 @contextmanager
 def slow_commits(cluster: Cluster, oid: str) -> Iterator[None]:
-    """Commits of transactions that change the object wait in the database for the end of the block."""
+    """Make commits of transactions that change the object wait in the database for the end of the block."""
     with database_transaction(cluster) as cursor:
         cursor.execute(
             "CREATE FUNCTION wait() RETURNS trigger AS"
@@ -81,7 +81,7 @@ def slow_commits(cluster: Cluster, oid: str) -> Iterator[None]:
 
 
 def test_a_commit_that_the_database_refuses(cluster: Cluster) -> None:
-    """It was announced, so it has to be settled (R9), and what was written must not be pushed."""
+    """It was announced, so it has to be settled (R9), and its write must not be pushed."""
     item = new(cluster[0], "refused", "before")
     with database_transaction(cluster) as cursor:
         cursor.execute(
@@ -132,7 +132,7 @@ def test_writes_of_one_object_at_the_same_time(cluster: Cluster) -> None:
         found = title(cluster[0], item)
         assert found in written
         title_everywhere(cluster, item, found)
-        # The database itself is the judge: nothing is cached after this.
+        # After this nothing is cached, so that the database decides.
         assert cluster[0].http.get(f"{item}/@invalidate-cache").status == 200
         title_everywhere(cluster, item, found)
 
@@ -144,13 +144,13 @@ def test_invalidation_without_a_write(cluster: Cluster) -> None:
         wait_settled(cluster)
         title_everywhere(cluster, item, old)
         change_title(cluster, oid, old, changed)
-        # It comes from the cache, or is seen with the next view, and with the invalidation at once.
+        # Every node sees the change at the latest with its next view, but with the invalidation at once.
         assert cluster[i].http.get(f"{item}/@invalidate-cache").status == 200
         title_everywhere(cluster, item, changed)
 
 
 def test_invalidation_before_the_commit(cluster: Cluster) -> None:
-    """`content.move` calls `delete_all` before its commit: what is read and cached in between must not stay."""
+    """`content.move` calls `delete_all` before its commit: values that are cached in between must not stay."""
     folder = new(cluster[0], "moves", type_="Folder")
     for i in range(3):
         old, moved = new(cluster[0], f"old-{i}", f"object {i}", parent=folder), f"{folder}/new-{i}"
@@ -164,7 +164,7 @@ def test_invalidation_before_the_commit(cluster: Cluster) -> None:
         json_everywhere(cluster, f"{folder}/@titles", {f"new-{j}": f"object {j}" for j in range(i + 1)})
 
 
-def test_uncommitted_rows_are_seen_by_their_transaction_alone(cluster: Cluster) -> None:
+def test_uncommitted_rows_are_seen_only_by_their_transaction(cluster: Cluster) -> None:
     folder = new(cluster[0], "open", type_="Folder")
     for i in range(3):
         item = new(cluster[0], f"item-{i}", "committed", parent=folder)

@@ -1,8 +1,8 @@
-"""The pytest plugin of Guillotina's suite: services, application, what is left out, and the count.
+"""The pytest plugin of Guillotina's suite: services, application, exclusions, and the count.
 
-A run of the whole suite fails when fewer tests passed than `EXPECTED_PASSED`, or when fewer of them ran with
-the strategy than `EXPECTED_CACHED`: a suite that was skipped, or that ran without the cache, proves nothing. So it does
-when fewer statements were judged than `EXPECTED_JUDGED` (`tests.oracle_judge`).
+A run of the whole suite fails when fewer tests passed than `EXPECTED_PASSED`, fewer of them ran with the strategy than
+`EXPECTED_CACHED`, or fewer statements were judged than `EXPECTED_JUDGED` (`tests.oracle_judge`): a suite that was
+skipped, or that ran without the cache, proves nothing.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ EXPECTED_JUDGED = 3000
 # Optional parts of Guillotina that store no objects of their own, with requirements of their own (Pillow, a
 # memcached server, the MCP SDK, an SMTP client), and the other database.
 LEFT_OUT = ("image", "memcached", "mcp", "mailer", "test_cockroach.py")
-# Their commands give another id, "guillotina", to the database that the application of the same test serves as "db":
-# that is refused, as it should be (R15). They run with the cache switched off, which is for such a case.
+# Their commands give another id, "guillotina", to the database that the application of the same test serves as "db",
+# which is rightly refused (R15). They run with the cache switched off.
 ANOTHER_ID = ("test_run_command_with_container", "test_run_vacuum_with_container", "test_run_migration")
-# They want more of Redis than the one of `services` has: INFO, and to break connections when it stops.
+# They need a Redis with INFO, and whose connections break when it stops; the one of `services` has neither.
 NEED_A_REAL_REDIS = ("test_redis_ops", "test_pubsub_recovers_after_restarting_redis")
 
 pytest_plugins = ["pytest_docker_fixtures", "guillotina.tests.fixtures"]
@@ -44,7 +44,7 @@ pytest_docker_fixtures.redis_image = RedisImage()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that tells what the suite does without any cache."""
+    """Add the option that runs the suite without any cache."""
     parser.addoption("--without-cache", action="store_true", help="run without guillotina_groupcache")
 
 
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _brings_its_own_cache(item: pytest.Item) -> bool:
-    """Tell whether a test is one of Guillotina's cache itself: two strategies at once are none."""
+    """Return whether a test is about Guillotina's own cache: two strategies cannot be combined."""
     marks = item.iter_markers(name="app_settings")
     return any(OTHER_CACHE in mark.args[0].get("applications", ()) for mark in marks)
 
@@ -92,7 +92,7 @@ class _Application:
 
 
 class _Count:
-    """Counts what passed, and what ran with the strategy, and judges it at the end of a whole run."""
+    """Counts the tests that passed and those that ran with the strategy, and checks both after a whole run."""
 
     def __init__(self, config: pytest.Config) -> None:
         without = config.getoption("--without-cache")

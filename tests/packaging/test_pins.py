@@ -1,4 +1,4 @@
-"""What a build installs and runs is named to the version, so that nobody's later upload runs in it unseen."""
+"""Everything that a build installs and runs is pinned to a version, so that no later upload runs in it unseen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def project() -> dict[str, Any]:
 
 
 def pins(requirements: list[str]) -> dict[str, str]:
-    """Names and versions of requirements, none of which is less exact."""
+    """Return names and versions of requirements, all of which must be pinned."""
     found = [PINNED.fullmatch(requirement) for requirement in requirements]
     assert all(found), requirements
     return dict(match.groups() for match in found if match)
@@ -36,7 +36,7 @@ def version(text: str) -> tuple[int, ...]:
 
 def test_what_a_build_requires_is_pinned() -> None:
     required = pins(project()["build-system"]["requires"])
-    # cffi needs it, and would take any.
+    # cffi needs pycparser, and would accept any version.
     assert required.keys() == {"setuptools", "cffi", "pycparser"}
     # `make` builds in .venv, without the isolation that reads [build-system].
     extra = [text for text in project()["project"]["optional-dependencies"]["test"] if PINNED.fullmatch(text)]

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILERS = ("gcc", "clang", "cc", "c++", "g++")
-# A Guillotina application on a real database reads its root twice; prints where the package is and how often
+# A Guillotina application on a real database reads its root twice, and prints where the package is and how often
 # a value came from the cache.
 SERVE_A_CACHED_READ = """
 import asyncio, sys
