@@ -6,18 +6,18 @@ import importlib
 
 import pytest
 
-from benchmarks.__main__ import QUESTIONS
+from benchmarks.__main__ import BENCHMARKS
 from benchmarks.lib import command
 from benchmarks.lib.pairs import Spread, by_turns, ratio, spread
 from benchmarks.lib.policies import POLICIES, best_share, hit_share
 from benchmarks.lib.report import Finding, table
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
-def test_every_question_takes_its_defaults(name: str) -> None:
-    question = importlib.import_module(f"benchmarks.{name}")
-    assert command.parser_of(question).parse_args([])
-    assert question.answer
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_takes_its_defaults(name: str) -> None:
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    assert command.parser_of(benchmark).parse_args([])
+    assert benchmark.answer
 
 
 def test_sides_take_turns_in_beginning_and_the_first_round_does_not_count() -> None:
