@@ -15,6 +15,7 @@ from harness.cluster import Cluster
 from harness.local import wait_for
 from harness.node import APPLICATIONS, database_settings
 from harness.postgres_embedded import EmbeddedPostgres
+from harness.postgres_losses import put_back
 from tests.cluster.steps import (
     database_transaction,
     epochs,
@@ -27,7 +28,6 @@ from tests.cluster.steps import (
     title_everywhere,
     wait_settled,
 )
-from tests.unit.life_members import put_back
 
 FAR = "/far/c"
 ITEMS = 5
