@@ -1,12 +1,11 @@
-"""The members table in use without a library, and database servers that lose what they had acknowledged."""
+"""The members table in use without a library."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -123,35 +122,3 @@ async def two_members(server: EmbeddedPostgres) -> AsyncIterator[list[Callable[[
     storages = {FIRST: storage_of(server.dsn())}
     async with process(1, storages) as one, process(2, storages) as two:
         yield [one.states, two.states]
-
-
-def fail_over(server: EmbeddedPostgres) -> None:
-    """Do what a promoted standby does: it ends its recovery on a timeline of its own."""
-    server.stop()
-    with (server.data / "postgresql.conf").open("a") as configuration:
-        configuration.write("restore_command = 'false'\n")
-    begin_in_recovery(server, "recovery.signal")
-
-
-def begin_in_recovery(server: EmbeddedPostgres, name: str) -> None:
-    """Start a stopped server with a signal file: `standby.signal` leaves it in recovery."""
-    signal = server.data / name
-    signal.touch()
-    shutil.chown(signal, signal.parent.owner(), signal.parent.group())
-    server.start()
-
-
-@contextmanager
-def put_back(server: EmbeddedPostgres) -> Iterator[None]:
-    """Put the server back, after the block, to the state that it had before."""
-    server.stop()
-    earlier = server.data.with_name("earlier")
-    shutil.copytree(server.data, earlier, copy_function=shutil.copy2)
-    server.start()
-    yield
-    server.stop()
-    shutil.rmtree(server.data)
-    shutil.move(earlier, server.data)
-    for path in (server.data, *server.data.rglob("*")):
-        shutil.chown(path, server.data.parent.owner(), server.data.parent.group())
-    server.start()

@@ -15,18 +15,9 @@ import pytest
 
 from guillotina_groupcache.database import databases
 from harness.postgres_embedded import EmbeddedPostgres
+from harness.postgres_losses import begin_in_recovery, fail_over, put_back
 from tests.unit.life_database import connected
-from tests.unit.life_members import (
-    FIRST,
-    SECOND,
-    TIMEOUT,
-    begin_in_recovery,
-    execute,
-    fail_over,
-    process,
-    put_back,
-    storage_of,
-)
+from tests.unit.life_members import FIRST, SECOND, TIMEOUT, execute, process, storage_of
 
 ALL_IN = {1: "in", 2: "in"}
 ALL_OUT = {1: "out", 2: "out"}

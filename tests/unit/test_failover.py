@@ -11,7 +11,8 @@ import pytest
 from guillotina_groupcache.database import members_table as sql
 from guillotina_groupcache.database.failover import Known, Look, Watch
 from harness.postgres_embedded import EmbeddedPostgres
-from tests.unit.life_members import execute, fail_over, put_back, two_members
+from harness.postgres_losses import fail_over, put_back
+from tests.unit.life_members import execute, two_members
 
 IDENTITY = "1/2 16384"
 VOLATILE = "1/2/since 16384"

@@ -11,8 +11,9 @@ import pytest
 from guillotina_groupcache.constants import Source
 from guillotina_groupcache.database.loader import Loader
 from harness.postgres_embedded import EmbeddedPostgres
+from harness.postgres_losses import begin_in_recovery
 from tests.unit.life_app import TIMEOUT, App, add, object_key, running
-from tests.unit.life_members import begin_in_recovery, execute
+from tests.unit.life_members import execute
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
