@@ -85,7 +85,7 @@ def test_its_api_says_so(off: Node) -> None:
             "reason": "the cache of this process is switched off (groupcache.enabled)",
         }
     cleared = off.http.post(f"{CONTAINER}/@cache-clear")
-    assert cleared.status == 412 and "nothing was renamed" in cleared.json()["reason"]
+    assert cleared.status == 412 and "ask another process" in cleared.json()["reason"]
 
 
 def test_the_status_command_says_so(cluster: Cluster, off: Node) -> None:
