@@ -10,8 +10,8 @@ import (
 	"guillotina_groupcache/internal/coherence"
 )
 
-// Queries are the questions to the database that the state machine asks through Python: about the
-// members table, and about open transactions. Python answers each one, if only with a failure. The
+// Queries are the database queries of the state machine, which Python executes: on the members table, and
+// about open transactions. Python answers each one, if only with a failure. The
 // caller holds the machine's lock for every call.
 type Queries struct {
 	Self      coherence.Row // the own row: incarnation, address and host
@@ -52,8 +52,8 @@ func NewQueries(queue *Queue) *Queries {
 	return &Queries{queue: queue, Pending: make(map[uint64]Then)}
 }
 
-// Ask hands a query of the machine to Python. What the answer says holds from now at the earliest.
-func (q *Queries) Ask(m *coherence.Machine, now coherence.Time, a coherence.Action) {
+// Begin hands a query of the machine to Python. Its answer is true of some time after now.
+func (q *Queries) Begin(m *coherence.Machine, now coherence.Time, a coherence.Action) {
 	own := Query{Incarnation: uint64(q.Self.Incarnation)}
 	switch a.Kind {
 	case coherence.TakeView:
@@ -191,7 +191,7 @@ func (q *Queries) takeView(asked coherence.Time) Then {
 	}
 }
 
-// takeLooks tells the machine which databases were reached, and before each one what was written to
+// takeLooks hands the databases that were reached to the machine, and before each one what was written to
 // it from outside (R14). None can have been asked later than the view.
 func (q *Queries) takeLooks(m *coherence.Machine, now, asked coherence.Time, databases []reached) {
 	for i := range databases {

@@ -17,16 +17,16 @@ const maxRejected = 1 << 10
 // the configuration lists, also as DNS names that stand for changing addresses. Existing sessions are
 // kept, whatever a DNS name means later. It is safe for concurrent use.
 type admission struct {
-	list    bool     // false: every process is admitted
-	names   []string // "host:port"
-	log     func(level, text string)
-	changed func() // called when other addresses are admitted than before
-	wake    chan struct{}
+	list     bool     // false: every process is admitted
+	dnsNames []string // "host:port"
+	log      func(level, text string)
+	changed  func() // called when other addresses are admitted than before
+	wake     chan struct{}
 
 	mu       sync.Mutex
 	fixed    map[string]bool
-	found    map[string][]string // the last good answer for each name
-	failing  map[string]bool     // names that could not be resolved
+	found    map[string][]string // the last good answer for each DNS name
+	failing  map[string]bool     // DNS names that could not be resolved
 	rejected map[string]bool     // addresses: whether the log has named it
 }
 
@@ -38,7 +38,7 @@ func newAdmission(list []string, log func(level, text string), changed func()) *
 	}
 	for _, entry := range list {
 		if name, ok := strings.CutPrefix(entry, "dns:"); ok {
-			a.names = append(a.names, name)
+			a.dnsNames = append(a.dnsNames, name)
 		} else {
 			a.fixed[normalized(entry)] = true
 		}
@@ -85,7 +85,7 @@ func (a *admission) check(address string, rejected func(address string)) bool {
 	return false
 }
 
-// wakeUp requests a resolution at once: a name may stand for a rejected address by now.
+// wakeUp requests a resolution at once: a DNS name may stand for a rejected address by now.
 func (a *admission) wakeUp() {
 	select {
 	case a.wake <- struct{}{}:
@@ -93,7 +93,7 @@ func (a *admission) wakeUp() {
 	}
 }
 
-// knows reports whether an address is listed, or was found for a name. The caller holds mu.
+// knows reports whether an address is listed, or was found for a DNS name. The caller holds mu.
 func (a *admission) knows(address string) bool {
 	if a.fixed[address] {
 		return true
@@ -106,15 +106,15 @@ func (a *admission) knows(address string) bool {
 	return false
 }
 
-// logOnce logs a rejected address once. When there are names, one of them may stand for the address
-// by now, so the log waits for the next resolution. The caller holds mu.
+// logOnce logs a rejected address once. When there are DNS names, one of them may stand for the address by
+// now, so the log waits for the next resolution. The caller holds mu.
 func (a *admission) logOnce(address string) {
 	if _, known := a.rejected[address]; !known {
 		if len(a.rejected) >= maxRejected {
 			clear(a.rejected)
 		}
 		a.rejected[address] = false
-		if len(a.names) == 0 {
+		if len(a.dnsNames) == 0 {
 			a.logRejected(address)
 		}
 	}

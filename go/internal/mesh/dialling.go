@@ -64,8 +64,8 @@ func (m *Mesh) keepDialling(ctx context.Context, row coherence.Row) {
 	}
 }
 
-// dialFailed tells the machine what an attempt without a lasting session has shown; err is nil when
-// there was a short session.
+// dialFailed reports to the machine, and to the log, what an attempt without a lasting session has shown;
+// err is nil when there was a short session.
 func (m *Mesh) dialFailed(d *dialling, err error) {
 	who := d.row.Incarnation
 	// Only a refusal by the member itself counts, not one by another process at its address.

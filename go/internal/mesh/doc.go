@@ -28,7 +28,7 @@
 // be taken under the machine's lock, never the other way round.
 //
 // Goroutines are started by Options.Go and end with Options.Life: one for each peer that is dialled,
-// and one that resolves names. The transport has goroutines of its own.
+// and one that resolves DNS names. The transport has goroutines of its own.
 //
 // # The caller's duties
 //

@@ -105,7 +105,7 @@ func (m *Mesh) bind(o transport.Options) (err error) {
 	return nil
 }
 
-// Start accepts connections, and resolves the names of the admitted peers from now on.
+// Start accepts connections, and resolves the DNS names of the admitted peers from now on.
 func (m *Mesh) Start() error {
 	if m.Options.Alone {
 		return nil

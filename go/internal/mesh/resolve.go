@@ -17,9 +17,9 @@ const (
 	resolveTimeout = 2 * time.Second
 )
 
-// run resolves the names periodically until ctx ends.
+// run resolves the DNS names periodically until ctx ends.
 func (a *admission) run(ctx context.Context) {
-	if len(a.names) == 0 {
+	if len(a.dnsNames) == 0 {
 		return
 	}
 	for {
@@ -44,20 +44,20 @@ func (a *admission) run(ctx context.Context) {
 	}
 }
 
-// resolve looks up the addresses of all names in parallel, and reports whether any changed.
+// resolve looks up the addresses of all DNS names in parallel, and reports whether any changed.
 func (a *admission) resolve(ctx context.Context) (changed bool) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	answers := make([][]string, len(a.names))
-	errs := make([]error, len(a.names))
+	answers := make([][]string, len(a.dnsNames))
+	errs := make([]error, len(a.dnsNames))
 	var all sync.WaitGroup
-	for i, name := range a.names {
+	for i, name := range a.dnsNames {
 		all.Go(func() { answers[i], errs[i] = lookup(ctx, name) })
 	}
 	all.Wait()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for i, name := range a.names {
+	for i, name := range a.dnsNames {
 		a.logOutcome(name, errs[i])
 		if errs[i] == nil && !slices.Equal(a.found[name], answers[i]) {
 			a.found[name], changed = answers[i], true
@@ -73,7 +73,7 @@ func (a *admission) resolve(ctx context.Context) (changed bool) {
 	return changed
 }
 
-// logOutcome logs when a name begins to fail, and when it is found again. The caller holds mu.
+// logOutcome logs when a DNS name begins to fail, and when it is found again. The caller holds mu.
 func (a *admission) logOutcome(name string, err error) {
 	switch {
 	case err != nil && !a.failing[name]:

@@ -68,7 +68,7 @@ func (s *names) serve(conn net.PacketConn) {
 	}
 }
 
-// answer follows RFC 1035: a header of 12 bytes, the question's name in labels, type and class.
+// answer follows RFC 1035: a header of 12 bytes, the queried name in labels, type and class.
 func (s *names) answer(query []byte) []byte {
 	const typeA, failed = 1, 2
 	var labels []string
@@ -76,7 +76,7 @@ func (s *names) answer(query []byte) []byte {
 	for ; query[end] != 0; end += 1 + int(query[end]) {
 		labels = append(labels, string(query[end+1:end+1+int(query[end])]))
 	}
-	question := query[12 : end+5]
+	queried := query[12 : end+5]
 	kind := binary.BigEndian.Uint16(query[end+1:])
 
 	s.mu.Lock()
@@ -88,15 +88,15 @@ func (s *names) answer(query []byte) []byte {
 	answer := append([]byte(nil), query[:2]...)
 	if len(ips) == 0 {
 		answer = append(answer, 0x80, failed, 0, 1, 0, 0, 0, 0, 0, 0)
-		return append(answer, question...)
+		return append(answer, queried...)
 	}
 	if kind != typeA {
 		ips = nil
 	}
 	answer = append(answer, 0x80, 0, 0, 1, 0, byte(len(ips)), 0, 0, 0, 0)
-	answer = append(answer, question...)
+	answer = append(answer, queried...)
 	for _, ip := range ips {
-		answer = append(answer, 0xc0, 12, 0, typeA, 0, 1, 0, 0, 0, 0, 0, 4) // the question's name, class, TTL, length
+		answer = append(answer, 0xc0, 12, 0, typeA, 0, 1, 0, 0, 0, 0, 0, 4) // the queried name, class, TTL, length
 		answer = append(answer, ip.AsSlice()...)
 	}
 	return answer

@@ -23,7 +23,7 @@ type Peer struct {
 }
 
 // MembersChanged dials the members that have come and are admitted, stops dialling those that have
-// gone, and tells Options.Owners when the owners of keys are others than before. The caller holds
+// gone, and calls Options.Owners when the owners of keys are others than before. The caller holds
 // the lock.
 func (m *Mesh) MembersChanged(machine *coherence.Machine) {
 	listed := make(map[coherence.Incarnation]bool)
@@ -118,7 +118,7 @@ func (m *Mesh) Down(s *transport.Session, _ error) {
 	})
 }
 
-// pick picks the session to send over, and tells the machine when it is another one than before.
+// pick picks the session to send over, and notifies the machine when it is another one than before.
 func (p *Peer) pick(machine *coherence.Machine, now coherence.Time, who coherence.Incarnation) {
 	var best *transport.Session
 	for _, s := range p.Sessions {

@@ -30,7 +30,7 @@ var ErrTooManyDatabases = errors.New("node: no room for one more database")
 
 // Serve serves the keys that have prefix behind their first byte, of the database that users know as
 // id. It returns the word of the version table that holds their deadline. A prefix that is known
-// already keeps its word, but nothing is served until the database has been looked at again.
+// already keeps the same word, but nothing is served until the database has been looked at again.
 func (d *Databases) Serve(id string, prefix []byte) (word int, err error) {
 	if len(id) > coherence.MaxDatabaseID {
 		return 0, fmt.Errorf("node: the id of a database has %d bytes, at most %d are allowed", len(id), coherence.MaxDatabaseID)

@@ -22,7 +22,7 @@
 // sessions, completions for Python, and both queues refuse what does not fit. A lookup ([Node.Get])
 // takes no lock of this package.
 //
-// A node has one goroutine that tells the machine the time every 20 ms; the mesh's, one for each peer;
+// A node has one goroutine that calls the machine every 20 ms; the mesh's, one for each peer;
 // one for each read that is not answered at once, at most maxReads; and one for each request for the
 // peers' statistics. All of them end with [Node.Close], which waits for them. None of them lets a
 // panic end the process.

@@ -140,7 +140,7 @@ func (n *Node) carryOut(a coherence.Action) {
 	case coherence.Members:
 		n.mesh.MembersChanged(n.driver.machine)
 	default:
-		n.queries.Ask(n.driver.machine, now(), a)
+		n.queries.Begin(n.driver.machine, now(), a)
 	}
 }
 
