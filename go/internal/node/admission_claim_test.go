@@ -22,7 +22,7 @@ func TestAnAdvertisedAddressIsWhatOthersDial(t *testing.T) {
 	}
 }
 
-// A proxy as a container's published port, or a load balancer, is.
+// forward forwards connections, as the published port of a container or a load balancer does.
 func forward(t *testing.T, to string) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -62,8 +62,8 @@ func TestTwoProcessesThatClaimOneAddress(t *testing.T) {
 	db := newDatabase()
 	one, two := tcpAddress(t), tcpAddress(t)
 	public := forward(t, one)
-	a := open(t, db, with(at(one), settings{"advertise": public})) // reaches itself there
-	eventually(t, "it is in standing", a.serves)
+	a := open(t, db, with(at(one), settings{"advertise": public})) // it reaches itself there
+	eventually(t, "it serves", a.serves)
 	if a.mesh.Address != public || a.mesh.Host != "" {
 		t.Errorf("it is known as %s", a.mesh.Address)
 	}
@@ -82,12 +82,12 @@ func TestTwoProcessesThatClaimOneAddress(t *testing.T) {
 	}
 }
 
-// It may come later, when the first one is back after a partition.
-func TestWhoClaimsTheAddressOfAProcessIsRefusedByIt(t *testing.T) {
+// The second process may begin during a partition, so the first one checks too.
+func TestAProcessRefusesAnotherThatClaimsItsAddress(t *testing.T) {
 	noLeaks(t)
 	db := newDatabase()
 	p := cluster(t, db, tcpAddress(t))[0]
-	claimant := &stranger{}
+	claimant := &fakePeer{}
 	var err error
 	claimant.Transport, err = transport.New(transport.Options{
 		Listen: []string{tcpAddress(t)}, Identity: newIdentity(t), Self: transport.Peer{Address: p.mesh.Address},
@@ -106,9 +106,9 @@ func TestWhoClaimsTheAddressOfAProcessIsRefusedByIt(t *testing.T) {
 	eventually(t, "it is counted", func() bool { return p.mesh.Transport.Stats().Faults[transport.ReasonNotAdmitted] == 1 })
 }
 
-// Nobody answers where no way leads back to oneself; that is said, and no error.
+// In some networks no way leads from a process to itself: the log says so, and it is no error.
 func TestAnAdvertisedAddressThatDoesNotAnswer(t *testing.T) {
 	p := open(t, newDatabase(), with(at(tcpAddress(t)), settings{"advertise": tcpAddress(t)}))
-	eventually(t, "it is in standing", p.serves)
-	eventually(t, "the log says so", func() bool { return p.noted("does not reach itself at the address that it advertises") == 1 })
+	eventually(t, "it serves", p.serves)
+	eventually(t, "the log says so", func() bool { return p.logLines("does not reach itself at the address that it advertises") == 1 })
 }

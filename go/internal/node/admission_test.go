@@ -9,9 +9,9 @@ import (
 	"guillotina_groupcache/internal/transport"
 )
 
-// noted returns how many lines of the log have a part.
-func (p *process) noted(part string) (n int) {
-	p.notes.Range(func(line, _ any) bool {
+// logLines returns how many lines of the log contain a part.
+func (p *process) logLines(part string) (n int) {
+	p.logged.Range(func(line, _ any) bool {
 		if strings.Contains(line.(string), part) {
 			n++
 		}
@@ -20,7 +20,7 @@ func (p *process) noted(part string) (n int) {
 	return n
 }
 
-func TestAStaticListKeepsAStrangerOut(t *testing.T) {
+func TestAListOfPeersKeepsOtherProcessesOut(t *testing.T) {
 	noLeaks(t)
 	db := newDatabase()
 	one, two, three := tcpAddress(t), tcpAddress(t), tcpAddress(t)
@@ -28,7 +28,7 @@ func TestAStaticListKeepsAStrangerOut(t *testing.T) {
 	a := open(t, db, with(at(one), list))
 	b := open(t, db, with(at(two), list))
 	together(t, a, b)
-	stranger := open(t, db, at(three))
+	other := open(t, db, at(three))
 	eventually(t, "it is refused", func() bool {
 		return a.mesh.Transport.Stats().Faults[transport.ReasonNotAdmitted] > 0 && b.mesh.Transport.Stats().Faults[transport.ReasonNotAdmitted] > 0
 	})
@@ -36,7 +36,7 @@ func TestAStaticListKeepsAStrangerOut(t *testing.T) {
 		for _, writer := range []*process{a, b} {
 			value := fmt.Sprint(i, writer.mesh.Address)
 			writer.write("k", value, true)
-			for _, p := range []*process{a, b, stranger} {
+			for _, p := range []*process{a, b, other} {
 				if got := p.get("k"); got != value {
 					t.Errorf("%s gives %q, not %q", p.mesh.Address, got, value)
 				}
@@ -44,11 +44,11 @@ func TestAStaticListKeepsAStrangerOut(t *testing.T) {
 		}
 	}
 	together(t, a, b)
-	if stranger.serves() && slices.Contains(stranger.owners(), one) {
-		t.Error("the stranger is in standing beside the others")
+	if other.serves() && slices.Contains(other.owners(), one) {
+		t.Error("the process that is not listed serves beside the others")
 	}
 	for _, p := range []*process{a, b} {
-		eventually(t, "the log tells of it", func() bool { return p.noted(three+" uses the same database and is not in") == 1 })
+		eventually(t, "the log names it", func() bool { return p.logLines(three+" uses the same database and is not in") == 1 })
 	}
 }
 
@@ -56,9 +56,9 @@ func TestAClientNeedsNoPlaceOnTheList(t *testing.T) {
 	db := newDatabase()
 	address := tcpAddress(t)
 	a := open(t, db, with(at(address), settings{"admit": []string{address}}))
-	eventually(t, "it is in standing", a.serves)
+	eventually(t, "it serves", a.serves)
 	client := open(t, db, settings{"admit": []string{address}, "secret": testSecret})
-	eventually(t, "the client is in standing", client.serves)
+	eventually(t, "the client serves", client.serves)
 	client.write("k", "v", true)
 	if got := a.get("k"); got != "v" {
 		t.Errorf("got %q", got)
@@ -81,6 +81,6 @@ func TestTheFirstFreeAddressOfSeveral(t *testing.T) {
 	all[1].end()
 	again := open(t, db, settings{"listen": addresses})
 	if again.mesh.Address != addresses[1] {
-		t.Errorf("a restart takes %s, not the place of who has ended", again.mesh.Address)
+		t.Errorf("a restart takes %s, not the address of the process that has ended", again.mesh.Address)
 	}
 }

@@ -23,13 +23,13 @@ func BenchmarkLookup(b *testing.B) {
 func BenchmarkPeerRead(b *testing.B) {
 	db := newDatabase()
 	owner := open(b, db, settings{"listen": unixAddress(b)})
-	asker := open(b, db, settings{"listen": unixAddress(b), "size": 1 << 16}) // too small for hot copies
-	together(b, owner, asker)
+	reader := open(b, db, settings{"listen": unixAddress(b), "size": 1 << 16}) // too small for hot copies
+	together(b, owner, reader)
 	key := keyOf(owner, 0)
 	db.with(func() { db.values[key] = strings.Repeat("v", 1024) })
 	owner.read(key)
 	for b.Loop() {
-		asker.read(key)
+		reader.read(key)
 	}
 	if n := db.loadsOf(key); n != 1 {
 		b.Errorf("%d loads", n)

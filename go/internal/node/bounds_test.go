@@ -14,20 +14,20 @@ import (
 	"guillotina_groupcache/internal/transport"
 )
 
-// What no honest peer asks for, or gives, ends its session, and is counted.
+// A request or a value that no honest peer sends ends its session, and is counted.
 func TestWhatIsTooMuchEndsItsSession(t *testing.T) {
 	p := cluster(t, newDatabase(), unixAddress(t))[0]
-	s := newStranger(t, "")
-	name := func(key string) cache.VersionedKey { return cache.VersionedKey{Key: []byte(key)} }
+	s := newFakePeer(t, "")
+	versioned := func(key string) cache.VersionedKey { return cache.VersionedKey{Key: []byte(key)} }
 	many := make([]cache.VersionedKey, maxKeys+1)
 	for i := range many {
-		many[i] = name(fmt.Sprint(i))
+		many[i] = versioned(fmt.Sprint(i))
 	}
-	long := name(strings.Repeat("k", maxKey+1))
+	long := versioned(strings.Repeat("k", maxKey+1))
 	requests := map[string][]byte{
-		"too many names": packKeys(many),
-		"a long key":     packKeys([]cache.VersionedKey{long}),
-		"much in all":    packKeys(slices.Repeat([]cache.VersionedKey{name(strings.Repeat("k", maxKey))}, maxRequest/maxKey)),
+		"too many keys": packKeys(many),
+		"a long key":    packKeys([]cache.VersionedKey{long}),
+		"much in all":   packKeys(slices.Repeat([]cache.VersionedKey{versioned(strings.Repeat("k", maxKey))}, maxRequest/maxKey)),
 	}
 	violations := func() uint64 { return p.mesh.Transport.Stats().Faults[transport.ReasonViolation] }
 	for what, body := range requests {
@@ -44,15 +44,15 @@ func TestWhatIsTooMuchEndsItsSession(t *testing.T) {
 	must(t, session.Send(mesh.FramePut, packPut(put{event: 1, life: forever, key: long}), []byte("v")))
 	wantEnded(t, session, "a value under a long key")
 	eventually(t, "it is counted", func() bool { return violations() == before+1 })
-	eventually(t, "the log has one line for violations of one kind", func() bool { return p.noted("connection with") == 1 })
+	eventually(t, "the log has one line for violations of one kind", func() bool { return p.logLines("connection with") == 1 })
 	session = s.dial(t, p)
 	if _, err := session.Call(t.Context(), mesh.FrameGet, packKeys(many[:maxKeys])); err != nil {
-		t.Errorf("as many names as are allowed: %v", err)
+		t.Errorf("as many keys as are allowed: %v", err)
 	}
 }
 
-// An asker splits what is too much for one request.
-func TestManyNamesAreAskedForInParts(t *testing.T) {
+// A reader splits what is too much for one request.
+func TestManyKeysAreRequestedInParts(t *testing.T) {
 	db := newDatabase()
 	a, b, _ := three(t, db)
 	for what, length := range map[string]int{"many": 1, "long": 1000} {
@@ -73,33 +73,33 @@ func TestManyNamesAreAskedForInParts(t *testing.T) {
 		t.Errorf("faults: %v", faults)
 	}
 	if served := b.counts.served.Load(); served < 4*maxKeys {
-		t.Errorf("the owner was asked for %d names", served)
+		t.Errorf("the owner was asked for %d keys", served)
 	}
 }
 
 func TestFitting(t *testing.T) {
 	of := func(n, size int) []cache.VersionedKey {
-		names := make([]cache.VersionedKey, n)
-		for i := range names {
-			names[i].Key = bytes.Repeat([]byte("k"), size)
+		keys := make([]cache.VersionedKey, n)
+		for i := range keys {
+			keys[i].Key = bytes.Repeat([]byte("k"), size)
 		}
-		return names
+		return keys
 	}
 	for _, c := range []struct{ n, size, want int }{
 		{0, 0, 0}, {1, maxKey, 1}, {maxKeys, 50, maxKeys}, {maxKeys + 1, 50, maxKeys}, {100, maxKey, 31}, {3, maxKey + 1, 0},
 	} {
-		names := of(c.n, c.size)
-		if got := fitting(names); got != c.want {
+		keys := of(c.n, c.size)
+		if got := fitting(keys); got != c.want {
 			t.Errorf("%d keys of %d bytes: %d fit", c.n, c.size, got)
 		}
-		if _, err := unpackKeys(packKeys(names[:fitting(names)])); err != nil {
+		if _, err := unpackKeys(packKeys(keys[:fitting(keys)])); err != nil {
 			t.Errorf("what fits is refused: %v", err)
 		}
 	}
 }
 
-// A key that no request can hold is kept where it is read, and asked of nobody.
-func TestALongKeyIsAskedOfNoPeer(t *testing.T) {
+// A key that is too long for a request is loaded and kept where it is read.
+func TestNoPeerIsAskedForALongKey(t *testing.T) {
 	db := newDatabase()
 	a, b, _ := three(t, db)
 	var keys []string
@@ -131,11 +131,11 @@ func TestALongKeyIsAskedOfNoPeer(t *testing.T) {
 	}
 }
 
-// What peers wait for takes a bounded memory, however many requests they send.
+// Requests that wait for loads take a bounded memory, however many a peer sends.
 func TestWhatPeersWaitForIsBounded(t *testing.T) {
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
-	session := newStranger(t, "").dial(t, p)
+	session := newFakePeer(t, "").dial(t, p)
 	p.handler.waiting.Add(maxWaiting)
 	_, err := session.Call(t.Context(), mesh.FrameGet, packKeys([]cache.VersionedKey{{Key: []byte("k")}}))
 	if !errors.Is(err, transport.ErrOverload) {
@@ -145,10 +145,10 @@ func TestWhatPeersWaitForIsBounded(t *testing.T) {
 	if _, err := session.Call(t.Context(), mesh.FrameGet, packKeys([]cache.VersionedKey{{Key: []byte("k")}})); err != nil {
 		t.Errorf("got %v", err)
 	}
-	eventually(t, "nothing is waited for", func() bool { return p.handler.waiting.Load() == 0 })
+	eventually(t, "no request waits", func() bool { return p.handler.waiting.Load() == 0 })
 }
 
-// Statistics of a peer are read by a manager's programs, which expect those of this package.
+// Programs that read the statistics of a peer expect the fields of this package.
 func TestStatisticsOfAPeerAreChecked(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
 	good, err := p.Stats()
@@ -171,6 +171,6 @@ func TestStatisticsOfAPeerAreChecked(t *testing.T) {
 		}
 	}
 	if got, err := checkedStats([]byte(strings.Replace(string(good), "{", `{"x":{"y":[[[[1]]]]},`, 1)), self); err != nil || !bytes.Equal(got, good) {
-		t.Errorf("a field that there is not stays: %.100s, %v", got, err)
+		t.Errorf("an unknown field stays: %.100s, %v", got, err)
 	}
 }

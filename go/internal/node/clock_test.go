@@ -17,7 +17,7 @@ import (
 // host's, and so of the namespace's other clocks.
 const ahead = "1000000"
 
-// inNamespace tells the test's program that it runs there.
+// inNamespace is set in the environment of the test's program that runs there.
 const inNamespace = "GROUPCACHE_TEST_TIME_NAMESPACE"
 
 // The clock is the one that counts while the machine is suspended. A time namespace is where it

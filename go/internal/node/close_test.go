@@ -40,7 +40,7 @@ func TestCloseWithReadsUnderWay(t *testing.T) {
 	db := newDatabase()
 	a, b, c := three(t, db)
 	for _, p := range []*process{a, b, c} {
-		defer p.stall()() // nobody's Python answers a load
+		defer p.pausePython()() // no Python answers a load
 	}
 	for i := range 50 {
 		for _, p := range []*process{a, b, c} {
@@ -78,14 +78,14 @@ func TestOpenAndCloseManyTimes(t *testing.T) {
 		}
 		p := open(t, db, settings{"listen": address})
 		if i%3 == 0 {
-			eventually(t, "it is in standing", p.serves)
+			eventually(t, "it serves", p.serves)
 			p.write("k", fmt.Sprint(i), true)
 			p.Leave()
 			eventually(t, "its row is gone", func() bool { return db.row(p.incarnationID()).State == "" })
 		}
 		p.end()
 	}
-	eventually(t, "it is in standing", stays.serves)
+	eventually(t, "it serves", stays.serves)
 }
 
 func TestOpenRefusesWhatItCannotDo(t *testing.T) {

@@ -40,8 +40,8 @@ func unixAddress(t testing.TB) string {
 	return "unix:" + filepath.Join(dir, "s")
 }
 
-// silentAddress is one where connections stay in the backlog.
-func silentAddress(t testing.TB) string {
+// unansweredAddress returns an address where connections stay in the backlog.
+func unansweredAddress(t testing.TB) string {
 	t.Helper()
 	address := unixAddress(t)
 	l, err := net.Listen("unix", strings.TrimPrefix(address, "unix:"))
@@ -64,7 +64,7 @@ func at(address string) settings {
 	return s
 }
 
-// cluster opens processes at addresses and waits until each is in standing and can ask all others.
+// cluster opens processes at addresses and waits until each one serves and is connected with all others.
 func cluster(t testing.TB, db *database, addresses ...string) []*process {
 	t.Helper()
 	var all []*process
@@ -84,7 +84,7 @@ func three(t testing.TB, db *database) (a, b, c *process) {
 func together(t testing.TB, all ...*process) {
 	t.Helper()
 	for i, p := range all {
-		eventually(t, fmt.Sprintf("process %d is in standing and reaches all others", i), func() bool {
+		eventually(t, fmt.Sprintf("process %d serves and reaches all others", i), func() bool {
 			return p.serves() && p.reaches() == len(all)-1
 		})
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -16,7 +17,7 @@ import (
 // patience bounds every wait of these tests. None asserts that anything is faster.
 const patience = 30 * time.Second
 
-// eventually waits until what is true.
+// eventually waits until a condition is true.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
@@ -34,14 +35,14 @@ type database struct {
 	loads  map[string]int            // how often a cache loaded each key
 	last   map[string]coherence.Time // when it did so last
 	rows   map[uint64]memberRow
-	marked []uint64 // who was ever marked out
+	marked []uint64 // every process that was ever marked out
 	open   map[string]bool
 	read   int    // how often the members table was read
 	broken string // why loads fail; "": they do not
 	notes  map[coherence.OutsideID]note
 }
 
-// note is one of a write from outside.
+// note is a note of a write from outside.
 type note struct {
 	database    int // its number
 	keys        []string
@@ -65,7 +66,7 @@ func newDatabase() *database {
 		notes: make(map[coherence.OutsideID]note)}
 }
 
-// with runs f while nobody else reads or writes.
+// with runs f while nothing else reads or writes.
 func (d *database) with(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,8 +107,7 @@ func (d *database) row(who uint64) (row memberRow) {
 	return row
 }
 
-// answer executes a question on the members table, as members.py does; looks is which databases
-// the process reaches.
+// answer executes a database query, as Python does; looks are the databases that the process reaches.
 func (d *database) answer(q bridge.Query, looks []look) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -150,7 +150,25 @@ func (d *database) answer(q bridge.Query, looks []look) []byte {
 	return form(map[string]any{})
 }
 
-// writeOutside writes without any process; no keys: everything may have changed. It returns the note's id.
+// look is a database that a view has reached.
+type look struct {
+	At      int                   `json:"word"` // where its deadline is, in the version table
+	Asked   coherence.Time        `json:"asked"`
+	Outside []coherence.OutsideID `json:"outside"`
+}
+
+// looks returns the databases that a view reaches.
+func (p *process) looks(q bridge.Query) []look {
+	looks := []look{{coherence.DeadlineWord(0), coherence.Time(q.Asked), p.notesOf(0)}}
+	if !p.secondAway.Load() {
+		asked := coherence.Time(cmp.Or(p.secondAsked.Load(), q.Asked))
+		looks = append(looks, look{coherence.DeadlineWord(1), asked, p.notesOf(1)})
+	}
+	return looks
+}
+
+// writeOutside writes without any process, and returns the id of the note; no keys: everything may have
+// changed.
 func (d *database) writeOutside(n note, value string) coherence.OutsideID {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -167,7 +185,7 @@ func (d *database) noteCount() (n int) {
 	return n
 }
 
-// notesOf tells of the notes of a database, and lists them.
+// notesOf registers the notes of a database, and lists them.
 func (p *process) notesOf(number int) (ids []coherence.OutsideID) {
 	p.db.with(func() {
 		for id, n := range p.db.notes {
@@ -175,7 +193,7 @@ func (p *process) notesOf(number int) (ids []coherence.OutsideID) {
 				continue
 			}
 			ids = append(ids, id)
-			if !p.tellsNot.Load() {
+			if !p.unregistered.Load() {
 				nonce := uint64(id) * 0x9E3779B97F4A7C15
 				if err := p.OutsideWrite(uint64(id), nonce, packed(n.keys...), len(n.keys) == 0, n.rows, n.application); err != nil {
 					p.t.Error(err)

@@ -16,7 +16,7 @@ import (
 func openTwo(t testing.TB, db *database, address string) *process {
 	t.Helper()
 	p := open(t, db, settings{"listen": address})
-	p.driver.Input(func(m *coherence.Machine, _ coherence.Time) { // without the one that has every key
+	p.driver.Input(func(m *coherence.Machine, _ coherence.Time) { // instead of the one that has every key
 		p.Databases.list.Store(&[]served{{"a", []byte("a")}})
 	})
 	word, err := p.Databases.Serve("b", []byte("b"))
@@ -36,7 +36,7 @@ func TestADatabaseThatDoesNotAnswerIsBypassedAlone(t *testing.T) {
 	p := openTwo(t, db, unixAddress(t))
 	eventually(t, "both are served", func() bool { return p.may("oa") && p.may("ob") })
 	if _, found := p.Lookup([]byte("oc"), nil); p.may("oc") || p.may("") || found.Deadline != 0 {
-		t.Error("a key of a database that is not known is served")
+		t.Error("a key of an unknown database is served")
 	}
 	p.secondAway.Store(true)
 	eventually(t, "the other one runs out", func() bool { return !p.may("ob") })
@@ -66,8 +66,9 @@ func TestALookCountsFromWhenItWasAskedFor(t *testing.T) {
 	}
 }
 
-// An owner that does not reach a database loads nothing of it for others, and is given nothing.
-func TestWhoDoesNotReachADatabaseLoadsNothingOfIt(t *testing.T) {
+// An owner that does not reach a database loads nothing of it for other processes, and no value of it is
+// pushed.
+func TestAProcessThatDoesNotReachADatabaseLoadsNothingOfIt(t *testing.T) {
 	db := newDatabase()
 	a, b := openTwo(t, db, unixAddress(t)), openTwo(t, db, unixAddress(t))
 	together(t, a, b)
@@ -105,7 +106,7 @@ func TestTheDatabasesOfAProcessAreBounded(t *testing.T) {
 	}
 }
 
-// What others announce over a database puts something in doubt where that database is served (R17).
+// An event of another process over a database puts keys in doubt only where that database is served (R17).
 func TestAnEventCountsWhereItsDatabaseIsServed(t *testing.T) {
 	db := newDatabase()
 	a, b := openTwo(t, db, unixAddress(t)), openTwo(t, db, unixAddress(t))
@@ -115,7 +116,7 @@ func TestAnEventCountsWhereItsDatabaseIsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is heard of", func() bool {
+	eventually(t, "it is acknowledged", func() bool {
 		a.driver.Lock()
 		defer a.driver.Unlock()
 		return a.driver.machine.Counts().Acknowledged > 0
@@ -131,7 +132,7 @@ func TestAnEventCountsWhereItsDatabaseIsServed(t *testing.T) {
 	}
 	a.Databases.Unserve("c")
 	if a.Memory.table.DatabaseDeadline(2) != 0 {
-		t.Error("keys of it are served still")
+		t.Error("its keys are still served")
 	}
 	eventually(t, "not in doubt any more", func() bool { return a.may("oa") })
 	if err := b.Settle(event, nil); err != nil {

@@ -16,8 +16,8 @@ import (
 	"guillotina_groupcache/internal/transport"
 )
 
-// stranger is a connection of whoever says what it likes; answer is what it gives a request.
-type stranger struct {
+// fakePeer is a peer that sends what a test likes; answer is its answer to each request.
+type fakePeer struct {
 	*transport.Transport
 	who    uint64 // its incarnation
 	mu     sync.Mutex
@@ -25,11 +25,11 @@ type stranger struct {
 	answer func() ([]byte, error)
 }
 
-func (s *stranger) Up(*transport.Session)                                   {}
-func (s *stranger) Down(*transport.Session, error)                          {}
-func (s *stranger) Message(*transport.Session, transport.FrameKind, []byte) {}
+func (s *fakePeer) Up(*transport.Session)                                   {}
+func (s *fakePeer) Down(*transport.Session, error)                          {}
+func (s *fakePeer) Message(*transport.Session, transport.FrameKind, []byte) {}
 
-func (s *stranger) Request(_ *transport.Session, _ transport.FrameKind, _ []byte, answer func([]byte, error)) {
+func (s *fakePeer) Request(_ *transport.Session, _ transport.FrameKind, _ []byte, answer func([]byte, error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
@@ -47,9 +47,9 @@ func newIdentity(t testing.TB) *transport.Identity {
 	return identity
 }
 
-func newStranger(t testing.TB, listen string) *stranger {
+func newFakePeer(t testing.TB, listen string) *fakePeer {
 	t.Helper()
-	s := &stranger{}
+	s := &fakePeer{}
 	options := transport.Options{Identity: newIdentity(t), Handler: s}
 	if listen != "" {
 		options.Listen = []string{listen}
@@ -64,7 +64,7 @@ func newStranger(t testing.TB, listen string) *stranger {
 	return s
 }
 
-func (s *stranger) dial(t testing.TB, p *process) *transport.Session {
+func (s *fakePeer) dial(t testing.TB, p *process) *transport.Session {
 	t.Helper()
 	session, err := s.Dial(t.Context(), p.mesh.Address)
 	if err != nil {
@@ -85,15 +85,15 @@ func wantEnded(t testing.TB, s *transport.Session, what string) {
 func TestMalformedFramesEndTheirSessionAndNothingElse(t *testing.T) {
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
-	s := newStranger(t, "")
+	s := newFakePeer(t, "")
 	for what, frame := range map[string]struct {
 		kind transport.FrameKind
 		body []byte
 	}{
 		"an unknown kind":             {99, nil},
 		"no message of coherence":     {mesh.FrameCoherence, []byte{1, 2, 3}},
-		"a value without a name":      {mesh.FramePut, []byte{1, 2, 3}},
-		"a value with a cut name":     {mesh.FramePut, append(packPut(put{life: 1})[:3*8], 255, 0, 0, 0)},
+		"a value without a key":       {mesh.FramePut, []byte{1, 2, 3}},
+		"a value with a cut key":      {mesh.FramePut, append(packPut(put{life: 1})[:3*8], 255, 0, 0, 0)},
 		"a value without a life":      {mesh.FramePut, packPut(put{life: 0})},
 		"a value with a life below 0": {mesh.FramePut, packPut(put{life: 1 << 63})},
 		"a kind that wants an answer": {mesh.FrameGet, nil},
@@ -108,9 +108,9 @@ func TestMalformedFramesEndTheirSessionAndNothingElse(t *testing.T) {
 		kind transport.FrameKind
 		body []byte
 	}{
-		"a question for nothing":  {mesh.FrameGet, nil},
-		"a question with cut key": {mesh.FrameGet, append(make([]byte, 8), 255, 0, 0, 0)},
-		"an unknown request":      {99, nil},
+		"a request for nothing":  {mesh.FrameGet, nil},
+		"a request with cut key": {mesh.FrameGet, append(make([]byte, 8), 255, 0, 0, 0)},
+		"an unknown request":     {99, nil},
 	} {
 		session := s.dial(t, p)
 		if _, err := session.Call(t.Context(), frame.kind, frame.body); err == nil {
@@ -122,17 +122,17 @@ func TestMalformedFramesEndTheirSessionAndNothingElse(t *testing.T) {
 	if got := p.get("k"); got != "v" {
 		t.Errorf("got %q", got)
 	}
-	eventually(t, "nothing is kept of the stranger", func() bool { return p.peerCount() == 0 })
+	eventually(t, "nothing is kept of the peer", func() bool { return p.peerCount() == 0 })
 }
 
 func TestAnyoneWithTheSecretIsServed(t *testing.T) {
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
 	db.with(func() { db.values["k"] = "v" })
-	name := cache.VersionedKey{Key: []byte("k"), Version: 8}
-	session := newStranger(t, "").dial(t, p)
+	versioned := cache.VersionedKey{Key: []byte("k"), Version: 8}
+	session := newFakePeer(t, "").dial(t, p)
 	for _, source := range []cache.Source{cache.Database, cache.Peer} {
-		body, err := session.Call(t.Context(), mesh.FrameGet, packKeys([]cache.VersionedKey{name}))
+		body, err := session.Call(t.Context(), mesh.FrameGet, packKeys([]cache.VersionedKey{versioned}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +167,7 @@ func TestASessionWithItself(t *testing.T) {
 func TestTwoSessionsOfOneIncarnation(t *testing.T) {
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
-	s := newStranger(t, "")
+	s := newFakePeer(t, "")
 	one, two := s.dial(t, p), s.dial(t, p)
 	sessions := func() (n int) {
 		p.driver.Lock()
@@ -187,17 +187,17 @@ func TestTwoSessionsOfOneIncarnation(t *testing.T) {
 	eventually(t, "none is left", func() bool { return sessions() == 0 && p.peerCount() == 0 })
 }
 
-// listed opens a process and a stranger that the members table shows in standing, on the ring.
-func listed(t *testing.T, db *database) (*process, *stranger) {
+// listed opens a process, and a fake peer that the members table shows as in.
+func listed(t *testing.T, db *database) (*process, *fakePeer) {
 	t.Helper()
 	address := unixAddress(t)
 	p := cluster(t, db, unixAddress(t))[0]
-	s := newStranger(t, address)
+	s := newFakePeer(t, address)
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)
 	}
 	db.with(func() { db.rows[s.who] = memberRow{Incarnation: s.who, Address: address, State: "in"} })
-	eventually(t, "the stranger owns keys", func() bool { return p.reaches() == 1 })
+	eventually(t, "the fake peer owns keys", func() bool { return p.reaches() == 1 })
 	return p, s
 }
 
@@ -212,7 +212,7 @@ func keyOfAnother(p *process, n int) string {
 	}
 }
 
-func TestAnswersOfAnOwnerThatMakeNoSense(t *testing.T) {
+func TestMalformedAnswersOfAnOwner(t *testing.T) {
 	good := packAnswer([]cache.Result{{Value: []byte("x"), Source: cache.Peer, Expires: cache.Never}}, 100, 0)
 	life := func(n uint64) []byte {
 		return append(binary.LittleEndian.AppendUint64([]byte{good[0]}, n), good[1+8:]...)
@@ -265,7 +265,7 @@ func TestAnOwnerThatDoesNotAnswerIsNotAskedForAWhile(t *testing.T) {
 	}
 }
 
-// It is so for every way to ask it.
+// That holds for every way to ask it.
 func TestAnOwnerThatIsNotAskedForAWhileIsAskedInNoWay(t *testing.T) {
 	p, s := listed(t, newDatabase())
 	if p.peers().Fetcher(s.Address()) == nil {

@@ -80,7 +80,7 @@ func (tap *tap) forward(from net.Conn) {
 	}
 }
 
-// recorded is what processes say to each other when they join, read and write, and one of them
+// recorded returns what processes send to each other when they join, read and write, and one of them
 // leaves: a stream for each connection.
 func recorded(t testing.TB) [][]byte {
 	t.Helper()
@@ -103,7 +103,7 @@ func recorded(t testing.TB) [][]byte {
 	defer tapped.mu.Unlock()
 	var streams [][]byte
 	for _, stream := range tapped.streams {
-		if len(stream) > 300 { // more than a greeting
+		if len(stream) > 300 { // more than a handshake
 			streams = append(streams, stream[:min(len(stream), 8<<10)])
 		}
 	}
@@ -113,14 +113,14 @@ func recorded(t testing.TB) [][]byte {
 	return streams
 }
 
-// attack sends bytes to a process as a client would, after an honest greeting by r unless that is
-// nil, and waits until it has closed the connection.
+// attack sends bytes to a process as a client would, after an honest handshake by r unless that is nil,
+// and waits until the process has closed the connection.
 func attack(t testing.TB, p *process, r *rawPeer, data []byte) {
 	t.Helper()
 	conn := connect(t, p)
 	defer func() { _ = conn.Close() }()
 	if r != nil {
-		if err := r.greet(conn); err != nil {
+		if err := r.handshake(conn); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -132,8 +132,8 @@ func attack(t testing.TB, p *process, r *rawPeer, data []byte) {
 	}
 }
 
-// wantAlive checks that a process still serves, whatever it thinks of the cluster now.
-func wantAlive(t testing.TB, p *process, s *stranger) {
+// wantAlive checks that a process still answers requests.
+func wantAlive(t testing.TB, p *process, s *fakePeer) {
 	t.Helper()
 	session := s.dial(t, p)
 	if _, err := session.Call(t.Context(), mesh.FrameStats, nil); err != nil {
@@ -151,7 +151,7 @@ func FuzzPeerPort(f *testing.F) {
 	}
 	raw := newRawPeer(f)
 	p := cluster(f, newDatabase(), unixAddress(f))[0]
-	good := newStranger(f, "")
+	good := newFakePeer(f, "")
 	attacks := 0
 	f.Fuzz(func(t *testing.T, data []byte) {
 		attack(t, p, nil, data)
@@ -162,10 +162,10 @@ func FuzzPeerPort(f *testing.F) {
 	})
 }
 
-// frames is what follows the hello and the proof in a stream.
+// frames returns what follows the hello and the proof in a stream.
 func frames(stream []byte) []byte {
-	greeting := rawHelloSize + int(binary.BigEndian.Uint16(stream[rawHelloSize-2:])) + ed25519.SignatureSize
-	return stream[greeting:]
+	handshake := rawHelloSize + int(binary.BigEndian.Uint16(stream[rawHelloSize-2:])) + ed25519.SignatureSize
+	return stream[handshake:]
 }
 
 // mutated cuts, changes, repeats and exchanges parts of a stream.
@@ -195,7 +195,7 @@ func TestMutatedFramesLeaveNothingBehind(t *testing.T) {
 	streams := recorded(t)
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
-	good := newStranger(t, "")
+	good := newFakePeer(t, "")
 	wantAlive(t, p, good)
 	eventually(t, "no session", func() bool { return p.mesh.Transport.Stats().Sessions == 0 })
 	goroutines, files, heap := runtime.NumGoroutine(), openFiles(t), heapInUse()
@@ -203,7 +203,7 @@ func TestMutatedFramesLeaveNothingBehind(t *testing.T) {
 	for i := range 500 {
 		if stream := streams[i%len(streams)]; r.IntN(4) == 0 {
 			attack(t, p, nil, mutated(r, stream, streams))
-		} else { // more than the greeting is tried
+		} else { // the frames after the handshake are mutated too
 			attack(t, p, raw, mutated(r, frames(stream), streams))
 		}
 		if i%50 == 0 {
@@ -221,7 +221,7 @@ func TestMutatedFramesLeaveNothingBehind(t *testing.T) {
 	if grown := heapInUse() - heap; grown > 32<<20 {
 		t.Errorf("the heap has grown by %d bytes", grown)
 	}
-	// What was in doubt because of a writer that nobody knows is settled by the database's word.
+	// What is in doubt because of an unknown writer is settled when the database says that it is over.
 	eventually(t, "it caches again", func() bool {
 		p.write("k", "v", true)
 		return p.get("k") == "v"

@@ -18,7 +18,7 @@ func wantLittle(t *testing.T, attack func()) {
 	eventually(t, fmt.Sprintf("at most %d bytes are kept", most), func() bool { return heapInUse()-before < most })
 }
 
-// Half a million, of as many writers that there are not.
+// Half a million settlements, of as many writers that do not exist.
 func TestAnInsiderSettlesForManyWriters(t *testing.T) {
 	in, writer, reader, key := attacked(t)
 	wantLittle(t, func() {
@@ -38,7 +38,7 @@ func TestAnInsiderSettlesForManyWriters(t *testing.T) {
 	overwritten(t, in, writer, reader, key)
 }
 
-// In messages as small as they have to be, and after that as many as there may be.
+// In messages that are as small as possible, and more of them than may be open.
 func TestAnInsiderOpensManyEvents(t *testing.T) {
 	in, writer, reader, key := attacked(t)
 	s := in.to(reader)
@@ -65,7 +65,7 @@ func (p *process) openEvents() int {
 	return open
 }
 
-// A stranger that speaks has a process look whether it has a row: not for each word.
+// A message of a process without a row makes a process look at the members table, but not every message.
 func TestAnInsiderHasTheDatabaseLookedAt(t *testing.T) {
 	in, writer, reader, key := attacked(t)
 	before := reader.db.views()
@@ -82,37 +82,37 @@ func TestAnInsiderHasTheDatabaseLookedAt(t *testing.T) {
 	overwritten(t, in, writer, reader, key)
 }
 
-func TestAnInsiderAsksForManyNames(t *testing.T) {
+func TestAnInsiderRequestsManyKeys(t *testing.T) {
 	in, writer, reader, key := attacked(t)
-	var names []cache.VersionedKey
+	var keys []cache.VersionedKey
 	for i := range 300_000 {
-		names = append(names, cache.VersionedKey{Key: []byte(fmt.Sprint("name ", i)), Version: 8})
+		keys = append(keys, cache.VersionedKey{Key: []byte(fmt.Sprint("key ", i)), Version: 8})
 	}
 	session := in.to(reader)
-	if _, err := session.Call(t.Context(), mesh.FrameGet, packKeys(names)); err == nil {
-		t.Error("300,000 names were answered")
+	if _, err := session.Call(t.Context(), mesh.FrameGet, packKeys(keys)); err == nil {
+		t.Error("300,000 keys were answered")
 	}
 	if n := reader.loaded.Load(); n > 1024 {
 		t.Errorf("%d keys were loaded", n)
 	}
-	wantEnded(t, session, "asking for 300,000 names")
+	wantEnded(t, session, "a request for 300,000 keys")
 	overwritten(t, in, writer, reader, key)
 }
 
-// One value as often as a request may name it: the answer is bounded before it is made.
-func TestAnInsiderAsksForOneNameManyTimes(t *testing.T) {
+// One key as often as it fits a request: the answer is bounded before it is made.
+func TestAnInsiderRequestsOneKeyManyTimes(t *testing.T) {
 	in, writer, reader, key := attacked(t)
 	large := keyOf(reader, 1)
 	reader.db.with(func() { reader.db.values[large] = string(make([]byte, 2<<20)) })
 	reader.readServed(large)
 	version, _ := reader.Version([]byte(large))
-	names := []cache.VersionedKey{{Key: []byte("not there"), Version: 8}} // so that it cannot be answered at once
+	keys := []cache.VersionedKey{{Key: []byte("not there"), Version: 8}} // so that it cannot be answered at once
 	for range 500 {
-		names = append(names, cache.VersionedKey{Key: []byte(large), Version: version})
+		keys = append(keys, cache.VersionedKey{Key: []byte(large), Version: version})
 	}
 	session := in.to(reader)
 	allocated := allocations()
-	if _, err := session.Call(t.Context(), mesh.FrameGet, packKeys(names)); err != nil {
+	if _, err := session.Call(t.Context(), mesh.FrameGet, packKeys(keys)); err != nil {
 		t.Error(err)
 	}
 	if n := allocations() - allocated; n > 128<<20 {
@@ -121,7 +121,7 @@ func TestAnInsiderAsksForOneNameManyTimes(t *testing.T) {
 	overwritten(t, in, writer, reader, key)
 }
 
-// A value that comes for another one's event, or for one that was not announced, is not kept.
+// A value that is pushed for the event of another writer, or for one that was not announced, is not kept.
 func TestAnInsiderPutsValuesOfAnothersEvent(t *testing.T) {
 	in, writer, reader, key := attacked(t)
 	commit := writer.beginWrite(key)
@@ -129,9 +129,9 @@ func TestAnInsiderPutsValuesOfAnothersEvent(t *testing.T) {
 	in.say(reader, in.entries(announcement(coherence.Event{ID: coherence.EventID{Writer: writer.mesh.Incarnation,
 		Sequence: e.ID.Sequence - 1}, Nonce: 2, Database: "db"})))
 	for event := range e.ID.Sequence + 2 {
-		name := cache.VersionedKey{Key: []byte(keyOf(reader, 1)), Version: 8}
-		in.send(reader, mesh.FramePut, append(packPut(put{event: event, life: forever, key: name}), "false"...))
-		if reader.group.Has(name) {
+		versioned := cache.VersionedKey{Key: []byte(keyOf(reader, 1)), Version: 8}
+		in.send(reader, mesh.FramePut, append(packPut(put{event: event, life: forever, key: versioned}), "false"...))
+		if reader.group.Has(versioned) {
 			t.Fatalf("a value of event %d was kept", event)
 		}
 	}
@@ -139,14 +139,14 @@ func TestAnInsiderPutsValuesOfAnothersEvent(t *testing.T) {
 	overwritten(t, in, writer, reader, key)
 }
 
-// What a process tells of itself reaches Python, and people: only members are asked, and what comes
-// of their answers has the form of statistics.
-func TestAnInsiderTellsFalseStatistics(t *testing.T) {
+// The statistics of peers reach Python, and people: only members are asked, and every answer gets the
+// form of statistics.
+func TestAnInsiderSendsFalseStatistics(t *testing.T) {
 	in, writer, reader, key := attacked(t)
 	in.taken(in.to(reader))
 	for _, answer := range reader.peerStatistics() {
 		if answer["incarnation"] != hex(writer.incarnationID()) {
-			t.Errorf("who is no member was asked for its statistics: %v", answer)
+			t.Errorf("a process that is no member was asked for its statistics: %v", answer)
 		}
 	}
 	overwritten(t, in, writer, reader, key)

@@ -8,7 +8,7 @@ import (
 	"guillotina_groupcache/internal/transport"
 )
 
-// attacked are two processes, the second of which keeps a key that the first one will write.
+// attacked returns two processes; the reader keeps a key that the writer will write.
 func attacked(t *testing.T) (in *insider, writer, reader *process, key string) {
 	t.Helper()
 	db := newDatabase()
@@ -19,7 +19,7 @@ func attacked(t *testing.T) (in *insider, writer, reader *process, key string) {
 	return newInsider(t, ""), writer, reader, key
 }
 
-// overwritten has the writer write the key, and checks that the reader sees it.
+// overwritten makes the writer write the key, and checks that the reader sees it.
 func overwritten(t *testing.T, in *insider, writer, reader *process, key string) {
 	t.Helper()
 	writer.write(key, "new", false)
@@ -51,8 +51,8 @@ func TestAnInsiderSettlesInAdvance(t *testing.T) {
 	}
 }
 
-// What was never announced is refused: an event of nobody would make the versions differ.
-func TestAnInsiderSettlesWhatNobodyHasAnnounced(t *testing.T) {
+// A settlement of an event that was never announced is refused: it would make the versions differ.
+func TestAnInsiderSettlesAnEventThatWasNotAnnounced(t *testing.T) {
 	in, writer, reader, key := attacked(t)
 	before, _ := reader.Memory.table.Version(bucketOf(reader, key))
 	for _, kind := range []coherence.MessageKind{coherence.Events, coherence.Repair} {
@@ -68,7 +68,7 @@ func TestAnInsiderSettlesWhatNobodyHasAnnounced(t *testing.T) {
 	overwritten(t, in, writer, reader, key)
 }
 
-// Between announcement and COMMIT nobody but the writer, and the database, can end the doubt.
+// Between announcement and COMMIT only the writer and the database can end the doubt.
 func TestAnInsiderSettlesAnOpenEvent(t *testing.T) {
 	for what, kind := range map[string]coherence.MessageKind{"as its own log": coherence.Events, "as anti-entropy": coherence.Repair} {
 		t.Run(what, func(t *testing.T) {
@@ -88,8 +88,8 @@ func TestAnInsiderSettlesAnOpenEvent(t *testing.T) {
 	}
 }
 
-// An event is what was announced here: a settlement that tells of other buckets, or of all, leaves
-// no doubt behind and no counter below zero.
+// An event is what was announced here: a settlement with other buckets, or over everything, leaves no
+// doubt behind and no counter below zero.
 func TestAnInsiderSettlesOtherBucketsThanItHasAnnounced(t *testing.T) {
 	t.Parallel() // it waits
 	in, writer, reader, key := attacked(t)
@@ -120,7 +120,7 @@ func TestAnInsiderSettlesOtherBucketsThanItHasAnnounced(t *testing.T) {
 	overwritten(t, in, writer, reader, key)
 }
 
-// What an insider leaves open ends when the database says so, whatever database it has named.
+// An event that an insider leaves open ends when the database says so, whatever database it has named.
 func TestAnInsiderLeavesEventsOpen(t *testing.T) {
 	t.Parallel() // it waits
 	in, writer, reader, key := attacked(t)
@@ -134,8 +134,8 @@ func TestAnInsiderLeavesEventsOpen(t *testing.T) {
 	overwritten(t, in, writer, reader, key)
 }
 
-// A note that is told in advance under other buckets must not hide the one that comes.
-func TestAnInsiderTellsOfWritesFromOutside(t *testing.T) {
+// A note that is sent in advance with other buckets must not hide the real one.
+func TestAnInsiderSendsNotes(t *testing.T) {
 	in, writer, reader, key := attacked(t)
 	const id = coherence.OutsideID(123456)
 	in.say(reader, &coherence.Message{Kind: coherence.Outside, Entries: []coherence.Entry{{
@@ -154,8 +154,8 @@ func TestAnInsiderTellsOfWritesFromOutside(t *testing.T) {
 	wantUnharmed(t, writer, reader)
 }
 
-// What it says has no part in what a row tells to have applied.
-func TestAnInsiderTellsOfManyWritesFromOutside(t *testing.T) {
+// Notes from an insider do not appear in a row as applied.
+func TestAnInsiderSendsManyNotes(t *testing.T) {
 	in, writer, reader, _ := attacked(t)
 	for range 5 {
 		var entries []coherence.Entry

@@ -16,7 +16,7 @@ func sessionsOf(t *testing.T, p *process, n int) (conns []net.Conn) {
 	t.Helper()
 	for range n {
 		conn := connect(t, p)
-		must(t, newRawPeer(t).greet(conn))
+		must(t, newRawPeer(t).handshake(conn))
 		conns = append(conns, conn)
 	}
 	return conns
@@ -29,12 +29,12 @@ func rawFrame(typ, kind byte, id uint64, size int) []byte {
 }
 
 const (
-	rawMessage = 1
-	rawRequest = 2
-	rawBeat    = 5
+	rawMessage   = 1
+	rawRequest   = 2
+	rawHeartbeat = 5
 )
 
-// Who has no row has nothing large to say: frames that never come whole would be kept.
+// A process without a row may not send large frames: parts of frames that never arrive whole would be kept.
 func TestInsidersBeginLargeFrames(t *testing.T) {
 	in, writer, reader, key := attacked(t)
 	before := heapInUse()
@@ -45,12 +45,12 @@ func TestInsidersBeginLargeFrames(t *testing.T) {
 		}
 	}
 	if grown := heapInUse() - before; grown > 100<<20 {
-		t.Errorf("frames that have not come whole take %d bytes", grown)
+		t.Errorf("incomplete frames take %d bytes", grown)
 	}
 	overwritten(t, in, writer, reader, key)
 }
 
-// Answers wait here for who reads so slowly that its session goes on.
+// Answers wait for a peer that reads just fast enough to keep its session.
 func TestInsidersReadSlowlyWhatTheyAskFor(t *testing.T) {
 	db, slow := newDatabase(), settings{"lease": 20} // a session without a row goes on for four of them
 	reader := open(t, db, with(settings{"listen": unixAddress(t)}, slow))
@@ -59,14 +59,14 @@ func TestInsidersReadSlowlyWhatTheyAskFor(t *testing.T) {
 	reader.db.with(func() { reader.db.values[large] = string(make([]byte, 2<<20)) })
 	reader.readServed(large)
 	version, _ := reader.Version([]byte(large))
-	name := cache.VersionedKey{Key: []byte(large), Version: version}
-	names := packKeys([]cache.VersionedKey{name, name, name, name})
+	versioned := cache.VersionedKey{Key: []byte(large), Version: version}
+	keys := packKeys([]cache.VersionedKey{versioned, versioned, versioned, versioned})
 	conns := sessionsOf(t, reader, 12)
 	before, served := heapInUse(), reader.counts.served.Load()
 	const each = 3
 	for id := range uint64(each) {
 		for _, conn := range conns {
-			_, err := conn.Write(append(rawFrame(rawRequest, byte(mesh.FrameGet), id+1, len(names)), names...))
+			_, err := conn.Write(append(rawFrame(rawRequest, byte(mesh.FrameGet), id+1, len(keys)), keys...))
 			must(t, err)
 		}
 	}
@@ -84,13 +84,13 @@ func TestInsidersReadSlowlyWhatTheyAskFor(t *testing.T) {
 	wantUnharmed(t, reader)
 }
 
-// sip reads just so much, and says just so much, that the other side sees progress, until the
+// sip reads, and sends heartbeats, just fast enough that the other side sees progress, until the
 // connection ends.
 func sip(conn net.Conn) {
 	for buf := make([]byte, 64<<10); ; time.Sleep(500 * time.Millisecond) {
 		if _, err := conn.Read(buf); err != nil {
 			return
 		}
-		_, _ = conn.Write(rawFrame(rawBeat, 0, 0, 0)) // else it is noticed by the next read
+		_, _ = conn.Write(rawFrame(rawHeartbeat, 0, 0, 0)) // else it is noticed by the next read
 	}
 }

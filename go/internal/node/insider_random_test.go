@@ -22,8 +22,8 @@ var (
 	insiderSeed = flag.Uint64("insider.seed", 0, "of TestARandomInsider; 0: a random one")
 )
 
-// Whatever somebody with the secret sends, in whatever order: no read is wrong while it does, and
-// when it has gone everybody serves, within bounds.
+// Whatever a process with the secret sends, in whatever order: no read is wrong meanwhile, and when it has
+// gone all processes serve, within bounds.
 func TestARandomInsider(t *testing.T) {
 	seed := *insiderSeed
 	if seed == 0 {
@@ -91,7 +91,7 @@ func honest(t *testing.T, all []*process) (stop func()) {
 
 func counter(i int) string { return fmt.Sprint("counter ", i) }
 
-// randomInsider says anything.
+// randomInsider sends anything.
 type randomInsider struct {
 	*insider
 	r   *rand.Rand
@@ -119,7 +119,7 @@ func (in *randomInsider) act() {
 	case 0: // it goes, whatever is under way
 		s.Close(nil)
 	case 1:
-		s.CallAsync(time.Millisecond, func([]byte, error) {}, transport.FrameKind(in.r.IntN(6)), in.names())
+		s.CallAsync(time.Millisecond, func([]byte, error) {}, transport.FrameKind(in.r.IntN(6)), in.keys())
 	default:
 		in.taken(s)
 	}
@@ -128,20 +128,20 @@ func (in *randomInsider) act() {
 func (in *randomInsider) frame(p *process) (transport.FrameKind, []byte) {
 	switch in.r.IntN(12) {
 	case 0:
-		return transport.FrameKind(in.r.IntN(8)), in.names()
-	case 1: // what it gives is believed, so it gives nothing that anybody reads
-		name := cache.VersionedKey{Key: fmt.Append(nil, "junk ", in.r.IntN(9)), Version: in.number8()}
-		return mesh.FramePut, append(packPut(put{event: in.number8(), life: in.number8(), key: name}), "junk"...)
+		return transport.FrameKind(in.r.IntN(8)), in.keys()
+	case 1: // values of peers are trusted, so it pushes only keys that no process reads
+		versioned := cache.VersionedKey{Key: fmt.Append(nil, "junk ", in.r.IntN(9)), Version: in.number8()}
+		return mesh.FramePut, append(packPut(put{event: in.number8(), life: in.number8(), key: versioned}), "junk"...)
 	}
 	return mesh.FrameCoherence, in.message(p).Append(nil)
 }
 
-func (in *randomInsider) names() []byte {
-	var names []cache.VersionedKey
+func (in *randomInsider) keys() []byte {
+	var keys []cache.VersionedKey
 	for range in.r.IntN(5) {
-		names = append(names, cache.VersionedKey{Key: fmt.Append(nil, "junk ", in.r.IntN(9)), Version: in.number8()})
+		keys = append(keys, cache.VersionedKey{Key: fmt.Append(nil, "junk ", in.r.IntN(9)), Version: in.number8()})
 	}
-	return packKeys(names)
+	return packKeys(keys)
 }
 
 func (in *randomInsider) message(p *process) *coherence.Message {

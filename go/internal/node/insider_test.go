@@ -14,9 +14,8 @@ import (
 	"guillotina_groupcache/internal/transport"
 )
 
-// insider is somebody who has the cluster's secret, or may open the user's sockets, and writes
-// nothing to the database. It speaks the protocol over the real transport, and keeps to no rule of
-// it (R17).
+// insider is a process that has the cluster's secret, or may open the user's sockets, and writes nothing
+// to the database. It speaks the protocol over the real transport, and keeps no rule of it (R17).
 type insider struct {
 	*transport.Transport
 	t      testing.TB
@@ -24,8 +23,8 @@ type insider struct {
 	number atomic.Uint64 // of the last entry that it has sent
 	own    atomic.Uint64 // of its last event
 
-	refusal  atomic.Pointer[error]              // with which it lets nobody in
-	given    atomic.Pointer[coherence.Snapshot] // the last copy that it was given
+	refusal  atomic.Pointer[error]              // the error with which it refuses every process
+	given    atomic.Pointer[coherence.Snapshot] // the last copy that it was sent
 	sessions map[*process]*transport.Session
 }
 
@@ -33,7 +32,7 @@ func newInsider(t testing.TB, listen string) *insider {
 	t.Helper()
 	in := &insider{t: t, sessions: make(map[*process]*transport.Session)}
 	options := transport.Options{Identity: newIdentity(t), Handler: in, Admit: in.admit}
-	for range 30 { // of many, so that it is the eldest: who differs from that one copies anew
+	for range 30 { // the lowest of many: a process whose versions differ from the lowest member's copies anew
 		if other := newIdentity(t); other.Incarnation() < options.Identity.Incarnation() {
 			options.Identity = other
 		}
@@ -89,8 +88,8 @@ func (in *insider) to(p *process) *transport.Session {
 	return s
 }
 
-// send sends one frame, and tells whether the session was there for it, and still is when the
-// process has taken it: frames of a session are taken one after the other.
+// send sends one frame, and reports whether the session was there for it, and still is when the process
+// has taken it: frames of a session are taken one after the other.
 func (in *insider) send(p *process, kind transport.FrameKind, body []byte) bool {
 	s := in.to(p)
 	if err := s.Send(kind, body); err != nil {
@@ -146,7 +145,7 @@ func bucketOf(p *process, key string) uint32 { return p.Memory.table.Bucket(cach
 // otherBucket is one in which a key does not lie.
 func otherBucket(p *process, key string) uint32 { return bucketOf(p, key) ^ 1 }
 
-// cached has a process keep a key's value.
+// cached makes a process keep a key's value.
 func (p *process) cached(key, value string) {
 	p.t.Helper()
 	p.db.with(func() { p.db.values[key] = value })
@@ -162,8 +161,8 @@ func wantTruth(t testing.TB, p *process, key, what string) {
 	}
 }
 
-// wantUnharmed checks what is promised ten seconds after an insider has gone; as no test asserts a
-// time, it waits for longer.
+// wantUnharmed checks what is promised ten seconds after an insider has gone. It waits for longer, because
+// no test asserts a time.
 func wantUnharmed(t testing.TB, all ...*process) {
 	t.Helper()
 	together(t, all...)
@@ -180,7 +179,7 @@ func wantUnharmed(t testing.TB, all ...*process) {
 			wantTruth(t, reader, key, "after the insider has gone")
 		}
 	}
-	eventually(t, "everybody serves all that was written", func() bool {
+	eventually(t, "all serve all that was written", func() bool {
 		for i := range all {
 			for _, p := range all {
 				if !p.settled(keyOf(all[0], i)) {
@@ -206,28 +205,28 @@ func wantUnharmed(t testing.TB, all ...*process) {
 	})
 }
 
-// views is how often the members table was read.
+// views returns how often the members table was read.
 func (d *database) views() (n int) {
 	d.with(func() { n = d.read })
 	return n
 }
 
-// allocations is how many bytes were ever allocated.
+// allocations returns how many bytes were ever allocated.
 func allocations() uint64 {
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
 	return stats.TotalAlloc
 }
 
-// beginWrite is a transaction of a process that may commit, and has not yet.
+// beginWrite begins a transaction that may commit, and has not yet.
 func (p *process) beginWrite(key string) (commit func(value string)) {
-	name := string(binary.LittleEndian.AppendUint64([]byte("a write "), random()))
-	p.db.with(func() { p.db.open[name] = true })
+	transaction := string(binary.LittleEndian.AppendUint64([]byte("a write "), random()))
+	p.db.with(func() { p.db.open[transaction] = true })
 	event := p.announce(key)
 	return func(value string) {
 		p.db.with(func() {
 			p.db.values[key] = value
-			delete(p.db.open, name)
+			delete(p.db.open, transaction)
 		})
 		if err := p.Settle(event, nil); err != nil {
 			p.t.Error(err)

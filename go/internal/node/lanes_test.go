@@ -58,10 +58,10 @@ func TestWhoWaitsAtALaneThatEndsIsAnswered(t *testing.T) {
 	lane := laneTo(t, a, b, nil)
 	key := keyOf(b, 0)
 	db.with(func() { db.values[key] = "v" })
-	goOn := b.stall()
+	resume := b.pausePython()
 	answer := a.begin(key)
 	lane.Close(nil)
-	goOn()
+	resume()
 	results, err := bridge.UnpackResults(a.await("the read", answer))
 	if err != nil || len(results) != 1 || string(results[0].Value) != "v" {
 		t.Errorf("%v, %v", results, err)
@@ -103,13 +103,13 @@ func TestALaneIsNoLinkAndBringsNoMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Call(context.Background(), mesh.FrameGet, packKeys([]cache.VersionedKey{{Key: []byte("k")}})); err != nil {
-		t.Errorf("a question over a lane: %v", err)
+		t.Errorf("a request over a lane: %v", err)
 	}
 	a.driver.Lock()
 	after := len(a.mesh.Peers[b.mesh.Incarnation].Sessions)
 	a.driver.Unlock()
 	if after != before {
-		t.Errorf("%d sessions of the link, %d before there was a lane", after, before)
+		t.Errorf("%d sessions, %d before there was a lane", after, before)
 	}
 	body := packPut(put{event: 1, life: forever, key: cache.VersionedKey{Key: []byte("k")}})
 	if err := s.Send(mesh.FramePut, body, []byte("v")); err != nil {

@@ -17,8 +17,8 @@ func TestTheTimeOnTheWayProlongsNoLife(t *testing.T) {
 	for what, c := range map[string]struct {
 		ends     int64          // by the owner's clock
 		answered coherence.Time // by the owner's clock
-		asked    coherence.Time // by the asker's clock, which shows something else
-		want     int64          // by the asker's clock; 0: there is no value
+		asked    coherence.Time // by the reader's clock, which shows something else
+		want     int64          // by the reader's clock; 0: there is no value
 	}{
 		"a part of its life is left": {hour, 10, 1 << 50, 1<<50 + hour - 10},
 		"nearly nothing is left":     {hour, coherence.Time(hour) - 1, 7, 8},
@@ -59,8 +59,8 @@ func TestAnswersThatAreCutOrMakeNoSenseAreRefused(t *testing.T) {
 		"an endless one":               answer(cache.Nowhere, forever, ""),
 		"a value of what is not there": answer(cache.Nowhere, 0, "v"),
 		"a source that there is not":   answer(cache.Deduplicated+1, 1, "v"),
-		"the asker's own store":        answer(cache.Own, 1, "v"),
-		"the asker's copies":           answer(cache.Hot, 1, "v"),
+		"the reader's own store":       answer(cache.Own, 1, "v"),
+		"the reader's copies":          answer(cache.Hot, 1, "v"),
 	} {
 		if got, err := unpackAnswer(b, 2, 0); err == nil {
 			t.Errorf("%s was taken as %v", what, got)

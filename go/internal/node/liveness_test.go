@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// folderAddress is an address whose folder a test may make lead elsewhere.
+// folderAddress returns an address whose folder a test may replace by one that leads elsewhere.
 func folderAddress(t *testing.T, folder string) string {
 	t.Helper()
 	if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -34,12 +34,12 @@ func staleSocket(t *testing.T, path string) {
 	must(t, listener.Close())
 }
 
-// What answers or refuses at the address of a process tells nothing of it: its socket file was
-// removed or replaced, or the path leads elsewhere, and it serves on. So its acknowledgement is
-// waited for all the same, and no read there is old.
+// An answer or a refusal at the address of a process proves nothing about it: its socket file may have
+// been removed or replaced, or the path leads elsewhere, while the process serves on. So writers still
+// wait for its acknowledgement, and no read there is old.
 func TestAnAddressThatLeadsElsewhereProvesNothing(t *testing.T) {
 	for what, elsewhere := range map[string]func(t *testing.T, folder string, db *database){
-		"nobody listens there": func(t *testing.T, folder string, _ *database) {
+		"no process listens there": func(t *testing.T, folder string, _ *database) {
 			must(t, os.Remove(filepath.Join(folder, "current")))
 			must(t, os.Mkdir(filepath.Join(folder, "current"), 0o700))
 			staleSocket(t, filepath.Join(folder, "current", "s"))
@@ -50,7 +50,7 @@ func TestAnAddressThatLeadsElsewhereProvesNothing(t *testing.T) {
 		},
 		"a member listens": func(t *testing.T, folder string, db *database) {
 			other := open(t, db, settings{"listen": folderAddress(t, filepath.Join(folder, "2"))})
-			eventually(t, "it is in standing", other.serves)
+			eventually(t, "it serves", other.serves)
 			must(t, os.Remove(filepath.Join(folder, "current")))
 			must(t, os.Symlink("2", filepath.Join(folder, "current")))
 		},
@@ -68,7 +68,7 @@ func TestAnAddressThatLeadsElsewhereProvesNothing(t *testing.T) {
 			elsewhere(t, folder, db)
 			key := keyOf(alive, 0)
 			writer.dialAgain(alive)
-			for i := 0; writer.noted("cannot be reached") == 0; i++ {
+			for i := 0; writer.logLines("cannot be reached") == 0; i++ {
 				if countsAsEnded(db, alive.incarnationID()) {
 					t.Fatal("it counts as ended")
 				}
@@ -100,7 +100,7 @@ func (p *process) dialAgain(other *process) {
 	}
 }
 
-// countsAsEnded tells whether somebody has marked a process out because it is proved to have ended.
+// countsAsEnded reports whether a process is marked out because it is proved to have ended.
 func countsAsEnded(db *database, who uint64) bool {
 	row := db.row(who)
 	return row.State == "out" && strings.HasSuffix(row.Reason, ": it has ended")

@@ -10,7 +10,7 @@ import (
 	"guillotina_groupcache/internal/coherence"
 )
 
-func TestAProcessThatIsKilledHoldsNobodyUp(t *testing.T) {
+func TestAProcessThatIsKilledDelaysNoOther(t *testing.T) {
 	db := newDatabase()
 	a, b, c := three(t, db)
 	a.end()
@@ -39,13 +39,13 @@ func (p *process) owners() []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-func TestWhoLeavesIsNotWaitedFor(t *testing.T) {
+func TestNoWriterWaitsForAProcessThatHasLeft(t *testing.T) {
 	db := newDatabase()
 	a, b, c := three(t, db)
 	a.Leave()
 	eventually(t, "its row is gone", func() bool { return db.row(a.incarnationID()).State == "" })
 	if n, _ := a.Lookup([]byte("k"), nil); n != Bypass {
-		t.Errorf("who has left serves: %d", n)
+		t.Errorf("a process that has left serves: %d", n)
 	}
 	b.write("k", "v", true)
 	a.end()
@@ -75,7 +75,7 @@ func TestARestartAtTheSameAddress(t *testing.T) {
 		}
 		again.driver.Lock()
 		if again.mesh.Peers[again.mesh.Incarnation] != nil {
-			t.Error("it keeps a link to itself")
+			t.Error("it keeps itself as a peer")
 		}
 		again.driver.Unlock()
 		stays.end()
@@ -89,7 +89,7 @@ func TestJoiningLate(t *testing.T) {
 	a, b, _ := three(t, db)
 	a.write("k", "v", true)
 	d := open(t, db, settings{"listen": unixAddress(t)})
-	eventually(t, "it is in standing", d.serves)
+	eventually(t, "it serves", d.serves)
 	eventually(t, "the others ask it", func() bool { return b.reaches() == 3 })
 	b.write("k", "w", true)
 	if got := d.get("k"); got != "w" {
@@ -97,18 +97,18 @@ func TestJoiningLate(t *testing.T) {
 	}
 }
 
-// A row whose process never answers: the listener takes no connection out of its backlog, so
-// nothing proves that it is gone.
+// The listener at the address of a row accepts no connection, so nothing proves that the process has
+// ended.
 func TestARowThatNeverAnswers(t *testing.T) {
 	db := newDatabase()
-	silent := silentAddress(t)
+	unanswered := unansweredAddress(t)
 	all := cluster(t, db, unixAddress(t))
 	p := all[0]
 	before := p.peerCount()
 	const ghost = 12345
-	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: silent, State: "in"} })
+	db.with(func() { db.rows[ghost] = memberRow{Incarnation: ghost, Address: unanswered, State: "in"} })
 	eventually(t, "it is dialled", func() bool { return p.peerCount() == before+1 })
-	p.write("k", "v", true) // is marked out, and waited for, for a lease
+	p.write("k", "v", true) // waits for a lease after marking it out
 	if got := p.get("k"); got != "v" {
 		t.Errorf("got %q", got)
 	}
@@ -119,12 +119,12 @@ func TestARowThatNeverAnswers(t *testing.T) {
 	eventually(t, "nothing is kept of it", func() bool { return p.peerCount() == before })
 }
 
-func TestRowsThatMakeNoSense(t *testing.T) {
+func TestMalformedRows(t *testing.T) {
 	db := newDatabase()
 	all := cluster(t, db, unixAddress(t))
 	p := all[0]
 	db.with(func() { db.rows[7] = memberRow{Incarnation: 7, State: "nonsense"} })
-	eventually(t, "a view leaves it out, as if somebody had deleted it", func() bool { return p.noted("rows are missing in the members table (1)") == 1 })
+	eventually(t, "a view leaves the row out, as if it had been deleted", func() bool { return p.logLines("rows are missing in the members table (1)") == 1 })
 	p.write("k", "v", true)
 	if got := p.get("k"); got != "v" || !p.serves() {
 		t.Errorf("got %q, and it serves: %v", got, p.serves())
@@ -133,20 +133,20 @@ func TestRowsThatMakeNoSense(t *testing.T) {
 }
 
 // Two hosts with the same loopback address in one members table.
-func TestOneOfAnotherHostIsNotTakenForGone(t *testing.T) {
+func TestAProcessOfAnotherHostIsNotTakenForEnded(t *testing.T) {
 	db := newDatabase()
 	p := cluster(t, db, tcpAddress(t))[0]
-	const stranger = 12345
+	const ghost = 12345
 	db.with(func() {
-		db.rows[stranger] = memberRow{Incarnation: stranger, Address: p.mesh.Address, Host: "elsewhere boot net:[1]", State: "in"}
+		db.rows[ghost] = memberRow{Incarnation: ghost, Address: p.mesh.Address, Host: "elsewhere boot net:[1]", State: "in"}
 	})
 	eventually(t, "it is a member", func() bool { return len(p.rows()) == 1 })
 	p.write("k", "v", true) // waits for a lease
-	if row := db.row(stranger); row.State != "out" || !strings.Contains(row.Reason, p.mesh.Address+": it does not acknowledge") {
-		t.Errorf("it was not marked out for its silence: %+v", row)
+	if row := db.row(ghost); row.State != "out" || !strings.Contains(row.Reason, p.mesh.Address+": it does not acknowledge") {
+		t.Errorf("it was not marked out because it does not acknowledge: %+v", row)
 	}
 	eventually(t, "the log says what to do", func() (found bool) {
-		p.notes.Range(func(line, _ any) bool {
+		p.logged.Range(func(line, _ any) bool {
 			found = found || strings.Contains(line.(string), "on elsewhere") && strings.Contains(line.(string), "`listen`")
 			return !found
 		})
@@ -154,10 +154,10 @@ func TestOneOfAnotherHostIsNotTakenForGone(t *testing.T) {
 	})
 }
 
-func TestStandingIsLogged(t *testing.T) {
+func TestServingIsLogged(t *testing.T) {
 	all := cluster(t, newDatabase(), unixAddress(t))
-	eventually(t, "the log says that it is in standing", func() (found bool) {
-		all[0].notes.Range(func(line, _ any) bool {
+	eventually(t, "the log says that it serves", func() (found bool) {
+		all[0].logged.Range(func(line, _ any) bool {
 			found = found || strings.HasPrefix(line.(string), "info\x00serving: ")
 			return !found
 		})

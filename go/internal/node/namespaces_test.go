@@ -30,14 +30,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child is what a node in a process of its own is told.
+// child configures a node in a process of its own.
 type child struct {
 	Address string
-	Private string // a folder that is to be another one here
+	Private string // a folder that becomes another one here
 }
 
-// beNode opens a node, writes its row, and lives until its standard input ends. Nobody answers
-// it about the members table: it waits to join.
+// beNode opens a node, writes its row, and lives until its standard input ends. Its database queries are
+// not answered, so it never joins.
 func beNode(text string) error {
 	var c child
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
@@ -108,8 +108,8 @@ func elsewhere(t *testing.T, namespace uintptr, c child) (row memberRow, kill fu
 	return row, kill
 }
 
-// A path means another file in another mount namespace: what is, or is not, at it here tells
-// nothing of a process there. That it has ended can be seen all the same.
+// A path means another file in another mount namespace: a file at it here says nothing about a process
+// there. That the process has ended can still be proved.
 func TestAMemberInAnotherMountNamespace(t *testing.T) {
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
@@ -124,7 +124,7 @@ func TestAMemberInAnotherMountNamespace(t *testing.T) {
 	eventually(t, "its end is noticed", func() bool { return countsAsEnded(db, row.Incarnation) })
 }
 
-// The same for the address and the names of another network namespace, where nothing can be seen.
+// In another network namespace an address means something else too, and no end can be proved.
 func TestAMemberInAnotherNetworkNamespace(t *testing.T) {
 	for _, address := range []func(testing.TB) string{tcpAddress, unixAddress} {
 		db := newDatabase()
@@ -152,6 +152,6 @@ func (p *process) waitsForALease(row memberRow) {
 	})
 	p.write("k", "v", true)
 	if now := p.db.row(row.Incarnation); now.State != "out" || !strings.HasSuffix(now.Reason, ": it does not acknowledge") {
-		p.t.Errorf("it was not marked out for its silence: %+v", now)
+		p.t.Errorf("it was not marked out because it does not acknowledge: %+v", now)
 	}
 }

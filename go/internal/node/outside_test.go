@@ -9,7 +9,7 @@ import (
 	"guillotina_groupcache/internal/cache"
 )
 
-// reads waits until processes read a value, each from where it is served and not past the cache.
+// reads waits until processes read a value, each through the cache.
 func reads(t *testing.T, key, value string, processes ...*process) {
 	t.Helper()
 	for i, p := range processes {
@@ -59,22 +59,22 @@ func TestWhatWasWrittenFromOutsideIsReadByAll(t *testing.T) {
 	}
 }
 
-// What a process has not been told the content of it cannot bump, so the look is not taken.
-func TestANoteThatWasNotToldOfLetsItsDatabaseRunOut(t *testing.T) {
+// A process cannot bump the buckets of a note without content, so the look that lists it is not taken.
+func TestANoteThatIsNotRegisteredLetsItsDatabaseRunOut(t *testing.T) {
 	db := newDatabase()
 	p := openTwo(t, db, unixAddress(t))
 	eventually(t, "both are served", func() bool { return p.may("oa") && p.may("ob") })
 	reads(t, "ob", "", p)
-	p.tellsNot.Store(true)
+	p.unregistered.Store(true)
 	db.writeOutside(note{database: 1, keys: []string{"ob"}}, "new")
 	eventually(t, "its database runs out", func() bool { return !p.may("ob") })
 	if !p.may("oa") {
 		t.Error("the other database is not served any more")
 	}
 	if db.noteCount() != 1 {
-		t.Error("a note was deleted that nobody has applied")
+		t.Error("a note was deleted that no process has applied")
 	}
-	p.tellsNot.Store(false)
+	p.unregistered.Store(false)
 	eventually(t, "both are served", func() bool { return p.may("oa") && p.may("ob") })
 	reads(t, "ob", "new", p)
 	eventually(t, "the note is deleted", func() bool { return db.noteCount() == 0 })

@@ -11,7 +11,7 @@ import (
 	"guillotina_groupcache/internal/transport"
 )
 
-// lives checks that a process takes part again, and holds no lock.
+// lives checks that processes take part again, and hold no lock.
 func lives(t *testing.T, all ...*process) {
 	t.Helper()
 	together(t, all...)
@@ -26,7 +26,7 @@ func lives(t *testing.T, all ...*process) {
 	}
 }
 
-// A panic under the machine: it restarts, whoever has called is told, and commits wait for nothing.
+// After a panic under the machine it restarts, the caller gets the panic, and commits do not wait.
 func TestAPanicUnderTheMachineIsARestart(t *testing.T) {
 	t.Parallel()
 	db := newDatabase()
@@ -38,7 +38,7 @@ func TestAPanicUnderTheMachineIsARestart(t *testing.T) {
 	})
 	var panicked *transport.Panicked
 	if !errors.As(err, &panicked) || panicked.Value != "on purpose" {
-		t.Errorf("who has called gets %v", err)
+		t.Errorf("the caller gets %v", err)
 	}
 	if a.serves() {
 		t.Error("it serves on")
@@ -47,23 +47,23 @@ func TestAPanicUnderTheMachineIsARestart(t *testing.T) {
 	lives(t, a, b, c)
 }
 
-// What runs in a goroutine of this package ends neither the process nor what comes after it.
+// A panic in a goroutine of this package ends neither the process nor later tasks.
 func TestAPanicOfAGoroutineDoesNotEndTheProcess(t *testing.T) {
 	t.Parallel()
 	a := cluster(t, newDatabase(), unixAddress(t))[0]
 	done := make(chan struct{})
 	if !a.tasks.run(func(context.Context) { defer close(done); panic("on purpose") }) {
-		t.Fatal("nothing is under way, and it does not begin")
+		t.Fatal("nothing is under way, but the task does not begin")
 	}
 	<-done
 	eventually(t, "it is not under way any more", func() bool { return a.tasks.running.Load() == 0 })
 	for range 3 {
 		a.driver.InputGuarded(func(*coherence.Machine, coherence.Time) { panic("under the machine") })
 	}
-	if n := a.noted("after an error of its own"); n > 1 {
+	if n := a.logLines("after an error of its own"); n > 1 {
 		t.Errorf("%d lines for restarts", n)
 	}
-	eventually(t, "the log has one line with the stack", func() bool { return a.noted("panics_test.go") == 1 })
+	eventually(t, "the log has one line with the stack", func() bool { return a.logLines("panics_test.go") == 1 })
 	eventually(t, "it serves again", a.serves)
 	a.write("k", "v", true)
 	if got := a.get("k"); got != "v" {
@@ -76,7 +76,7 @@ func TestAPanicOfAMessageEndsItsSession(t *testing.T) {
 	t.Parallel()
 	db := newDatabase()
 	a, b, c := three(t, db)
-	s := newStranger(t, "")
+	s := newFakePeer(t, "")
 	session := s.dial(t, a)
 	eventually(t, "there is a session", func() bool { return a.peerCount() == 3 })
 	a.driver.Lock()
@@ -85,7 +85,7 @@ func TestAPanicOfAMessageEndsItsSession(t *testing.T) {
 	a.driver.Unlock()
 	must(t, session.Send(mesh.FrameCoherence, (&coherence.Message{Kind: coherence.JoinRequest}).Append(nil)))
 	wantEnded(t, session, "a panic")
-	eventually(t, "the clock meets it too", func() bool { return a.noted("error\x00panic: runtime error") == 1 })
+	eventually(t, "the clock meets it too", func() bool { return a.logLines("error\x00panic: runtime error") == 1 })
 	a.driver.Lock()
 	if !a.driver.broken {
 		t.Error("a machine that cannot restart does not count as broken")
@@ -103,15 +103,15 @@ func TestAPanicOfAMessageEndsItsSession(t *testing.T) {
 	}
 }
 
-// What else was to be done waits for nothing; what was asked of the database is asked again, and an
-// answer to the earlier question is none to the later.
+// A panic in an action loses no other action. Database queries are asked again, and an answer to the
+// earlier query does not count for the later one.
 func TestAPanicInWhatIsDoneLosesNothingElse(t *testing.T) {
 	t.Parallel()
 	db := newDatabase()
 	a, b, c := three(t, db)
 	const event, query = 4711, 1 << 40
 	a.mu.Lock()
-	passed := a.expect(true, event)
+	cleared := a.expect(true, event)
 	a.mu.Unlock()
 	a.driver.run(func() {
 		a.driver.Input(func(*coherence.Machine, coherence.Time) {
@@ -122,7 +122,7 @@ func TestAPanicInWhatIsDoneLosesNothingElse(t *testing.T) {
 			}
 		})
 	})
-	a.await("a commit may be sent", passed)
+	a.await("a commit may be sent", cleared)
 	a.Answer(query, []byte("{}"))
 	lives(t, a, b, c)
 }

@@ -7,18 +7,18 @@ import (
 	"testing"
 )
 
-// A member may tell what it likes, but of itself, in one line, and of times that there are.
-func TestWhatAMemberTellsOfItselfIsItsOwn(t *testing.T) {
+// The statistics of a member are about itself, in one line, with possible times, whatever it sends.
+func TestTheStatisticsOfAMemberAreAboutItself(t *testing.T) {
 	p, s := listed(t, newDatabase())
 	text, err := p.Stats()
 	must(t, err)
-	var told map[string]any
-	must(t, json.Unmarshal(text, &told))
-	told["incarnation"], told["address"] = hex(s.who), p.mesh.Address
-	told["uptime"], told["longest_doubt"] = -1, 1e300
-	told["reason"], told["unreachable_databases"] = "x\n\x1b[2J", []string{strings.Repeat("d", 1000) + "\u202e"}
-	told["hits"] = map[string]int{"own\n": 1}
-	text, err = json.Marshal(told)
+	var sent map[string]any
+	must(t, json.Unmarshal(text, &sent))
+	sent["incarnation"], sent["address"] = hex(s.who), p.mesh.Address
+	sent["uptime"], sent["longest_doubt"] = -1, 1e300
+	sent["reason"], sent["unreachable_databases"] = "x\n\x1b[2J", []string{strings.Repeat("d", 1000) + "\u202e"}
+	sent["hits"] = map[string]int{"own\n": 1}
+	text, err = json.Marshal(sent)
 	must(t, err)
 	s.mu.Lock()
 	s.answer = func() ([]byte, error) { return text, nil }
@@ -31,8 +31,8 @@ func TestWhatAMemberTellsOfItselfIsItsOwn(t *testing.T) {
 	if a["uptime"] != 0.0 || a["longest_doubt"] != maxStatsSeconds {
 		t.Errorf("times of %v and %v seconds", a["uptime"], a["longest_doubt"])
 	}
-	if because, away := a["reason"], a["unreachable_databases"].([]any)[0].(string); because != "x??[2J" || len(away) != maxStatsText {
-		t.Errorf("it does not serve because of %q, and misses a database of %d bytes", because, len(away))
+	if reason, unreachable := a["reason"], a["unreachable_databases"].([]any)[0].(string); reason != "x??[2J" || len(unreachable) != maxStatsText {
+		t.Errorf("the reason is %q, and the id of a database has %d bytes", reason, len(unreachable))
 	}
 	if _, changed := a["hits"].(map[string]any)["own?"]; !changed {
 		t.Errorf("hits: %q", a["hits"])
@@ -40,7 +40,7 @@ func TestWhatAMemberTellsOfItselfIsItsOwn(t *testing.T) {
 }
 
 // A failure is shown with the address of the members table, and in one line.
-func TestWhyAMemberTellsNothingIsOneLine(t *testing.T) {
+func TestAFailureOfAMembersStatisticsIsOneLine(t *testing.T) {
 	p, s := listed(t, newDatabase())
 	s.mu.Lock()
 	s.answer = func() ([]byte, error) { return nil, errors.New("no\nwarning: all is lost\x07") }

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -20,36 +19,36 @@ import (
 	"guillotina_groupcache/internal/coherence"
 )
 
-// process is a node with a Python beside it: a goroutine that drains the queue, executes the
-// questions and loads from the database of the test.
+// process is a node with a Python beside it: a goroutine that drains the queue, and executes loads and
+// database queries on the database of the test.
 type process struct {
 	*Node
 	t   testing.TB
 	db  *database
 	end func()
 
-	mu      sync.Mutex // held by who wants Python to stand still
+	mu      sync.Mutex // held while Python is paused
 	wg      sync.WaitGroup
 	waiting sync.Map // request or event: chan []byte
 	numbers atomic.Uint64
-	notes   sync.Map // lines of the log
+	logged  sync.Map // lines of the log
 
-	secondAway  atomic.Bool  // the second database does not answer this process
-	secondAsked atomic.Int64 // it has answered a look of that time last; 0: one of the view
-	loaded      atomic.Int64 // keys
-	tellsNot    atomic.Bool  // it lists notes that it has not told of
+	secondAway   atomic.Bool  // the second database does not answer this process
+	secondAsked  atomic.Int64 // time of the last look that the second database has answered; 0: of the view
+	loaded       atomic.Int64 // keys
+	unregistered atomic.Bool  // views list notes that were not registered
 }
 
 type settings map[string]any
 
-// open starts a process in the cluster of a database. It is killed at the end of the test.
+// open starts a process in the cluster of a database. It ends without a bye at the end of the test.
 func open(t testing.TB, db *database, changes settings) *process {
 	t.Helper()
 	n, err := Open(form(with(settings{"size": 64 << 20, "lease": 2, "buckets": 1 << 16}, changes)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Databases.Serve("db", nil); err != nil { // whatever a key begins with
+	if _, err := n.Databases.Serve("db", nil); err != nil { // every key
 		t.Fatal(err)
 	}
 	p := &process{Node: n, t: t, db: db}
@@ -64,7 +63,7 @@ func open(t testing.TB, db *database, changes settings) *process {
 	return p
 }
 
-// with returns settings with some changes, among which "listen" may be one address.
+// with returns settings with some changes; their "listen" may be one address.
 func with(cfg, changes settings) settings {
 	maps.Copy(cfg, changes)
 	if address, ok := cfg["listen"].(string); ok {
@@ -107,14 +106,14 @@ func (p *process) python(stop chan struct{}) {
 func (p *process) take(kind bridge.CompletionKind, id uint64, payload []byte) {
 	switch kind {
 	case bridge.Values, bridge.PeerStats, bridge.Cleared:
-		// Events and requests have numbers of their own.
+		// Events and requests are numbered separately.
 		if c, ok := p.waiting.LoadAndDelete(waitKey{kind == bridge.Cleared, id}); ok {
 			c.(chan []byte) <- payload
 		}
 	case bridge.Load:
 		keys, err := bridge.UnpackList(payload)
 		if err != nil {
-			p.t.Errorf("a load of what is no list: %v", err)
+			p.t.Errorf("a load of a malformed list: %v", err)
 		}
 		p.loaded.Add(int64(len(keys)))
 		if packed, failed := p.db.load(keys); failed != "" {
@@ -125,45 +124,28 @@ func (p *process) take(kind bridge.CompletionKind, id uint64, payload []byte) {
 	case bridge.DatabaseQuery:
 		var q bridge.Query
 		if err := json.Unmarshal(payload, &q); err != nil {
-			p.t.Errorf("a query that is no JSON: %v", err)
+			p.t.Errorf("a query that is not JSON: %v", err)
 		}
 		p.Answer(id, p.db.answer(q, p.looks(q)))
 	case bridge.Log:
-		p.notes.Store(string(payload), true)
+		p.logged.Store(string(payload), true)
 	}
 }
 
-// look is a database that a view has reached.
-type look struct {
-	Word    int                   `json:"word"`
-	Asked   coherence.Time        `json:"asked"`
-	Outside []coherence.OutsideID `json:"outside"`
-}
-
-// looks returns the databases that a view reaches.
-func (p *process) looks(q bridge.Query) []look {
-	looks := []look{{coherence.DeadlineWord(0), coherence.Time(q.Asked), p.notesOf(0)}}
-	if !p.secondAway.Load() {
-		asked := coherence.Time(cmp.Or(p.secondAsked.Load(), q.Asked))
-		looks = append(looks, look{coherence.DeadlineWord(1), asked, p.notesOf(1)})
-	}
-	return looks
-}
-
-// stall makes Python stand still until the returned function is called.
-func (p *process) stall() (goOn func()) {
+// pausePython makes Python stand still until the returned function is called.
+func (p *process) pausePython() (resume func()) {
 	p.mu.Lock()
 	return sync.OnceFunc(p.mu.Unlock)
 }
 
 type waitKey struct {
-	passed bool
-	id     uint64
+	cleared bool
+	id      uint64
 }
 
-func (p *process) expect(passed bool, id uint64) chan []byte {
+func (p *process) expect(cleared bool, id uint64) chan []byte {
 	c := make(chan []byte, 1)
-	if earlier, ok := p.waiting.LoadOrStore(waitKey{passed, id}, c); ok {
+	if earlier, ok := p.waiting.LoadOrStore(waitKey{cleared, id}, c); ok {
 		return earlier.(chan []byte)
 	}
 	return c
@@ -179,7 +161,7 @@ func (p *process) await(what string, c chan []byte) []byte {
 	}
 }
 
-// begin asks for keys; the channel brings the packed answer.
+// begin begins a read; the channel brings the packed answer.
 func (p *process) begin(keys ...string) chan []byte {
 	id := p.numbers.Add(1)
 	c := p.expect(false, id)
@@ -199,8 +181,8 @@ func (p *process) read(keys ...string) []cache.Result {
 	return results
 }
 
-// readServed reads until no key is left to the database: where the machine is slow a view may come
-// later than a lease after the one before, and the process then serves nothing for a moment.
+// readServed reads until no key must be read from the database: on a slow machine a view may come
+// later than a lease after the one before, and the process then bypasses for a moment.
 func (p *process) readServed(keys ...string) (results []cache.Result) {
 	eventually(p.t, "every key is served", func() bool {
 		results = p.read(keys...)
@@ -209,10 +191,10 @@ func (p *process) readServed(keys ...string) (results []cache.Result) {
 	return results
 }
 
-// Lookup looks into this process's memory, and asks nobody.
+// Lookup looks into this process's memory only.
 func (p *process) Lookup(key, buf []byte) (int, Found) { return p.Get(0, key, buf) }
 
-// get reads as Python's utility does: from memory, by a read, or the database itself.
+// get reads as Python's utility does: from memory, by a read, or from the database.
 func (p *process) get(key string) string {
 	buf := make([]byte, 64)
 	switch n, _ := p.Lookup([]byte(key), buf); {
@@ -228,7 +210,7 @@ func (p *process) get(key string) string {
 	return string(r.Value)
 }
 
-// write is a transaction: announce, wait, commit, settle. push gives the value to its owner.
+// write is a transaction: announce, wait, commit, settle. With push the value is pushed to its owner.
 func (p *process) write(key, value string, push bool) {
 	transaction := fmt.Sprintf("%p %d", p, p.numbers.Add(1))
 	p.db.with(func() { p.db.open[transaction] = true })
@@ -246,9 +228,9 @@ func (p *process) write(key, value string, push bool) {
 	}
 }
 
-// announce returns when COMMIT may be sent.
+// announce announces an event and returns when COMMIT may be sent.
 func (p *process) announce(keys ...string) uint64 {
-	// Python's loop cannot take the answer before it has the number.
+	// Python cannot take the answer before it has the number.
 	p.mu.Lock()
 	event, err := p.Announce("db", packed(keys...), len(keys) == 0)
 	c := p.expect(true, event)
@@ -276,7 +258,7 @@ func (p *process) reaches() (n int) {
 	return n
 }
 
-// settled tells whether the process neither waits for a settlement of the key nor bypasses it.
+// settled reports whether a key may be served: it is not in doubt, and the process does not bypass.
 func (p *process) settled(key string) bool {
 	_, ok := p.Databases.version([]byte(key))
 	return ok

@@ -10,30 +10,30 @@ import (
 	"guillotina_groupcache/internal/bridge"
 )
 
-// A view tells what the table held at some time after it was asked for, and no more: it counts
-// from the question (R2), however long the answer takes.
-func TestAViewCountsFromItsQuestion(t *testing.T) {
+// A view shows what the table held at some time after the query, so its lease is counted from the query
+// (R2), however long the answer takes.
+func TestAViewCountsFromItsQuery(t *testing.T) {
 	const lease = time.Second
 	p := open(t, newDatabase(), settings{"listen": unixAddress(t), "lease": lease.Seconds()})
 	eventually(t, "it serves", p.serves)
-	goOn := p.stall()
-	defer goOn()
+	resume := p.pausePython()
+	defer resume()
 	id, answer := p.heldView()
 	asked := now() // or a little earlier
 	eventually(t, "its answer is late by a lease", func() bool { return now() > asked.Add(lease) })
 	p.Answer(id, answer)
 	if deadline := p.Memory.table.Deadline(); deadline > asked.Add(lease) {
-		t.Errorf("it may serve for %v longer than a lease from its question", time.Duration(deadline-asked.Add(lease)))
+		t.Errorf("it may serve for %v longer than a lease from the query", time.Duration(deadline-asked.Add(lease)))
 	}
 	if p.serves() {
 		t.Error("it serves by a view that is older than a lease")
 	}
-	goOn()
+	resume()
 	eventually(t, "it serves by a new one", p.serves)
 }
 
-// heldView is Python's part while it stands still: it executes everything until the process asks
-// for a view, and keeps the answer to that.
+// heldView does Python's part while Python is paused: it executes everything until a view is queried, and
+// returns its answer without giving it.
 func (p *process) heldView() (id uint64, answer []byte) {
 	eventually(p.t, "a view is asked for", func() bool {
 		buf := make([]byte, 1<<16)
@@ -53,13 +53,12 @@ func (p *process) heldView() (id uint64, answer []byte) {
 	return id, answer
 }
 
-// A row that no process can own costs its own place in the view, and nothing else: it counts for
-// one that somebody has deleted.
-func TestARowOfNobodyIsLeftOutAndMissed(t *testing.T) {
+// A row that no process can own is left out of the view, and counts as deleted.
+func TestAMalformedRowIsLeftOutAndMissed(t *testing.T) {
 	p := open(t, newDatabase(), settings{"listen": unixAddress(t)})
 	eventually(t, "it serves", p.serves)
-	goOn := p.stall()
-	defer goOn()
+	resume := p.pausePython()
+	defer resume()
 	id, text := p.heldView()
 	const garbage = `"rows":[{"incarnation":0,"state":"in"},{"incarnation":7,"state":"elsewhere"},`
 	text = bytes.Replace(text, []byte(`"rows":[`), []byte(garbage), 1)

@@ -13,7 +13,7 @@ import (
 )
 
 // rawPeer is a client of the protocol on a unix socket, written from its description in
-// transport/wire_hello.go and transport/wire_identity.go: it greets as an honest process and then sends
+// transport/wire_hello.go and transport/wire_identity.go: it makes an honest handshake and then sends
 // whatever bytes a test likes.
 type rawPeer struct{ key ed25519.PrivateKey }
 
@@ -36,7 +36,7 @@ func (r *rawPeer) hello() []byte {
 	return append(append(b, nonce...), 0, 0, 0) // no lane, no address
 }
 
-// connect opens a connection without a word. It ends with the test.
+// connect opens a connection and sends nothing. It ends with the test.
 func connect(t testing.TB, p *process) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("unix", strings.TrimPrefix(p.mesh.Address, "unix:"))
@@ -50,8 +50,8 @@ func connect(t testing.TB, p *process) net.Conn {
 	return conn
 }
 
-// greet makes a connection a session.
-func (r *rawPeer) greet(conn net.Conn) error {
+// handshake makes a connection a session.
+func (r *rawPeer) handshake(conn net.Conn) error {
 	own := r.hello()
 	if _, err := conn.Write(own); err != nil {
 		return err

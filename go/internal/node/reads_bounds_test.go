@@ -12,7 +12,7 @@ func (p *process) loading() (n int) {
 	return n
 }
 
-// Python's buffer is its own again when a call has returned, while the read goes on.
+// Python may reuse its buffer when a call has returned, while the read goes on.
 func TestAReadUnderWayDoesNotLookIntoPythonsBuffer(t *testing.T) {
 	db := newDatabase()
 	a, b, _ := three(t, db)
@@ -40,14 +40,14 @@ func TestAReadUnderWayDoesNotLookIntoPythonsBuffer(t *testing.T) {
 			one, two := keyOf(b, n), keyOf(b, n+1)
 			n += 2
 			db.with(func() { db.values[one], db.values[two] = "v", "w" })
-			goOn := b.stall()
-			defer goOn()
+			resume := b.pausePython()
+			defer resume()
 			id := a.numbers.Add(1)
 			answer := a.expect(false, id)
 			buffer := ask(id, one, two)
 			eventually(t, "the owner loads", func() bool { return b.loading() == 1 })
 			clear(buffer)
-			goOn()
+			resume()
 			a.await("the read is answered", answer)
 			buf := make([]byte, 8)
 			if n, found := a.Lookup([]byte(one), buf); n != 1 || buf[0] != 'v' {
@@ -57,7 +57,7 @@ func TestAReadUnderWayDoesNotLookIntoPythonsBuffer(t *testing.T) {
 	}
 }
 
-// The bound on reads holds those that are under way, and no others.
+// The bound on reads counts only those that are under way.
 func TestReadsThatHaveEndedAreNotCounted(t *testing.T) {
 	db := newDatabase()
 	a, b, _ := three(t, db)
@@ -95,7 +95,7 @@ func TestReadsBeyondTheirBoundGoToTheDatabase(t *testing.T) {
 	a.tasks.running.Add(-maxReads)
 	wantResult(t, a.read(own)[0], cache.Database, "v")
 	wantResult(t, a.read(theirs)[0], cache.Database, "w")
-	// An owner that has too much to do says so at once, and is asked again.
+	// An owner that is overloaded says so at once, and is asked again.
 	b.tasks.running.Add(maxReads)
 	wantResult(t, a.read(more)[0], cache.Database, "x")
 	b.tasks.running.Add(-maxReads)

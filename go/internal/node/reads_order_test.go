@@ -10,12 +10,12 @@ import (
 	"guillotina_groupcache/internal/coherence"
 )
 
-// The version is loaded after the deadline (R2). A process that is put out, and let in again with
-// a later version, must not serve the version that it had before: a commit that did not wait for
-// it came between. The loads of a reader lie among the stores of the other side in every way, often.
+// The version is loaded after the deadline (R2). A process that is marked out, and
+// returns with a later version, must not serve the version that it had before: a commit that did not wait
+// for it came between. The loads of the reader fall between the stores in every order, often.
 func TestAVersionFromBeforeAReturnIsNotServed(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
-	eventually(t, "it is in standing", p.serves)
+	eventually(t, "it serves", p.serves)
 	key := []byte("k")
 	words := unsafe.Slice((*uint64)(unsafe.Pointer(&p.Memory.mapped[0])), coherence.TableHeader)
 	in := append([]uint64(nil), words...)
@@ -52,9 +52,9 @@ func TestAVersionFromBeforeAReturnIsNotServed(t *testing.T) {
 	end := time.Now().Add(patience) // one processor alone meets few
 	for met, out := 0, false; met < wanted && !t.Failed() && time.Now().Before(end); {
 		before := committed.Load()
-		name, ok := p.Databases.version(key)
-		if ok && (name.Version-first-in[0])/2 < before {
-			t.Errorf("it serves version %d after commit %d", (name.Version-first-in[0])/2, before)
+		versioned, ok := p.Databases.version(key)
+		if ok && (versioned.Version-first-in[0])/2 < before {
+			t.Errorf("it serves version %d after commit %d", (versioned.Version-first-in[0])/2, before)
 		}
 		if ok && out {
 			met++

@@ -129,7 +129,7 @@ func TestLargeValuesTakeMoreThanOneAnswer(t *testing.T) {
 		}
 	}
 	if n := a.group.PeerErrors.Load(); n != 0 {
-		t.Errorf("%d questions to the owner failed", n)
+		t.Errorf("%d requests to the owner failed", n)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestALoaderThatFails(t *testing.T) {
 	wantResult(t, a.read(keyOf(b, 0))[0], cache.Database, "w")
 }
 
-func TestReadsOfNothingAndOfWhatIsNoList(t *testing.T) {
+func TestReadsOfNothingAndOfMalformedLists(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
 	if results := p.read(); len(results) != 0 {
 		t.Errorf("got %v", results)
@@ -161,33 +161,33 @@ func TestReadsOfNothingAndOfWhatIsNoList(t *testing.T) {
 	}
 }
 
-// A slow owner costs its askers the deadline of a question, and no error.
+// A slow owner costs its readers the timeout of one request, and no error.
 func TestASlowOwnerDoesNotHoldUpOthersForEver(t *testing.T) {
 	db := newDatabase()
 	a, b, _ := three(t, db)
-	goOn := b.stall()
-	defer goOn()
+	resume := b.pausePython()
+	defer resume()
 	one, two := keyOf(b, 0), keyOf(b, 1)
 	db.with(func() { db.values[one], db.values[two] = "v", "w" })
 	wantResult(t, a.read(one)[0], cache.Database, "v")
 	wantResult(t, a.read(two)[0], cache.Database, "w")
 }
 
-func TestBypassOutOfStanding(t *testing.T) {
+func TestAProcessWithoutAViewBypasses(t *testing.T) {
 	db := newDatabase()
 	a, b, _ := three(t, db)
 	key := keyOf(a, 0)
 	db.with(func() { db.values[key] = "v" })
 	a.read(key)
-	goOn := a.stall() // no reading comes: the lease runs out
+	resume := a.pausePython() // no view comes: the lease runs out
 	eventually(t, "it serves no more", func() bool {
 		n, _ := a.Lookup([]byte(key), make([]byte, 10))
 		return n == Bypass
 	})
-	// The others may ask it all the same: a name says which value is meant.
+	// Other processes may still ask it: a versioned key says which value is meant.
 	if r := b.read(key)[0]; r.Source != cache.Peer && r.Source != cache.Hot {
 		t.Errorf("got %q from %d", r.Value, r.Source)
 	}
-	goOn()
+	resume()
 	eventually(t, "it is back", a.serves)
 }

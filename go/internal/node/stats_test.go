@@ -90,7 +90,7 @@ func TestStatisticsOfAProcessAlone(t *testing.T) {
 	}
 }
 
-func TestStatisticsOfAPeerThatSpeaksNonsense(t *testing.T) {
+func TestStatisticsOfAPeerThatSendsNonsense(t *testing.T) {
 	p, s := listed(t, newDatabase())
 	for _, text := range []string{"{", "[]", "7", "{}", `{"incarnation": "0000000000000007"}`} { // or for another one
 		s.mu.Lock()
@@ -102,13 +102,13 @@ func TestStatisticsOfAPeerThatSpeaksNonsense(t *testing.T) {
 	}
 }
 
-func TestAQueueThatIsFullOwesStatistics(t *testing.T) {
+func TestAFullQueueDefersStatistics(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
-	goOn := p.stall()
-	defer goOn()
+	resume := p.pausePython()
+	defer resume()
 	fill(p)
 	answer := p.expect(false, 5)
 	p.Queue.Deliver(bridge.PeerStats, 5, []byte("[]"))
-	goOn()
-	p.await("what was owed comes", answer)
+	resume()
+	p.await("the deferred completion comes", answer)
 }

@@ -11,7 +11,7 @@ import (
 	"guillotina_groupcache/internal/mesh"
 )
 
-// What is written past the cache is what ttl is for: once it has passed since the first load
+// What is written past the cache is what ttl is for: once it has cleared since the first load
 // began, or since the push was settled, no process gives the old value to a read that begins.
 func TestATTLHasPassedEverywhereWhenItHasPassedSinceTheLoad(t *testing.T) {
 	for what, first := range map[string]func(a, b *process, key string) (held coherence.Time){
@@ -31,7 +31,7 @@ func TestATTLHasPassedEverywhereWhenItHasPassedSinceTheLoad(t *testing.T) {
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			// A machine that is so slow that the copies come too late is given more time.
+			// A machine on which the copies come too late is given more time.
 			for ttl := time.Second; !outlives(t, ttl, first); ttl *= 2 {
 				t.Logf("with a ttl of %v the copies came too late", ttl)
 			}
@@ -40,12 +40,12 @@ func TestATTLHasPassedEverywhereWhenItHasPassedSinceTheLoad(t *testing.T) {
 }
 
 func version(p *process, key string) uint64 {
-	name, _ := p.Databases.version([]byte(key))
-	return name.Version
+	versioned, _ := p.Databases.version([]byte(key))
+	return versioned.Version
 }
 
-// outlives looks for a value that outlives a ttl. It is false where the old value was not there
-// any more when the copies were to be made.
+// outlives looks for a value that outlives a ttl. It is false when the old value had expired before the
+// copies were made.
 func outlives(t *testing.T, ttl time.Duration, first func(a, b *process, key string) coherence.Time) bool {
 	db := newDatabase()
 	var all []*process
@@ -56,7 +56,7 @@ func outlives(t *testing.T, ttl time.Duration, first func(a, b *process, key str
 	a, b, c := all[0], all[1], all[2]
 	key, other := keyOf(b, 0), keyOf(b, 1)
 	end := first(a, b, key).Add(ttl)
-	db.with(func() { db.values[key] = "new" }) // nobody is told
+	db.with(func() { db.values[key] = "new" }) // no process is notified
 
 	eventually(t, "half of the life is over", func() bool { return now() > end.Add(-ttl/2) })
 	one, many := c.read(key)[0], a.read(key, other)[0]
@@ -89,16 +89,16 @@ func outlives(t *testing.T, ttl time.Duration, first func(a, b *process, key str
 func TestACopyLivesNoLongerThanTheOwnTTL(t *testing.T) {
 	db := newDatabase()
 	owner := open(t, db, settings{"listen": unixAddress(t), "ttl": 0})
-	asker := open(t, db, settings{"listen": unixAddress(t), "ttl": 1000})
-	together(t, owner, asker)
+	reader := open(t, db, settings{"listen": unixAddress(t), "ttl": 1000})
+	together(t, owner, reader)
 	one, two := keyOf(owner, 0), keyOf(owner, 1)
-	mine := keyOf(asker, 0)
+	mine := keyOf(reader, 0)
 	before := now()
-	asker.read(one)
-	asker.read(two, mine)
+	reader.read(one)
+	reader.read(two, mine)
 	owner.read(mine)
 	after := now()
-	for key, p := range map[string]*process{one: asker, two: asker, mine: owner} {
+	for key, p := range map[string]*process{one: reader, two: reader, mine: owner} {
 		_, found := p.Lookup([]byte(key), make([]byte, 10))
 		if found.Source != cache.Hot || found.Expires < before.Add(1000*time.Second) || found.Expires > after.Add(1000*time.Second) {
 			t.Errorf("%s from %d ends at %d, asked for at %d", key, found.Source, found.Expires, before)
@@ -109,14 +109,14 @@ func TestACopyLivesNoLongerThanTheOwnTTL(t *testing.T) {
 	}
 }
 
-func TestTTLsThatThereAreNot(t *testing.T) {
+func TestImpossibleTTLs(t *testing.T) {
 	for _, ttl := range []float64{-1, longestLife.Seconds() + 1, 1e300} {
 		if n, err := Open(form(settings{"alone": true, "size": 1 << 20, "lease": 2, "buckets": 1 << 8, "ttl": ttl})); err == nil {
 			n.Close()
 			t.Errorf("a ttl of %v was taken", ttl)
 		}
 	}
-	// What is shorter than the clock can tell is not "for ever".
+	// A ttl below a nanosecond is not "for ever".
 	if cfg := (Config{TTL: 1e-12}); cfg.ttl() != 1 {
 		t.Errorf("a short ttl is %v", cfg.ttl())
 	}
@@ -131,28 +131,28 @@ func TestWhatIsPushedLivesFromItsAnnouncement(t *testing.T) {
 	}
 	p.driver.Lock()
 	p.mesh.Peers[writer] = &mesh.Peer{}
-	told := now()
-	p.handler.remember(writer, announce(1, false, writer), told)
-	p.handler.remember(writer, announce(1, false, writer), told+5) // again, over another connection
-	p.handler.remember(writer, announce(2, true, writer), told)
-	p.handler.remember(writer, announce(3, false, writer+1), told) // of another writer
+	announced := now()
+	p.handler.remember(writer, announce(1, false, writer), announced)
+	p.handler.remember(writer, announce(1, false, writer), announced+5) // again, over another connection
+	p.handler.remember(writer, announce(2, true, writer), announced)
+	p.handler.remember(writer, announce(3, false, writer+1), announced) // of another writer
 	p.driver.Unlock()
 	for what, c := range map[string]struct {
 		event, life uint64
 		from        coherence.Incarnation
 		want        coherence.Time // 0: it is not kept
 	}{
-		"an announced event":      {1, uint64(10 * time.Second), writer, told.Add(10 * time.Second)},
-		"a life over the own ttl": {1, uint64(2000 * time.Second), writer, told.Add(1000 * time.Second)},
-		"an endless life":         {1, forever, writer, told.Add(1000 * time.Second)},
+		"an announced event":      {1, uint64(10 * time.Second), writer, announced.Add(10 * time.Second)},
+		"a life over the own ttl": {1, uint64(2000 * time.Second), writer, announced.Add(1000 * time.Second)},
+		"an endless life":         {1, forever, writer, announced.Add(1000 * time.Second)},
 		"one only settled":        {2, forever, writer, 0},
 		"another's event":         {3, forever, writer, 0},
 		"an unknown event":        {4, forever, writer, 0},
 		"an unknown writer":       {1, forever, writer + 1, 0},
 	} {
-		name := cache.VersionedKey{Key: []byte(what), Version: 2}
-		p.handler.keep(c.from, put{event: c.event, life: c.life, key: name, value: []byte("v")})
-		if _, expires, _ := p.group.Lookup(name, make([]byte, 10)); expires != int64(c.want) {
+		versioned := cache.VersionedKey{Key: []byte(what), Version: 2}
+		p.handler.keep(c.from, put{event: c.event, life: c.life, key: versioned, value: []byte("v")})
+		if _, expires, _ := p.group.Lookup(versioned, make([]byte, 10)); expires != int64(c.want) {
 			t.Errorf("%s is kept until %d, want %d", what, expires, c.want)
 		}
 	}
@@ -172,7 +172,7 @@ func TestWhatTheWriterKeepsLivesFromItsAnnouncement(t *testing.T) {
 	}
 }
 
-// An owner that takes its time to answer prolongs nothing: the life is counted from the question.
+// An owner that takes its time to answer prolongs nothing: the life is counted from the request.
 func TestASlowAnswerProlongsNoLife(t *testing.T) {
 	const life = 10 * time.Second
 	p, s := listed(t, newDatabase())
@@ -184,7 +184,7 @@ func TestASlowAnswerProlongsNoLife(t *testing.T) {
 		s.mu.Lock()
 		s.answer = func() ([]byte, error) {
 			asked = now()
-			eventually(t, "some time has passed", func() bool { return now() > asked.Add(5*time.Millisecond) })
+			eventually(t, "some time has cleared", func() bool { return now() > asked.Add(5*time.Millisecond) })
 			r := cache.Result{Value: []byte("v"), Source: cache.Peer, Expires: int64(life)}
 			return packAnswer(slices.Repeat([]cache.Result{r}, len(keys)), answerBudget, 0), nil
 		}

@@ -39,8 +39,8 @@ func TestNothingIsPushedOverAnotherEvent(t *testing.T) {
 	}
 }
 
-// What is pushed lies under the version that the bucket has from then on, also when it had many
-// before, and under no version that others may still give it.
+// A pushed value is stored under the version that the bucket has from then on, also when it had many before,
+// and under no version that other processes may still give it.
 func TestAPushLiesUnderTheVersionAfterItsSettlement(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
 	for _, value := range []string{"1", "2", "3"} {
@@ -56,13 +56,13 @@ func TestAPushLiesUnderTheVersionAfterItsSettlement(t *testing.T) {
 	}
 }
 
-// What bypasses has no version to push under.
+// A key that bypasses has no version to push under.
 func TestAProcessThatBypassesPushesNothing(t *testing.T) {
 	p := open(t, newDatabase(), settings{"listen": unixAddress(t), "lease": 0.5})
-	eventually(t, "it is in standing", p.serves)
+	eventually(t, "it serves", p.serves)
 	event := p.announce("k")
-	goOn := p.stall() // no view comes: the lease runs out
-	defer goOn()
+	resume := p.pausePython() // no view comes: the lease runs out
+	defer resume()
 	eventually(t, "it serves no more", func() bool { return !p.serves() })
 	must(t, p.Settle(event, packed("k", "v")))
 	if n := p.counts.pushed.Load(); n != 0 {
@@ -70,7 +70,7 @@ func TestAProcessThatBypassesPushesNothing(t *testing.T) {
 	}
 }
 
-// The others are told of a settlement before they are given what was written, and at once.
+// A settlement is sent at once, and before the pushed values.
 func TestNothingIsLeftToSendAfterASettlement(t *testing.T) {
 	a, b, _ := three(t, newDatabase())
 	for i := range 20 {
@@ -85,8 +85,8 @@ func TestNothingIsLeftToSendAfterASettlement(t *testing.T) {
 	}
 }
 
-// What has no life left is not sent: the owner would take it for nonsense and end the session.
-func TestWhatHasEndedIsNotPushed(t *testing.T) {
+// An expired value is not sent: the owner would take it for malformed and end the session.
+func TestAnExpiredValueIsNotPushed(t *testing.T) {
 	a, b, _ := three(t, newDatabase())
 	session := a.mesh.SessionTo(b.mesh.Address)
 	a.peers().Put(b.mesh.Address, 1, cache.VersionedKey{Key: []byte("k")}, []byte("v"), int64(now())-1)

@@ -26,7 +26,7 @@ func TestAfterAWriteEveryoneReadsTheNewValueAtOnce(t *testing.T) {
 	}
 }
 
-// Once a commit is acknowledged, or anyone has seen its value, nobody reads an older one.
+// Once a commit is acknowledged, or any process has read its value, no process reads an older one.
 func TestReadersNeverGoBack(t *testing.T) {
 	db := newDatabase()
 	a, b, c := three(t, db)
@@ -63,7 +63,7 @@ func TestReadersNeverGoBack(t *testing.T) {
 	}
 	const writes = 40
 	for i, p := range []*process{a, b, c} {
-		writers.Go(func() { // one writer a key, so that its values rise
+		writers.Go(func() { // one writer per key, so that its values rise
 			for n := range writes {
 				before := hits.Load()
 				p.write(keys[i], fmt.Sprint(n+1), n%2 == 0)
@@ -113,7 +113,7 @@ func TestAKeyIsInDoubtFromItsAnnouncementToItsSettlement(t *testing.T) {
 	eventually(t, "it is out of doubt", func() bool { return a.settled("k") && b.settled("k") })
 }
 
-func TestAnEventOverAllRenamesAll(t *testing.T) {
+func TestAnEventOverEverythingBumpsEverything(t *testing.T) {
 	db := newDatabase()
 	a, b, _ := three(t, db)
 	db.with(func() { db.values["k"] = "v" })
@@ -158,7 +158,7 @@ func TestALostCommitEndsWhenTheDatabaseSaysSo(t *testing.T) {
 	eventually(t, "it is over", func() bool { return a.settled("k") && b.settled("k") })
 }
 
-// fill puts into the queue what fits, down to the last byte that an entry could take.
+// fill fills the queue to the last byte.
 func fill(p *process) {
 	for size := 64 << 20; size > 0; size /= 2 {
 		for p.Queue.Put(bridge.Log, 0, make([]byte, size)) {
@@ -170,61 +170,61 @@ func fill(p *process) {
 
 func TestAFullQueueLosesNoAnswer(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
-	goOn := p.stall()
-	defer goOn()
+	resume := p.pausePython()
+	defer resume()
 	fill(p)
 	event, err := p.Announce("db", packed("k"), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	passed, read := p.expect(true, event), p.begin("a", "b")
-	goOn()
-	p.await("the commit may be sent", passed)
+	cleared, read := p.expect(true, event), p.begin("a", "b")
+	resume()
+	p.await("the commit may be sent", cleared)
 	if results, err := bridge.UnpackResults(p.await("the read is answered", read)); err != nil || len(results) != 2 {
 		t.Errorf("got %v, %v", results, err)
 	}
 }
 
-// What is asked of a Python that takes nothing is asked again when it does.
-func TestAFullQueueDoesNotEndReadings(t *testing.T) {
+// A view that a full queue refuses is queried again when there is room.
+func TestAFullQueueDoesNotEndViews(t *testing.T) {
 	db := newDatabase()
 	p := open(t, db, settings{"listen": unixAddress(t), "lease": 0.5})
-	eventually(t, "it is in standing", p.serves)
+	eventually(t, "it serves", p.serves)
 	for full := false; !full; {
-		goOn := p.stall()
+		resume := p.pausePython()
 		p.driver.Lock()
-		if full = len(p.queries.Pending) == 0; full { // no question is on its way: the next one does not fit
+		if full = len(p.queries.Pending) == 0; full { // no query is on its way: the next one does not fit
 			fill(p)
 		}
 		p.driver.Unlock()
 		if full {
 			eventually(t, "its lease has run out", func() bool { return !p.serves() })
 		}
-		goOn()
+		resume()
 	}
-	eventually(t, "it is back in standing", p.serves)
+	eventually(t, "it serves again", p.serves)
 }
 
-// A load that Python was never given has an answer at once, and is not waited for.
+// A load that a full queue refuses fails at once.
 func TestAFullQueueEndsALoad(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
-	goOn := p.stall()
-	defer goOn()
+	resume := p.pausePython()
+	defer resume()
 	fill(p)
 	answer := p.begin("k")
 	eventually(t, "the load is given up", func() bool {
 		_, _, failed := p.group.Loads()
 		return failed == 1 && p.loading() == 0
 	})
-	goOn()
+	resume()
 	p.await("the read is answered", answer)
 }
 
-// What is owed is not overtaken by what comes later and would fit.
-func TestWhatIsOwedComesInOrder(t *testing.T) {
+// A deferred completion is not overtaken by a later one that would fit.
+func TestDeferredCompletionsComeInOrder(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true})
-	goOn := p.stall()
-	defer goOn()
+	resume := p.pausePython()
+	defer resume()
 	fill(p)
 	p.Queue.Deliver(bridge.PeerStats, 1, []byte("[]"))
 	buf := make([]byte, 128<<20)
