@@ -156,12 +156,12 @@ func TestNotesKeepVersionsEqual(t *testing.T) {
 // quiet has no faults.
 func quiet(o *options) {
 	o.only(nil)
-	o.strike, o.naps, o.waits, o.fails, o.strange, o.tail = 0, 0, 0, 0, false, 50*time.Millisecond
+	o.strike, o.naps, o.waits, o.fails, o.refused, o.tail = 0, 0, 0, 0, false, 50*time.Millisecond
 	o.writes, o.outsideEvery, o.mostNotes = 10, 700*time.Millisecond, 1000
 }
 
 // nothingNamed is a message of notes that name nothing.
-func nothingNamed(message *Message) *Message {
+func namingNothing(message *Message) *Message {
 	bare := &Message{Kind: Outside}
 	for _, e := range message.Entries {
 		bare.Entries = append(bare.Entries, Entry{Event: Event{ID: e.Event.ID, Nonce: e.Event.Nonce}})

@@ -45,7 +45,7 @@ func (s *sim) breakRule(p *process) {
 		if m.join.phase == awaitingAcks && m.join.asking && len(m.join.awaited) == 0 {
 			m.join.beginCopy(now)
 		}
-	case offStanding:
+	case offServing:
 		if n := len(m.members.order); m.join.phase == copying && n > 0 && s.chance(100) {
 			other := m.members.order[s.below(n)].row.Incarnation
 			m.join.copyRequests[other] = struct{}{}
@@ -80,7 +80,7 @@ func (s *sim) breakMessage(p, from *process, message *Message) *Message {
 	switch {
 	case s.off == offConfirm && message.Kind == JoinRequest:
 		s.send(p, from, &Message{Kind: JoinAck, Attempt: message.Attempt})
-	case s.off == offStanding && message.Kind == CopyRequest && !p.m.Serves(s.clock(p)):
+	case s.off == offServing && message.Kind == CopyRequest && !p.m.Serves(s.clock(p)):
 		s.send(p, from, &Message{Kind: Copy, Attempt: message.Attempt, State: p.m.snapshot()})
 	case s.off == offCopy && message.Kind == Copy:
 		bare := *message.State
@@ -88,9 +88,9 @@ func (s *sim) breakMessage(p, from *process, message *Message) *Message {
 		return &Message{Kind: Copy, Attempt: message.Attempt, State: &bare}
 	case (s.off == offListed || s.off == offHeld || s.off == offHolds) && message.Kind == Copy:
 		return s.copyHolds(p, message)
-	case s.off == offTold && message.Kind == Outside:
-		return nothingNamed(message)
-	case s.off == offRenamed && message.Kind == Copy:
+	case s.off == offRelayed && message.Kind == Outside:
+		return namingNothing(message)
+	case s.off == offBumped && message.Kind == Copy:
 		bare := *message.State
 		bare.Bumped = nil
 		return &Message{Kind: Copy, Attempt: message.Attempt, State: &bare}
@@ -155,7 +155,7 @@ func (s *sim) nonce(p *process) uint64 {
 }
 
 // missing tells a machine what its next view lacks.
-func (s *sim) missing(p *process, asked Time, rows int, counting uint64) {
+func (s *sim) rowsMissing(p *process, asked Time, rows int, counting uint64) {
 	m, before := p.m, p.m.view.missing
 	if s.off == offMissing {
 		return
@@ -167,13 +167,13 @@ func (s *sim) missing(p *process, asked Time, rows int, counting uint64) {
 }
 
 // reading gives a machine what it has asked for.
-func (s *sim) reading(p *process, asked Time, rows []Row, err error) {
+func (s *sim) viewTaken(p *process, asked Time, rows []Row, err error) {
 	m := p.m
 	if s.off == offEmpty && s.chance(250) {
 		rows = []Row{{Incarnation: p.id, Address: p.place.address, State: In}}
 	}
 	if s.off == offBetween {
-		s.readingBetween(p, asked, rows, err)
+		s.viewTakenBetween(p, asked, rows, err)
 		return
 	}
 	m.ViewTaken(s.clock(p), asked, rows, err)
@@ -189,7 +189,7 @@ func (s *sim) reading(p *process, asked Time, rows []Row, err error) {
 }
 
 // readingBetween is one after which the members that are out count as out since they first were.
-func (s *sim) readingBetween(p *process, asked Time, rows []Row, err error) {
+func (s *sim) viewTakenBetween(p *process, asked Time, rows []Row, err error) {
 	m, since := p.m, make(map[*member]Time)
 	for _, q := range m.members.order {
 		if q.row.State == Out {

@@ -31,7 +31,7 @@ func messages() []*Message {
 	}
 }
 
-func TestMessagesComeBackAsTheyWere(t *testing.T) {
+func TestMessagesAreDecodedAsTheyWereEncoded(t *testing.T) {
 	for _, m := range messages() {
 		got, err := Decode(m.Append(nil), 8)
 		if err != nil || !reflect.DeepEqual(got, m) {
@@ -62,7 +62,7 @@ func manySettled(n int) map[Incarnation]SettledBy {
 	return settled
 }
 
-func TestWhatNoMachineSendsIsRefused(t *testing.T) {
+func TestMessagesThatNoMachineSendsAreRefused(t *testing.T) {
 	for what, e := range map[string]Event{
 		"an odd nonce":          {Nonce: 3},
 		"a bucket out of range": {Nonce: 2, Buckets: []uint32{8}},
@@ -79,9 +79,9 @@ func TestWhatNoMachineSendsIsRefused(t *testing.T) {
 		"a long id of a database":    {Kind: Events, Entries: []Entry{{1, Event{Database: strings.Repeat("d", MaxDatabaseID+1)}, false}}},
 		"all buckets, and some":      {Kind: Events, Entries: []Entry{{1, Event{All: true, Buckets: []uint32{1}}, false}}},
 		"a state where none belongs": {Kind: Events, State: &Snapshot{}},
-		"versions in a comparison":   {Kind: Digest, State: &Snapshot{Buckets: map[uint32]uint64{1: 2}}},
-		"buckets in a comparison":    {Kind: Digest, State: &Snapshot{Open: []Event{{Buckets: []uint32{1}}}}},
-		"too much that is settled":   {Kind: Digest, State: &Snapshot{Settled: map[Incarnation]SettledBy{1: {Above: make([]uint64, maxAbove+1)}}}},
+		"versions in a digest":       {Kind: Digest, State: &Snapshot{Buckets: map[uint32]uint64{1: 2}}},
+		"buckets in a digest":        {Kind: Digest, State: &Snapshot{Open: []Event{{Buckets: []uint32{1}}}}},
+		"too many settled events":    {Kind: Digest, State: &Snapshot{Settled: map[Incarnation]SettledBy{1: {Above: make([]uint64, maxAbove+1)}}}},
 		"too many writers":           {Kind: Digest, State: &Snapshot{Settled: manySettled(maxSettledWriters + 1)}},
 	} {
 		if _, err := Decode(m.Append(nil), 8); err == nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// look has a view of the bench's members table answer, asked for at asked, that reaches databases.
+// look takes a view that was asked for at asked and that has reached databases.
 func (b *bench) look(asked Time, state State, databases ...int) {
 	rows := []Row{{Incarnation: self, Address: "own", State: state}}
 	b.do(func() {
@@ -43,13 +43,13 @@ func TestADeadDatabaseLetsOnlyItsOwnDeadlineRunOut(t *testing.T) {
 		b.look(b.now, In, 0)
 		b.wantDeadlines("one is away", b.now.Add(lease), first.Add(lease))
 		if b.m.Reaches(b.now, 1) != (b.now < first.Add(lease)) || !b.m.Reaches(b.now, 0) {
-			t.Errorf("answers: %v and %v", b.m.Reaches(b.now, 0), b.m.Reaches(b.now, 1))
+			t.Errorf("reached: %v and %v", b.m.Reaches(b.now, 0), b.m.Reaches(b.now, 1))
 		}
 	}
 	// A commit needs the view of the members table, and no more.
 	b.announce(1)
 	if !b.m.Serves(b.now) || len(b.took(Cleared)) != 1 {
-		t.Error("not in standing, or no commit, because of one database")
+		t.Error("does not serve, or does not commit, because of one database")
 	}
 	b.look(b.now, In, 0, 1)
 	b.wantDeadlines("both again", b.now.Add(lease), b.now.Add(lease))
@@ -64,8 +64,8 @@ func TestALookCountsFromItsOwnViewAndNeverLongerThanTheMembersTable(t *testing.T
 	b.do(func() {
 		b.m.DatabaseReached(0, early)
 		b.m.DatabaseReached(0, early-1)
-		b.m.DatabaseReached(5, b.now)  // a word that nobody was given
-		b.m.DatabaseReached(-1, b.now) // not the word of a database
+		b.m.DatabaseReached(5, b.now)  // a database that was never added
+		b.m.DatabaseReached(-1, b.now) // no database
 	})
 	b.wantDeadlines("no view yet", 0)
 	b.look(b.now, In)
@@ -77,7 +77,7 @@ func TestALookCountsFromItsOwnViewAndNeverLongerThanTheMembersTable(t *testing.T
 	b.wantDeadlines("it may be another one", 0)
 }
 
-func TestWhoIsNotInStandingHasNoDeadlines(t *testing.T) {
+func TestAProcessThatDoesNotServeHasNoDeadlines(t *testing.T) {
 	b := newBench(t)
 	b.m.AddDatabase()
 	b.look(b.now, In, 0)

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// simRecovery is how soon after an insider has gone everything has to be as if it had never been there.
+// simRecovery is how soon after an insider has gone no trace of it may be left.
 const simRecovery = 10 * time.Second
 
-// FuzzInsider: whatever a member says that has the secret, honest members are right, serve and stay within
-// bounds; ten seconds after it has gone nothing is left of it (R17).
+// FuzzInsider checks that whatever a process says that has the secret, honest members read nothing stale and
+// stay within bounds; ten seconds after it has gone they serve, and nothing is left of it (R17).
 func FuzzInsider(f *testing.F) {
 	for seed := range uint64(40) {
-		w := words{rest: seed * 0x9E3779B97F4A7C15}
+		w := numbers{rest: seed * 0x9E3779B97F4A7C15}
 		input := make([]byte, 400)
 		for i := range input {
 			input[i] = byte(w.next())
@@ -27,7 +27,7 @@ func FuzzInsider(f *testing.F) {
 	})
 }
 
-// amongInsiders is a small cluster without other faults.
+// amongInsiders makes a small cluster without other faults.
 func amongInsiders(o *options) {
 	quiet(o)
 	o.size, o.databases, o.apart, o.clients, o.codec = 2+o.size%2, 2, false, 0, false
@@ -38,7 +38,7 @@ func amongInsiders(o *options) {
 	}
 }
 
-// underInsider runs a cluster in which an insider says what an input tells, and returns what was wrong.
+// underInsider runs a cluster in which an insider says what is drawn from an input, and returns what was wrong.
 func underInsider(seed uint64, state State, input []byte, story func(*sim)) error {
 	s := newSim(seed, nothing, amongInsiders)
 	if story != nil {
@@ -52,7 +52,7 @@ func underInsider(seed uint64, state State, input []byte, story func(*sim)) erro
 	}
 	s.run(time.Second)
 	s.faults = false
-	w := &words{input: input}
+	w := &numbers{input: input}
 	x := s.newInsider(w.next, state)
 	for len(w.input) > 0 && s.violation == nil {
 		x.speaks()
@@ -63,7 +63,7 @@ func underInsider(seed uint64, state State, input []byte, story func(*sim)) erro
 	gone := s.now
 	s.calm = gone
 	s.run(gone + simRecovery/3)
-	s.loads = false // the same again and again costs time
+	s.loads = false // to save time
 	s.run(gone + simRecovery)
 	s.loads = true
 	s.run(s.now + simLease/2)
@@ -76,14 +76,14 @@ func underInsider(seed uint64, state State, input []byte, story func(*sim)) erro
 	return nil
 }
 
-// checkRecovered looks whether nothing is left of an insider that has gone.
+// checkRecovered checks that nothing is left of an insider that has gone.
 func (s *sim) checkRecovered() {
 	for _, p := range s.processes {
 		if what := p.m.beyondBounds(); what != "" {
 			s.wrong("%v keeps too much: %s", p, what)
 		}
 		if open, _, _ := p.m.Doubt(s.clock(p)); s.violation == nil && (!p.m.Serves(s.clock(p)) || open > 0) {
-			s.wrong("%v is in phase %d, and %d open events put something in doubt", p, p.m.join.phase, open)
+			s.wrong("%v is in phase %s, and %d open events put something in doubt", p, phaseNames[p.m.join.phase], open)
 		}
 	}
 	if s.violation == nil {

@@ -8,24 +8,24 @@ import (
 // What two members tell each other when their tables differ, and when one of them copies anew (R17).
 
 // compare has a member tell its digest, and what it has settled.
-func (b *bench) compare(from Incarnation, settled map[Incarnation]SettledBy) {
+func (b *bench) digest(from Incarnation, settled map[Incarnation]SettledBy) {
 	b.receive(from, &Message{Kind: Digest, Sequence: b.m.table.digest + 2, State: &Snapshot{Settled: settled}})
 	b.now = b.now.Add(b.m.cfg.Lease / 2)
-	b.read(In, b.join(anna), b.join(berta))
+	b.view(In, b.join(anna), b.join(berta))
 }
 
-func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
+func TestAMemberThatKeepsDifferingByOneEventCopiesAnew(t *testing.T) {
 	dead := map[Incarnation]SettledBy{77: {Through: 1}}
 	b := withBoth(t)
-	b.compare(anna, dead)
-	b.compare(anna, dead)
-	b.compare(berta, dead)
-	b.compare(berta, dead)
-	b.compare(berta, dead)
+	b.digest(anna, dead)
+	b.digest(anna, dead)
+	b.digest(berta, dead)
+	b.digest(berta, dead)
+	b.digest(berta, dead)
 	if b.m.join.phase != joined {
 		t.Fatal("copies anew after two times, or because of another than the eldest")
 	}
-	if b.compare(anna, dead); b.m.join.phase == joined {
+	if b.digest(anna, dead); b.m.join.phase == joined {
 		t.Error("differs for good")
 	}
 	if b.m.join.preferred != anna {
@@ -34,7 +34,7 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 
 	b = withBoth(t)
 	for n := range uint64(10) {
-		b.compare(anna, map[Incarnation]SettledBy{berta: {Through: n + 1}})
+		b.digest(anna, map[Incarnation]SettledBy{berta: {Through: n + 1}})
 		b.hear(berta, n, Entry{n + 1, event(berta, n+1, 1), true})
 	}
 	if b.m.join.phase != joined {
@@ -42,11 +42,11 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 	}
 
 	b = withBoth(t)
-	b.compare(anna, dead)
-	b.compare(anna, dead)
+	b.digest(anna, dead)
+	b.digest(anna, dead)
 	b.hear(77, 0, Entry{1, event(77, 1, 1), false})
 	for range 10 {
-		b.compare(anna, dead)
+		b.digest(anna, dead)
 	}
 	if b.m.join.phase != joined {
 		t.Error("copies anew though the database decides of the event")
@@ -54,15 +54,15 @@ func TestWhoDiffersByAnEventThatNobodyTellsAnyMoreCopiesAnew(t *testing.T) {
 }
 
 // compareBusily has anna tell what she has settled, with an event of berta's more each time.
-func (b *bench) compareBusily(n uint64, state *Snapshot) {
+func (b *bench) digestBusily(n uint64, state *Snapshot) {
 	b.hear(berta, n-1, Entry{n, event(berta, n, 1), true})
 	state.Settled[berta] = SettledBy{Through: n - 1}
 	b.receive(anna, &Message{Kind: Digest, Sequence: b.m.table.digest + 2, State: state})
 	b.now = b.now.Add(b.m.cfg.Lease / 2)
-	b.read(In, b.join(anna), b.join(berta))
+	b.view(In, b.join(anna), b.join(berta))
 }
 
-func TestWhoeverForgetsAWriterSoonerMakesNobodyCopyAnew(t *testing.T) {
+func TestForgettingAWriterSoonerMakesNoMemberCopyAnew(t *testing.T) {
 	const gone = Incarnation(77)
 	forgotten, kept := map[Incarnation]SettledBy{}, map[Incarnation]SettledBy{gone: {Through: 5}}
 	for what, settled := range map[string][2]map[Incarnation]SettledBy{"here": {forgotten, kept}, "there": {kept, forgotten}} {
@@ -71,7 +71,7 @@ func TestWhoeverForgetsAWriterSoonerMakesNobodyCopyAnew(t *testing.T) {
 			b.m.events.settled[who] = by.unpack()
 		}
 		for n := range uint64(10) {
-			b.compareBusily(n+1, &Snapshot{Settled: settled[1]})
+			b.digestBusily(n+1, &Snapshot{Settled: settled[1]})
 		}
 		if b.m.join.phase != joined {
 			t.Errorf("copies anew, in a busy cluster, because a writer is forgotten %s", what)
@@ -79,7 +79,7 @@ func TestWhoeverForgetsAWriterSoonerMakesNobodyCopyAnew(t *testing.T) {
 	}
 }
 
-func TestOfManyThatDifferFromTheEldestAFewCopyAnewAtATime(t *testing.T) {
+func TestAFewOfManyThatDifferFromTheEldestCopyAnewAtATime(t *testing.T) {
 	b := withBoth(t)
 	rows := []Row{b.join(anna)}
 	for n := range Incarnation(62) {
@@ -88,7 +88,7 @@ func TestOfManyThatDifferFromTheEldestAFewCopyAnewAtATime(t *testing.T) {
 	compare := func(times int, drawn uint64) {
 		b.m.cfg.Random = func() uint64 { return drawn }
 		for range times {
-			b.read(In, rows...)
+			b.view(In, rows...)
 			b.receive(anna, &Message{Kind: Digest, Sequence: 2, State: &Snapshot{Settled: b.m.events.settled.pack()}})
 			b.now = b.now.Add(b.m.cfg.Lease / 2)
 		}
@@ -107,14 +107,14 @@ func TestNobodyCopiesAnewWhileTheEldestAsksItsDatabase(t *testing.T) {
 	b.m.events.settled[dead] = SettledBy{Through: 2}.unpack()
 	theirs := &Snapshot{Settled: map[Incarnation]SettledBy{dead: {Through: 1}}, Open: []Event{{ID: EventID{dead, 2}}}}
 	for n := range uint64(10) {
-		b.compareBusily(n+1, theirs)
+		b.digestBusily(n+1, theirs)
 	}
 	if b.m.join.phase != joined {
 		t.Error("copies anew, and has the event in doubt again, though it knows that it is over")
 	}
 	theirs.Open = nil
 	for n := uint64(11); n < 14; n++ {
-		b.compareBusily(n, theirs)
+		b.digestBusily(n, theirs)
 	}
 	if b.m.join.phase == joined {
 		t.Error("differs for good")
@@ -126,14 +126,14 @@ func TestAnEventThatNoDatabaseHereConfirmsIsSettledByACopy(t *testing.T) {
 	e := over(elsewhere, event(berta, 1, 1))
 	b.hear(berta, 0, Entry{1, e, false})
 	for range 3 { // its settlement went to anna before anybody told this process
-		b.compare(anna, map[Incarnation]SettledBy{berta: {Through: 1}})
+		b.digest(anna, map[Incarnation]SettledBy{berta: {Through: 1}})
 	}
 	if b.m.join.phase == joined {
 		t.Error("differs for as long as the writer lives, which told it of the event before it was a member")
 	}
 }
 
-func TestTheOneThatAsksItsDatabaseSaysSo(t *testing.T) {
+func TestADigestNamesTheEventsThatTheDatabaseIsAskedAbout(t *testing.T) {
 	b := withBoth(t)
 	b.hear(77, 0, Entry{1, event(77, 1, 1), false}, Entry{2, over(elsewhere, event(77, 2, 1)), false})
 	b.hear(berta, 0, Entry{1, event(77, 1, 1), true})
@@ -151,13 +151,13 @@ func TestTheOneThatAsksItsDatabaseSaysSo(t *testing.T) {
 	t.Error("no answer")
 }
 
-func TestEventsOfAWriterThatIsLongGoneAreToldNoMore(t *testing.T) {
+func TestEventsOfAWriterThatIsLongGoneAreNotRepaired(t *testing.T) {
 	b := withBoth(t)
 	const gone = Incarnation(77)
 	b.hear(gone, 0, Entry{1, event(gone, 1, 1), false}, Entry{2, event(gone, 1, 1), true})
 	told := func() (n int) {
 		b.took(0)
-		b.compare(anna, map[Incarnation]SettledBy{})
+		b.digest(anna, map[Incarnation]SettledBy{})
 		for _, sent := range b.took(Send) {
 			if sent.Message.Kind == Repair {
 				n++
@@ -170,18 +170,18 @@ func TestEventsOfAWriterThatIsLongGoneAreToldNoMore(t *testing.T) {
 	}
 	for _, later := range []time.Duration{repairFor, forgetAfter} {
 		b.now = b.now.Add(later)
-		b.read(In, b.join(anna), b.join(berta))
+		b.view(In, b.join(anna), b.join(berta))
 		if told() != 0 {
 			t.Errorf("tells after %v of what the other one refuses, or has forgotten, with every comparison", later)
 		}
 	}
 }
 
-func TestOneThatLiesOfItsVersionsCostsLittle(t *testing.T) {
+func TestAMemberThatLiesAboutItsVersionsCostsLittle(t *testing.T) {
 	b := withBoth(t)
 	away := 0
 	for end := b.now.Add(100 * b.m.cfg.Lease); b.now < end; {
-		b.compare(anna, b.m.events.settled.pack())
+		b.digest(anna, b.m.events.settled.pack())
 		if b.m.join.phase != joined {
 			away++
 			b.m.join.phase = joined // as if it had its copy
@@ -192,11 +192,11 @@ func TestOneThatLiesOfItsVersionsCostsLittle(t *testing.T) {
 	}
 }
 
-func TestDigestsOfThoseThatAreNotInCountForNothing(t *testing.T) {
+func TestDigestsOfMembersThatAreNotInCountForNothing(t *testing.T) {
 	b := withBoth(t)
 	a := b.join(anna)
 	a.State = Joining
-	b.read(In, a)
+	b.view(In, a)
 	b.took(0)
 	for _, who := range []Incarnation{anna, 77} {
 		b.do(func() { b.m.Connected(b.now, who) })

@@ -10,7 +10,7 @@ import (
 // Everything that a peer can make grow has a bound (R17).
 
 // tells announces events of a writer until one is refused, and returns how many were taken.
-func (b *bench) tells(who Incarnation, most int, buckets ...uint32) int {
+func (b *bench) announces(who Incarnation, most int, buckets ...uint32) int {
 	for n := range most {
 		message := &Message{Kind: Events, Sequence: b.m.writers.heard[who],
 			Entries: []Entry{{uint64(n) + 1, event(who, uint64(n)+1, buckets...), false}}}
@@ -27,7 +27,7 @@ func (b *bench) tells(who Incarnation, most int, buckets ...uint32) int {
 
 func TestOpenEventsOfAWriterAreBounded(t *testing.T) {
 	b := withBoth(t)
-	if n := b.tells(anna, 2*MaxOpenEvents, 1); n != MaxOpenEvents {
+	if n := b.announces(anna, 2*MaxOpenEvents, 1); n != MaxOpenEvents {
 		t.Errorf("%d of one member are taken", n)
 	}
 	last := b.m.writers.heard[anna]
@@ -35,7 +35,7 @@ func TestOpenEventsOfAWriterAreBounded(t *testing.T) {
 	if len(b.m.events.open) != MaxOpenEvents {
 		t.Error("one that has settled an event may not announce another")
 	}
-	if n := b.tells(berta, 10, 1); n != 10 {
+	if n := b.announces(berta, 10, 1); n != 10 {
 		t.Error("another one pays for it")
 	}
 }
@@ -44,7 +44,7 @@ func TestOpenEventsOfWritersWithoutARowAreBounded(t *testing.T) {
 	b := withBoth(t)
 	total := 0
 	for i := range Incarnation(100) {
-		n := b.tells(1000+i, 1000, 1)
+		n := b.announces(1000+i, 1000, 1)
 		if total += n; n > maxRowlessEvents || i < 5 && n != maxRowlessEvents {
 			t.Fatalf("%d of one writer", n)
 		}
@@ -52,7 +52,7 @@ func TestOpenEventsOfWritersWithoutARowAreBounded(t *testing.T) {
 	if total != maxRowlessTotal {
 		t.Errorf("%d of all of them", total)
 	}
-	if b.tells(anna, 100, 1) != 100 {
+	if b.announces(anna, 100, 1) != 100 {
 		t.Error("a member pays for them")
 	}
 }
@@ -60,19 +60,19 @@ func TestOpenEventsOfWritersWithoutARowAreBounded(t *testing.T) {
 func TestBucketsOfOpenEventsAreBounded(t *testing.T) {
 	const buckets = 1 << 17
 	b := newJoiner(t, buckets)
-	b.read(Joining)
+	b.view(Joining)
 	b.do(func() { b.m.Elected(b.now, true, nil, nil) })
 	b.do(func() { b.m.OpenTransactions(b.now, "", nil, nil) })
 	b.do(func() { b.m.Entered(b.now, true, nil) })
-	b.read(In, b.join(anna))
+	b.view(In, b.join(anna))
 	wide := make([]uint32, maxBuckets)
 	for i := range wide {
 		wide[i] = uint32(i)
 	}
-	if n := b.tells(anna, 100, wide...); n != maxOpenBuckets/maxBuckets {
+	if n := b.announces(anna, 100, wide...); n != maxOpenBuckets/maxBuckets {
 		t.Errorf("%d wide events of one member are taken", n)
 	}
-	if n := b.tells(1000, 100, wide...); n != 1 {
+	if n := b.announces(1000, 100, wide...); n != 1 {
 		t.Errorf("%d wide events of one without a row are taken", n)
 	}
 	var id EventID
@@ -112,7 +112,7 @@ func TestTheIDOfADatabaseIsBounded(t *testing.T) {
 	}
 }
 
-func TestWhatIsSettledIsKeptInBoundedMemory(t *testing.T) {
+func TestSettledEventsAreKeptInBoundedMemory(t *testing.T) {
 	b := withBoth(t)
 	b.hear(anna, 0, Entry{1, event(anna, 3, 1), false})
 	before, _ := b.version(1)
@@ -155,7 +155,7 @@ func TestWritersWithoutARowAreForgotten(t *testing.T) {
 	b.hear(999, 0, Entry{1, unknown, false})
 	rows := []Row{b.join(anna), b.join(berta)}
 	for end := b.now.Add(forgetAfter + time.Minute); b.now < end; b.now = b.now.Add(time.Second) {
-		b.read(In, rows...)
+		b.view(In, rows...)
 		b.out = nil
 	}
 	if n := len(b.m.writers.heard) + len(b.m.events.settled) + len(b.m.writers.rowless) + len(b.m.events.open); n > 0 {
@@ -163,7 +163,7 @@ func TestWritersWithoutARowAreForgotten(t *testing.T) {
 	}
 }
 
-func TestWhatAJoinerIsToldIsKeptInBoundedMemory(t *testing.T) {
+func TestTheBacklogOfAJoinerIsBounded(t *testing.T) {
 	b := newJoiner(t, 8)
 	for n := uint64(1); n <= maxBacklogEvents+10; n++ {
 		b.hear(anna, b.m.writers.heard[anna], Entry{n, event(anna, n, 1), false}, Entry{n + 1<<20, event(anna, n, 1), true})
@@ -182,12 +182,12 @@ func TestWhatAJoinerIsToldIsKeptInBoundedMemory(t *testing.T) {
 	if epoch := b.m.table.settledWord(wordEpoch); epoch == 1<<40 {
 		t.Error("names of before may be used again")
 	}
-	if n := b.tells(berta, 2*MaxOpenEvents, 1); n != maxRowlessEvents {
+	if n := b.announces(berta, 2*MaxOpenEvents, 1); n != maxRowlessEvents {
 		t.Errorf("a joiner takes %d events of one without a row", n)
 	}
 }
 
-func TestNotesThatAreToldAreKeptInBoundedMemory(t *testing.T) {
+func TestRelayedNotesAreBounded(t *testing.T) {
 	b := withNotes(t)
 	var ids []OutsideID
 	wide := make([]uint32, maxBuckets)
@@ -213,11 +213,11 @@ func TestNotesThatAreToldAreKeptInBoundedMemory(t *testing.T) {
 
 // Otherwise a process that comes back, after it was without a row for long, would put out everybody: they
 // do not acknowledge what comes after a gap.
-func TestWhoHasForgottenAWriterHearsItAgain(t *testing.T) {
+func TestAMemberThatHasForgottenAWriterHearsItAgain(t *testing.T) {
 	b := withBoth(t)
 	b.hear(77, 0, Entry{9, event(77, 1, 1), false}, Entry{10, event(77, 1, 1), true})
 	b.now = b.now.Add(forgetAfter)
-	b.read(In, b.join(anna), b.join(berta))
+	b.view(In, b.join(anna), b.join(berta))
 	if _, known := b.m.writers.heard[77]; known {
 		t.Fatal("is not forgotten")
 	}

@@ -27,7 +27,7 @@ func TestAnEventOverADatabaseThatIsNotServedPutsNothingInDoubt(t *testing.T) {
 	b.do(func() { b.m.Unserve(elsewhere) })
 	b.wait(2 * time.Second)
 	b.wantDoubt("a reader may have loaded a deadline before", 7, true)
-	b.read(In, b.join(anna), b.join(berta))
+	b.view(In, b.join(anna), b.join(berta))
 	b.wait(2 * time.Second)
 	b.wantDoubt("nobody reads a key of it any more", 7, false)
 	b.hear(anna, 2, Entry{3, e, true}, Entry{4, all, true})
@@ -63,7 +63,7 @@ func unconfirmed(t *testing.T) (b *bench, e Event) {
 		t.Error("believed though the writer is in and says nothing of it")
 	}
 	a.State = Out
-	b.read(In, a, b.join(berta))
+	b.view(In, a, b.join(berta))
 	b.hear(berta, 1, Entry{2, e, true})
 	b.hear(berta, 2, Entry{3, e, true})
 	if after, _ := b.version(1); after != before+e.Nonce {
@@ -85,7 +85,7 @@ func TestASettlementThatNobodyHereCanConfirmStaysOpenForOthers(t *testing.T) {
 	for what, at := range map[string]*bench{"here": b, "at one that has copied": other} {
 		at.do(func() { at.m.Entered(at.now, true, nil) })
 		at.wantDoubt(what, 1, true)
-		at.read(In)
+		at.view(In)
 		at.wait(1500 * time.Millisecond)
 		at.do(func() { at.m.OpenTransactions(at.now, elsewhere, nil, nil) })
 		at.wantDoubt(what+", confirmed", 1, false)
@@ -104,7 +104,7 @@ func TestTheWriterItselfConfirmsItsEvent(t *testing.T) {
 	}
 }
 
-func TestANoteIsToldOnlyByAMemberThatHasAppliedIt(t *testing.T) {
+func TestANoteIsRelayedOnlyByAMemberThatHasAppliedIt(t *testing.T) {
 	b := withNotes(t)
 	note := named(7, 1)
 	tells := func() {
@@ -122,7 +122,7 @@ func TestANoteIsToldOnlyByAMemberThatHasAppliedIt(t *testing.T) {
 	}
 }
 
-func TestWhatTheDatabaseSaysOfANoteCountsWhateverWasTold(t *testing.T) {
+func TestTheDatabaseDecidesAboutARelayedNote(t *testing.T) {
 	b := withNotes(t)
 	b.shows(nil, mine(In), theirs(In, 7))
 	false7, true7 := named(7, 1), named(7, 2)

@@ -37,7 +37,7 @@ func says(entries ...Entry) *Message { return &Message{Kind: Events, Entries: en
 // withBoth has anna and berta in.
 func withBoth(t *testing.T) *bench {
 	b := newBench(t)
-	b.read(In, b.join(anna), b.join(berta))
+	b.view(In, b.join(anna), b.join(berta))
 	b.took(0)
 	return b
 }
@@ -77,7 +77,7 @@ func TestASettlementIsOfTheEventThatWasAnnounced(t *testing.T) {
 	b.wantDoubt("settled", 1, false)
 }
 
-func TestOfAnotherOnesEventTheDatabaseDecides(t *testing.T) {
+func TestTheDatabaseDecidesAboutAnotherWritersEvent(t *testing.T) {
 	b := withBoth(t)
 	e := event(anna, 1, 1)
 	before, _ := b.version(1)
@@ -131,7 +131,7 @@ func TestAWriterMaySettleWhatItNeverAnnounced(t *testing.T) {
 	}
 }
 
-func TestWhatWasNotSentIsNotAnswered(t *testing.T) {
+func TestAnAnswerToNothingIsAViolation(t *testing.T) {
 	b := withBoth(t)
 	b.announce(1)
 	b.refuse("a future entry", anna, &Message{Kind: Ack, Sequence: b.m.members.lastEntry + 1})
@@ -198,7 +198,7 @@ func TestPeersDoNotMakeAProcessAskTheDatabaseAllTheTime(t *testing.T) {
 		b.wait(10 * time.Millisecond)
 		if n := len(b.took(TakeView)); n > 0 {
 			reads += n
-			b.read(In, b.join(anna), b.join(berta))
+			b.view(In, b.join(anna), b.join(berta))
 		}
 	}
 	if reads == 0 || reads > 200 { // 5 seconds, by 50 ms, and the 4 a lease that there are anyway
@@ -215,7 +215,7 @@ func TestPeersDoNotMakeAProcessAskTheDatabaseAllTheTime(t *testing.T) {
 	}
 }
 
-func TestWhoHasNoRowIsNotWaitedFor(t *testing.T) {
+func TestACommitDoesNotWaitForAProcessWithoutARow(t *testing.T) {
 	b := newBench(t)
 	b.do(func() { b.m.Connected(b.now, anna) })
 	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})

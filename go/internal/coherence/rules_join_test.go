@@ -42,13 +42,13 @@ func TestAJoinAcknowledgementIsGivenByAViewBegunAfterTheRequest(t *testing.T) {
 // deadline that it has shown to readers has not passed.
 func putOutAndBack(t *testing.T, others ...Row) *bench {
 	b := newBench(t)
-	b.read(Out, others...)
+	b.view(Out, others...)
 	b.wait(100 * time.Millisecond)
 	b.do(func() { b.m.join.advance(b.now) })
 	b.m.join.retryAt = b.now // it pauses; what it waits for here is the deadline
 	b.do(func() { b.m.Tick(b.now) })
 	b.do(func() { b.m.Posted(b.now, nil) })
-	b.read(Joining, others...)
+	b.view(Joining, others...)
 	for _, p := range others {
 		b.receive(p.Incarnation, &Message{Kind: JoinAck, Attempt: b.m.join.attempt})
 	}
@@ -62,10 +62,10 @@ func putOutAndBack(t *testing.T, others ...Row) *bench {
 func (b *bench) passDeadline(rows ...Row) {
 	for b.now <= b.m.view.lastDeadline {
 		b.wait(100 * time.Millisecond)
-		b.read(Joining, rows...)
+		b.view(Joining, rows...)
 	}
 	b.wait(retry)
-	b.read(Joining, rows...)
+	b.view(Joining, rows...)
 }
 
 func (b *bench) requests() (n int) {
@@ -135,13 +135,13 @@ func TestNobodyBootsBeforeTheLastDeadlineHasPassed(t *testing.T) {
 	}
 }
 
-func TestWhoIsConnectedAgainHasNotEnded(t *testing.T) {
+func TestAMemberThatIsConnectedAgainHasNotEnded(t *testing.T) {
 	b := newBench(t)
 	a := b.join(anna)
-	b.read(In, a)
+	b.view(In, a)
 	b.do(func() { b.m.Ended(b.now, anna) })
 	b.do(func() { b.m.Connected(b.now, anna) })
-	b.read(In, a)
+	b.view(In, a)
 	b.announce(1)
 	if len(b.took(Cleared)) != 0 {
 		t.Error("passed without one that is alive")
@@ -151,17 +151,17 @@ func TestWhoIsConnectedAgainHasNotEnded(t *testing.T) {
 	}
 }
 
-func TestWhoHasSaidByeIsNotWaitedForHoweverItIsConnected(t *testing.T) {
+func TestAMemberThatHasSaidByeIsNotWaitedForEvenIfConnected(t *testing.T) {
 	b := newBench(t)
 	a := b.join(anna)
-	b.read(In, a)
+	b.view(In, a)
 	b.receive(anna, &Message{Kind: Bye})
 	b.announce(1)
-	if b.read(In, a); len(b.took(Cleared)) != 0 {
+	if b.view(In, a); len(b.took(Cleared)) != 0 {
 		t.Error("believes a bye though the row is there")
 	}
 	b.now = b.now.Add(time.Millisecond)
-	if b.read(In); len(b.took(Cleared)) != 1 {
+	if b.view(In); len(b.took(Cleared)) != 1 {
 		t.Error("waits for one that has left")
 	}
 	b.do(func() { b.m.Connected(b.now, anna) })
@@ -173,7 +173,7 @@ func TestWhoHasSaidByeIsNotWaitedForHoweverItIsConnected(t *testing.T) {
 
 func TestAByeIsNotBelievedByAViewThatBeganBefore(t *testing.T) {
 	b := newBench(t)
-	b.read(In, b.join(anna))
+	b.view(In, b.join(anna))
 	begun := b.now
 	b.now = b.now.Add(time.Millisecond)
 	b.receive(anna, &Message{Kind: Bye})
@@ -183,19 +183,19 @@ func TestAByeIsNotBelievedByAViewThatBeganBefore(t *testing.T) {
 	if len(b.took(Cleared)) != 0 {
 		t.Error("that view may have missed the row")
 	}
-	if b.read(In); len(b.took(Cleared)) != 1 {
+	if b.view(In); len(b.took(Cleared)) != 1 {
 		t.Error("waits for one that has left")
 	}
 }
 
-func TestWhoHasSaidByeAndIsOutIsNotWaitedFor(t *testing.T) {
+func TestAMemberThatHasSaidByeAndIsOutIsNotWaitedFor(t *testing.T) {
 	b := newBench(t)
 	a := b.join(anna)
-	b.read(In, a)
+	b.view(In, a)
 	b.receive(anna, &Message{Kind: Bye})
 	b.announce(1)
 	a.State = Out
-	if b.read(In, a); len(b.took(Cleared)) != 1 {
+	if b.view(In, a); len(b.took(Cleared)) != 1 {
 		t.Error("waits a lease for one that serves nothing any more")
 	}
 	b.do(func() { b.m.Connected(b.now, anna) })

@@ -11,7 +11,7 @@ import (
 // lacks takes a view that lacks rows, of a count.
 func (b *bench) lacks(missing int, counting uint64, state State, rows ...Row) {
 	b.do(func() { b.m.Missing(b.now, b.now, missing, counting) })
-	b.read(state, rows...)
+	b.view(state, rows...)
 }
 
 // lacksFor takes such views until some time has passed.
@@ -87,7 +87,7 @@ func TestFurtherMissingRowsAreWaitedForAnew(t *testing.T) {
 	}
 }
 
-func TestAJoinerWithEveryonesWordWaitsForALeaseWhereRowsAreMissing(t *testing.T) {
+func TestAJoinerWithAllAcknowledgementsWaitsForALeaseWhereRowsAreMissing(t *testing.T) {
 	b := newJoiner(t, 8)
 	b.lacks(1, 7, Joining)
 	b.lacksFor(justBelow, 1, 7, Joining)

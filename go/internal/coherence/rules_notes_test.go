@@ -24,7 +24,7 @@ func TestTheRowSaysWhichNotesAreApplied(t *testing.T) {
 	b.wantIDs("it is out", AcknowledgeOutside)
 }
 
-func TestWhoHasNoCopySaysNothingOfNotes(t *testing.T) {
+func TestAProcessWithoutACopySaysNothingOfNotes(t *testing.T) {
 	notes := []*OutsideWrite{named(1, 1)}
 	b := withNotes(t)
 	b.m.join.phase = posting // as where its versions differ from another one's: its row says in still
@@ -119,7 +119,7 @@ func TestANoteIsKeptForALeaseWhereRowsAreMissing(t *testing.T) {
 	b.wantIDs("for a lease", ForgetOutside, []OutsideID{1})
 }
 
-func TestWhoIsSilentAndReadsNoNotesIsMarkedOut(t *testing.T) {
+func TestAnOverdueMemberThatReadsNoNotesIsMarkedOut(t *testing.T) {
 	b := withNotes(t)
 	notes := []*OutsideWrite{named(1, 1)}
 	deaf := theirs(In)
@@ -145,7 +145,7 @@ func TestWhoIsSilentAndReadsNoNotesIsMarkedOut(t *testing.T) {
 	}
 }
 
-func TestWhoDoesNotLookAtADatabaseIsToldOfItsNotes(t *testing.T) {
+func TestNotesAreRelayedToAMemberThatDoesNotLookAtTheirDatabase(t *testing.T) {
 	b := withNotes(t)
 	notes := []*OutsideWrite{named(1, 1), all(2)}
 	b.do(func() { b.m.Connected(b.now, later) })
@@ -197,7 +197,7 @@ func TestWhoDoesNotLookAtADatabaseIsToldOfItsNotes(t *testing.T) {
 	other.wantIDs("long after", AcknowledgeOutside, []OutsideID{})
 }
 
-func TestAJoinerAppliesWhatItWasToldToItsCopy(t *testing.T) {
+func TestAJoinerAppliesRelayedNotesToItsCopy(t *testing.T) {
 	for what, c := range map[string]struct {
 		holds []OutsideID
 		want  uint64
@@ -217,7 +217,7 @@ func TestAJoinerAppliesWhatItWasToldToItsCopy(t *testing.T) {
 	}
 }
 
-func TestWhoIsNotTheLeastActsLater(t *testing.T) {
+func TestAMemberThatIsNotTheLeastActsLater(t *testing.T) {
 	b := withNotes(t)
 	notes := []*OutsideWrite{named(1, 1)}
 	rows := []Row{mine(In, 1), {Incarnation: 1, State: In, Applied: []OutsideID{1}}}
@@ -229,7 +229,7 @@ func TestWhoIsNotTheLeastActsLater(t *testing.T) {
 	b.wantIDs("the other one does not look at this database", ForgetOutside, []OutsideID{1})
 }
 
-func TestWhatARowSaysOfNotesChangesNoMembers(t *testing.T) {
+func TestAppliedNotesInARowChangeNoMembers(t *testing.T) {
 	b := withNotes(t)
 	b.shows(nil, mine(In), theirs(In))
 	b.took(Members)

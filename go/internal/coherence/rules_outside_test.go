@@ -118,7 +118,7 @@ func TestTheVersionsDoNotDependOnTheOrderOfNotes(t *testing.T) {
 	}
 }
 
-func TestWhatWasWrittenFromOutsideMeanwhileIsNotPushed(t *testing.T) {
+func TestAKeyThatWasWrittenFromOutsideMeanwhileIsNotPushed(t *testing.T) {
 	for what, note := range map[string]*OutsideWrite{"named": named(1, 1), "everything": all(1)} {
 		b := withNotes(t)
 		b.shows(nil, mine(In))
@@ -168,7 +168,7 @@ func TestAJoinerAppliesWhatItsCopyDoesNotHold(t *testing.T) {
 	}
 }
 
-func TestWhatWasAppliedBeforeTheCopySaysNothingOfIt(t *testing.T) {
+func TestNotesAppliedBeforeTheCopyAreForgotten(t *testing.T) {
 	b := putOutAndBack(t, Row{Incarnation: anna, Address: "there", State: In})
 	b.m.AddDatabase()
 	b.m.outside.lists[0].writes = []*OutsideWrite{named(1, 1)}
@@ -187,7 +187,7 @@ func TestAnAppliedNoteIsRememberedForAWhile(t *testing.T) {
 	b.shows(notes, mine(In))
 	before, _ := b.version(1)
 	b.wait(10 * b.m.cfg.Lease)
-	b.read(In) // the database does not answer, so it lists the note still
+	b.view(In) // the database does not answer, so it lists the note still
 	b.shows(notes, mine(In))
 	b.shows(nil, mine(In))
 	end := b.now.Add(outsideMemory * b.m.cfg.Lease)

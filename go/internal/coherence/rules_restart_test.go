@@ -7,7 +7,7 @@ import (
 
 // What a process does after a panic under the machine (R17).
 
-func TestAfterAnErrorOfItsOwnAProcessServesNothingAndJoinsByACopy(t *testing.T) {
+func TestAfterARestartAProcessServesNothingAndJoinsByACopy(t *testing.T) {
 	b := withBoth(t)
 	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})
 	waits := b.announce(2)
@@ -30,7 +30,7 @@ func TestAfterAnErrorOfItsOwnAProcessServesNothingAndJoinsByACopy(t *testing.T) 
 		t.Error("counts what there is not")
 	}
 	rows := []Row{b.join(anna), b.join(berta)}
-	b.read(In, rows...)
+	b.view(In, rows...)
 	b.acknowledge(anna)
 	if len(b.took(Cleared)) != 0 {
 		t.Error("passed without berta")
@@ -57,7 +57,7 @@ func TestAfterAnErrorOfItsOwnAProcessServesNothingAndJoinsByACopy(t *testing.T) 
 	b.wantDoubt("settled here", 2, false)
 }
 
-func TestAnEventWhoseNumberNobodyWasGivenIsGivenUp(t *testing.T) {
+func TestAnEventWhoseNumberTheCallerWasNotGivenIsGivenUp(t *testing.T) {
 	b := withBoth(t)
 	id := b.announce(1)
 	b.m.events.open[id].own.given = false // the error came before it was returned
@@ -77,7 +77,7 @@ func TestAnEventWhoseNumberNobodyWasGivenIsGivenUp(t *testing.T) {
 	}
 }
 
-func TestAProcessAloneStartsAnewUnderOtherNames(t *testing.T) {
+func TestAProcessAloneStartsAnewUnderOtherVersions(t *testing.T) {
 	n := uint64(0)
 	m := New(Config{Incarnation: self, Alone: true, Random: func() uint64 { n += 1 << 20; return n }},
 		NewTable(make([]uint64, TableHeader+8)), 1)
@@ -108,7 +108,7 @@ func TestAProcessAloneStartsAnewUnderOtherNames(t *testing.T) {
 }
 
 // What was not learned before a panic is not acknowledged after it: the writer would commit by that.
-func TestWhatAPanicHasKeptFromBeingLearnedIsNotAcknowledged(t *testing.T) {
+func TestEntriesThatAPanicHasKeptFromBeingLearnedAreNotAcknowledged(t *testing.T) {
 	b := withBoth(t)
 	bad, good := event(anna, 1, 1), event(anna, 2, 2)
 	bad.Buckets = []uint32{1 << 20} // the table has no such bucket: a panic
@@ -134,13 +134,13 @@ func TestWhatAPanicHasKeptFromBeingLearnedIsNotAcknowledged(t *testing.T) {
 }
 
 // The answer to what was asked before the panic may be lost with it.
-func TestTheDatabaseIsAskedOfOrphansAgainAfterAnErrorOfItsOwn(t *testing.T) {
+func TestTheDatabaseIsAskedAboutOrphansAgainAfterARestart(t *testing.T) {
 	b := withBoth(t)
 	row := b.join(anna)
 	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})
 	ask := func() int {
 		b.wait(1500 * time.Millisecond)
-		b.read(In, row, b.join(berta))
+		b.view(In, row, b.join(berta))
 		b.wait(retry)
 		return len(b.took(OpenTransactions))
 	}

@@ -21,11 +21,11 @@ func readWhileEventsSettle(t *testing.T, all bool) {
 		rounds = 500 // each takes longer, and is wrong more often
 	}
 	b := newJoiner(t, buckets)
-	b.read(Joining)
+	b.view(Joining)
 	b.do(func() { b.m.Elected(b.now, true, nil, nil) })
 	b.do(func() { b.m.OpenTransactions(b.now, "", nil, nil) })
 	b.do(func() { b.m.Entered(b.now, true, nil) })
-	b.read(In)
+	b.view(In)
 	every := make([]uint32, buckets)
 	for i := range every {
 		every[i] = uint32(i)

@@ -10,21 +10,21 @@ import (
 const (
 	simBuckets = 8
 	simLease   = time.Second
-	// The rest is to a lease what it is in the package node and in members.py.
-	simSilence  = 1700 * time.Millisecond // until a session ends over which nothing comes
-	simTimeout  = time.Second             // of a statement about the members table
-	simPatience = 100 * time.Millisecond  // that a view waits for looks
-	simDialling = 350 * time.Millisecond
-	simSeen     = time.Second             // between two signs of life in the members table
-	simUnheard  = 3300 * time.Millisecond // without one, until a process counts as silent
-	simCleaning = 300 * time.Millisecond  // until a row that is out is removed
+	// The proportions to a lease are those of package node and of members.py.
+	simReadTimeout = 1700 * time.Millisecond // until a session ends over which nothing arrives
+	simTimeout     = time.Second             // of a statement about the members table
+	simPatience    = 100 * time.Millisecond  // that a view waits for looks
+	simDialling    = 350 * time.Millisecond
+	simHeartbeat   = time.Second             // between two heartbeats in the members table
+	simOverdue     = 3300 * time.Millisecond // without a heartbeat, until it is overdue
+	simCleaning    = 300 * time.Millisecond  // until a row that is out is removed
 
 	maxPlaces = 7
 	dbPlace   = maxPlaces // the first database server's, as the network counts; then the second one's
 
-	// What has to have happened once all is whole.
+	// What has to have happened once all faults have ended.
 	maxCommit = 6 * simLease  // a commit is allowed, or given up
-	maxHeal   = 25 * simLease // everyone is in standing, nothing in doubt, all tables equal
+	maxHeal   = 25 * simLease // every process serves, nothing is in doubt, all tables are equal
 )
 
 // sim is one schedule of a cluster.
@@ -34,7 +34,7 @@ type sim struct {
 	random rand.PCG
 	steps
 	now   time.Duration
-	story io.Writer // nil: nobody listens
+	story io.Writer // nil: the steps are not printed
 
 	places    []*place
 	processes []*process // in the order of their start
@@ -46,28 +46,30 @@ type sim struct {
 	open  []*transaction // in the database, in the order of their begin
 	locks [maxKeys]*transaction
 
-	faults    bool          // there are some yet
-	loads     bool          // there are readers and writers yet
-	calm      time.Duration // when the last fault that there was so far has an end
-	calmApart time.Duration // the same of those that only the second database server has
-	fuse      int           // of the next strike
+	faults    bool          // there are still faults
+	loads     bool          // there are still readers and writers
+	calm      time.Duration // when the last fault so far ends
+	calmApart time.Duration // the same of faults that only the second database server has
+	fuse      int           // until the next strike
+	seen      transitions   // of states
 	violation error
-	stale     bool // because of a read
+	stale     bool // the violation is a stale read
 	booting   bool // a machine is about to draw an epoch
-	off       rule // what this simulation does wrong on purpose
+	off       rule // the rule that this simulation breaks on purpose
 }
 
-// place is where a process runs, and the next one when that has ended: an address, on a host.
+// place is where a process runs, and the next process when that has ended: an address, on a host.
 type place struct {
 	number  int
 	address string // "": a client's
 	host    string
-	strange bool // nobody lets it in
+	refused bool // the others do not let it in
 	process *process
 }
 
 func newSim(seed uint64, off rule, bias func(*options)) *sim {
-	s := &sim{byID: make(map[Incarnation]*process), insiders: make(map[Incarnation]bool), faults: true, loads: true, off: off}
+	s := &sim{byID: make(map[Incarnation]*process), insiders: make(map[Incarnation]bool), seen: make(transitions),
+		faults: true, loads: true, off: off}
 	s.second = server{place: dbPlace + 1, identity: 1}
 	s.place = dbPlace
 	s.random.Seed(seed, 7)
@@ -85,13 +87,13 @@ func newSim(seed uint64, off rule, bias func(*options)) *sim {
 		if i < 2 || !s.chance(s.clients) {
 			p.address = fmt.Sprint("p", i)
 		}
-		p.strange = s.strange && i > 0 && i == s.size-1
+		p.refused = s.refused && i > 0 && i == s.size-1
 		s.places = append(s.places, p)
 	}
 	return s
 }
 
-// schedule runs the whole, and returns what was wrong.
+// schedule runs the whole schedule, and returns what was wrong.
 func (s *sim) schedule() error {
 	for _, l := range s.places {
 		begin := time.Duration(0)
@@ -114,7 +116,7 @@ func (s *sim) schedule() error {
 
 // heal ends all faults; readers and writers go on for a while.
 func (s *sim) heal() {
-	s.tell("all is whole from now on")
+	s.record("all faults end now")
 	s.faults = false
 	s.blocked = [dbPlace + 2][dbPlace + 2]time.Duration{}
 	s.slow, s.second.slow, s.tail = 0, 0, 10*time.Millisecond
@@ -132,7 +134,7 @@ func (s *sim) heal() {
 // rest waits until a cluster that is left in peace has come to rest.
 func (s *sim) rest() {
 	for s.violation == nil {
-		wrong := s.whole()
+		wrong := s.checkWhole()
 		if wrong == nil {
 			s.Healed = max(s.Healed, s.now-s.calm)
 			return
@@ -144,8 +146,9 @@ func (s *sim) rest() {
 	}
 }
 
-// whole tells what is missing: everyone in standing, nothing in doubt, all tables equal, no note left.
-func (s *sim) whole() error {
+// checkWhole returns an error unless every process serves, nothing is in doubt, all tables are equal, and no
+// note is left.
+func (s *sim) checkWhole() error {
 	for d := range s.databases {
 		if n := len(s.notesOf(d)); n > 0 {
 			return fmt.Errorf("%d notes are left in database %d", n, d)
@@ -154,11 +157,11 @@ func (s *sim) whole() error {
 	var first *process
 	for _, l := range s.places {
 		p := l.process
-		if p == nil || !p.alive || l.strange {
-			continue // a stranger serves nothing
+		if p == nil || !p.alive || l.refused {
+			continue // it serves nothing
 		}
 		if open, _, _ := p.m.Doubt(s.clock(p)); !p.m.Serves(s.clock(p)) || open > 0 {
-			return fmt.Errorf("%v is in phase %d, and %d open events put something in doubt", p, p.m.join.phase, open)
+			return fmt.Errorf("%v is in phase %s, and %d open events put something in doubt", p, phaseNames[p.m.join.phase], open)
 		}
 		for d := range s.databases {
 			if s.clock(p) >= p.m.table.DatabaseDeadline(d) {
@@ -185,7 +188,7 @@ func (s *sim) wrong(format string, args ...any) {
 	}
 }
 
-func (s *sim) tell(format string, args ...any) {
+func (s *sim) record(format string, args ...any) {
 	if s.story != nil {
 		fmt.Fprintf(s.story, "%9.4f %s\n", s.now.Seconds(), fmt.Sprintf(format, args...))
 	}

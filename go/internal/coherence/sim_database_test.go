@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// The database of a simulated cluster: how it is asked, and how it fails.
+// The database of a simulated cluster: how it is queried, and how it fails.
 
-// database is what all processes share: the members table and the first database on one server,
-// the second database there too, or on a server of its own.
+// database is what all processes share: the members table and the first database on one server, and the
+// second database there too, or on a server of its own.
 type database struct {
 	server
 	second  server
 	history [maxKeys][]committed
-	value   int // the last one that was written, or that a transaction is named after
+	value   int // the last one that was written, or after which a transaction is named
 
 	rows          []*memberRow
-	counted       int      // rows that ought to be there
+	counted       int      // rows that there should be
 	counting      uint64   // drawn anew when that is lowered to what is there
-	changes       []change // of rows and their count, for who loses the last ones
+	changes       []change // of rows and their count, for a failover that loses the last ones
 	notes         []*outsideNote
-	expected      int // the identity that the members table was read under last
-	expectedApart int // that of the second server which the members table knows; 0: none yet
+	expected      int // the identity under which the members table was last viewed
+	expectedApart int // that of the second server, as the members table knows it; 0: none yet
 	apartBefore   int // what it knew before
 	apartChanged  time.Duration
 }
@@ -36,7 +36,7 @@ type server struct {
 	since    time.Duration // this identity is the server's
 }
 
-// serverOf returns where a database lies.
+// serverOf returns the server that a database is on.
 func (s *sim) serverOf(database int) *server {
 	if s.apart && database == 1 {
 		return &s.second
@@ -48,29 +48,29 @@ func (s *sim) databaseOf(key int) int { return key % s.databases }
 
 var errDatabase = errors.New("the database does not answer")
 
-// question is what a process asks about the members table: stages are executed one after the
-// other, each as a statement of its own.
-type question struct {
+// databaseQuery is what a process asks about the members table. Its stages are executed one after the other,
+// each as a statement of its own.
+type databaseQuery struct {
 	process  *process
 	stages   []func()
-	answer   func(error) // nil: none is wanted
-	session  int         // that it is asked in
+	answer   func(error) // nil: no answer is wanted
+	session  int         // in which it is sent
 	limit    time.Duration
 	answered bool
 	patience time.Duration // until when the second stage waits for a look
 }
 
-// ask has the database execute something for a process, which asks one thing at a time. What
-// it has given up because no answer came in time may be executed later all the same.
-func (s *sim) ask(p *process, answer func(error), stages ...func()) {
-	p.questions = append(p.questions, &question{process: p, stages: stages, answer: answer})
-	if len(p.questions) == 1 {
-		s.askNext(p)
+// query has the database execute something for a process, which asks one thing at a time. A query that the
+// process has given up because no answer came in time may still be executed later.
+func (s *sim) query(p *process, answer func(error), stages ...func()) {
+	p.queries = append(p.queries, &databaseQuery{process: p, stages: stages, answer: answer})
+	if len(p.queries) == 1 {
+		s.nextQuery(p)
 	}
 }
 
-func (s *sim) askNext(p *process) {
-	q := p.questions[0]
+func (s *sim) nextQuery(p *process) {
+	q := p.queries[0]
 	q.session, q.limit = s.session, s.now+simTimeout
 	at := s.statementArrival(p, &s.server)
 	if at >= q.limit {
@@ -82,7 +82,7 @@ func (s *sim) askNext(p *process) {
 	s.at(at, nil, func() { s.execute(q, 0) })
 }
 
-func (s *sim) execute(q *question, stage int) {
+func (s *sim) execute(q *databaseQuery, stage int) {
 	if stage > 0 && q.process.looking && !q.process.away && s.now < q.patience {
 		s.after(time.Millisecond, nil, func() { s.execute(q, stage) })
 		return
@@ -90,6 +90,9 @@ func (s *sim) execute(q *question, stage int) {
 	if s.session != q.session || s.down > s.now {
 		s.answerAt(s.now+s.delay(), q, errDatabase)
 		return
+	}
+	if q.answered { // late: it counts as failed already
+		q.process.strays()
 	}
 	q.stages[stage]()
 	if stage == 0 {
@@ -106,17 +109,17 @@ func (s *sim) execute(q *question, stage int) {
 	s.answerAt(at, q, err)
 }
 
-// answerAt answers a question, once.
-func (s *sim) answerAt(at time.Duration, q *question, err error) {
+// answerAt answers a query, once.
+func (s *sim) answerAt(at time.Duration, q *databaseQuery, err error) {
 	p := q.process
 	s.at(at, p, func() {
 		if q.answered {
 			return
 		}
 		q.answered = true
-		p.questions = p.questions[1:]
-		if len(p.questions) > 0 {
-			s.askNext(p)
+		p.queries = p.queries[1:]
+		if len(p.queries) > 0 {
+			s.nextQuery(p)
 		}
 		if s.session != q.session {
 			err = errDatabase
@@ -136,9 +139,9 @@ func (s *sim) answerArrival(p *process, at *server) time.Duration {
 	return s.arrival(at.place, p.place.number) + s.slowness(at)
 }
 
-// askServer has a server execute something for a process, beside what it asks otherwise. The
-// answer is called once, in time.
-func (s *sim) askServer(p *process, at *server, execute func(), answer func(error)) {
+// queryServer has a server execute something for a process, beside its other queries. The answer is called
+// once, in time.
+func (s *sim) queryServer(p *process, at *server, execute func(), answer func(error)) {
 	session, limit, answered := at.session, s.now+simTimeout, false
 	once := func(err error) {
 		if !answered {
@@ -165,7 +168,7 @@ func (s *sim) slowness(at *server) time.Duration {
 	return 0
 }
 
-// databaseFails makes a database server slow, unreachable, or another one.
+// databaseFails makes a database server slow or unreachable, or replaces it.
 func (s *sim) databaseFails(kind fault, at *server, until time.Duration) {
 	switch kind {
 	case databaseSlow:
@@ -183,7 +186,7 @@ func (s *sim) databaseFails(kind fault, at *server, until time.Duration) {
 	}
 }
 
-// someServer is one that a fault is of.
+// someServer returns the server that a fault strikes.
 func (s *sim) someServer() *server {
 	if s.apart && s.below(2) == 0 {
 		return &s.second
@@ -191,7 +194,7 @@ func (s *sim) someServer() *server {
 	return &s.server
 }
 
-// calmsDown tells when a fault of a server has an end.
+// calmsDown says when a fault of a server ends.
 func (s *sim) calmsDown(at *server, end time.Duration) {
 	if at == &s.second {
 		s.calmApart = max(s.calmApart, end)
@@ -200,7 +203,7 @@ func (s *sim) calmsDown(at *server, end time.Duration) {
 	}
 }
 
-// calmFor is when the last fault has an end that transactions of a server can feel.
+// calmFor returns when the last fault ends that can affect transactions of a server.
 func (s *sim) calmFor(at *server) time.Duration {
 	if at == &s.second {
 		return max(s.calm, s.calmApart)
@@ -224,8 +227,8 @@ func (s *sim) restartDatabase(at *server) {
 	}
 }
 
-// failOver makes another server the database, which knows nothing of the last commits. For
-// longer than a lease neither answers anybody.
+// failOver makes another server the database, which knows nothing of the last commits. For longer than a
+// lease neither of them answers.
 func (s *sim) failOver(at *server) {
 	known := s.now
 	if s.below(3) > 0 {
@@ -246,7 +249,7 @@ func (s *sim) failOver(at *server) {
 	})
 }
 
-// loseCommits has every key be what it was at some time.
+// loseCommits makes every key what it was at some time.
 func (s *sim) loseCommits(at *server, known time.Duration) {
 	for key := range s.keys {
 		if s.serverOf(s.databaseOf(key)) != at {
@@ -259,13 +262,13 @@ func (s *sim) loseCommits(at *server, known time.Duration) {
 		}
 		if i < len(history)-1 {
 			s.Lost++
-			s.tell("key %d is %d again", key, history[i].value)
+			s.record("key %d is %d again", key, history[i].value)
 			s.history[key] = append(history, committed{at: s.now, value: history[i].value})
 		}
 	}
 }
 
-// loseRows has the members table be what it was at some time.
+// loseRows makes the members table what it was at some time.
 func (s *sim) loseRows(known time.Duration) {
 	for _, c := range slices.Backward(s.changes) {
 		if c.at > known {
@@ -281,6 +284,7 @@ func (s *sim) loseRows(known time.Duration) {
 func (s *sim) undo(c change) {
 	s.counted, s.counting = c.counted, c.counting
 	before := c.before
+	s.byID[before.Incarnation].strays()
 	r := s.row(before.Incarnation)
 	switch {
 	case before.Incarnation == 0:
@@ -291,4 +295,5 @@ func (s *sim) undo(c change) {
 	default:
 		*r = before
 	}
+	s.followAll()
 }

@@ -2,31 +2,31 @@ package coherence
 
 import "time"
 
-// fault is a kind of what goes wrong in a schedule.
+// fault is a kind of thing that goes wrong in a schedule.
 type fault int
 
 const (
-	stop              fault = iota // a process is stopped, and goes on
-	kill                           // one ends at once; its connections with it
-	hostLost                       // one ends, and its connections say nothing of it
-	leave                          // one ends in order
-	putOut                         // one is marked out in the members table, as anyone may do at any time
-	evict                          // a store forgets
+	stop              fault = iota // a process is stopped, and goes on later
+	kill                           // a process ends at once, and its connections with it
+	hostLost                       // a process ends, and its connections stay silent
+	leave                          // a process leaves
+	putOut                         // a process is marked out in the members table, as any process may do at any time
+	evict                          // a store loses all its entries
 	breakSession                   // a session ends, at one side first
-	cutPair                        // two places do not reach each other
-	cutOneWay                      // nothing of one reaches the other
-	cutGroup                       // some places and the others do not
-	cutGroupOneWay                 // nothing of some reaches the others
-	cutDatabase                    // a place does not reach the database
-	cutDatabaseOneWay              // its statements do not get there, or the answers back
+	cutPair                        // two places cannot reach each other
+	cutOneWay                      // nothing that one place sends reaches the other
+	cutGroup                       // some places and the others cannot reach each other
+	cutGroupOneWay                 // nothing that some places send reaches the others
+	cutDatabase                    // a place cannot reach the database
+	cutDatabaseOneWay              // its statements do not arrive, or the answers do not
 	databaseSlow                   // every statement takes long
-	databaseDown                   // it answers nobody, and then goes on
+	databaseDown                   // it answers no query, and then goes on
 	databaseRestart                // all connections and open transactions end
 	failover                       // it is down for longer than a lease and has lost its last commits
 	deleteRow                      // somebody deletes a row of the members table
 	deleteRows                     // or all of them
 	dropTables                     // or drops the table and the cluster's row; both are made again
-	insiderSpeaks                  // somebody who has the secret says what it likes
+	insiderSpeaks                  // a process that has the secret says whatever it likes
 	faultKinds
 )
 
@@ -34,7 +34,7 @@ var faultNames = [faultKinds]string{"stop", "kill", "host lost", "leave", "put o
 	"cut one way", "cut group", "cut group one way", "cut database", "cut database one way", "database slow",
 	"database down", "database restart", "failover", "delete row", "delete rows", "drop tables", "insider"}
 
-// usual is how often each comes in comparison with the others.
+// usual is how often each fault occurs in comparison with the others.
 var usual = [faultKinds]int{stop: 6, kill: 5, hostLost: 2, leave: 2, putOut: 4, evict: 1, breakSession: 4, cutPair: 4, cutOneWay: 4,
 	cutGroup: 2, cutGroupOneWay: 2, cutDatabase: 3, cutDatabaseOneWay: 3, databaseSlow: 2, databaseDown: 1,
 	databaseRestart: 1, failover: 1, deleteRow: 2, deleteRows: 1, dropTables: 1, insiderSpeaks: 1}
@@ -72,7 +72,7 @@ func (s *sim) happen(kind fault) {
 	}
 	s.calmsDown(server, until)
 	if s.story != nil {
-		s.tell("fault: %s at %v until %v", faultNames[kind], p, until)
+		s.record("fault: %s at %v until %v", faultNames[kind], p, until)
 	}
 	switch kind {
 	case stop:
@@ -115,7 +115,7 @@ func (s *sim) duration() time.Duration {
 	return s.between(longest/4, longest)
 }
 
-// someone is a random process that is alive, or nil.
+// someone returns a random process that is alive, or nil.
 func (s *sim) someone() *process {
 	i := s.below(len(s.places))
 	for n := range s.places {
@@ -158,7 +158,7 @@ func (s *sim) cutDatabase(at int, both bool, until time.Duration) {
 	}
 }
 
-// stop stops a process for a while. Who hears nothing of it for too long ends the session.
+// stop stops a process for a while. A peer that hears nothing of it for too long ends the session.
 func (s *sim) stop(p *process, until time.Duration) {
 	if p.stopped > s.now {
 		return
@@ -169,10 +169,10 @@ func (s *sim) stop(p *process, until time.Duration) {
 			s.resume(p)
 		}
 	})
-	if until > s.now+simSilence {
-		s.after(simSilence+s.delay(), nil, func() {
+	if until > s.now+simReadTimeout {
+		s.after(simReadTimeout+s.delay(), nil, func() {
 			if p.stopped == until {
-				s.silent(p)
+				s.timeOut(p)
 			}
 		})
 	}
@@ -186,22 +186,22 @@ func (s *sim) resume(p *process) {
 	p.parked = nil
 }
 
-// silent ends the sessions with a process of which nothing is heard.
-func (s *sim) silent(p *process) {
+// timeOut ends the sessions with a process of which the others hear nothing.
+func (s *sim) timeOut(p *process) {
 	for _, l := range s.places {
 		if q := l.process; q != nil && q != p {
-			s.fallSilent(p, q)
+			s.timeOutAt(p, q)
 		}
 	}
 }
 
-// die ends a process. Another one starts at its place.
+// die ends a process. Another one starts at its place later.
 func (s *sim) die(p *process, hostLost bool) {
 	if !p.alive {
 		return
 	}
 	p.alive = false
-	s.tell("%v has died", p)
+	s.record("%v has died", p)
 	for _, x := range p.sessions {
 		side := x.side(p)
 		if !hostLost {
@@ -213,7 +213,7 @@ func (s *sim) die(p *process, hostLost bool) {
 		}
 	}
 	if hostLost {
-		s.after(simSilence, nil, func() { s.silent(p) })
+		s.after(simReadTimeout, nil, func() { s.timeOut(p) })
 	}
 	s.abortAll(p, hostLost)
 	if s.faults && s.chance(s.tidies) && s.down <= s.now {
@@ -224,7 +224,7 @@ func (s *sim) die(p *process, hostLost bool) {
 	s.after(again, nil, func() { s.start(p.place) })
 }
 
-// leave is an end in order, though some of its transactions may still be open.
+// leave has a process leave in order, though some of its transactions may still be open.
 func (s *sim) leave(p *process) {
 	s.at(s.now, p, func() {
 		p.m.Leave(s.clock(p))
@@ -233,8 +233,8 @@ func (s *sim) leave(p *process) {
 	})
 }
 
-// point is a step of a process after which it may end, or be stopped or cut off: so also
-// between any two of announcing, sending COMMIT, its answer, and settling.
+// point is a step of a process after which it may end, or be stopped or cut off: so also between any two of
+// announcing, sending COMMIT, its answer, and settling.
 func (s *sim) point(p *process, weight int) {
 	if s.strike == 0 || !s.faults {
 		return
@@ -246,7 +246,7 @@ func (s *sim) point(p *process, weight int) {
 	s.Strikes++
 	until := s.now + s.duration()
 	s.calm = max(s.calm, until)
-	s.tell("strike at %v until %v", p, until)
+	s.record("strike at %v until %v", p, until)
 	switch s.below(6) {
 	case 0, 1:
 		s.die(p, false)

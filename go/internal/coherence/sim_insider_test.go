@@ -5,12 +5,11 @@ import (
 	"time"
 )
 
-// An insider of a simulated cluster: it has the cluster's secret, so its session proves an incarnation of
-// its own and no other one, and it says whatever it likes. It knows more than a real one could: what it
-// says is drawn from what the others have in memory. It gives no copies and no values, which are
-// trusted as the database is.
+// An insider of a simulated cluster: it has the cluster's secret, so its session proves its own incarnation
+// and no other, and it says whatever it likes. It knows more than a real one could: its messages are drawn
+// from what the others have in memory. It gives no copies and no values, which are trusted as the database is.
 
-// insider is one that says things. Its words are drawn from what next returns.
+// insider draws its messages from what next returns.
 type insider struct {
 	s    *sim
 	id   Incarnation
@@ -18,10 +17,10 @@ type insider struct {
 	said uint64 // entries of its log, and its own events
 }
 
-// newInsider is one with a row of the members table, in that state, or without.
+// newInsider returns an insider that has a row of the members table in this state; 0: it has no row.
 func (s *sim) newInsider(next func() uint64, state State) *insider {
 	x := &insider{s: s, next: next}
-	// One that is drawn already, of which an input may have the same again, is followed by the next.
+	// An input may draw the same incarnation again: then it is the next one that is free.
 	x.id = Incarnation(1 + next()%1000)
 	for s.byID[x.id] != nil || s.insiders[x.id] {
 		x.id++
@@ -32,13 +31,13 @@ func (s *sim) newInsider(next func() uint64, state State) *insider {
 		s.counted++
 	}
 	s.Insiders++
-	s.tell("an insider comes as %d, its row is %v", x.id, state)
+	s.record("an insider starts as %d, its row is %v", x.id, state)
 	return x
 }
 
 func (x *insider) below(n int) int { return int(x.next() % uint64(n)) }
 
-// speaks says something to somebody.
+// speaks sends a message to a process.
 func (x *insider) speaks() {
 	s := x.s
 	q := s.places[x.below(len(s.places))].process
@@ -60,7 +59,7 @@ func (x *insider) speaks() {
 		return
 	}
 	if s.story != nil {
-		s.tell("the insider says to %v: %s", q, message.describe())
+		s.record("the insider says to %v: %s", q, message.describe())
 	}
 	if q.m.out.connected[x.id] = struct{}{}; x.below(16) == 0 {
 		q.m.Connected(s.clock(q), x.id)
@@ -74,7 +73,7 @@ func (x *insider) speaks() {
 	s.act(q)
 }
 
-// hearWhole has a machine hear an insider, and sees to it that a violation changes nothing.
+// hearWhole has a machine receive a message of an insider, and checks that a violation changes nothing.
 func (s *sim) hearWhole(q *process, x *insider, message *Message) {
 	m := q.m
 	open, digest, settled, heard := len(m.events.open), m.table.digest, len(m.events.settled), m.writers.heard[x.id]
@@ -84,7 +83,7 @@ func (s *sim) hearWhole(q *process, x *insider, message *Message) {
 	}
 }
 
-// message is one of any kind, which q is to hear.
+// message draws a message of any kind for q.
 func (x *insider) message(q *process) *Message {
 	message := &Message{Kind: MessageKind(1 + x.below(int(Outside)))}
 	if x.below(3) > 0 {
@@ -109,7 +108,7 @@ func (x *insider) message(q *process) *Message {
 	return message
 }
 
-// number is one of those that mean something, or the next, or any.
+// number draws one of those that mean something, or the next one, or any.
 func (x *insider) number(of ...uint64) uint64 {
 	switch n := x.below(len(of) + 3); {
 	case n < len(of):
@@ -122,7 +121,7 @@ func (x *insider) number(of ...uint64) uint64 {
 	return 1<<64 - 1
 }
 
-// writer is the insider itself, another process, or nobody.
+// writer draws the insider itself, another process, or a writer that does not exist.
 func (x *insider) writer() Incarnation {
 	switch x.below(8) {
 	case 0, 1:
@@ -146,7 +145,7 @@ func (x *insider) entry(q *process, kind MessageKind) Entry {
 	return e
 }
 
-// event is one that is open somewhere, the next one of somebody, or another one.
+// event draws an event that is open at q, the next one of some process, or another one.
 func (x *insider) event(q *process) Event {
 	if len(q.m.events.open) > 0 && x.below(3) == 0 {
 		open := inOrder(q.m.events.open)
@@ -177,9 +176,9 @@ func (x *insider) another(id EventID) Event {
 	return e
 }
 
-// goes ends what the insider does.
+// goes ends the insider.
 func (x *insider) goes() {
-	x.s.tell("the insider goes")
+	x.s.record("the insider goes")
 	for _, p := range x.s.processes {
 		if p.alive {
 			p.m.Disconnected(x.id)
@@ -187,7 +186,7 @@ func (x *insider) goes() {
 	}
 }
 
-// insiderComes has one say something for a while, as a fault.
+// insiderComes has an insider speak for a while, as a fault.
 func (s *sim) insiderComes(until time.Duration) {
 	x := s.newInsider(s.random.Uint64, []State{0, 0, Joining, In, Out}[s.below(5)])
 	var again func()
@@ -202,13 +201,13 @@ func (s *sim) insiderComes(until time.Duration) {
 	s.after(0, nil, again)
 }
 
-// words are numbers that an input holds, a byte each, and when it has ended any numbers that follow from it.
-type words struct {
+// numbers are the bytes of an input, and when it has ended numbers that follow from it.
+type numbers struct {
 	input []byte
 	rest  uint64
 }
 
-func (w *words) next() uint64 {
+func (w *numbers) next() uint64 {
 	if len(w.input) > 0 {
 		n := w.input[0]
 		w.input = w.input[1:]
@@ -219,7 +218,7 @@ func (w *words) next() uint64 {
 	return w.rest >> 20
 }
 
-// bounds tells what is beyond a bound in a machine's memory.
+// beyondBounds returns what is beyond a bound in a machine's memory; "" is nothing.
 func (m *Machine) beyondBounds() string {
 	for who, of := range m.events.usage {
 		if of.events > MaxOpenEvents || of.buckets > maxOpenBuckets {
@@ -249,7 +248,7 @@ func (m *Machine) beyondBounds() string {
 	case len(m.view.requests) > maxJoinRequests:
 		return "joiners that wait"
 	case len(m.events.backlog.settled) > maxBacklogEvents:
-		return "what a joiner was told"
+		return "the backlog of a joiner"
 	}
 	return ""
 }

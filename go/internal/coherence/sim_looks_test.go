@@ -1,24 +1,24 @@
 package coherence
 
-// Views of the members table, and looks at a second database server, as in members.py and
-// databases.py.
+// Views of the members table, and looks at a second database server, as members.py and databases.py take
+// them.
 
 // look is what a process has found out about the second server.
 type look struct {
-	asked    Time // when the view was asked for with which it began
-	known    int  // what the members table had said before
+	asked    Time // when the view was asked for with which the look began
+	known    int  // what the members table had said of the server before
 	identity int
 	notes    []*OutsideWrite
 }
 
-// lookApart looks at the second server, unless that is under way.
+// lookApart looks at the second server, unless a look is under way.
 func (s *sim) lookApart(p *process, asked Time) {
 	if p.looking || s.now < p.second {
 		return
 	}
 	p.looking = true
 	l := &look{asked: asked, known: p.known}
-	s.askServer(p, &s.second, func() { l.identity, l.notes = s.second.identity, s.notesOf(1) }, func(err error) {
+	s.queryServer(p, &s.second, func() { l.identity, l.notes = s.second.identity, s.notesOf(1) }, func(err error) {
 		p.looking, p.away = false, err != nil
 		if err == nil {
 			p.found = l
@@ -26,7 +26,7 @@ func (s *sim) lookApart(p *process, asked Time) {
 	})
 }
 
-func (s *sim) askReading(p *process) {
+func (s *sim) takeView(p *process) {
 	asked := s.clock(p)
 	var rows []Row
 	var found *look
@@ -34,7 +34,7 @@ func (s *sim) askReading(p *process) {
 	var counting uint64
 	var notes [2][]*OutsideWrite
 	view := func() {
-		rows = s.readRows(p)
+		rows = s.viewRows(p)
 		lacks, counting = s.counted-len(rows), s.counting
 		for d := range s.databases {
 			if s.serverOf(d) == &s.server {
@@ -70,15 +70,15 @@ func (s *sim) askReading(p *process) {
 			}
 		})
 	}
-	s.ask(p, func(err error) {
+	s.query(p, func(err error) {
 		if s.story != nil {
-			s.tell("%v has asked at %v for the members: %s", p, asked, describeRows(rows, err))
+			s.record("%v takes a view that was asked for at %v: %s", p, asked, describeRows(rows, err))
 		}
 		if err == nil {
-			s.missing(p, asked, lacks, counting)
-			s.reached(p, asked, found, notes)
+			s.rowsMissing(p, asked, lacks, counting)
+			s.databasesReached(p, asked, found, notes)
 		}
-		s.reading(p, asked, rows, err)
+		s.viewTaken(p, asked, rows, err)
 	}, stages...)
 }
 
@@ -94,8 +94,9 @@ func (s *sim) seeAtOnce(p *process) {
 	}
 }
 
-// reached tells a machine which databases have answered, and what was written to them from outside.
-func (s *sim) reached(p *process, asked Time, found *look, notes [2][]*OutsideWrite) {
+// databasesReached reports to a machine which databases have answered, and what was written to them from
+// outside.
+func (s *sim) databasesReached(p *process, asked Time, found *look, notes [2][]*OutsideWrite) {
 	for d := range s.databases {
 		switch {
 		case d == 1 && s.now < p.second:
@@ -109,8 +110,8 @@ func (s *sim) reached(p *process, asked Time, found *look, notes [2][]*OutsideWr
 	}
 }
 
-// judge has the members table say what a look has found; it tells whether there was anything to
-// change. known is what the table has said just before.
+// judge has the members table say what a look has found, and reports whether there was anything to change.
+// known is what the table has said just before.
 func (s *sim) judge(p *process, found *look, known int) bool {
 	switch {
 	case found == nil || s.off == offIdentity:
@@ -124,9 +125,9 @@ func (s *sim) judge(p *process, found *look, known int) bool {
 		return false
 	case found.identity == known || known != 0 && found.known != known:
 		return false
-	case known == s.expectedApart: // or somebody was faster
+	case known == s.expectedApart: // or another process was faster
 		s.apartBefore, s.apartChanged, s.expectedApart = s.expectedApart, s.now, found.identity
-		s.tell("members table: the second server is number %d", found.identity)
+		s.record("members table: the second server is number %d", found.identity)
 		if known != 0 {
 			s.allOut()
 		}

@@ -5,15 +5,14 @@ import (
 	"time"
 )
 
-// The network of a simulated cluster. Over a session frames arrive in order and none is
-// missing until it ends, which its two sides learn at different times. Two processes may have
-// a session from each side; each prefers its own, as in package node, so that frames of one
-// session may arrive after later ones of another. What one place sends can be blocked on its
-// way to another, in one direction only too: it arrives late then, or, when the session ends
-// because of the silence, never.
+// The network of a simulated cluster. Over a session frames arrive in order and none is missing until the
+// session ends, which its two sides learn at different times. Two processes may have a session from each
+// side; each prefers its own, as in package node, so that frames of one session may arrive after later ones
+// of another. What one place sends can be blocked on its way to another, also in one direction only: then it
+// arrives late, or never, when the session ends by the read timeout.
 
 type session struct {
-	sides [2]*process      // who dialled, and whom
+	sides [2]*process      // the one that has dialled, and the one that was dialled
 	up    [2]bool          // at each side
 	last  [2]time.Duration // when the last frame arrives at each side
 }
@@ -25,20 +24,20 @@ func (x *session) side(p *process) int {
 	return 1
 }
 
-// peer is what a process has of another one.
+// peer is what a process keeps of its connection to another one.
 type peer struct {
 	process  *process
 	sessions []*session
-	current  *session // what is sent over
+	current  *session // over which messages are sent
 	listed   bool     // in the members table, so it is dialled
-	dialling int      // number of the try that is under way; 0: none
+	dialling int      // number of the attempt that is under way; 0: none
 	tries    int
 	pause    time.Duration
 }
 
 const shortestPause, longestPause = 20 * time.Millisecond, 320 * time.Millisecond
 
-// peer returns what p has of q.
+// peer returns what p keeps of its connection to q.
 func (p *process) peer(q *process) *peer {
 	for len(p.peers) <= q.number {
 		p.peers = append(p.peers, peer{})
@@ -48,7 +47,7 @@ func (p *process) peer(q *process) *peer {
 	return x
 }
 
-// arrival is when what one place sends to another now gets there.
+// arrival returns when what one place sends to another now arrives.
 func (s *sim) arrival(from, to int) time.Duration {
 	return max(s.now, s.blocked[from][to]) + s.delay()
 }
@@ -83,12 +82,12 @@ func (s *sim) send(p, q *process, message *Message) {
 		}
 	}
 	s.at(at, q, deliver)
-	if s.chance(10) { // what comes again must not matter
+	if s.chance(10) { // a message that arrives again must not matter
 		s.at(at, q, deliver)
 	}
 }
 
-// dials begins to dial who is listed, and ends it for who is not any more.
+// dials begins to dial the processes that are listed, and ends the sessions with those that are not any more.
 func (s *sim) dials(p *process) {
 	for i := range p.peers {
 		p.peers[i].listed = false
@@ -143,9 +142,9 @@ func (s *sim) dial(p, q *process) {
 				s.act(p)
 			})
 		}
-	case p.place.strange != q.place.strange:
+	case p.place.refused != q.place.refused:
 		again = to.pause
-		if p.place.strange {
+		if p.place.refused {
 			s.after(s.delay(), p, func() {
 				p.m.Refused(s.clock(p), q.id)
 				s.act(p)
@@ -162,14 +161,14 @@ func (s *sim) dial(p, q *process) {
 	})
 }
 
-// provesEnd: on one host it can be seen that a process has ended.
+// provesEnd reports whether p can see that q has ended: on one host it can.
 func (s *sim) provesEnd(p, q *process) bool { return p.place.host == q.place.host }
 
 func (s *sim) accept(p, q *process, try int) {
 	x := &session{sides: [2]*process{p, q}}
 	p.sessions, q.sessions = append(p.sessions, x), append(q.sessions, x)
 	s.up(x, 1)
-	if !p.alive { // it has died since it dialled
+	if !p.alive { // it has died since
 		s.endAt(x, 1, s.arrival(p.place.number, q.place.number))
 		return
 	}
@@ -192,7 +191,7 @@ func (s *sim) up(x *session, side int) {
 	s.use(p, to)
 }
 
-// use picks what to send over, and tells the machine when it is another session.
+// use picks the session to send over, and notifies the machine when it is another one.
 func (s *sim) use(p *process, to *peer) {
 	var best *session
 	for _, x := range to.sessions {
@@ -212,8 +211,8 @@ func (s *sim) use(p *process, to *peer) {
 	s.act(p)
 }
 
-// close ends a session at one side. The other one learns of it, if in order after all that
-// was sent before.
+// close ends a session at one side. The other side learns of it; if it ends in order, after all that was sent
+// before.
 func (s *sim) close(x *session, side int, inOrder bool) {
 	if !x.up[side] {
 		return
@@ -224,7 +223,7 @@ func (s *sim) close(x *session, side int, inOrder bool) {
 	if inOrder {
 		at = max(at, x.last[1-side]+1)
 	}
-	s.endAt(x, 1-side, min(at, s.now+simSilence))
+	s.endAt(x, 1-side, min(at, s.now+simReadTimeout))
 }
 
 // endAt ends a session at one side at some time.
@@ -248,24 +247,24 @@ func (s *sim) closed(x *session, side int) {
 	}
 }
 
-// block lets nothing of one place reach another for a while. A session whose one side hears
-// nothing for too long ends there first.
+// block lets nothing that one place sends reach another for a while. A session ends first at a side that hears
+// nothing for too long.
 func (s *sim) block(from, to int, until time.Duration) {
 	s.blocked[from][to] = max(s.blocked[from][to], until)
 	s.calm = max(s.calm, until)
-	if from >= dbPlace || to >= dbPlace || until < s.now+simSilence {
+	if from >= dbPlace || to >= dbPlace || until < s.now+simReadTimeout {
 		return
 	}
-	s.after(simSilence+s.delay(), nil, func() {
+	s.after(simReadTimeout+s.delay(), nil, func() {
 		p, q := s.places[from].process, s.places[to].process
 		if s.blocked[from][to] > s.now && p != nil && q != nil {
-			s.fallSilent(p, q)
+			s.timeOutAt(p, q)
 		}
 	})
 }
 
-// fallSilent ends, at q, the sessions with p.
-func (s *sim) fallSilent(p, q *process) {
+// timeOutAt ends the sessions with p at q.
+func (s *sim) timeOutAt(p, q *process) {
 	for _, x := range slices.Clone(q.sessions) {
 		if side := x.side(q); x.sides[1-side] == p {
 			s.at(s.now, q, func() { s.close(x, side, false) })

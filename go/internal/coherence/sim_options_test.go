@@ -4,46 +4,46 @@ import "time"
 
 const maxKeys = 6
 
-// options is what one schedule is like. Each leaves out some of what can happen, and has more
-// of the rest: so rare things also meet each other.
+// options is what one schedule is like. Each schedule leaves out some of what can happen, and has more of the
+// rest, so that rare things also meet each other.
 type options struct {
-	size    int  // places
-	hosts   int  // on so many hosts at most; on one a refused connection proves an end
-	clients int  // in a thousand of the places
-	strange bool // the others do not let the last place in
+	size    int  // number of places
+	hosts   int  // at most so many; on one host it can be proved that a process has ended
+	clients int  // per thousand places
+	refused bool // the others do not let the process at the last place in
 
-	known int // rows that the cluster's row counts at first: 1, or 0 where the database is new
+	known int // rows that the cluster's row counts at first: 1, or 0 if the database is new
 
 	keys, buckets, databases int
-	apart                    bool // the second database lies on a server of its own
+	apart                    bool // the second database is on a server of its own
 
 	length    time.Duration // with faults
-	loadAfter time.Duration // readers and writers go on so long without
+	loadAfter time.Duration // readers and writers go on for so long without faults
 	tail      time.Duration // the longest delay of a message
-	copies    time.Duration // by how much longer a copy, which is large, may take
-	codec     bool          // messages go through their bytes
+	copies    time.Duration // by how much longer a copy, which is large, may take to arrive
+	codec     bool          // messages are encoded and decoded
 
-	acks    time.Duration // until one that does not acknowledge is marked out
+	acks    time.Duration // until a member that does not acknowledge is marked out
 	orphans time.Duration // until the database is asked about an event
-	naps    int           // in a thousand reads that take their time the process is stopped
+	naps    int           // per thousand slow reads: the process is stopped during the read
 
-	partial      int           // in a thousand processes serve the second database later, or never
+	partial      int           // per thousand processes: it serves the second database later, or never
 	outsideEvery time.Duration // the longest pause between two writes from outside; 0: there are none
-	mostNotes    int           // of a database, until old ones are replaced
+	mostNotes    int           // per database, until old ones are replaced
 
-	writes int // in a thousand turns of a process
-	every  int // in a thousand events are over all buckets
-	waits  int // in a thousand transactions wait long before COMMIT, or in it
-	fails  int // in a thousand transactions are given up, fail, or lose the answer
+	writes int // per thousand turns of a process
+	every  int // per thousand events: it is over all buckets
+	waits  int // per thousand transactions: it waits long before COMMIT, or in it
+	fails  int // per thousand transactions: it is given up, fails, or loses the answer
 
 	faultEvery time.Duration    // the longest pause between two faults
 	lasting    time.Duration    // the longest fault; 0: any
-	weights    [faultKinds]int  // how often each
-	deletes    int              // in a thousand starts somebody deletes rows of the members table meanwhile
-	outs       int              // in a thousand views of two servers the process is put out in between
-	eager      bool             // and the others see that at once; who has sent a copy reaches the second server at once
-	tidies     int              // in a thousand ends somebody deletes the row at once
-	strike     int              // mean number of points of a process between two strikes; 0: none
+	weights    [faultKinds]int  // how often each occurs
+	deletes    int              // per thousand starts: somebody deletes rows of the members table meanwhile
+	outs       int              // per thousand views of two servers: the process is put out in between
+	eager      bool             // and the others see that at once; a process that has sent a copy reaches the second server at once
+	tidies     int              // per thousand ends: somebody deletes the row at once
+	strike     int              // mean number of points of a process between two strikes; 0: there are none
 	restart    [2]time.Duration // of a process that has died
 }
 
@@ -53,7 +53,7 @@ func (s *sim) draw() options {
 		size:       []int{2, 3, 3, 4, 4, 5, 6, 7}[s.below(8)],
 		hosts:      []int{1, 1, 2, 7}[s.below(4)],
 		clients:    []int{0, 250}[s.below(2)],
-		strange:    s.below(16) == 0,
+		refused:    s.below(16) == 0,
 		known:      []int{0, 0, 0, 1}[s.below(4)],
 		keys:       []int{1, 3, 6}[s.below(3)],
 		buckets:    []int{1, 2, 6}[s.below(3)],

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// Who writes to the database of a simulated cluster without a process (R14), and the notes of that.
+// Writes to the database of a simulated cluster that no process announces (R14), and their notes.
 
 // outsideNote is a note in the database.
 type outsideNote struct {
 	OutsideWrite
 	database   int
-	made, gone time.Duration // gone 0: it is there
+	made, gone time.Duration // gone is 0 while the note is there
 }
 
-// simCollapse is how old a note may be that is replaced, with others, by one over everything.
+// simCollapse is how old a note has to be before it is replaced, with others, by one over everything.
 const simCollapse = simLease * 10 / 3
 
 func (s *sim) nextOutside() {
@@ -56,22 +56,22 @@ func (s *sim) commitOutside(keys []int) {
 	for _, key := range keys {
 		s.value++
 		s.history[key] = append(s.history[key], committed{at: s.now, value: s.value, outside: true})
-		s.tell("written from outside: key %d is %d", key, s.value)
+		s.record("written from outside: key %d is %d", key, s.value)
 	}
 	s.readEverywhere(keys)
 }
 
-// insertNote gives a note an id that nobody had, and the nonce that goes with it.
+// insertNote gives a note a new id, and the nonce that goes with it.
 func (s *sim) insertNote(database int, note OutsideWrite) {
 	note.ID = OutsideID(s.random.Uint64()>>5 | 1)
 	note.Nonce = uint64(note.ID) * 0x9E3779B97F4A7C15 &^ 1
 	s.notes = append(s.notes, &outsideNote{OutsideWrite: note, database: database, made: s.now})
 	if s.story != nil {
-		s.tell("note %d in database %d: all %v, buckets %v", note.ID, database, note.All, note.Buckets)
+		s.record("note %d in database %d: all %v, buckets %v", note.ID, database, note.All, note.Buckets)
 	}
 }
 
-// collapse replaces many notes of a database that are old by one over everything.
+// collapse replaces the old notes of a database, when there are many, by one over everything.
 func (s *sim) collapse(database int) {
 	if len(s.notesOf(database)) < s.mostNotes {
 		return
@@ -80,7 +80,7 @@ func (s *sim) collapse(database int) {
 	for _, n := range s.notes {
 		if n.database == database && n.gone == 0 && s.now > n.made+simCollapse {
 			n.gone, replaced = s.now, true
-			s.tell("note %d is replaced", n.ID)
+			s.record("note %d is replaced", n.ID)
 		}
 	}
 	if replaced && s.off != offReplaced {
@@ -100,7 +100,7 @@ func (s *sim) notesOf(database int) []*OutsideWrite {
 	return writes
 }
 
-// loseNotes has a server's notes be what they were at some time.
+// loseNotes makes a server's notes what they were at some time.
 func (s *sim) loseNotes(at *server, known time.Duration) {
 	s.notes = slices.DeleteFunc(s.notes, func(n *outsideNote) bool {
 		if s.serverOf(n.database) != at {
@@ -121,26 +121,26 @@ func (s *sim) acknowledgeOutside(p *process, a Action) {
 	}
 }
 
-// forgetOutside asks to delete notes, also where the answer is late or lost.
+// forgetOutside has notes deleted.
 func (s *sim) forgetOutside(p *process, a Action) {
 	forget := func() {
 		for _, n := range s.notes {
 			if n.database == a.Number && n.gone == 0 && slices.Contains(a.Outside, n.ID) {
 				n.gone = s.now
 				s.Forgotten++
-				s.tell("%v has note %d deleted", p, n.ID)
+				s.record("%v has note %d deleted", p, n.ID)
 			}
 		}
 	}
 	if at := s.serverOf(a.Number); at == &s.second {
-		s.askServer(p, at, forget, func(error) {})
+		s.queryServer(p, at, forget, func(error) {})
 	} else {
-		s.ask(p, nil, forget)
+		s.query(p, nil, forget)
 	}
 }
 
-// superseded tells whether a value was, by what was committed after it, before a read began: by
-// what was announced at any time, by what was written from outside for longer than a lease.
+// superseded reports whether a value was superseded before a read began, by what was committed after it: a
+// write that was announced supersedes at once, one from outside after a lease.
 func superseded(later []committed, begun time.Duration) bool {
 	return slices.ContainsFunc(later, func(c committed) bool {
 		if c.outside {

@@ -7,31 +7,33 @@ import (
 	"time"
 )
 
-// process is one process of a simulated cluster: the machine, and what package node is to it.
+// process is one process of a simulated cluster: the machine, and what package node does for it.
 type process struct {
 	id      Incarnation
-	number  int // of those ever started
+	number  int // in the order of starts
 	place   *place
 	m       *Machine
 	alive   bool
 	stopped time.Duration // until when
-	parked  []func()      // what happens to it when it goes on
+	parked  []func()      // what happens to it once it goes on
 	offset  time.Duration // of its clock
-	before  phase         // when it was looked at last, where a rule is off
+	before  phase         // after the last input, if a rule is broken
 	drift   int64         // of its clock, in millionths
+	states  states        // when it was last followed
+	astray  bool          // its row is what no step of it has made it
 
-	peers     []peer     // by number
-	sessions  []*session // that are up at its side
-	ring      []*process // owners of keys, as it sees them
-	store     map[name]int
-	flights   map[name]*flight
-	writes    []*transaction
-	questions []*question
-	looking   bool // at the second server
-	away      bool // that has not answered the last look
-	found     *look
-	known     int           // what the members table said of the second server when it was read last
-	second    time.Duration // from when on it serves the second database
+	peers    []peer     // by number
+	sessions []*session // up at its side
+	ring     []*process // owners of keys, as it sees them
+	store    map[versionedKey]int
+	flights  map[versionedKey]*flight
+	writes   []*transaction
+	queries  []*databaseQuery
+	looking  bool // at the second server
+	away     bool // that has not answered the last look
+	found    *look
+	known    int           // what the last view said of the second server
+	second   time.Duration // since when it serves the second database
 }
 
 func (p *process) String() string {
@@ -41,12 +43,12 @@ func (p *process) String() string {
 	return fmt.Sprintf("%s #%d", p.place.address, p.number)
 }
 
-// clock is in whole numbers, so that it is the same on any machine.
+// clock counts in whole numbers, so that it is the same on any computer.
 func (s *sim) clock(p *process) Time {
 	return Time(p.offset + s.now + s.now/1e6*time.Duration(p.drift))
 }
 
-// start starts a process at a place where none is.
+// start starts a process at a place that has none.
 func (s *sim) start(l *place) {
 	if l.process != nil && l.process.alive {
 		return
@@ -56,8 +58,8 @@ func (s *sim) start(l *place) {
 		number: len(s.processes), place: l, alive: true,
 		drift:   int64(s.below(2*20000+1)) - 20000,
 		offset:  s.between(time.Second, 1000*time.Second),
-		store:   make(map[name]int),
-		flights: make(map[name]*flight),
+		store:   make(map[versionedKey]int),
+		flights: make(map[versionedKey]*flight),
 	}
 	for p.id == 0 || s.byID[p.id] != nil || s.insiders[p.id] {
 		p.id = Incarnation(1 + s.below(1000))
@@ -69,7 +71,7 @@ func (s *sim) start(l *place) {
 	s.processes = append(s.processes, p)
 	s.byID[p.id] = p
 	s.calm = max(s.calm, s.now)
-	s.tell("%v starts as %d on %s", p, p.id, l.host)
+	s.record("%v starts as %d on %s", p, p.id, l.host)
 	p.m = New(Config{
 		Incarnation: p.id, Address: l.address, Lease: simLease,
 		AckTimeout: s.acks, OrphanAfter: s.orphans,
@@ -85,7 +87,8 @@ func (s *sim) start(l *place) {
 			s.at(p.second, p, func() { p.m.Serve(strconv.Itoa(d)) })
 		}
 	}
-	s.members(p)
+	p.states.phase = p.m.join.phase
+	s.membersChanged(p)
 	s.act(p)
 	if s.faults && s.chance(s.deletes) {
 		kind := []fault{deleteRow, deleteRows, deleteRows, dropTables}[s.below(4)]
@@ -94,7 +97,7 @@ func (s *sim) start(l *place) {
 	s.after(0, p, func() { s.turn(p) })
 }
 
-// turn lets time pass at a process, and gives it something to do.
+// turn lets time pass at a process, and has it read and write.
 func (s *sim) turn(p *process) {
 	p.m.Tick(s.clock(p))
 	s.act(p)
@@ -110,8 +113,9 @@ func (s *sim) turn(p *process) {
 	s.after(s.between(5*time.Millisecond, 50*time.Millisecond), p, func() { s.turn(p) })
 }
 
-// act does what the machine asks for.
+// act carries out what the machine asks for.
 func (s *sim) act(p *process) {
+	s.follow(p)
 	for p.alive {
 		if s.off != nothing {
 			s.breakRule(p)
@@ -144,21 +148,21 @@ func (s *sim) does(p *process, a Action) {
 			s.send(p, q, a.Message)
 		}
 	case Cleared:
-		s.passed(p, a.Event)
+		s.cleared(p, a.Event)
 	case Members:
-		s.members(p)
+		s.membersChanged(p)
 	case Log:
 		if strings.HasPrefix(a.Text, "its versions differ") {
 			s.Differed++
 		}
-		s.tell("%v: %s", p, a.Text)
+		s.record("%v: %s", p, a.Text)
 	default:
-		s.askReferee(p, a)
+		s.queryReferee(p, a)
 	}
 }
 
-// members dials whom the machine knows, and makes the ring of owners anew.
-func (s *sim) members(p *process) {
+// membersChanged dials the members that the machine knows, and makes the ring of owners anew.
+func (s *sim) membersChanged(p *process) {
 	s.dials(p)
 	p.ring = p.ring[:0]
 	if p.place.address != "" {
@@ -173,7 +177,7 @@ func (s *sim) members(p *process) {
 
 func (s *sim) receive(p, from *process, message *Message) {
 	if s.story != nil && message.Kind != Digest && message.Kind != Repair {
-		s.tell("%v hears of %v: %s", p, from, message.describe())
+		s.record("%v receives from %v: %s", p, from, message.describe())
 	}
 	s.Messages++
 	if s.off != nothing {
@@ -190,7 +194,7 @@ func (s *sim) receive(p, from *process, message *Message) {
 }
 
 func (m *Message) describe() string {
-	kind := [...]string{"", "events", "ack", "ask", "word", "copy request", "copy", "compare", "level", "bye", "probe", "alive", "outside"}[m.Kind]
+	kind := [...]string{"", "events", "ack", "join request", "join ack", "copy request", "copy", "digest", "repair", "bye", "probe", "alive", "outside"}[m.Kind]
 	text := fmt.Sprintf("%s %d/%d", kind, m.Sequence, m.Attempt)
 	for _, e := range m.Entries {
 		text += fmt.Sprintf(" %d:%d.%d", e.Number, e.Event.ID.Writer, e.Event.ID.Sequence)

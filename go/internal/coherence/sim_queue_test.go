@@ -6,14 +6,14 @@ import "time"
 type step struct {
 	at   time.Duration
 	n    int      // steps of one instant happen in the order in which they were put
-	who  *process // it waits while who is stopped and is lost when who is dead; nil: always
+	who  *process // the step waits while who is stopped and is lost when who is dead; nil: it always happens
 	call func()
 }
 
 func (a *step) before(b *step) bool { return a.at < b.at || a.at == b.at && a.n < b.n }
 
-// steps is a binary heap of steps, the next one first. It is written out, as container/heap
-// boxes every element and the simulation spends a good part of its time here.
+// steps is a binary heap of steps, the next one first. It does not use container/heap, which boxes every
+// element: the simulation spends a good part of its time here.
 type steps struct {
 	heap []step
 	n    int
@@ -85,18 +85,18 @@ func (s *sim) run(end time.Duration) {
 	s.now = max(s.now, end)
 }
 
-// A schedule is drawn from its seed by whole numbers only, so it is the same on any machine.
+// A schedule is drawn from its seed by whole numbers only, so it is the same on any computer.
 
 func (s *sim) below(n int) int { return int(s.random.Uint64() >> 1 % uint64(n)) }
 
-// chance is true n times in a thousand.
+// chance returns true n times in a thousand.
 func (s *sim) chance(n int) bool { return s.below(1000) < n }
 
 func (s *sim) between(a, b time.Duration) time.Duration {
 	return a + time.Duration(s.random.Uint64()>>1%uint64(b-a))
 }
 
-// delay is that of a message, or of a statement.
+// delay draws the delay of a message, or of a statement.
 func (s *sim) delay() time.Duration {
 	x := s.random.Uint64() >> 1
 	if x%10 != 0 {

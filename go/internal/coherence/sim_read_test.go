@@ -7,12 +7,12 @@ import (
 
 // Readers of a simulated cluster, its stores, and the check of every read.
 
-type name struct {
+type versionedKey struct {
 	key     int
 	version uint64
 }
 
-// flight is a load under a name that everyone who asks for the name meanwhile shares.
+// flight is a load for a versioned key, shared by all that ask for the key meanwhile.
 type flight struct {
 	begun time.Duration
 	then  []func(value int)
@@ -22,11 +22,11 @@ type flight struct {
 type committed struct {
 	at      time.Duration
 	value   int
-	outside bool // nobody has announced it
+	outside bool // no process has announced it
 }
 
-// check looks whether the database held a value at some instant since the begin of a read, or, but
-// for what was written from outside, would have.
+// check verifies that the database held a value at some instant since the begin of a read, or would have
+// without what was written from outside.
 func (s *sim) check(p *process, key, value int, begun time.Duration) {
 	history := s.history[key]
 	for i, c := range slices.Backward(history) {
@@ -43,7 +43,7 @@ func (s *sim) check(p *process, key, value int, begun time.Duration) {
 
 func (s *sim) bucket(key int) uint32 { return uint32(key % s.buckets) }
 
-// deadline is that of the key's own database.
+// deadline returns the deadline of the key's own database.
 func (s *sim) deadline(p *process, key int) Time {
 	database := s.databaseOf(key)
 	if s.off == offOwn {
@@ -57,7 +57,7 @@ func (s *sim) read(p *process, key int) {
 	s.Reads++
 	deadline := s.deadline(p, key)
 	if deadline == 0 && s.off != offDeadline {
-		s.Bypasses++ // a reading of the database itself, which is right
+		s.Bypasses++ // it reads the database itself, which is right
 		return
 	}
 	begun := s.now
@@ -65,7 +65,7 @@ func (s *sim) read(p *process, key int) {
 		s.readVersion(p, key, begun, deadline)
 		return
 	}
-	// It takes its time, or the process is stopped, in between.
+	// It is slow here, or the process is stopped.
 	if s.off == offDeadline {
 		version, settled := p.m.table.Version(s.bucket(key))
 		s.after(s.delay(), p, func() { s.readStore(p, key, begun, s.deadline(p, key), version, settled) })
@@ -91,7 +91,7 @@ func (s *sim) readStore(p *process, key int, begun time.Duration, deadline Time,
 		s.Bypasses++
 		return
 	}
-	n := name{key, version}
+	n := versionedKey{key, version}
 	if value, ok := p.store[n]; ok {
 		s.Hits++
 		s.check(p, key, value, begun)
@@ -102,7 +102,7 @@ func (s *sim) readStore(p *process, key int, begun time.Duration, deadline Time,
 		s.load(p, n, func(value int) { s.check(p, key, value, begun) })
 		return
 	}
-	s.share(p, n, func() { s.askOwner(p, owner, n) }, func(value int) { s.check(p, key, value, begun) })
+	s.share(p, n, func() { s.requestFromOwner(p, owner, n) }, func(value int) { s.check(p, key, value, begun) })
 }
 
 func (s *sim) owner(p *process, key int) *process {
@@ -112,8 +112,8 @@ func (s *sim) owner(p *process, key int) *process {
 	return p.ring[(key*7+len(p.ring))%len(p.ring)]
 }
 
-// share begins what ends with [sim.landed], unless it is under way already.
-func (s *sim) share(p *process, n name, begin func(), then func(value int)) {
+// share begins a load, which ends with [sim.landed], unless it is under way already.
+func (s *sim) share(p *process, n versionedKey, begin func(), then func(value int)) {
 	f := p.flights[n]
 	if f == nil || f.begun+simLease/2 < s.now {
 		f = &flight{begun: s.now}
@@ -123,8 +123,8 @@ func (s *sim) share(p *process, n name, begin func(), then func(value int)) {
 	f.then = append(f.then, then)
 }
 
-// landed keeps a value under a name, and gives it to all that wait for it.
-func (s *sim) landed(p *process, n name, value int) {
+// landed keeps a value under a versioned key, and gives it to all that wait for it.
+func (s *sim) landed(p *process, n versionedKey, value int) {
 	kept := n
 	if s.off == offEarly {
 		kept.version, _ = p.m.table.Version(s.bucket(n.key))
@@ -141,7 +141,7 @@ func (s *sim) landed(p *process, n name, value int) {
 }
 
 // load loads from the database.
-func (s *sim) load(p *process, n name, then func(value int)) {
+func (s *sim) load(p *process, n versionedKey, then func(value int)) {
 	at := s.serverOf(s.databaseOf(n.key))
 	s.share(p, n, func() {
 		s.at(s.statementArrival(p, at), nil, func() {
@@ -156,7 +156,7 @@ func (s *sim) load(p *process, n name, then func(value int)) {
 	}, then)
 }
 
-func (s *sim) askOwner(p, owner *process, n name) {
+func (s *sim) requestFromOwner(p, owner *process, n versionedKey) {
 	there, back := owner.place.number, p.place.number
 	s.at(s.arrival(back, there), owner, func() {
 		answer := func(value int) {
@@ -170,7 +170,7 @@ func (s *sim) askOwner(p, owner *process, n name) {
 	})
 }
 
-// readEverywhere reads at the instant of a commit, when a stale value is most likely to show.
+// readEverywhere reads keys at the instant of a commit, when a stale value is most likely to show.
 func (s *sim) readEverywhere(keys []int) {
 	for _, l := range s.places {
 		if p := l.process; s.loads && p != nil && p.alive && p.stopped <= s.now {

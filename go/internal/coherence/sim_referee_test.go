@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// The database of a simulated cluster as the referee: the members table, and which
-// transactions are open. What is asked, and how, is that of members.py.
+// The database of a simulated cluster as the referee: the members table, and which transactions are open. The
+// statements are those of members.py.
 
 type memberRow struct {
 	Row
 	changed, seen time.Duration
 }
 
-// change is what a row, and the count of rows, was before; without a state it was not there, and
-// without an incarnation only the count has changed.
+// change is what a row, and the count of rows, was before; without a state the row was not there, and without
+// an incarnation only the count has changed.
 type change struct {
 	at       time.Duration
 	before   memberRow
@@ -28,60 +28,60 @@ func (s *sim) changing(before memberRow) {
 	s.changes = append(s.changes, change{s.now, before, s.counted, s.counting})
 }
 
-func (s *sim) askReferee(p *process, a Action) {
+func (s *sim) queryReferee(p *process, a Action) {
 	switch a.Kind {
 	case TakeView:
-		s.askReading(p)
+		s.takeView(p)
 	case Post:
-		s.ask(p, func(err error) { s.posted(p, err) }, func() { s.post(p) })
+		s.query(p, func(err error) { s.posted(p, err) }, func() { s.post(p) })
 	case MarkOut:
-		s.ask(p, nil, func() { s.markOut(p, a) })
+		s.query(p, nil, func() { s.markOut(p, a) })
 	case WriteOff:
-		s.ask(p, nil, func() { s.writeOff(p, a) })
+		s.query(p, nil, func() { s.writeOff(p, a) })
 	case AcknowledgeOutside:
-		s.ask(p, nil, func() { s.acknowledgeOutside(p, a) })
+		s.query(p, nil, func() { s.acknowledgeOutside(p, a) })
 	case ForgetOutside:
 		s.forgetOutside(p, a)
 	case Remove:
-		s.ask(p, nil, func() { s.removeRows(1, func(r *memberRow) bool { return r.Incarnation == p.id }) })
+		s.query(p, nil, func() { s.removeRows(1, func(r *memberRow) bool { return r.Incarnation == p.id }) })
 	case Elect:
 		var won bool
 		var open []string
-		s.ask(p, func(err error) {
+		s.query(p, func(err error) {
 			if s.apart && won && err == nil {
-				s.askApart(p, func(names []string, err error) { s.elected(p, won, append(open, names...), err) })
+				s.queryApart(p, func(names []string, err error) { s.elected(p, won, append(open, names...), err) })
 				return
 			}
 			s.elected(p, won, open, err)
 		}, func() { won = s.elect(p) }, func() { open = s.openNames("", &s.server) })
 	case Enter:
 		var ok bool
-		s.ask(p, func(err error) { p.m.Entered(s.clock(p), ok, err) }, func() { ok = s.enter(p) })
+		s.query(p, func(err error) { p.m.Entered(s.clock(p), ok, err) }, func() { ok = s.enter(p) })
 	case OpenTransactions:
-		s.askOpen(p, a.Database)
+		s.queryOpen(p, a.Database)
 	}
 }
 
-// askOpen asks for the open transactions of a database, or of all.
-func (s *sim) askOpen(p *process, database string) {
+// queryOpen asks for the open transactions of a database, or of all.
+func (s *sim) queryOpen(p *process, database string) {
 	if s.apart && database == "1" {
-		s.askApart(p, func(open []string, err error) { s.openAnswer(p, database, open, err) })
+		s.queryApart(p, func(open []string, err error) { s.openAnswer(p, database, open, err) })
 		return
 	}
 	var open []string
-	s.ask(p, func(err error) {
+	s.query(p, func(err error) {
 		if s.apart && database == "" && err == nil {
-			s.askApart(p, func(names []string, err error) { s.openAnswer(p, "", append(open, names...), err) })
+			s.queryApart(p, func(names []string, err error) { s.openAnswer(p, "", append(open, names...), err) })
 			return
 		}
 		s.openAnswer(p, database, open, err)
 	}, func() { open = s.openNames(database, &s.server) })
 }
 
-// askApart asks the second server for open transactions.
-func (s *sim) askApart(p *process, answer func([]string, error)) {
+// queryApart asks the second server for open transactions.
+func (s *sim) queryApart(p *process, answer func([]string, error)) {
 	var open []string
-	s.askServer(p, &s.second, func() { open = s.openNames("", &s.second) }, func(err error) { answer(open, err) })
+	s.queryServer(p, &s.second, func() { open = s.openNames("", &s.second) }, func(err error) { answer(open, err) })
 }
 
 func describeRows(rows []Row, err error) string {
@@ -95,10 +95,10 @@ func describeRows(rows []Row, err error) string {
 	return strings.Join(text, ", ")
 }
 
-// readRows is a reading, and what is done at one now and then: a sign of life, the removal of
-// rows that have been out for long, and a look at who the database is (R13).
-func (s *sim) readRows(p *process) []Row {
-	if own := s.row(p.id); own != nil && s.now > own.seen+simSeen {
+// viewRows is a view, with what is done at a view now and then: a heartbeat, the removal of rows that have been
+// out for long, and a look at the identity of the database (R13).
+func (s *sim) viewRows(p *process) []Row {
+	if own := s.row(p.id); own != nil && s.now > own.seen+simHeartbeat {
 		own.seen = s.now
 	}
 	if s.expected != s.identity && s.off != offIdentity {
@@ -106,18 +106,18 @@ func (s *sim) readRows(p *process) []Row {
 		s.allOut()
 	}
 	s.removeRows(1, func(r *memberRow) bool {
-		return r.State == Out && s.now > r.changed+simCleaning && (s.isUnheard(r) || s.off == offCleaning)
+		return r.State == Out && s.now > r.changed+simCleaning && (s.isOverdue(r) || s.off == offCleaning)
 	})
 	rows := make([]Row, 0, len(s.rows))
 	for _, r := range s.rows {
 		row := r.Row
-		row.Overdue = s.isUnheard(r)
+		row.Overdue = s.isOverdue(r)
 		rows = append(rows, row)
 	}
 	return rows
 }
 
-// allOut is what is done when a database may have lost commits.
+// allOut puts all members out, as a database may have lost commits.
 func (s *sim) allOut() {
 	for _, r := range s.rows {
 		if r.State != Out {
@@ -126,7 +126,7 @@ func (s *sim) allOut() {
 	}
 }
 
-func (s *sim) isUnheard(r *memberRow) bool { return s.now > r.seen+simUnheard }
+func (s *sim) isOverdue(r *memberRow) bool { return s.now > r.seen+simOverdue }
 
 func (s *sim) row(id Incarnation) *memberRow {
 	for _, r := range s.rows {
@@ -140,12 +140,13 @@ func (s *sim) row(id Incarnation) *memberRow {
 func (s *sim) setState(r *memberRow, state State, reason string) {
 	s.changing(*r)
 	r.State, r.Reason, r.changed = state, reason, s.now
+	s.followAll()
 	if s.story != nil {
-		s.tell("members table: %d is %v %s", r.Incarnation, state, reason)
+		s.record("members table: %d is %v %s", r.Incarnation, state, reason)
 	}
 }
 
-// removeRows removes rows; each makes the count less by one, unless it is removed behind its back.
+// removeRows removes rows. Each lowers the count by less: by 0 if it is removed behind the count's back.
 func (s *sim) removeRows(less int, which func(*memberRow) bool) {
 	s.rows = slices.DeleteFunc(s.rows, func(r *memberRow) bool {
 		if !which(r) {
@@ -153,9 +154,10 @@ func (s *sim) removeRows(less int, which func(*memberRow) bool) {
 		}
 		s.changing(*r)
 		s.counted -= less
-		s.tell("members table: %d is no more", r.Incarnation)
+		s.record("members table: %d is no more", r.Incarnation)
 		return true
 	})
+	s.followAll()
 }
 
 func (s *sim) post(p *process) {
@@ -176,7 +178,7 @@ func (s *sim) post(p *process) {
 }
 
 func (s *sim) markOut(p *process, a Action) {
-	if r := s.row(a.To); r != nil && r.State != Out && (!a.IfOverdue || s.isUnheard(r)) {
+	if r := s.row(a.To); r != nil && r.State != Out && (!a.IfOverdue || s.isOverdue(r)) {
 		s.setState(r, Out, fmt.Sprint(p, ": ", a.Text))
 	}
 }
@@ -204,7 +206,7 @@ func (s *sim) enter(p *process) bool {
 	return true
 }
 
-// openNames names the open transactions of a database, or of all, at a server.
+// openNames returns the names of the open transactions of a database, or of all, at a server.
 func (s *sim) openNames(database string, at *server) []string {
 	var names []string
 	for _, tx := range s.open {
@@ -215,7 +217,7 @@ func (s *sim) openNames(database string, at *server) []string {
 	return names
 }
 
-// rowsAreDeleted is what nobody may do and somebody does.
+// rowsAreDeleted has somebody delete rows, which nobody may do.
 func (s *sim) rowsAreDeleted(kind fault) {
 	if len(s.rows) == 0 || s.down > s.now {
 		return
@@ -223,7 +225,7 @@ func (s *sim) rowsAreDeleted(kind fault) {
 	s.Deletions++
 	s.calm = max(s.calm, s.now)
 	one := s.rows[s.below(len(s.rows))]
-	s.tell("somebody deletes rows of the members table: %s", faultNames[kind])
+	s.record("somebody deletes rows of the members table: %s", faultNames[kind])
 	s.removeRows(0, func(r *memberRow) bool { return kind != deleteRow || r == one })
 	if kind == dropTables {
 		s.makeTables(1)
@@ -233,8 +235,7 @@ func (s *sim) rowsAreDeleted(kind fault) {
 	}
 }
 
-// makeTables makes the cluster's row, which counts more rows than there are; those of before have
-// nothing to do with it.
+// makeTables makes the cluster's row, which counts so many rows more than there are.
 func (s *sim) makeTables(more int) {
 	s.changing(memberRow{})
 	s.counted, s.counting = len(s.rows)+more, s.random.Uint64()
@@ -244,7 +245,7 @@ func (s *sim) writeOff(p *process, a Action) {
 	if s.counting != a.Counting && s.off != offCounting {
 		return
 	}
-	s.tell("%v writes off %d of %d rows of the members table", p, a.Missing, s.counted)
+	s.record("%v writes off %d of %d rows of the members table", p, a.Missing, s.counted)
 	s.changing(memberRow{})
 	s.counted, s.counting = s.counted-a.Missing, s.random.Uint64()
 	if s.off == offDifference {

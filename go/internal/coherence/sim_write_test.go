@@ -8,7 +8,7 @@ import (
 
 // Writers of a simulated cluster.
 
-// transaction is one that writes to some keys of one database.
+// transaction writes to some keys of one database.
 type transaction struct {
 	name      string
 	database  string
@@ -17,10 +17,10 @@ type transaction struct {
 	keys      []int
 	id        EventID // 0: not announced yet
 	announced time.Duration
-	passed    bool  // COMMIT may be sent
-	inFlight  bool  // it was
+	cleared   bool  // COMMIT may be sent
+	inFlight  bool  // COMMIT was sent
 	over      bool  // at the database
-	values    []int // that were committed
+	values    []int // committed
 }
 
 // freeKeys draws keys of a database that no open transaction writes.
@@ -70,7 +70,7 @@ func (s *sim) announce(tx *transaction) {
 	}
 	p.writes = append(p.writes, tx)
 	if s.story != nil {
-		s.tell("%v announces %d of keys %v", p, tx.id.Sequence, tx.keys)
+		s.record("%v announces %d of keys %v", p, tx.id.Sequence, tx.keys)
 	}
 	s.act(p)
 	if s.chance(s.fails) {
@@ -79,7 +79,7 @@ func (s *sim) announce(tx *transaction) {
 	s.point(p, heavy)
 }
 
-// isPending tells whether a transaction's writer has yet to settle it.
+// isPending reports whether a transaction's writer has yet to settle it.
 func (tx *transaction) isPending() bool { return slices.Contains(tx.writer.writes, tx) }
 
 func (tx *transaction) forget() {
@@ -95,29 +95,29 @@ func (s *sim) giveUp(tx *transaction) {
 	}
 }
 
-// connectionLost tells the writer that the database has ended the connection.
+// connectionLost notifies the writer that the database has ended the connection.
 func (s *sim) connectionLost(tx *transaction) {
 	switch {
 	case !tx.isPending():
 	case tx.inFlight:
 		tx.forget()
 		tx.writer.m.Lost(tx.id)
-		s.tell("%v has lost the answer to COMMIT of %d", tx.writer, tx.id.Sequence)
+		s.record("%v has lost the answer to COMMIT of %d", tx.writer, tx.id.Sequence)
 	default:
 		s.settle(tx)
 	}
 }
 
-func (s *sim) passed(p *process, id EventID) {
+func (s *sim) cleared(p *process, id EventID) {
 	i := slices.IndexFunc(p.writes, func(tx *transaction) bool { return tx.id == id })
 	if i < 0 {
 		return
 	}
 	tx := p.writes[i]
-	tx.passed = true
+	tx.cleared = true
 	s.Waited = max(s.Waited, s.now-max(tx.announced, s.calmFor(tx.server)))
 	if s.story != nil {
-		s.tell("%v may commit %d", p, id.Sequence)
+		s.record("%v may commit %d", p, id.Sequence)
 	}
 	gap := s.delay()
 	if s.chance(s.waits) {
@@ -134,7 +134,7 @@ func (s *sim) commit(tx *transaction) {
 	}
 	tx.inFlight = true
 	if s.story != nil {
-		s.tell("%v sends COMMIT of %d", p, tx.id.Sequence)
+		s.record("%v sends COMMIT of %d", p, tx.id.Sequence)
 	}
 	if s.off == offSettle {
 		p.m.Settle(s.clock(p), tx.id)
@@ -151,7 +151,7 @@ func (s *sim) commit(tx *transaction) {
 	s.point(p, heavy)
 }
 
-// takeEffect commits, unless there is a conflict, and answers.
+// takeEffect commits, unless there is a conflict, and sends the answer.
 func (s *sim) takeEffect(tx *transaction) {
 	if tx.over {
 		return
@@ -167,7 +167,7 @@ func (s *sim) takeEffect(tx *transaction) {
 			s.history[key] = append(s.history[key], committed{at: s.now, value: s.value})
 			tx.values = append(tx.values, s.value)
 			if s.story != nil {
-				s.tell("%d of %v is committed: key %d is %d", tx.id.Sequence, tx.writer, key, s.value)
+				s.record("%d of %v is committed: key %d is %d", tx.id.Sequence, tx.writer, key, s.value)
 			}
 		}
 	}
@@ -189,12 +189,12 @@ func (s *sim) takeEffect(tx *transaction) {
 	s.readEverywhere(tx.keys)
 }
 
-// settle is for an answered COMMIT, or one that is never sent.
+// settle is for a COMMIT that was answered, or is never sent.
 func (s *sim) settle(tx *transaction) {
 	p := tx.writer
 	tx.forget()
 	if s.story != nil {
-		s.tell("%v settles %d", p, tx.id.Sequence)
+		s.record("%v settles %d", p, tx.id.Sequence)
 	}
 	pushable := p.m.Settle(s.clock(p), tx.id)
 	for i, value := range tx.values {
@@ -204,7 +204,7 @@ func (s *sim) settle(tx *transaction) {
 	s.point(p, heavy)
 }
 
-// push gives what was written to its owner, under the name after the settlement (R8).
+// push gives a value that was written to the key's owner, under the version after the settlement (R8).
 func (s *sim) push(p *process, key, value int, pushable []uint32) {
 	version, settled := p.m.table.Version(s.bucket(key))
 	if s.off == offContended {
@@ -215,11 +215,11 @@ func (s *sim) push(p *process, key, value int, pushable []uint32) {
 	}
 	if owner := s.owner(p, key); settled && slices.Contains(pushable, s.bucket(key)) {
 		s.Pushes++
-		s.at(s.arrival(p.place.number, owner.place.number), owner, func() { owner.store[name{key, version}] = value })
+		s.at(s.arrival(p.place.number, owner.place.number), owner, func() { owner.store[versionedKey{key, version}] = value })
 	}
 }
 
-// end is that of a transaction in the database.
+// end ends a transaction in the database.
 func (s *sim) end(tx *transaction) {
 	tx.over = true
 	s.open = slices.DeleteFunc(s.open, func(o *transaction) bool { return o == tx })
@@ -230,8 +230,8 @@ func (s *sim) end(tx *transaction) {
 	}
 }
 
-// abortAll ends the transactions of a process that has died, but for those whose COMMIT is on
-// its way. Of a lost host the database hears late.
+// abortAll ends the transactions of a process that has died, except those whose COMMIT is on its way. The
+// database learns late that a host was lost.
 func (s *sim) abortAll(p *process, hostLost bool) {
 	for _, tx := range s.open {
 		if tx.writer == p && !tx.inFlight {
@@ -244,10 +244,10 @@ func (s *sim) abortAll(p *process, hostLost bool) {
 	}
 }
 
-// checkCommits: while the network is whole nobody waits for long before COMMIT.
+// checkCommits checks that without faults no transaction waits for long before COMMIT.
 func (s *sim) checkCommits(p *process) {
 	for _, tx := range p.writes {
-		if since := max(tx.announced, s.calmFor(tx.server)); !tx.passed && s.now > since+maxCommit {
+		if since := max(tx.announced, s.calmFor(tx.server)); !tx.cleared && s.now > since+maxCommit {
 			s.wrong("%v waits to commit %d since %v", p, tx.id.Sequence, since)
 		}
 	}

@@ -1,0 +1,169 @@
+package coherence
+
+import (
+	"testing"
+	"time"
+)
+
+// How long a commit waits, and for which members (R3).
+
+func TestACommitWaitsForEveryMember(t *testing.T) {
+	b := newBench(t)
+	b.view(In, b.join(anna), b.join(berta))
+	b.announce(1)
+	b.acknowledge(anna)
+	if len(b.took(Cleared)) != 0 {
+		t.Error("passed before berta had acknowledged")
+	}
+	b.acknowledge(berta)
+	if len(b.took(Cleared)) != 1 {
+		t.Error("did not pass when all had acknowledged")
+	}
+}
+
+func TestAMemberThatAppearsMeanwhileIsAnnouncedTo(t *testing.T) {
+	b := newBench(t)
+	a := b.join(anna)
+	b.view(In, a)
+	b.announce(1)
+	b.view(In, a, b.join(berta))
+	b.acknowledge(anna)
+	if len(b.took(Cleared)) != 0 {
+		t.Error("passed without berta, who is in the reading")
+	}
+	b.acknowledge(berta)
+	if len(b.took(Cleared)) != 1 {
+		t.Error("did not pass")
+	}
+}
+
+func TestAMemberThatDoesNotAcknowledgeIsMarkedOutAndOutwaited(t *testing.T) {
+	b := newBench(t)
+	a := b.join(anna)
+	b.view(In, a)
+	b.announce(1)
+	b.took(MarkOut)
+	b.wait(150 * time.Millisecond)
+	if marks := b.took(MarkOut); len(marks) != 1 || marks[0].To != anna {
+		t.Fatalf("marked out: %v", marks)
+	}
+	a.State = Out
+	b.view(In, a)
+	for range 29 {
+		b.wait(100 * time.Millisecond)
+		b.view(In, a)
+	}
+	if len(b.took(Cleared)) != 0 {
+		t.Error("passed before a lease was over")
+	}
+	b.wait(300 * time.Millisecond)
+	b.view(In, a)
+	if len(b.took(Cleared)) != 1 {
+		t.Error("did not pass after a lease")
+	}
+	b.announce(2)
+	if len(b.took(Cleared)) != 1 {
+		t.Error("one that has been out for a lease still costs something")
+	}
+}
+
+func TestAMemberThatHasProvablyEndedCostsNoWait(t *testing.T) {
+	b := newBench(t)
+	b.view(In, b.join(anna))
+	b.announce(1)
+	b.do(func() { b.m.Ended(b.now, anna) })
+	if len(b.took(Cleared)) != 1 {
+		t.Error("waits for one that has ended")
+	}
+}
+
+func TestACommitNeedsAFreshViewWithTheOwnRow(t *testing.T) {
+	b := newBench(t)
+	b.now = b.now.Add(4 * time.Second)
+	b.announce(1)
+	if len(b.took(Cleared)) != 0 {
+		t.Error("passed with a reading older than a lease")
+	}
+	b.do(func() { b.m.ViewTaken(b.now, b.now, nil, nil) })
+	if len(b.took(Cleared)) != 0 {
+		t.Error("passed with a reading that lacks the own row")
+	}
+	b.view(In)
+	if len(b.took(Cleared)) != 1 {
+		t.Error("did not pass with a fresh reading")
+	}
+}
+
+func TestAProcessThatHasLeftCommitsAndServesNothing(t *testing.T) {
+	b := newBench(t)
+	b.view(In, b.join(anna))
+	b.announce(1)
+	b.do(func() { b.m.Leave(b.now) })
+	if len(b.took(Remove)) != 1 || b.m.table.Deadline() != 0 {
+		t.Error("still serves, or keeps its row")
+	}
+	b.acknowledge(anna)
+	if len(b.took(Cleared)) != 0 {
+		t.Error("a commit passed after leaving")
+	}
+}
+
+func TestAMemberWhoseRowIsGoneCountsAsOutForALease(t *testing.T) {
+	b := newBench(t)
+	b.view(In, b.join(anna))
+	b.view(In) // somebody has deleted its row; it may not know yet
+	b.announce(1)
+	if len(b.took(Cleared)) != 0 {
+		t.Error("passed though one that may still serve was not told")
+	}
+	for range 32 {
+		b.wait(100 * time.Millisecond)
+		b.view(In)
+	}
+	if len(b.took(Cleared)) != 1 {
+		t.Error("did not pass after a lease")
+	}
+	if len(b.m.Rows()) != 0 {
+		t.Error("still counts as a member")
+	}
+}
+
+func TestAProcessThatNeverHadARowIsForgottenAtOnce(t *testing.T) {
+	b := newBench(t)
+	b.do(func() { b.m.Connected(b.now, anna) })
+	b.receive(anna, &Message{Kind: Probe})
+	b.view(In)
+	b.announce(1)
+	if len(b.took(Cleared)) != 1 {
+		t.Error("waits for one that is no member")
+	}
+}
+
+func TestAProcessThatStoodStillMarksNobodyOut(t *testing.T) {
+	b := newBench(t)
+	b.view(In, b.join(anna))
+	b.announce(1)
+	b.now = b.now.Add(time.Second) // no tick for so long
+	b.do(func() { b.m.Tick(b.now) })
+	if len(b.took(MarkOut)) != 0 {
+		t.Error("marked out another though it was itself that stood still")
+	}
+}
+
+func TestAFullLogMarksOutAndIsNeverAcknowledged(t *testing.T) {
+	b := newBench(t)
+	a := b.join(anna)
+	b.view(In, a)
+	for range maxLog/2 + 1 {
+		b.do(func() { b.m.Settle(b.now, b.mustAnnounce("db", false, []uint32{1})) })
+	}
+	b.took(Cleared)
+	b.announce(2)
+	b.acknowledge(anna)
+	if len(b.took(Cleared)) != 0 {
+		t.Error("what was dropped counts as acknowledged")
+	}
+	if b.m.members.byID[anna].markedAt == 0 {
+		t.Error("not marked out")
+	}
+}
