@@ -10,14 +10,12 @@ import (
 // every member heard of it can leave them different, and so can an election that overlaps with the last
 // step of a joiner. That is never wrong, but costs the sharing. So each process sends another one now and
 // then a digest of what it has settled, and is sent what it lacks, which is a hint to ask the database
-// (R17). A member that keeps differing from the eldest copies anew from it. What was written from outside
-// (R14) each process finds by itself: as long as two have not applied the same notes they may differ.
+// (R17). A member that keeps differing from the eldest copies anew from it. Writes
+// from outside (R14) are found by each process itself: as long as two have not applied the same notes they may
+// differ.
 
 // antientropy is when to compare, and when this process may copy anew because versions differ.
 type antientropy struct {
-	cfg     *Config
-	members *members
-
 	nextDigest  Time          // when to send one
 	copyAgainAt Time          // before which this process does not copy anew
 	copyPause   time.Duration // that was kept until then
@@ -28,29 +26,29 @@ const copiersAtATime = 8
 
 // isDrawn draws whether this process copies anew: where it is the eldest that differs, all others differ
 // from it, and all of them at once would leave it alone to serve, with dozens of copies to give.
-func (a *antientropy) isDrawn() bool {
-	share := uint64(len(a.members.order)) / copiersAtATime
-	return share < 2 || a.cfg.Random()%share == 0
+func (ms *members) isDrawn() bool {
+	share := uint64(len(ms.order)) / copiersAtATime
+	return share < 2 || ms.cfg.Random()%share == 0
 }
 
 // mayCopyAnew reports whether this process may copy anew because its versions differ from another
 // member's. After each time it pauses, and longer the next time, so that a member that lies does not keep
 // it from serving.
-func (a *antientropy) mayCopyAnew(now Time) bool {
+func (a *antientropy) mayCopyAnew(now Time, lease time.Duration) bool {
 	if now < a.copyAgainAt {
 		return false
 	}
-	if now >= a.copyAgainAt.Add(maxCopyPause*a.cfg.Lease) {
+	if now >= a.copyAgainAt.Add(maxCopyPause*lease) {
 		a.copyPause = 0
 	}
-	a.copyPause = min(max(2*a.copyPause, minCopyPause*a.cfg.Lease), maxCopyPause*a.cfg.Lease)
+	a.copyPause = min(max(2*a.copyPause, minCopyPause*lease), maxCopyPause*lease)
 	a.copyAgainAt = now.Add(a.copyPause)
 	return true
 }
 
 // sendDigests sends the eldest member what is settled here; the eldest sends it to a random member.
 func (m *Machine) sendDigests(now Time) {
-	if m.join.phase != joined || now < m.antientropy.nextDigest {
+	if now < m.antientropy.nextDigest {
 		return
 	}
 	m.antientropy.nextDigest = now.Add(m.cfg.Lease)
@@ -85,7 +83,7 @@ func (m *Machine) digestReceived(now Time, p *member, message *Message) {
 	}
 	*last = now
 	from := p.row.Incarnation
-	if p == m.members.eldest() && m.keepsDiffering(p, message) && m.antientropy.isDrawn() && m.antientropy.mayCopyAnew(now) {
+	if p == m.members.eldest() && m.keepsDiffering(p, message) && m.members.isDrawn() && m.antientropy.mayCopyAnew(now, m.cfg.Lease) {
 		m.out.log("its versions differ from another member's: it joins again")
 		m.join.phase, m.join.preferred = unlisted, from
 		m.publish()

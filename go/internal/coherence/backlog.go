@@ -1,7 +1,12 @@
 package coherence
 
-// backlog is what a joiner has heard of events before it has its copy. What it has acknowledged is never
-// forgotten (R5), and still the memory for it is bounded.
+import (
+	"maps"
+	"slices"
+)
+
+// backlog is what a joiner has heard of events before it has its copy. An
+// acknowledged event is never forgotten (R5), and still the memory is bounded.
 type backlog struct {
 	open    map[EventID]Event // announced meanwhile, and not settled
 	usage   usages            // that of open
@@ -35,13 +40,10 @@ func (b *backlog) settle(e Event) {
 
 // takeBacklog adds to a copy that was just taken what this process has heard meanwhile.
 func (ev *events) takeBacklog(now Time, b backlog) {
-	for _, id := range sortedIDs(b.open) {
+	for _, id := range slices.SortedFunc(maps.Keys(b.open), compareIDs) {
 		ev.addUnknown(now, b.open[id])
 	}
 	for _, e := range b.settled {
 		ev.settleByWriter(e, true)
-	}
-	if b.folded {
-		ev.doubt.bump(true, nil, ev.cfg.nonce())
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A machine in standing among members that the test plays.
+// bench is a machine that serves, among members that the test plays.
 type bench struct {
 	t   *testing.T
 	now Time
@@ -24,13 +24,13 @@ func newBench(t *testing.T) *bench {
 	b.do(func() { b.m.Entered(b.now, true, nil) })
 	b.view(In)
 	if !b.m.Serves(b.now) {
-		t.Fatalf("not in standing: phase %d", b.m.join.phase)
+		t.Fatalf("it does not serve: phase %d", b.m.join.phase)
 	}
 	b.out = nil
 	return b
 }
 
-// newJoiner is one whose row was just posted.
+// newJoiner returns a bench whose row was just written as joining.
 func newJoiner(t *testing.T, buckets int) *bench {
 	b := &bench{t: t, now: Time(time.Hour)}
 	nonce := uint64(0)
@@ -61,12 +61,12 @@ func (b *bench) view(state State, rows ...Row) {
 	b.do(func() { b.m.ViewTaken(b.now, b.now, rows, nil) })
 }
 
-func (b *bench) join(who Incarnation) Row {
-	b.do(func() { b.m.Connected(b.now, who) })
-	return Row{Incarnation: who, Address: "there", State: In}
+func (b *bench) join(peer Incarnation) Row {
+	b.do(func() { b.m.Connected(b.now, peer) })
+	return Row{Incarnation: peer, Address: "there", State: In}
 }
 
-// took returns the actions of a kind, and forgets all that were taken so far.
+// took returns the actions of a kind, and forgets all actions so far.
 func (b *bench) took(kind ActionKind) []Action {
 	found := slices.DeleteFunc(slices.Clone(b.out), func(a Action) bool { return a.Kind != kind })
 	b.out = nil
@@ -87,7 +87,7 @@ func (b *bench) mustAnnounce(database string, all bool, buckets []uint32) EventI
 	return id
 }
 
-// receive has the machine hear what an honest peer may say.
+// receive has the machine receive a message that an honest peer may send.
 func (b *bench) receive(from Incarnation, message *Message) {
 	b.t.Helper()
 	b.do(func() {

@@ -87,11 +87,9 @@ func (us usages) add(e *Event) {
 // remove takes back the add of an event.
 func (us usages) remove(e *Event) {
 	u := us[e.ID.Writer]
-	if u.events == 1 {
+	if u.remove(e); u.events == 0 {
 		delete(us, e.ID.Writer)
-		return
 	}
-	u.remove(e)
 }
 
 // checkRoom returns an error if a writer may not have so much more open.

@@ -2,9 +2,10 @@ package coherence
 
 import "time"
 
-// What switches off the rules of members that speak for others, where an insider speaks.
+// The code that switches off the rules about members that speak for others, where an insider speaks.
 
-// breakInsider has a machine hear an insider without a rule. It tells whether the message was that.
+// breakInsider has a machine receive a message of an insider without a rule, and reports whether the message is
+// dealt with.
 func (s *sim) breakInsider(q *process, message *Message) bool {
 	m, now := q.m, s.clock(q)
 	victim := s.processes[s.below(len(s.processes))]
@@ -45,14 +46,14 @@ func (s *sim) breakInsider(q *process, message *Message) bool {
 	return taken
 }
 
-// insiders has some that speak all the time.
+// insiders has insiders that speak all the time.
 func insiders(o *options) {
 	o.only(map[fault]int{insiderSpeaks: 8, kill: 1})
 	o.joinsFast()
 	o.lasting, o.databases, o.apart, o.partial, o.codec = 2*time.Second, 1, false, 0, false
 }
 
-// insidersAndNotes has them while much is written from outside.
+// insidersAndNotes has insiders while much is written from outside.
 func insidersAndNotes(o *options) {
 	insiders(o)
 	o.outsideEvery, o.writes, o.mostNotes = 100*time.Millisecond, 10, 1000

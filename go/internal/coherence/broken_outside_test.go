@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// What switches the rules of writes from outside off.
+// The code that switches off the rules of writes from outside.
 
-// outsideWrites tells a machine of the notes that a look has shown.
+// outsideWrites reports to a machine the notes that a look has shown.
 func (s *sim) outsideWrites(p *process, database int, asked Time, writes []*OutsideWrite) {
 	m := p.m
 	switch s.off {
@@ -39,7 +39,7 @@ func (s *sim) outsideWrites(p *process, database int, asked Time, writes []*Outs
 	}
 }
 
-// copyHolds is a copy that seems to hold what the process has listed, or has applied before, or nothing.
+// copyHolds returns a copy that seems to hold what the process has listed, or has applied before, or nothing.
 func (s *sim) copyHolds(p *process, message *Message) *Message {
 	state := *message.State
 	state.Applied = slices.Clone(state.Applied)
@@ -59,7 +59,7 @@ func (s *sim) copyHolds(p *process, message *Message) *Message {
 	return &Message{Kind: Copy, Attempt: message.Attempt, State: &state}
 }
 
-// breakNotes is for the view that a machine was just given.
+// breakNotes switches a rule off after a view.
 func (s *sim) breakNotes(p *process, rows []Row) {
 	m := p.m
 	switch s.off {
@@ -123,7 +123,7 @@ func TestSchedulesOfWritesFromOutside(t *testing.T) {
 	}
 }
 
-// Without faults all who have applied the same notes have the same versions, so nobody joins anew
+// Without faults all processes that have applied the same notes have the same versions, so none joins anew
 // because of them.
 func TestNotesKeepVersionsEqual(t *testing.T) {
 	differed := func(off rule) (n int) {
@@ -141,11 +141,11 @@ func TestNotesKeepVersionsEqual(t *testing.T) {
 		return n
 	}
 	if n := differed(nothing); n > 0 {
-		t.Errorf("%d times the versions of two differed", n)
+		t.Errorf("%d times the versions of two processes differed", n)
 	}
 	for off, says := range map[rule]string{
 		offNonce: "the nonce of a note is the same at every process",
-		offHolds: "a copy tells which notes it holds",
+		offHolds: "a copy says which notes it holds",
 	} {
 		if differed(off) == 0 {
 			t.Errorf("%s: switched off, and no versions ever differed", says)
@@ -160,7 +160,7 @@ func quiet(o *options) {
 	o.writes, o.outsideEvery, o.mostNotes = 10, 700*time.Millisecond, 1000
 }
 
-// nothingNamed is a message of notes that name nothing.
+// namingNothing returns a message of notes that name nothing.
 func namingNothing(message *Message) *Message {
 	bare := &Message{Kind: Outside}
 	for _, e := range message.Entries {
@@ -181,7 +181,7 @@ func outsideLate(o *options) {
 	o.waits, o.writes = 200, 100
 }
 
-// outsideCut has members that do not reach the second server for long, and others that copy from them.
+// outsideCut has members that cannot reach the second server for long, and others that copy from them.
 func outsideCut(o *options) {
 	o.only(map[fault]int{cutDatabase: 6, putOut: 4})
 	o.joinsFast()
@@ -199,8 +199,8 @@ func outsideJoins(o *options) {
 	o.mostNotes, o.outsideEvery = 1000, 300*time.Millisecond
 }
 
-// outsideSlow is that where who copies has served before, and whom it copies from does not reach the
-// second server for a while.
+// outsideSlow has such copies where the joiner has served before, and the member that it copies from cannot
+// reach the second server for a while.
 func outsideSlow(o *options) {
 	o.only(map[fault]int{cutDatabase: 4, putOut: 8})
 	o.joinsFast()
@@ -209,7 +209,7 @@ func outsideSlow(o *options) {
 	o.mostNotes, o.outsideEvery, o.faultEvery, o.eager = 1000, 500*time.Millisecond, 2500*time.Millisecond, true
 }
 
-// outsideLooks has somebody that was stopped put out while it looks at the second server.
+// outsideLooks has processes that were stopped put out while they look at the second server.
 func outsideLooks(o *options) {
 	o.only(map[fault]int{stop: 4})
 	o.joinsFast()

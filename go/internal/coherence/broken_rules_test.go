@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// breakRule switches a rule off at a machine, after whatever it was told.
+// breakRule switches a rule off at a machine, after each input.
 func (s *sim) breakRule(p *process) {
 	m, now := p.m, s.clock(p)
 	switch s.off {
 	case offAcks:
 		for _, o := range m.events.uncleared {
-			for who := range o.own.needs {
-				o.own.needs[who] = 0
+			for peer := range o.own.needs {
+				o.own.needs[peer] = 0
 			}
 		}
 		m.clearReady(now)
@@ -63,11 +63,11 @@ func (s *sim) breakRule(p *process) {
 	}
 }
 
-// forgetVanished drops members that have no row in the last reading: that they count as out for
-// a lease makes good for a reading that is older than the one before.
+// forgetVanished drops members that have no row in the last view: that they count as out for a lease makes up
+// for a view that is older than the one before.
 func (s *sim) forgetVanished(p *process) {
 	for _, q := range slices.Clone(p.m.members.order) {
-		if q.row.Reason == "its row is gone" {
+		if q.row.Reason == rowGone {
 			p.m.dropLog(q)
 			p.m.members.drop(q)
 		}
@@ -75,7 +75,7 @@ func (s *sim) forgetVanished(p *process) {
 	p.m.clearReady(s.clock(p))
 }
 
-// breakMessage is what a process hears in the place of a message.
+// breakMessage returns what a process receives instead of a message.
 func (s *sim) breakMessage(p, from *process, message *Message) *Message {
 	switch {
 	case s.off == offConfirm && message.Kind == JoinRequest:
@@ -102,7 +102,7 @@ func (s *sim) breakMessage(p, from *process, message *Message) *Message {
 	return message
 }
 
-// breakEntries takes entries of another one's log without a rule. It tells whether that is all.
+// breakEntries takes entries of another process' log without a rule, and reports whether that is all.
 func (s *sim) breakEntries(p *process, from Incarnation, message *Message) bool {
 	if message.Kind != Events || s.off != offWriter && s.off != offAnnounced {
 		return false
@@ -129,7 +129,7 @@ func (s *sim) breakEntries(p *process, from Incarnation, message *Message) bool 
 	return true
 }
 
-// breakRead is what a reader takes deadline and version for.
+// breakRead returns what a reader takes for deadline and version.
 func (s *sim) breakRead(p *process, key int, deadline Time, version uint64, settled bool) (Time, uint64, bool) {
 	switch s.off {
 	case offDoubt:
@@ -140,13 +140,13 @@ func (s *sim) breakRead(p *process, key int, deadline Time, version uint64, sett
 	return deadline, version, settled
 }
 
-// settledVersion is a version without its mark of doubt.
+// settledVersion returns a version without its mark of doubt.
 func (s *sim) settledVersion(p *process, key int) uint64 {
 	t := p.m.table
 	return t.settledWord(wordEpoch) + t.settledWord(TableHeader+int(s.bucket(key)))
 }
 
-// nonce is what a machine draws.
+// nonce returns what a machine draws.
 func (s *sim) nonce(p *process) uint64 {
 	if s.off == offEpoch && s.booting {
 		return 2
@@ -154,7 +154,7 @@ func (s *sim) nonce(p *process) uint64 {
 	return s.random.Uint64()
 }
 
-// missing tells a machine what its next view lacks.
+// rowsMissing reports to a machine what its next view lacks.
 func (s *sim) rowsMissing(p *process, asked Time, rows int, counting uint64) {
 	m, before := p.m, p.m.view.missing
 	if s.off == offMissing {
@@ -166,7 +166,7 @@ func (s *sim) rowsMissing(p *process, asked Time, rows int, counting uint64) {
 	}
 }
 
-// reading gives a machine what it has asked for.
+// viewTaken gives a machine the view that it has asked for.
 func (s *sim) viewTaken(p *process, asked Time, rows []Row, err error) {
 	m := p.m
 	if s.off == offEmpty && s.chance(250) {
@@ -188,7 +188,7 @@ func (s *sim) viewTaken(p *process, asked Time, rows []Row, err error) {
 	}
 }
 
-// readingBetween is one after which the members that are out count as out since they first were.
+// viewTakenBetween gives it a view after which the members that are out count as out since they first were.
 func (s *sim) viewTakenBetween(p *process, asked Time, rows []Row, err error) {
 	m, since := p.m, make(map[*member]Time)
 	for _, q := range m.members.order {
@@ -205,9 +205,9 @@ func (s *sim) viewTakenBetween(p *process, asked Time, rows []Row, err error) {
 	m.clearReady(s.clock(p))
 }
 
-// posted tells a machine that its row was written as joining.
+// posted reports to a machine that its row was written as joining.
 func (s *sim) posted(p *process, err error) {
-	if s.off == offKeep { // what it has acknowledged is dropped
+	if s.off == offKeep { // it drops what it has acknowledged
 		p.m.events.backlog = newBacklog()
 		for _, o := range p.m.events.open {
 			if o.own == nil {
@@ -218,7 +218,7 @@ func (s *sim) posted(p *process, err error) {
 	p.m.Posted(s.clock(p), err)
 }
 
-// elected gives a machine the answer to its question to be elected.
+// elected reports to a machine whether it is elected.
 func (s *sim) elected(p *process, won bool, open []string, err error) {
 	if s.off == offBdrain {
 		open = nil

@@ -56,8 +56,8 @@ func TestCutOrLongMessagesAreRefused(t *testing.T) {
 
 func manySettled(n int) map[Incarnation]SettledBy {
 	settled := make(map[Incarnation]SettledBy, n)
-	for who := range n {
-		settled[Incarnation(who+1)] = SettledBy{}
+	for writer := range n {
+		settled[Incarnation(writer+1)] = SettledBy{}
 	}
 	return settled
 }

@@ -102,7 +102,7 @@ func (m *Machine) copyReceived(now Time, message *Message) {
 func (m *Machine) enter(now Time, s *Snapshot) {
 	before := m.events
 	m.join.phase = entering
-	m.events = newEvents(&m.cfg, before.doubt.emptied())
+	m.events = newEvents(before.doubt.emptied())
 	m.events.counts, m.events.sequence = before.counts, before.sequence
 	m.table.reset(s.Epoch&^1, s.Buckets)
 	for writer, by := range s.Settled {
@@ -117,9 +117,12 @@ func (m *Machine) enter(now Time, s *Snapshot) {
 	}
 	m.outside.takeCopy(now, s)
 	m.outside.applyLists()
-	// What touched the buckets of the own open events before is not known any more (R8).
+	// It is not known any more whether other events have touched the buckets of the own open events (R8).
 	m.events.doubt.allTouched++
 	m.events.takeBacklog(now, before.backlog)
+	if before.backlog.folded {
+		m.events.doubt.bump(true, nil, m.cfg.nonce())
+	}
 	m.out.act(Action{Kind: Enter})
 }
 

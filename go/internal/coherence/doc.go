@@ -19,7 +19,7 @@
 //
 // A machine writes to a [Table], which any thread may read at any time without a lock.
 //
-// # What the caller does
+// # Duties of the caller
 //
 // Make one machine per process with [New], from a [Config] with a random incarnation that no process had
 // before, and a table of zeros. Then, under one lock:
@@ -42,19 +42,21 @@
 //     [Machine.Settle], or [Machine.Lost] if the answer to COMMIT was lost;
 //   - the end: [Machine.Leave], after which nothing of the machine is used but its actions.
 //
-// # What the caller must never do
+// # Prohibitions
 //
-//   - Send COMMIT before [Cleared] has come for the event, or commit at all when Announce returns an error.
-//   - Forget an event: each is settled exactly once, however its transaction ends. One whose COMMIT was
+// The caller must never:
+//
+//   - send COMMIT before [Cleared] has come for the event, or commit at all when Announce returns an error.
+//   - forget an event: each is settled exactly once, however its transaction ends. One whose COMMIT was
 //     sent is settled when the database has answered it, not before; if the answer was lost, call Lost.
-//   - Push a value that Settle has not returned as pushable, or that is not known to be committed (R8).
-//   - Call two methods of a machine at the same time. Only the table may be read meanwhile.
-//   - Pass a time that goes back. The clock is monotonic and counts while the system is suspended
+//   - push a value that Settle has not returned as pushable, or that is not known to be committed (R8).
+//   - call two methods of a machine at the same time. Only the table may be read meanwhile.
+//   - pass a time that goes back. The clock is monotonic and counts while the system is suspended
 //     (CLOCK_BOOTTIME on Linux): a process that slept would otherwise serve what it has missed.
-//   - Call Ended for any other reason than a proof (R3). That nothing answers at an address proves nothing.
-//   - Give Receive a message of another process than the one to which the session belongs (R17). If it
+//   - call Ended for any other reason than a proof (R3). That nothing answers at an address proves nothing.
+//   - give Receive a message of another process than the one to which the session belongs (R17). If it
 //     returns an error, close that session; nothing has changed.
-//   - Read a key in another order than R2's: the deadline of its own database, then the version, then the
+//   - read a key in another order than R2's: the deadline of its own database, then the version, then the
 //     clock; and store it under that version, never under one that was read later (R1).
 //
 // # Actions
@@ -66,8 +68,8 @@
 // order, each once or more, and after the first that is lost none arrives until Connected is called anew.
 //
 // [TakeView], [Post], [Elect], [Enter] and [OpenTransactions] are database queries. Each is answered, once,
-// also when it has failed: the machine asks for one view at a time and would otherwise never ask again. What
-// it has given up may still be executed later; it notices that. The others have no answer.
+// also when it has failed: the machine asks for one view at a time and would otherwise never ask again. A
+// statement that it has given up may still be executed later; it notices that. The others have no answer.
 //
 //   - TakeView: one snapshot of all rows and of the count of rows, that begins after the action was fetched;
 //     that time is asked. Before ViewTaken, in this order: [Machine.Missing], and for each database that has
@@ -77,7 +79,7 @@
 //   - Elect: if the own row is joining, and no other row is in or boot, it becomes boot, under the lock of
 //     the cluster's row. Then, in all databases: which writing transactions are open.
 //   - Enter: the own row becomes in, if it is joining or boot.
-//   - OpenTransactions: by names that are never used again.
+//   - OpenTransactions: by ids that are never used again.
 //   - MarkOut: the row becomes out, with the reason; with IfOverdue only if its heartbeat is overdue.
 //   - Remove: the own row is deleted, and the count lowered, in one transaction.
 //   - WriteOff: the count is lowered, and its number drawn anew, if the number is still Counting.

@@ -39,7 +39,7 @@ func (d *doubt) emptied() doubt {
 }
 
 // Serve reports that this process begins to serve a database, by its id, before any key of it is served:
-// what is open over the database is in doubt from now on.
+// its open events put something in doubt from now on.
 func (m *Machine) Serve(database string) {
 	d := &m.events.doubt
 	delete(d.leaving, database)
@@ -52,8 +52,8 @@ func (m *Machine) Serve(database string) {
 	}
 }
 
-// Unserve reports that no key of a database is served any more. What is open over the database stays in
-// doubt as long as a reader may have loaded a deadline before.
+// Unserve reports that no key of a database is served any more. The doubt of its open events stays
+// as long as a reader may have loaded a deadline before.
 func (m *Machine) Unserve(database string) {
 	if _, known := m.events.doubt.served[database]; known {
 		m.events.doubt.leaving[database] = m.view.lastDeadline

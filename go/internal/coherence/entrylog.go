@@ -55,7 +55,7 @@ func (m *Machine) enqueue(now Time, p *member, e Entry) uint64 {
 	e.Number = m.members.lastEntry
 	before := p.log.last()
 	p.log.entries = append(p.log.entries, e)
-	m.out.sendLog(p, before, []Entry{e})
+	m.out.send(p.row.Incarnation, &Message{Kind: Events, Sequence: before, Entries: []Entry{e}})
 	return e.Number
 }
 
@@ -85,11 +85,7 @@ func (m *Machine) resend(p *member) {
 	before := uint64(0)
 	p.log.before = before
 	for part := range slices.Chunk(p.log.entries, entriesInMessage) {
-		m.out.sendLog(p, before, slices.Clone(part))
+		m.out.send(p.row.Incarnation, &Message{Kind: Events, Sequence: before, Entries: slices.Clone(part)})
 		before = part[len(part)-1].Number
 	}
-}
-
-func (o *outbox) sendLog(p *member, before uint64, entries []Entry) {
-	o.send(p.row.Incarnation, &Message{Kind: Events, Sequence: before, Entries: entries})
 }

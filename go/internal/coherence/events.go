@@ -12,7 +12,6 @@ import (
 
 // events is what this process knows of events: which are open, and which are settled.
 type events struct {
-	cfg       *Config
 	sequence  uint64 // of the own events
 	open      map[EventID]*openEvent
 	usage     usages       // that of open
@@ -55,9 +54,8 @@ type own struct {
 	lost  bool                   // the answer to COMMIT was lost (R9)
 }
 
-func newEvents(cfg *Config, doubt doubt) events {
+func newEvents(doubt doubt) events {
 	return events{
-		cfg:     cfg,
 		open:    make(map[EventID]*openEvent),
 		usage:   make(usages),
 		doubt:   doubt,
@@ -212,15 +210,6 @@ func (ev *events) settleByWriter(e Event, hasCopy bool) {
 	}
 }
 
-// settleUnconfirmed is for a settlement that nobody here can confirm: the event stays open for the
-// processes that can.
-func (ev *events) settleUnconfirmed(o *openEvent) {
-	ev.bump(o.event)
-	ev.count(o.event)
-	ev.settled.mark(o.event.ID)
-	o.bumped = true
-}
-
 func (ev *events) bump(e Event) { ev.doubt.bump(e.All, e.Buckets, e.Nonce) }
 
 // count counts an event as settled here, which happens once.
@@ -263,15 +252,7 @@ func (ev *events) writersInDoubt() map[Incarnation]struct{} {
 
 // inOrder returns open events in a fixed order.
 func inOrder(open map[EventID]*openEvent) []*openEvent {
-	events := make([]*openEvent, 0, len(open))
-	for _, id := range sortedIDs(open) {
-		events = append(events, open[id])
-	}
-	return events
-}
-
-func sortedIDs[E any](events map[EventID]E) []EventID {
-	return slices.SortedFunc(maps.Keys(events), compareIDs)
+	return slices.SortedFunc(maps.Values(open), func(a, b *openEvent) int { return compareIDs(a.event.ID, b.event.ID) })
 }
 
 func compareIDs(a, b EventID) int {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Why tells an operator why this process does not serve from its cache, and which members are the reason.
@@ -43,7 +44,8 @@ func (m *Machine) Why(now Time) string {
 	case v.state == Out:
 		return "it was put out (" + v.reason + ")"
 	case !v.isFresh(now):
-		return v.explainStale(now)
+		age := time.Duration(now - v.asked).Round(100 * time.Millisecond)
+		return strings.TrimSuffix(fmt.Sprintf("its last view of the members table is %v old: %s", age, v.failed), ": ")
 	}
 	return ""
 }

@@ -28,15 +28,14 @@ func New(cfg Config, table *Table, now Time) *Machine {
 	m.writers = writers{heard: make(map[Incarnation]uint64), rowless: make(map[Incarnation]Time)}
 	m.view = view{cfg: &m.cfg, out: &m.out, members: &m.members}
 	m.join = join{cfg: &m.cfg, out: &m.out, members: &m.members, view: &m.view}
-	m.events = newEvents(&m.cfg, newDoubt(table))
+	m.events = newEvents(newDoubt(table))
 	m.orphans = orphans{cfg: &m.cfg, out: &m.out, events: &m.events}
-	m.antientropy = antientropy{cfg: &m.cfg, members: &m.members}
-	m.outside = newOutside(m)
+	m.outside = outside{cfg: &m.cfg, out: &m.out, view: &m.view, events: &m.events,
+		applied: make(map[OutsideID]Time), relayed: make(map[OutsideID]*relayedNote)}
 	if cfg.Alone {
 		m.table.reset(m.cfg.nonce(), nil)
 		m.join.phase = joined
 		m.publish()
-		return m
 	}
 	m.join.advance(now)
 	return m
@@ -62,14 +61,12 @@ func (m *Machine) Tick(now Time) {
 	}
 	if m.join.phase == joined {
 		m.orphans.watch(now)
-	}
-	if !m.cfg.Alone {
 		m.sendDigests(now)
 	}
 }
 
-// Connected reports that there is a connection to a process. What the process has not acknowledged is
-// sent again.
+// Connected reports that there is a connection to a process. Entries that the process has not
+// acknowledged are sent again.
 func (m *Machine) Connected(now Time, peer Incarnation) {
 	m.out.connected[peer] = struct{}{}
 	if p := m.members.byID[peer]; p != nil {

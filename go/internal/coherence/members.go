@@ -2,6 +2,7 @@ package coherence
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -17,7 +18,6 @@ type members struct {
 type member struct {
 	row      Row      // the incarnation never changes
 	shown    bool     // the last view shows it
-	listed   bool     // some view has shown it
 	outSince Time     // when a view first showed it as out, or did not show it any more
 	markedAt Time     // when this process last asked to mark it out
 	log      entryLog // what is sent to it in order
@@ -69,11 +69,7 @@ func (ms *members) drop(p *member) {
 
 // restore puts the order right after a panic.
 func (ms *members) restore() {
-	ms.order = ms.order[:0]
-	for _, p := range ms.byID {
-		ms.order = append(ms.order, p)
-	}
-	slices.SortFunc(ms.order, byIncarnation)
+	ms.order = slices.SortedFunc(maps.Values(ms.byID), byIncarnation)
 }
 
 func byIncarnation(a, b *member) int { return cmp.Compare(a.row.Incarnation, b.row.Incarnation) }

@@ -21,7 +21,22 @@ type orphans struct {
 }
 
 // transactions are the writing transactions that were open at some time.
-type transactions struct{ names []string }
+type transactions struct{ ids []string }
+
+// of returns the orphans of a database.
+func (r *orphans) of(database string, now Time) (found []*openEvent) {
+	causes := r.events.doubt.causes[database]
+	if causes == nil {
+		return nil
+	}
+	for e := causes.Front(); e != nil; e = e.Next() {
+		o := e.Value.(*openEvent)
+		if o.own != nil && o.own.lost || o.own == nil && (o.hinted || now >= o.since.Add(r.cfg.OrphanAfter)) {
+			found = append(found, o)
+		}
+	}
+	return found
+}
 
 // watch asks each database that has orphans, one database query at a time.
 func (r *orphans) watch(now Time) {
@@ -33,37 +48,18 @@ func (r *orphans) watch(now Time) {
 		r.asked = make(map[string]Time)
 	}
 	for _, database := range slices.Sorted(maps.Keys(r.events.doubt.causes)) {
-		if _, asked := r.asked[database]; !asked && r.hasOrphan(now, database) {
+		if _, asked := r.asked[database]; !asked && len(r.of(database, now)) > 0 {
 			r.asked[database] = now
 			r.out.act(Action{Kind: OpenTransactions, Database: database})
 		}
 	}
 }
 
-func (r *orphans) hasOrphan(now Time, database string) bool {
-	for e := r.events.doubt.causes[database].Front(); e != nil; e = e.Next() {
-		if r.isOrphan(now, e.Value.(*openEvent)) {
-			return true
-		}
-	}
-	return false
-}
-
-func (r *orphans) isOrphan(now Time, o *openEvent) bool {
-	if o.own != nil {
-		return o.own.lost
-	}
-	return o.hinted || now >= o.since.Add(r.cfg.OrphanAfter)
-}
-
 // ids returns the ids of the orphans that a database is, or will be, asked about.
 func (r *orphans) ids(now Time) (ids []Event) {
-	causes := r.events.doubt.causes
-	for _, database := range slices.Sorted(maps.Keys(causes)) {
-		for e := causes[database].Front(); e != nil; e = e.Next() {
-			if o := e.Value.(*openEvent); r.isOrphan(now, o) {
-				ids = append(ids, Event{ID: o.event.ID})
-			}
+	for _, database := range slices.Sorted(maps.Keys(r.events.doubt.causes)) {
+		for _, o := range r.of(database, now) {
+			ids = append(ids, Event{ID: o.event.ID})
 		}
 	}
 	return ids
@@ -74,16 +70,15 @@ func (r *orphans) over(now Time, database string, open []string) (over []*openEv
 	asked := r.asked[database]
 	latest := &transactions{open}
 	ended := map[*transactions]bool{latest: len(open) == 0}
-	for e := r.events.doubt.causes[database].Front(); e != nil; e = e.Next() {
-		o := e.Value.(*openEvent)
-		if !r.isOrphan(now, o) || o.since > asked {
-			continue // an event that arrived after the database query may not be in the answer
+	for _, o := range r.of(database, now) {
+		if o.since > asked {
+			continue // its transaction may not be in the answer, which was asked for before
 		}
 		if o.before == nil {
 			o.before = latest
 		}
 		if _, known := ended[o.before]; !known {
-			ended[o.before] = !intersects(o.before.names, open)
+			ended[o.before] = !intersects(o.before.ids, open)
 		}
 		if ended[o.before] {
 			over = append(over, o)
@@ -93,7 +88,7 @@ func (r *orphans) over(now Time, database string, open []string) (over []*openEv
 }
 
 // OpenTransactions answers [OpenTransactions]: which writing transactions are open in the database, or in
-// all of them when it is "", by names that are not used again.
+// all of them when it is "", by ids that are not used again.
 func (m *Machine) OpenTransactions(now Time, database string, open []string, err error) {
 	if database == "" && m.join.phase == booting {
 		if err == nil {
@@ -101,7 +96,7 @@ func (m *Machine) OpenTransactions(now Time, database string, open []string, err
 		}
 		return
 	}
-	if err == nil && m.join.phase == joined && m.events.doubt.causes[database] != nil {
+	if err == nil && m.join.phase == joined {
 		for _, o := range m.orphans.over(now, database, open) {
 			m.events.counts.Orphans++
 			m.events.settle(o, true)
@@ -124,7 +119,10 @@ func (m *Machine) hint(id EventID) {
 	case o.cause != nil:
 		o.hinted = true
 	default:
-		m.events.settleUnconfirmed(o)
+		m.events.bump(o.event)
+		m.events.count(o.event)
+		m.events.settled.mark(id)
+		o.bumped = true
 	}
 }
 

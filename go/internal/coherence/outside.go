@@ -1,7 +1,6 @@
 package coherence
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -74,13 +73,6 @@ type noteList struct {
 	isNew  bool // no view was taken since
 }
 
-func newOutside(m *Machine) outside {
-	return outside{
-		cfg: &m.cfg, out: &m.out, view: &m.view, events: &m.events,
-		applied: make(map[OutsideID]Time), relayed: make(map[OutsideID]*relayedNote),
-	}
-}
-
 // OutsideWrites reports, before [Machine.DatabaseReached] and [Machine.ViewTaken], which notes a look at a
 // database has shown: all that there are. If the process has a copy they are applied at once, otherwise as
 // soon as it has one.
@@ -108,9 +100,9 @@ func (o *outside) applyLists() {
 func (o *outside) applyList(list *noteList) {
 	for _, w := range list.writes {
 		if note := o.relayed[w.ID]; note != nil && note.applied {
-			// What the database says of a note counts, whatever was relayed (R17).
+			// The note of the database counts, whatever was relayed (R17).
 			if !note.write.equal(w) {
-				o.bump(w)
+				o.events.bump(w.event())
 			}
 			note.applied = false
 		}
@@ -122,12 +114,10 @@ func (o *outside) applyList(list *noteList) {
 func (o *outside) applyNote(w *OutsideWrite, at Time) {
 	seen, known := o.applied[w.ID]
 	if !known {
-		o.bump(w)
+		o.events.bump(w.event())
 	}
 	o.applied[w.ID] = max(seen, at)
 }
-
-func (o *outside) bump(w *OutsideWrite) { o.events.doubt.bump(w.All, w.Buckets, w.Nonce) }
 
 // packApplied returns the notes that the table holds, in order.
 func (o *outside) packApplied() []OutsideID { return slices.Sorted(maps.Keys(o.applied)) }
@@ -232,7 +222,7 @@ func (o *outside) deleteApplied(now Time, rows []Row) {
 			}
 		}
 		if len(ids) > 0 {
-			slices.SortFunc(ids, cmp.Compare[OutsideID])
+			slices.Sort(ids)
 			o.out.act(Action{Kind: ForgetOutside, Number: database, Outside: ids})
 		}
 	}

@@ -1,8 +1,8 @@
 package coherence
 
 // A session proves whose it is, so no process speaks for another (R17): an event is announced, and its
-// settlement believed, only where its writer says so itself. What another process says of it is a hint at
-// most, and the database decides. A process that has the cluster's secret may still say whatever it likes
+// settlement believed, only where its writer says so itself. A settlement that another process
+// sends is a hint at most, and the database decides. A process that has the cluster's secret may still say whatever it likes
 // of itself: every list and counter that a peer can make grow has a bound (bounds.go), and what no honest
 // peer says ends the session.
 

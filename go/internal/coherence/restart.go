@@ -3,9 +3,9 @@ package coherence
 import "fmt"
 
 // Restart is for a panic inside the machine, after which what it was about to change may be half changed.
-// The process serves nothing at once and joins again by a copy (R5). What was acknowledged stays, and
-// commits go on meanwhile; an own event whose number the caller was not given is given up. What was asked
-// before is asked again: an answer to it must not reach the machine any more.
+// The process serves nothing at once and joins again by a copy (R5). Acknowledged events stay, and commits go
+// on meanwhile; an own event whose number the caller was not given is given up. Database queries that were
+// under way are made again: an answer to an earlier one must not reach the machine any more.
 func (m *Machine) Restart(now Time, reason string) {
 	if m.join.phase == left {
 		return
@@ -30,7 +30,7 @@ func (m *Machine) Restart(now Time, reason string) {
 // restoreEvents counts anew what is counted of events, and what is in doubt.
 func (m *Machine) restoreEvents(now Time) {
 	before := m.events
-	m.events = newEvents(&m.cfg, before.doubt.emptied())
+	m.events = newEvents(before.doubt.emptied())
 	ev := &m.events
 	ev.sequence, ev.settled, ev.recent, ev.counts = before.sequence, before.settled, before.recent, before.counts
 	ev.doubt.allTouched++

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// What two members tell each other when their tables differ, and when one of them copies anew (R17).
+// The digests and repairs of two members whose tables differ, and when one of them copies anew (R17).
 
-// compare has a member tell its digest, and what it has settled.
+// digest has a member send its digest, with what it has settled.
 func (b *bench) digest(from Incarnation, settled map[Incarnation]SettledBy) {
 	b.receive(from, &Message{Kind: Digest, Sequence: b.m.table.digest + 2, State: &Snapshot{Settled: settled}})
 	b.now = b.now.Add(b.m.cfg.Lease / 2)
@@ -23,13 +23,13 @@ func TestAMemberThatKeepsDifferingByOneEventCopiesAnew(t *testing.T) {
 	b.digest(berta, dead)
 	b.digest(berta, dead)
 	if b.m.join.phase != joined {
-		t.Fatal("copies anew after two times, or because of another than the eldest")
+		t.Fatal("copies anew after two digests, or because of another member than the eldest")
 	}
 	if b.digest(anna, dead); b.m.join.phase == joined {
-		t.Error("differs for good")
+		t.Error("goes on differing")
 	}
 	if b.m.join.preferred != anna {
-		t.Error("copies from another one")
+		t.Error("copies from another member")
 	}
 
 	b = withBoth(t)
@@ -49,11 +49,11 @@ func TestAMemberThatKeepsDifferingByOneEventCopiesAnew(t *testing.T) {
 		b.digest(anna, dead)
 	}
 	if b.m.join.phase != joined {
-		t.Error("copies anew though the database decides of the event")
+		t.Error("copies anew though the database decides about the event")
 	}
 }
 
-// compareBusily has anna tell what she has settled, with an event of berta's more each time.
+// digestBusily has anna send what she has settled, with one more event of berta's each time.
 func (b *bench) digestBusily(n uint64, state *Snapshot) {
 	b.hear(berta, n-1, Entry{n, event(berta, n, 1), true})
 	state.Settled[berta] = SettledBy{Through: n - 1}
@@ -67,8 +67,8 @@ func TestForgettingAWriterSoonerMakesNoMemberCopyAnew(t *testing.T) {
 	forgotten, kept := map[Incarnation]SettledBy{}, map[Incarnation]SettledBy{gone: {Through: 5}}
 	for what, settled := range map[string][2]map[Incarnation]SettledBy{"here": {forgotten, kept}, "there": {kept, forgotten}} {
 		b := withBoth(t)
-		for who, by := range settled[0] {
-			b.m.events.settled[who] = by.unpack()
+		for writer, by := range settled[0] {
+			b.m.events.settled[writer] = by.unpack()
 		}
 		for n := range uint64(10) {
 			b.digestBusily(n+1, &Snapshot{Settled: settled[1]})
@@ -110,14 +110,14 @@ func TestNobodyCopiesAnewWhileTheEldestAsksItsDatabase(t *testing.T) {
 		b.digestBusily(n+1, theirs)
 	}
 	if b.m.join.phase != joined {
-		t.Error("copies anew, and has the event in doubt again, though it knows that it is over")
+		t.Error("copies anew, and has the event in doubt again, though it knows that the event is over")
 	}
 	theirs.Open = nil
 	for n := uint64(11); n < 14; n++ {
 		b.digestBusily(n, theirs)
 	}
 	if b.m.join.phase == joined {
-		t.Error("differs for good")
+		t.Error("goes on differing")
 	}
 }
 
@@ -125,11 +125,11 @@ func TestAnEventThatNoDatabaseHereConfirmsIsSettledByACopy(t *testing.T) {
 	b := withBoth(t)
 	e := over(elsewhere, event(berta, 1, 1))
 	b.hear(berta, 0, Entry{1, e, false})
-	for range 3 { // its settlement went to anna before anybody told this process
+	for range 3 { // anna had its settlement before this process heard of the event
 		b.digest(anna, map[Incarnation]SettledBy{berta: {Through: 1}})
 	}
 	if b.m.join.phase == joined {
-		t.Error("differs for as long as the writer lives, which told it of the event before it was a member")
+		t.Error("goes on differing as long as the writer lives, which announced the event before this process was a member")
 	}
 }
 
@@ -155,7 +155,7 @@ func TestEventsOfAWriterThatIsLongGoneAreNotRepaired(t *testing.T) {
 	b := withBoth(t)
 	const gone = Incarnation(77)
 	b.hear(gone, 0, Entry{1, event(gone, 1, 1), false}, Entry{2, event(gone, 1, 1), true})
-	told := func() (n int) {
+	repairs := func() (n int) {
 		b.took(0)
 		b.digest(anna, map[Incarnation]SettledBy{})
 		for _, sent := range b.took(Send) {
@@ -165,14 +165,14 @@ func TestEventsOfAWriterThatIsLongGoneAreNotRepaired(t *testing.T) {
 		}
 		return n
 	}
-	if told() != 1 {
-		t.Error("tells nobody of what another one lacks")
+	if repairs() != 1 {
+		t.Error("does not send a member what it lacks")
 	}
 	for _, later := range []time.Duration{repairFor, forgetAfter} {
 		b.now = b.now.Add(later)
 		b.view(In, b.join(anna), b.join(berta))
-		if told() != 0 {
-			t.Errorf("tells after %v of what the other one refuses, or has forgotten, with every comparison", later)
+		if repairs() != 0 {
+			t.Errorf("after %v it still sends with every digest what the other member refuses, or has forgotten", later)
 		}
 	}
 }
@@ -198,9 +198,9 @@ func TestDigestsOfMembersThatAreNotInCountForNothing(t *testing.T) {
 	a.State = Joining
 	b.view(In, a)
 	b.took(0)
-	for _, who := range []Incarnation{anna, 77} {
-		b.do(func() { b.m.Connected(b.now, who) })
-		b.receive(who, &Message{Kind: Digest, Attempt: 1, Sequence: 2, State: &Snapshot{}})
+	for _, peer := range []Incarnation{anna, 77} {
+		b.do(func() { b.m.Connected(b.now, peer) })
+		b.receive(peer, &Message{Kind: Digest, Attempt: 1, Sequence: 2, State: &Snapshot{}})
 	}
 	b.do(func() { b.m.Connected(b.now, berta) })
 	for range 100 {

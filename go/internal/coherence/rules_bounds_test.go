@@ -9,12 +9,12 @@ import (
 
 // Everything that a peer can make grow has a bound (R17).
 
-// tells announces events of a writer until one is refused, and returns how many were taken.
-func (b *bench) announces(who Incarnation, most int, buckets ...uint32) int {
+// announces announces events of a writer until one is refused, and returns how many were taken.
+func (b *bench) announces(peer Incarnation, most int, buckets ...uint32) int {
 	for n := range most {
-		message := &Message{Kind: Events, Sequence: b.m.writers.heard[who],
-			Entries: []Entry{{uint64(n) + 1, event(who, uint64(n)+1, buckets...), false}}}
-		if err := b.m.Receive(b.now, who, message); err != nil {
+		message := &Message{Kind: Events, Sequence: b.m.writers.heard[peer],
+			Entries: []Entry{{uint64(n) + 1, event(peer, uint64(n)+1, buckets...), false}}}
+		if err := b.m.Receive(b.now, peer, message); err != nil {
 			if !errors.Is(err, ErrViolation) {
 				b.t.Error(err)
 			}
@@ -33,10 +33,10 @@ func TestOpenEventsOfAWriterAreBounded(t *testing.T) {
 	last := b.m.writers.heard[anna]
 	b.hear(anna, last, Entry{last + 1, event(anna, 1, 1), true}, Entry{last + 2, event(anna, last+1, 1), false})
 	if len(b.m.events.open) != MaxOpenEvents {
-		t.Error("one that has settled an event may not announce another")
+		t.Error("a member that has settled an event may not announce another")
 	}
 	if n := b.announces(berta, 10, 1); n != 10 {
-		t.Error("another one pays for it")
+		t.Error("another member pays for it")
 	}
 }
 
@@ -73,14 +73,14 @@ func TestBucketsOfOpenEventsAreBounded(t *testing.T) {
 		t.Errorf("%d wide events of one member are taken", n)
 	}
 	if n := b.announces(1000, 100, wide...); n != 1 {
-		t.Errorf("%d wide events of one without a row are taken", n)
+		t.Errorf("%d wide events of a writer without a row are taken", n)
 	}
 	var id EventID
 	for range maxOpenBuckets/maxBuckets + 1 {
 		b.do(func() { id = b.mustAnnounce("db", false, wide) })
 	}
 	if !b.m.events.open[id].event.All || b.m.events.usage.of(self).buckets != maxOpenBuckets {
-		t.Error("the own events name more than others would take")
+		t.Error("the own events name more buckets than others would take")
 	}
 }
 
@@ -96,7 +96,7 @@ func TestOwnOpenEventsAreBounded(t *testing.T) {
 	if _, err := b.m.Announce(b.now, "db", false, []uint32{2}); !errors.Is(err, ErrTooManyOpen) || !strings.Contains(err.Error(), "4096") {
 		t.Errorf("one more: %v", err)
 	}
-	b.wantDoubt("what was refused", 2, false)
+	b.wantDoubt("the event that was refused", 2, false)
 	b.do(func() { b.m.Settle(b.now, first) })
 	b.announce(2)
 }
@@ -117,7 +117,7 @@ func TestSettledEventsAreKeptInBoundedMemory(t *testing.T) {
 	b.hear(anna, 0, Entry{1, event(anna, 3, 1), false})
 	before, _ := b.version(1)
 	for n := uint64(2); n < 3*maxAbove; n++ {
-		e := event(anna, 2*n, 2) // every second one is never heard of
+		e := event(anna, 2*n, 2) // every second one never arrives
 		b.hear(anna, b.m.writers.heard[anna], Entry{n, e, true})
 		b.out = nil
 	}
@@ -125,13 +125,13 @@ func TestSettledEventsAreKeptInBoundedMemory(t *testing.T) {
 	if len(by.above) > maxAbove {
 		t.Errorf("%d are kept one by one", len(by.above))
 	}
-	b.wantDoubt("it is open still", 1, true)
+	b.wantDoubt("it is still open", 1, true)
 	b.hear(anna, b.m.writers.heard[anna], Entry{3 * maxAbove, event(anna, 3, 1), true})
 	b.wantDoubt("settled", 1, false)
 	if after, _ := b.version(1); after&^1 != before&^1+6 {
 		t.Errorf("version %x, %x before: it counts as settled before it was", after, before)
 	}
-	// Of what was skipped it is not known that it is settled: so it is in doubt when it is announced.
+	// Of the events that were skipped it is not known that they are settled: announced, they are in doubt.
 	b.hear(anna, b.m.writers.heard[anna], Entry{4 * maxAbove, event(anna, 5, 3), false})
 	b.wantDoubt("skipped, and announced late", 3, true)
 	copied := newJoiner(t, 8)
@@ -148,10 +148,10 @@ func TestWritersWithoutARowAreForgotten(t *testing.T) {
 		b.out = nil
 	}
 	if n := len(b.m.writers.heard); n > maxWriters+2 || len(b.m.events.settled) > maxWriters+2 {
-		t.Errorf("of %d writers it is known what they have said, of %d what they have settled", n, len(b.m.events.settled))
+		t.Errorf("the logs of %d writers are known, and the settlements of %d", n, len(b.m.events.settled))
 	}
 	unknown := event(999, 1, 2)
-	unknown.Database = "nobody's"
+	unknown.Database = "served by nobody"
 	b.hear(999, 0, Entry{1, unknown, false})
 	rows := []Row{b.join(anna), b.join(berta)}
 	for end := b.now.Add(forgetAfter + time.Minute); b.now < end; b.now = b.now.Add(time.Second) {
@@ -171,19 +171,19 @@ func TestTheBacklogOfAJoinerIsBounded(t *testing.T) {
 		b.out = nil
 	}
 	b.hear(anna, 0, Entry{1 << 30, event(anna, 1<<30, 2), false})
-	told := &b.m.events.backlog
-	if len(told.settled) > maxBacklogEvents || len(told.open) != 1 {
-		t.Errorf("%d that are settled and %d that are open", len(told.settled), len(told.open))
+	heard := &b.m.events.backlog
+	if len(heard.settled) > maxBacklogEvents || len(heard.open) != 1 {
+		t.Errorf("%d that are settled and %d that are open", len(heard.settled), len(heard.open))
 	}
 	copied := &Snapshot{Epoch: 1 << 40, Open: []Event{event(anna, 7, 3)}}
 	b.do(func() { b.m.enter(b.now, copied) })
 	b.wantDoubt("announced", 2, true)
 	b.wantDoubt("open in the copy, as its settlement was forgotten", 3, true)
 	if epoch := b.m.table.settledWord(wordEpoch); epoch == 1<<40 {
-		t.Error("names of before may be used again")
+		t.Error("versioned keys of before may be used again")
 	}
 	if n := b.announces(berta, 2*MaxOpenEvents, 1); n != maxRowlessEvents {
-		t.Errorf("a joiner takes %d events of one without a row", n)
+		t.Errorf("a joiner takes %d events of a writer without a row", n)
 	}
 }
 
@@ -201,8 +201,8 @@ func TestRelayedNotesAreBounded(t *testing.T) {
 		b.receive(later, &Message{Kind: Outside, Entries: []Entry{note}})
 	}
 	named := 0
-	for _, told := range b.m.outside.relayed {
-		if named += len(told.write.Buckets); len(told.write.Buckets) == 0 && !told.write.All {
+	for _, heard := range b.m.outside.relayed {
+		if named += len(heard.write.Buckets); len(heard.write.Buckets) == 0 && !heard.write.All {
 			t.Error("a note over nothing")
 		}
 	}
@@ -211,15 +211,15 @@ func TestRelayedNotesAreBounded(t *testing.T) {
 	}
 }
 
-// Otherwise a process that comes back, after it was without a row for long, would put out everybody: they
-// do not acknowledge what comes after a gap.
+// Otherwise a process that returns, after it was without a row for long, would put out all others: they do not
+// acknowledge what comes after a gap.
 func TestAMemberThatHasForgottenAWriterHearsItAgain(t *testing.T) {
 	b := withBoth(t)
 	b.hear(77, 0, Entry{9, event(77, 1, 1), false}, Entry{10, event(77, 1, 1), true})
 	b.now = b.now.Add(forgetAfter)
 	b.view(In, b.join(anna), b.join(berta))
 	if _, known := b.m.writers.heard[77]; known {
-		t.Fatal("is not forgotten")
+		t.Fatal("not forgotten")
 	}
 
 	writer := withBoth(t)
@@ -232,7 +232,7 @@ func TestAMemberThatHasForgottenAWriterHearsItAgain(t *testing.T) {
 	writer.announce(2)
 	for _, sent := range writer.took(Send) {
 		if sent.To == anna && sent.Message.Kind == Events && sent.Message.Sequence != 0 {
-			t.Errorf("tells it what comes after the entry %d, of which it may know nothing", sent.Message.Sequence)
+			t.Errorf("sends what comes after the entry %d, of which the member may know nothing", sent.Message.Sequence)
 		}
 	}
 }

@@ -13,11 +13,11 @@ func TestACommitWaitsForEveryMember(t *testing.T) {
 	b.announce(1)
 	b.acknowledge(anna)
 	if len(b.took(Cleared)) != 0 {
-		t.Error("passed before berta had acknowledged")
+		t.Error("cleared before berta had acknowledged")
 	}
 	b.acknowledge(berta)
 	if len(b.took(Cleared)) != 1 {
-		t.Error("did not pass when all had acknowledged")
+		t.Error("not cleared when all had acknowledged")
 	}
 }
 
@@ -29,11 +29,11 @@ func TestAMemberThatAppearsMeanwhileIsAnnouncedTo(t *testing.T) {
 	b.view(In, a, b.join(berta))
 	b.acknowledge(anna)
 	if len(b.took(Cleared)) != 0 {
-		t.Error("passed without berta, who is in the reading")
+		t.Error("cleared without berta, which the view shows")
 	}
 	b.acknowledge(berta)
 	if len(b.took(Cleared)) != 1 {
-		t.Error("did not pass")
+		t.Error("not cleared")
 	}
 }
 
@@ -54,16 +54,16 @@ func TestAMemberThatDoesNotAcknowledgeIsMarkedOutAndOutwaited(t *testing.T) {
 		b.view(In, a)
 	}
 	if len(b.took(Cleared)) != 0 {
-		t.Error("passed before a lease was over")
+		t.Error("cleared before a lease was over")
 	}
 	b.wait(300 * time.Millisecond)
 	b.view(In, a)
 	if len(b.took(Cleared)) != 1 {
-		t.Error("did not pass after a lease")
+		t.Error("not cleared after a lease")
 	}
 	b.announce(2)
 	if len(b.took(Cleared)) != 1 {
-		t.Error("one that has been out for a lease still costs something")
+		t.Error("a member that has been out for a lease still costs time")
 	}
 }
 
@@ -73,7 +73,7 @@ func TestAMemberThatHasProvablyEndedCostsNoWait(t *testing.T) {
 	b.announce(1)
 	b.do(func() { b.m.Ended(b.now, anna) })
 	if len(b.took(Cleared)) != 1 {
-		t.Error("waits for one that has ended")
+		t.Error("waits for a member that has ended")
 	}
 }
 
@@ -82,15 +82,15 @@ func TestACommitNeedsAFreshViewWithTheOwnRow(t *testing.T) {
 	b.now = b.now.Add(4 * time.Second)
 	b.announce(1)
 	if len(b.took(Cleared)) != 0 {
-		t.Error("passed with a reading older than a lease")
+		t.Error("cleared with a view older than a lease")
 	}
 	b.do(func() { b.m.ViewTaken(b.now, b.now, nil, nil) })
 	if len(b.took(Cleared)) != 0 {
-		t.Error("passed with a reading that lacks the own row")
+		t.Error("cleared with a view that lacks the own row")
 	}
 	b.view(In)
 	if len(b.took(Cleared)) != 1 {
-		t.Error("did not pass with a fresh reading")
+		t.Error("not cleared with a fresh view")
 	}
 }
 
@@ -104,24 +104,24 @@ func TestAProcessThatHasLeftCommitsAndServesNothing(t *testing.T) {
 	}
 	b.acknowledge(anna)
 	if len(b.took(Cleared)) != 0 {
-		t.Error("a commit passed after leaving")
+		t.Error("a commit was cleared after leaving")
 	}
 }
 
 func TestAMemberWhoseRowIsGoneCountsAsOutForALease(t *testing.T) {
 	b := newBench(t)
 	b.view(In, b.join(anna))
-	b.view(In) // somebody has deleted its row; it may not know yet
+	b.view(In) // somebody has deleted its row, and it may not know that yet
 	b.announce(1)
 	if len(b.took(Cleared)) != 0 {
-		t.Error("passed though one that may still serve was not told")
+		t.Error("cleared though a member that may still serve has not acknowledged")
 	}
 	for range 32 {
 		b.wait(100 * time.Millisecond)
 		b.view(In)
 	}
 	if len(b.took(Cleared)) != 1 {
-		t.Error("did not pass after a lease")
+		t.Error("not cleared after a lease")
 	}
 	if len(b.m.Rows()) != 0 {
 		t.Error("still counts as a member")
@@ -135,7 +135,7 @@ func TestAProcessThatNeverHadARowIsForgottenAtOnce(t *testing.T) {
 	b.view(In)
 	b.announce(1)
 	if len(b.took(Cleared)) != 1 {
-		t.Error("waits for one that is no member")
+		t.Error("waits for a process that is no member")
 	}
 }
 
@@ -146,7 +146,7 @@ func TestAProcessThatStoodStillMarksNobodyOut(t *testing.T) {
 	b.now = b.now.Add(time.Second) // no tick for so long
 	b.do(func() { b.m.Tick(b.now) })
 	if len(b.took(MarkOut)) != 0 {
-		t.Error("marked out another though it was itself that stood still")
+		t.Error("marked out a member, though it was this process that stood still")
 	}
 }
 
@@ -161,7 +161,7 @@ func TestAFullLogMarksOutAndIsNeverAcknowledged(t *testing.T) {
 	b.announce(2)
 	b.acknowledge(anna)
 	if len(b.took(Cleared)) != 0 {
-		t.Error("what was dropped counts as acknowledged")
+		t.Error("an entry that was dropped counts as acknowledged")
 	}
 	if b.m.members.byID[anna].markedAt == 0 {
 		t.Error("not marked out")

@@ -16,7 +16,7 @@ func TestNothingIsServedAfterTheLeaseOrWhenOut(t *testing.T) {
 	}
 	b.do(func() { b.m.ViewTaken(b.now, b.now, nil, errors.New("the database does not answer")) })
 	if b.m.table.Deadline() != b.now.Add(3*time.Second) {
-		t.Error("a failed reading changed the deadline")
+		t.Error("a view that failed changed the deadline")
 	}
 	b.view(Out)
 	if b.m.table.Deadline() != 0 {
@@ -41,7 +41,7 @@ func TestAnAnnouncedBucketIsInDoubtUntilSettledAndThenBumped(t *testing.T) {
 	}
 	b.do(func() { b.m.Settle(b.now, id) })
 	if again, _ := b.version(1); again != after {
-		t.Error("settled twice, renamed twice")
+		t.Error("settled twice, bumped twice")
 	}
 }
 
@@ -55,7 +55,7 @@ func TestAnEventOverAllPutsEverythingInDoubtAndBumpsIt(t *testing.T) {
 	}
 	b.do(func() { b.m.Settle(b.now, id) })
 	if after, ok := b.version(3); !ok || after == before {
-		t.Error("not renamed")
+		t.Error("not bumped")
 	}
 }
 
@@ -113,7 +113,7 @@ func TestEntriesAreTakenOnceAndNotAfterAGap(t *testing.T) {
 	once, _ := b.version(1)
 	b.hear(anna, 0, Entry{5, e, false}, Entry{6, e, true})
 	if again, ok := b.version(1); again != once || !ok {
-		t.Error("a repeated frame was taken again")
+		t.Error("a repeated message was taken again")
 	}
 	b.took(Send)
 	b.hear(anna, 9, Entry{10, Event{ID: EventID{anna, 2}, Nonce: 2, Database: "db", Buckets: []uint32{1}}, false})

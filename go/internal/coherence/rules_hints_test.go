@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Events over databases that not everybody serves, and what others say of them and of notes (R17).
+// Events over databases that not every process serves, and what others say of them and of notes (R17).
 
 const elsewhere = "elsewhere" // a database that the bench does not serve
 
@@ -29,7 +29,7 @@ func TestAnEventOverADatabaseThatIsNotServedPutsNothingInDoubt(t *testing.T) {
 	b.wantDoubt("a reader may have loaded a deadline before", 7, true)
 	b.view(In, b.join(anna), b.join(berta))
 	b.wait(2 * time.Second)
-	b.wantDoubt("nobody reads a key of it any more", 7, false)
+	b.wantDoubt("no reader uses its keys any more", 7, false)
 	b.hear(anna, 2, Entry{3, e, true}, Entry{4, all, true})
 	if after, ok := b.version(1); after != before+e.Nonce+all.Nonce || !ok {
 		t.Errorf("version %x, %x before, in doubt %v", after, before, !ok)
@@ -51,7 +51,8 @@ func TestAnOwnEventIsInDoubtWhateverIsServed(t *testing.T) {
 	}
 }
 
-// unconfirmed has a bench that believes what berta says of anna's event over a database that it does not serve.
+// unconfirmed returns a bench that believes what berta says of anna's event over a database that it does not
+// serve.
 func unconfirmed(t *testing.T) (b *bench, e Event) {
 	b = withBoth(t)
 	e = over(elsewhere, event(anna, 1, 1))
@@ -60,7 +61,7 @@ func unconfirmed(t *testing.T) (b *bench, e Event) {
 	b.hear(anna, 0, Entry{1, e, false})
 	b.hear(berta, 0, Entry{1, e, true})
 	if after, _ := b.version(1); after != before {
-		t.Error("believed though the writer is in and says nothing of it")
+		t.Error("believed though the writer is in and has not settled it")
 	}
 	a.State = Out
 	b.view(In, a, b.join(berta))
@@ -76,7 +77,7 @@ func TestASettlementThatNobodyHereCanConfirmStaysOpenForOthers(t *testing.T) {
 	b, _ := unconfirmed(t)
 	before, _ := b.version(1)
 	if s := b.m.snapshot(); len(s.Open) != 0 || len(s.Bumped) != 1 {
-		t.Fatalf("a copy shows %v as open and %v as renamed", s.Open, s.Bumped)
+		t.Fatalf("a copy shows %v as open and %v as bumped", s.Open, s.Bumped)
 	}
 	other := newJoiner(t, 8)
 	other.do(func() { other.m.Serve(elsewhere) })
@@ -90,7 +91,7 @@ func TestASettlementThatNobodyHereCanConfirmStaysOpenForOthers(t *testing.T) {
 		at.do(func() { at.m.OpenTransactions(at.now, elsewhere, nil, nil) })
 		at.wantDoubt(what+", confirmed", 1, false)
 		if after, _ := at.version(1); after != before {
-			t.Errorf("%s: renamed twice, %x and before %x", what, after, before)
+			t.Errorf("%s: bumped twice, %x and before %x", what, after, before)
 		}
 	}
 }
@@ -107,18 +108,18 @@ func TestTheWriterItselfConfirmsItsEvent(t *testing.T) {
 func TestANoteIsRelayedOnlyByAMemberThatHasAppliedIt(t *testing.T) {
 	b := withNotes(t)
 	note := named(7, 1)
-	tells := func() {
+	relay := func() {
 		b.receive(later, &Message{Kind: Outside, Entries: []Entry{{Event: note.event()}}})
 	}
 	for what, row := range map[string]Row{"in, and has not applied it": theirs(In, 8), "out": theirs(Out, 7)} {
 		b.shows(nil, mine(In), row)
-		if tells(); len(b.m.outside.relayed)+len(b.m.outside.applied) > 0 {
-			t.Errorf("believes one that is %s", what)
+		if relay(); len(b.m.outside.relayed)+len(b.m.outside.applied) > 0 {
+			t.Errorf("believes a member that is %s", what)
 		}
 	}
 	b.shows(nil, mine(In), theirs(In, 7))
-	if tells(); len(b.m.outside.applied) != 1 {
-		t.Error("does not believe one that has applied it")
+	if relay(); len(b.m.outside.applied) != 1 {
+		t.Error("does not believe a member that has applied it")
 	}
 }
 
@@ -137,7 +138,7 @@ func TestTheDatabaseDecidesAboutARelayedNote(t *testing.T) {
 			t.Errorf("%s: version %x, %x before", what, after, before)
 		}
 		if s := at.m.snapshot(); len(s.Relayed) != 0 {
-			t.Errorf("%s: still only told", what)
+			t.Errorf("%s: still counts as relayed", what)
 		}
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// What one that has the cluster's secret may say of itself, and what it may not say of others (R17).
+// The limits of a process that has the cluster's secret: it may speak of itself, not of others (R17).
 
-// refuse has the machine hear what no honest peer says, of which nothing may stay.
+// refuse has the machine receive what no honest peer says, of which no trace may stay.
 func (b *bench) refuse(what string, from Incarnation, message *Message) {
 	b.t.Helper()
 	open, digest, heard := len(b.m.events.open), b.m.table.digest, b.m.writers.heard[from]
@@ -17,7 +17,7 @@ func (b *bench) refuse(what string, from Incarnation, message *Message) {
 		b.t.Errorf("%s is taken: %v", what, err)
 	}
 	if len(b.m.events.open) != open || b.m.table.digest != digest || b.m.writers.heard[from] != heard {
-		b.t.Errorf("%s is refused, and something of it stays", what)
+		b.t.Errorf("%s is refused, and a trace of it stays", what)
 	}
 }
 
@@ -34,7 +34,7 @@ func event(writer Incarnation, n uint64, buckets ...uint32) Event {
 
 func says(entries ...Entry) *Message { return &Message{Kind: Events, Entries: entries} }
 
-// withBoth has anna and berta in.
+// withBoth returns a bench with anna and berta in.
 func withBoth(t *testing.T) *bench {
 	b := newBench(t)
 	b.view(In, b.join(anna), b.join(berta))
@@ -45,11 +45,11 @@ func withBoth(t *testing.T) *bench {
 func TestNobodyAnnouncesForAnother(t *testing.T) {
 	b := withBoth(t)
 	mine := Entry{1, event(anna, 1, 1), false}
-	b.refuse("another one's event", anna, says(mine, Entry{2, event(berta, 1, 2), false}))
+	b.refuse("an event of another member", anna, says(mine, Entry{2, event(berta, 1, 2), false}))
 	b.refuse("an event of this process", anna, says(mine, Entry{2, event(self, 1, 2), false}))
 	b.wantDoubt("nothing was taken", 1, false)
 	b.hear(anna, 0, mine)
-	b.wantDoubt("its own is", 1, true)
+	b.wantDoubt("its own event is taken", 1, true)
 }
 
 func TestASettlementIsOfTheEventThatWasAnnounced(t *testing.T) {
@@ -72,7 +72,7 @@ func TestASettlementIsOfTheEventThatWasAnnounced(t *testing.T) {
 	changed := both
 	changed.Nonce += 2
 	b.refuse("another one in the same message", anna, says(Entry{2, both, false}, Entry{3, changed, true}))
-	b.wantDoubt("nobody has settled it", 1, true)
+	b.wantDoubt("it is not settled", 1, true)
 	b.hear(anna, 1, Entry{2, announced, true})
 	b.wantDoubt("settled", 1, false)
 }
@@ -84,7 +84,7 @@ func TestTheDatabaseDecidesAboutAnotherWritersEvent(t *testing.T) {
 	b.hear(anna, 0, Entry{1, e, false})
 	b.wait(10 * time.Millisecond)
 	b.hear(berta, 0, Entry{1, e, true})
-	b.wantDoubt("another than the writer has settled it", 1, true)
+	b.wantDoubt("another member than the writer has settled it", 1, true)
 	b.took(0)
 	b.wait(350 * time.Millisecond)
 	if len(b.took(OpenTransactions)) != 1 {
@@ -108,7 +108,7 @@ func TestNothingIsSettledInAdvance(t *testing.T) {
 	b.hear(berta, 0, Entry{1, event(anna, 1, 1), true}, Entry{2, event(self, 1, 1), true})
 	b.receive(berta, &Message{Kind: Repair, Entries: []Entry{{0, event(anna, 1, 1), true}, {0, event(self, 1, 1), true}}})
 	if after, _ := b.version(1); after != before || b.m.Counts().Refused != 4 || len(b.m.events.settled) != 0 {
-		t.Errorf("renamed, or kept: %v, refused %d", b.m.events.settled, b.m.Counts().Refused)
+		t.Errorf("bumped, or kept: %v, refused %d", b.m.events.settled, b.m.Counts().Refused)
 	}
 	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})
 	b.wantDoubt("announced after that", 1, true)
@@ -117,7 +117,7 @@ func TestNothingIsSettledInAdvance(t *testing.T) {
 	b.hear(berta, 2, Entry{3, b.m.events.open[id].event, true})
 	b.wait(2 * time.Second)
 	b.do(func() { b.m.OpenTransactions(b.now, "db", nil, nil) })
-	b.wantDoubt("another one has settled what is under way here", 2, true)
+	b.wantDoubt("another member has settled what is under way here", 2, true)
 	b.do(func() { b.m.Settle(b.now, id) })
 	b.wantDoubt("settled here", 2, false)
 }
@@ -138,15 +138,15 @@ func TestAnAnswerToNothingIsAViolation(t *testing.T) {
 	b.refuse("a future probe", anna, &Message{Kind: Alive, Attempt: b.m.join.attempt + 1})
 	b.refuse("a future acknowledgement", anna, &Message{Kind: JoinAck, Attempt: b.m.join.attempt + 1})
 	for _, attempt := range []uint64{b.m.join.attempt, b.m.join.attempt + 1} {
-		b.refuse("a copy that nobody asked for", anna, &Message{Kind: Copy, Attempt: attempt, State: &Snapshot{Epoch: 2}})
+		b.refuse("a copy that was not asked for", anna, &Message{Kind: Copy, Attempt: attempt, State: &Snapshot{Epoch: 2}})
 	}
 	b.acknowledge(anna)
 	if len(b.took(Cleared)) != 0 {
-		t.Error("passed without berta")
+		t.Error("cleared without berta")
 	}
 	b.acknowledge(berta)
 	if len(b.took(Cleared)) != 1 {
-		t.Error("did not pass")
+		t.Error("not cleared")
 	}
 }
 
@@ -155,17 +155,17 @@ func TestMessagesThatNoMachineMakesAreRefused(t *testing.T) {
 	b.refuse("event 0", anna, says(Entry{1, event(anna, 0, 1), true}))
 	b.refuse("an event with the highest number", anna, says(Entry{1, event(anna, maxSequence, 1), true}))
 	b.refuse("an event of no database", anna, says(Entry{1, Event{ID: EventID{anna, 1}, Nonce: 2, All: true}, false}))
-	b.refuse("levelling what is open", anna, &Message{Kind: Repair, Entries: []Entry{{0, event(anna, 1, 1), false}}})
+	b.refuse("a repair by an open event", anna, &Message{Kind: Repair, Entries: []Entry{{0, event(anna, 1, 1), false}}})
 	b.refuse("a note with a writer", anna, &Message{Kind: Outside, Entries: []Entry{{0, event(anna, 1, 1), false}}})
 	b.refuse("a long message", anna, &Message{Kind: Events, Entries: make([]Entry, entriesInMessage+1)})
 }
 
 func TestACopyIsGivenToMembersAndNotAgainAtOnce(t *testing.T) {
 	b := withBoth(t)
-	copies := func(who Incarnation) (n int) {
+	copies := func(peer Incarnation) (n int) {
 		b.took(0)
 		for range 5 {
-			b.receive(who, &Message{Kind: CopyRequest, Attempt: 1})
+			b.receive(peer, &Message{Kind: CopyRequest, Attempt: 1})
 		}
 		for _, a := range b.took(Send) {
 			if a.Message.Kind == Copy {
@@ -176,14 +176,14 @@ func TestACopyIsGivenToMembersAndNotAgainAtOnce(t *testing.T) {
 	}
 	b.do(func() { b.m.Connected(b.now, 77) })
 	if n := copies(77); n != 0 {
-		t.Error("one without a row gets a copy")
+		t.Error("a process without a row gets a copy")
 	}
 	if n := copies(anna); n != 1 {
 		t.Errorf("%d copies for five requests", n)
 	}
 	b.now = b.now.Add(retry)
 	if n := copies(anna); n != 1 {
-		t.Error("none for one that asks again, as nothing has come")
+		t.Error("no copy for a member that asks again, as none has arrived")
 	}
 }
 
@@ -201,17 +201,17 @@ func TestPeersDoNotMakeAProcessAskTheDatabaseAllTheTime(t *testing.T) {
 			b.view(In, b.join(anna), b.join(berta))
 		}
 	}
-	if reads == 0 || reads > 200 { // 5 seconds, by 50 ms, and the 4 a lease that there are anyway
+	if reads == 0 || reads > 200 { // one per 50 ms of 5 seconds, and the 4 per lease that are taken anyway
 		t.Errorf("%d views in 5 s", reads)
 	}
 	if len(b.m.members.byID) != 2 {
-		t.Error("one without a row is a member")
+		t.Error("a process without a row is a member")
 	}
 	for i := range Incarnation(3 * maxJoinRequests) {
 		b.receive(1000+i, &Message{Kind: JoinRequest, Attempt: 1})
 	}
 	if n := len(b.m.view.requests); n > maxJoinRequests {
-		t.Errorf("%d joiners are waited for", n)
+		t.Errorf("%d joiners wait", n)
 	}
 }
 
@@ -222,6 +222,6 @@ func TestACommitDoesNotWaitForAProcessWithoutARow(t *testing.T) {
 	b.wantDoubt("it may be about to get its row", 1, true)
 	b.announce(2)
 	if len(b.took(Cleared)) != 1 {
-		t.Error("a commit waits for one that has no row")
+		t.Error("a commit waits for a process that has no row")
 	}
 }

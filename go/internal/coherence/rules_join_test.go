@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// How one joins (R5, R7), and how a member is told apart from one that has ended (R3).
+// How a process joins (R5, R7), and which members count as ended (R3).
 
 func (b *bench) joins() Row {
 	b.do(func() { b.m.Connected(b.now, anna) })
@@ -19,16 +19,16 @@ func TestAJoinAcknowledgementIsGivenByAViewBegunAfterTheRequest(t *testing.T) {
 	b.now = b.now.Add(time.Millisecond)
 	b.receive(anna, &Message{Kind: JoinRequest, Attempt: 3})
 	b.now = b.now.Add(time.Millisecond)
-	view := func(asked Time) (words int) {
+	view := func(asked Time) (acks int) {
 		b.took(Send)
 		rows := []Row{a, {Incarnation: self, Address: "own", State: In}}
 		b.do(func() { b.m.ViewTaken(b.now, asked, rows, nil) })
 		for _, sent := range b.took(Send) {
 			if sent.Message.Kind == JoinAck && sent.To == anna && sent.Message.Attempt == 3 {
-				words++
+				acks++
 			}
 		}
-		return words
+		return acks
 	}
 	if view(begun) != 0 {
 		t.Error("given by a view that was under way when it was asked for")
@@ -38,8 +38,8 @@ func TestAJoinAcknowledgementIsGivenByAViewBegunAfterTheRequest(t *testing.T) {
 	}
 }
 
-// putOutAndBack is a bench that has served, was put out, and has everyone's word again while the
-// deadline that it has shown to readers has not passed.
+// putOutAndBack returns a bench that has served, was put out, and has all acknowledgements again before the
+// deadline has passed that it has shown to readers.
 func putOutAndBack(t *testing.T, others ...Row) *bench {
 	b := newBench(t)
 	b.view(Out, others...)
@@ -83,7 +83,7 @@ func TestNoCopyIsAskedForBeforeTheLastDeadlineHasPassed(t *testing.T) {
 	b.do(func() { b.m.Connected(b.now, anna) })
 	b.wait(retry)
 	if b.requests() != 0 {
-		t.Error("asks for a copy while somebody may still read by the old table")
+		t.Error("asks for a copy while a reader may still use the old table")
 	}
 	if b.passDeadline(a); b.requests() == 0 {
 		t.Error("asks for none after it")
@@ -100,7 +100,7 @@ func TestNoCopyIsTakenBeforeTheLastDeadlineHasPassed(t *testing.T) {
 	b.m.join.copyRequests[anna] = struct{}{}
 	comes()
 	if after, _ := b.version(1); after != before || len(b.took(Enter)) != 0 {
-		t.Error("taken while somebody may still read by the old table")
+		t.Error("taken while a reader may still use the old table")
 	}
 	b.passDeadline(a)
 	comes()
@@ -112,7 +112,7 @@ func TestNoCopyIsTakenBeforeTheLastDeadlineHasPassed(t *testing.T) {
 func TestNobodyAsksToBeElectedBeforeTheLastDeadlineHasPassed(t *testing.T) {
 	b := putOutAndBack(t)
 	if b.wait(retry); len(b.took(Elect)) != 0 {
-		t.Error("asks while somebody may still read by the old table")
+		t.Error("asks while a reader may still use the old table")
 	}
 	if b.passDeadline(); len(b.took(Elect)) == 0 {
 		t.Error("does not ask after it")
@@ -126,7 +126,7 @@ func TestNobodyBootsBeforeTheLastDeadlineHasPassed(t *testing.T) {
 	answer := func() { b.do(func() { b.m.OpenTransactions(b.now, "", nil, nil) }) }
 	answer()
 	if after, _ := b.version(1); after != before || len(b.took(Enter)) != 0 {
-		t.Error("begins with a new epoch while somebody may still read by the old table")
+		t.Error("begins with a new epoch while a reader may still use the old table")
 	}
 	b.passDeadline()
 	answer()
@@ -144,10 +144,10 @@ func TestAMemberThatIsConnectedAgainHasNotEnded(t *testing.T) {
 	b.view(In, a)
 	b.announce(1)
 	if len(b.took(Cleared)) != 0 {
-		t.Error("passed without one that is alive")
+		t.Error("cleared without a member that is alive")
 	}
 	if b.acknowledge(anna); len(b.took(Cleared)) != 1 {
-		t.Error("did not pass when it had acknowledged")
+		t.Error("not cleared when it had acknowledged")
 	}
 }
 
@@ -162,12 +162,12 @@ func TestAMemberThatHasSaidByeIsNotWaitedForEvenIfConnected(t *testing.T) {
 	}
 	b.now = b.now.Add(time.Millisecond)
 	if b.view(In); len(b.took(Cleared)) != 1 {
-		t.Error("waits for one that has left")
+		t.Error("waits for a member that has left")
 	}
 	b.do(func() { b.m.Connected(b.now, anna) })
 	b.announce(2)
 	if len(b.took(Cleared)) != 1 {
-		t.Error("waits for one that has left and is still connected")
+		t.Error("waits for a member that has left and is still connected")
 	}
 }
 
@@ -184,7 +184,7 @@ func TestAByeIsNotBelievedByAViewThatBeganBefore(t *testing.T) {
 		t.Error("that view may have missed the row")
 	}
 	if b.view(In); len(b.took(Cleared)) != 1 {
-		t.Error("waits for one that has left")
+		t.Error("waits for a member that has left")
 	}
 }
 
@@ -196,7 +196,7 @@ func TestAMemberThatHasSaidByeAndIsOutIsNotWaitedFor(t *testing.T) {
 	b.announce(1)
 	a.State = Out
 	if b.view(In, a); len(b.took(Cleared)) != 1 {
-		t.Error("waits a lease for one that serves nothing any more")
+		t.Error("waits a lease for a member that serves nothing any more")
 	}
 	b.do(func() { b.m.Connected(b.now, anna) })
 	b.announce(2)

@@ -8,7 +8,7 @@ import (
 
 // Rows of the members table that somebody has deleted (R3, R5).
 
-// lacks takes a view that lacks rows, of a count.
+// lacks takes a view that lacks so many rows of a count.
 func (b *bench) lacks(missing int, counting uint64, state State, rows ...Row) {
 	b.do(func() { b.m.Missing(b.now, b.now, missing, counting) })
 	b.view(state, rows...)
@@ -22,7 +22,7 @@ func (b *bench) lacksFor(d time.Duration, missing int, counting uint64, state St
 	}
 }
 
-// justBelow a lease on anyone's clock, and a little more than it.
+// justBelow is a little less than a lease on anyone's clock, and justAbove a little more.
 const justBelow, justAbove = 3 * time.Second, 3200 * time.Millisecond
 
 func TestACommitWaitsForALeaseWhereRowsAreMissing(t *testing.T) {
@@ -31,11 +31,11 @@ func TestACommitWaitsForALeaseWhereRowsAreMissing(t *testing.T) {
 	b.announce(1)
 	b.lacksFor(justBelow, 1, 7, In)
 	if len(b.took(Cleared)) != 0 {
-		t.Error("passed though one that it has never seen may still serve")
+		t.Error("cleared though a process that it has never seen may still serve")
 	}
 	b.lacksFor(justAbove-justBelow, 1, 7, In)
 	if len(b.took(Cleared)) != 1 {
-		t.Error("did not pass after a lease")
+		t.Error("not cleared after a lease")
 	}
 }
 
@@ -44,7 +44,7 @@ func TestMissingRowsAreWrittenOffAfterALeaseAndNotBefore(t *testing.T) {
 	b.lacks(2, 7, In)
 	b.lacksFor(justBelow, 2, 7, In)
 	if len(b.took(WriteOff)) != 0 {
-		t.Error("written off before a lease was over: who starts now would not wait")
+		t.Error("written off before a lease was over: a process that starts now would not wait")
 	}
 	b.lacksFor(justAbove-justBelow, 2, 7, In)
 	if off := b.took(WriteOff); len(off) == 0 || off[0].Missing != 2 || off[0].Counting != 7 {
@@ -53,7 +53,7 @@ func TestMissingRowsAreWrittenOffAfterALeaseAndNotBefore(t *testing.T) {
 	b.lacks(0, 8, In)
 	b.announce(1)
 	if len(b.took(Cleared)) != 1 {
-		t.Error("did not pass when nothing is missing any more")
+		t.Error("not cleared when nothing is missing any more")
 	}
 	b.lacks(0, 8, In)
 	if len(b.took(WriteOff)) != 0 {
@@ -77,11 +77,11 @@ func TestFurtherMissingRowsAreWaitedForAnew(t *testing.T) {
 			missing := b.m.view.missing
 			b.lacksFor(justBelow, missing.rows, missing.counting, In)
 			if len(b.took(Cleared)) != 0 {
-				t.Error("passed before a lease was over")
+				t.Error("cleared before a lease was over")
 			}
 			b.lacksFor(justAbove-justBelow, missing.rows, missing.counting, In)
 			if len(b.took(Cleared)) != 1 {
-				t.Error("did not pass after a lease")
+				t.Error("not cleared after a lease")
 			}
 		})
 	}
@@ -92,7 +92,7 @@ func TestAJoinerWithAllAcknowledgementsWaitsForALeaseWhereRowsAreMissing(t *test
 	b.lacks(1, 7, Joining)
 	b.lacksFor(justBelow, 1, 7, Joining)
 	if len(b.took(Elect)) != 0 {
-		t.Error("asks to be elected though one that it has never seen may commit")
+		t.Error("asks to be elected though a process that it has never seen may commit")
 	}
 	if why := b.m.Why(b.now); !strings.Contains(why, "rows of the members table are missing") {
 		t.Errorf("why: %s", why)

@@ -27,7 +27,7 @@ func TestTheRowSaysWhichNotesAreApplied(t *testing.T) {
 func TestAProcessWithoutACopySaysNothingOfNotes(t *testing.T) {
 	notes := []*OutsideWrite{named(1, 1)}
 	b := withNotes(t)
-	b.m.join.phase = posting // as where its versions differ from another one's: its row says in still
+	b.m.join.phase = posting // as if its versions differed from another member's: its row still says in
 	b.shows(notes, mine(In))
 	b.wantIDs("it joins again", AcknowledgeOutside)
 	b.m.join.phase = entering
@@ -47,22 +47,22 @@ func TestAProcessWithoutACopySaysNothingOfNotes(t *testing.T) {
 
 func TestANoteIsDeletedWhenEverybodyHasAppliedIt(t *testing.T) {
 	notes := []*OutsideWrite{named(1, 1), named(2, 2)}
-	silent := theirs(In, 1, 2)
-	silent.Overdue = true
+	overdue := theirs(In, 1, 2)
+	overdue.Overdue = true
 	for _, c := range []struct {
 		what string
 		rows []Row
 		want [][]OutsideID
 	}{
 		{"the own row does not say so", []Row{mine(In), theirs(In, 1, 2)}, nil},
-		{"another one's does not", []Row{mine(In, 1, 2), theirs(In)}, nil},
+		{"another row does not", []Row{mine(In, 1, 2), theirs(In)}, nil},
 		{"one note is applied by both", []Row{mine(In, 1, 2), theirs(In, 2, 5, 5)}, [][]OutsideID{{2}}},
 		{"a joiner has applied nothing", []Row{mine(In, 1, 2), theirs(Joining)}, nil},
 		{"nor has one that is elected", []Row{mine(In, 1, 2), theirs(Boot)}, nil},
-		{"another one says twice what the own row does not", []Row{mine(In), theirs(In, 1, 1)}, nil},
+		{"another row says twice what the own row does not", []Row{mine(In), theirs(In, 1, 1)}, nil},
 		{"all are", []Row{mine(In, 1, 2), theirs(In, 2, 1)}, [][]OutsideID{{1, 2}}},
-		{"one that is silent has applied it too", []Row{mine(In, 1, 2), silent}, [][]OutsideID{{1, 2}}},
-		{"another one is less", []Row{mine(In, 1, 2), {Incarnation: 1, State: In, Applied: []OutsideID{1, 2}}}, nil},
+		{"a member whose heartbeat is overdue has applied it too", []Row{mine(In, 1, 2), overdue}, [][]OutsideID{{1, 2}}},
+		{"another incarnation is less", []Row{mine(In, 1, 2), {Incarnation: 1, State: In, Applied: []OutsideID{1, 2}}}, nil},
 	} {
 		b := withNotes(t)
 		b.shows(notes, c.rows...)
@@ -125,23 +125,23 @@ func TestAnOverdueMemberThatReadsNoNotesIsMarkedOut(t *testing.T) {
 	deaf := theirs(In)
 	b.shows(notes, mine(In, 1), deaf)
 	if len(b.took(MarkOut)) != 0 {
-		t.Error("marks out one that gives signs of life")
+		t.Error("marks out a member whose heartbeat is not overdue")
 	}
 	deaf.Overdue = true
 	b.shows(notes, mine(In, 1), deaf)
 	if got := b.took(MarkOut); len(got) != 1 || got[0].To != later || !got[0].IfOverdue {
-		t.Errorf("does not mark it out, or even if it is heard of: %v", got)
+		t.Errorf("does not mark it out, or does so even if its heartbeat is not overdue: %v", got)
 	}
 	out := theirs(Out)
 	out.Overdue = true
 	b.shows(notes, mine(In, 1), out)
 	if len(b.took(MarkOut)) != 0 {
-		t.Error("marks out one that is out")
+		t.Error("marks out a member that is out")
 	}
 	deaf.Applied = []OutsideID{1}
 	b.shows(notes, mine(In, 1), deaf)
 	if len(b.took(MarkOut)) != 0 {
-		t.Error("marks out one that has applied all")
+		t.Error("marks out a member that has applied all notes")
 	}
 }
 
@@ -149,7 +149,7 @@ func TestNotesAreRelayedToAMemberThatDoesNotLookAtTheirDatabase(t *testing.T) {
 	b := withNotes(t)
 	notes := []*OutsideWrite{named(1, 1), all(2)}
 	b.do(func() { b.m.Connected(b.now, later) })
-	told := func() (messages []*Message) {
+	relayed := func() (messages []*Message) {
 		for _, a := range b.took(Send) {
 			if a.Message.Kind == Outside {
 				messages = append(messages, a.Message)
@@ -158,21 +158,21 @@ func TestNotesAreRelayedToAMemberThatDoesNotLookAtTheirDatabase(t *testing.T) {
 		return messages
 	}
 	b.shows(notes, mine(In, 1, 2), theirs(In))
-	if len(told()) > 0 {
-		t.Error("tells one that may be about to look")
+	if len(relayed()) > 0 {
+		t.Error("relays to a member that may be about to look")
 	}
 	for end := b.now.Add(b.m.cfg.Lease); b.now < end; b.wait(time.Second) {
 		b.shows(notes, mine(In, 1, 2), theirs(In))
-		told()
+		relayed()
 	}
 	b.shows(notes, mine(In, 1, 2), theirs(In, 1))
-	messages := told()
+	messages := relayed()
 	if len(messages) != 1 || len(messages[0].Entries) != 1 {
-		t.Fatalf("tells %v", messages)
+		t.Fatalf("relays %v", messages)
 	}
 	b.shows(notes, mine(In, 1, 2), theirs(Out))
-	if len(told()) > 0 {
-		t.Error("tells one that is out")
+	if len(relayed()) > 0 {
+		t.Error("relays to a member that is out")
 	}
 	other := withNotes(t)
 	other.shows(nil, mine(In), theirs(In, 1, 2))
@@ -183,11 +183,11 @@ func TestNotesAreRelayedToAMemberThatDoesNotLookAtTheirDatabase(t *testing.T) {
 		t.Errorf("adds %d", got)
 	}
 	other.shows(nil, mine(In), theirs(In))
-	other.wantIDs("one that was told", AcknowledgeOutside, []OutsideID{2})
+	other.wantIDs("a note that was relayed", AcknowledgeOutside, []OutsideID{2})
 	other.shows(notes, mine(In, 2), theirs(In))
-	other.wantIDs("and looks now", AcknowledgeOutside, []OutsideID{1, 2})
+	other.wantIDs("and a look now", AcknowledgeOutside, []OutsideID{1, 2})
 	if got, _ := other.version(3); got-before != all(2).Nonce {
-		t.Errorf("applies again what it was told of: %d", got)
+		t.Errorf("applies again what was relayed: %d", got)
 	}
 	for end := other.now.Add((outsideMemory + 1) * other.m.cfg.Lease); other.now < end; other.wait(time.Second) {
 		other.shows(nil, mine(In, 2), theirs(In))
@@ -235,14 +235,14 @@ func TestAppliedNotesInARowChangeNoMembers(t *testing.T) {
 	b.took(Members)
 	b.shows(nil, mine(In), theirs(In, 1))
 	if len(b.took(Members)) != 0 {
-		t.Error("the members have changed")
+		t.Error("reports that the members have changed")
 	}
 	for what, change := range map[string]func(*Row){
 		"address": func(r *Row) { r.Address = "elsewhere" },
 		"host":    func(r *Row) { r.Host = "host" },
 		"state":   func(r *Row) { r.State = Boot },
 		"reason":  func(r *Row) { r.Reason = "why" },
-		"silence": func(r *Row) { r.Overdue = true },
+		"overdue": func(r *Row) { r.Overdue = true },
 	} {
 		row := theirs(In)
 		change(&row)
@@ -250,7 +250,7 @@ func TestAppliedNotesInARowChangeNoMembers(t *testing.T) {
 		b.took(Members)
 		b.shows(nil, mine(In), row)
 		if len(b.took(Members)) == 0 {
-			t.Errorf("nobody is told of the %s", what)
+			t.Errorf("a change of the %s is not reported", what)
 		}
 	}
 }

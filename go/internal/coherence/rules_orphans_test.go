@@ -33,11 +33,11 @@ func TestAnOrphanStaysInDoubtUntilTheDatabaseSaysItIsOver(t *testing.T) {
 	}
 }
 
-func TestAnOwnOrphanOfNoDatabaseInParticularAsksThemAll(t *testing.T) {
+func TestAnOwnOrphanWithoutADatabaseAsksAllOfThem(t *testing.T) {
 	b := newBench(t)
 	var id EventID
 	if _, err := b.m.Announce(b.now, "", true, nil); err == nil {
-		t.Error("announced to members, each of which would end its session")
+		t.Error("announced, and each member would end its session because of it")
 	}
 	b.m.cfg.Alone = true
 	b.do(func() { id = b.mustAnnounce("", true, nil) })
@@ -57,7 +57,7 @@ func TestALostAnswerIsAnOrphanAtHome(t *testing.T) {
 	id := b.announce(1)
 	b.wait(2 * time.Second)
 	if b.view(In); len(b.took(OpenTransactions)) != 0 {
-		t.Error("an own event that goes well was taken for an orphan")
+		t.Error("an own event that is under way was taken for an orphan")
 	}
 	b.do(func() { b.m.Lost(id) })
 	b.wait(time.Second)

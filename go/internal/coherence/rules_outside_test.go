@@ -8,10 +8,10 @@ import (
 
 // Writes from outside (R14).
 
-// later is a member that started later than the bench, as its incarnation says.
+// later is a member with a greater incarnation than the bench.
 const later = Incarnation(200)
 
-// withNotes is a bench with two databases.
+// withNotes returns a bench with two databases.
 func withNotes(t *testing.T) *bench {
 	b := newBench(t)
 	b.m.AddDatabase()
@@ -20,7 +20,7 @@ func withNotes(t *testing.T) *bench {
 	return b
 }
 
-// shows has a look at the first database show notes, and takes a view.
+// shows takes a view with a look at the first database that shows notes.
 func (b *bench) shows(writes []*OutsideWrite, rows ...Row) {
 	b.do(func() {
 		b.m.OutsideWrites(0, b.now, writes)
@@ -69,7 +69,7 @@ func TestANoteIsAppliedOnceAndBeforeTheDeadlineOfItsLook(t *testing.T) {
 	b.wait(time.Second)
 	b.do(func() { b.m.OutsideWrites(0, b.now, []*OutsideWrite{named(1, 1)}) })
 	if v, settled := b.version(1); v != one+1<<32 || !settled || b.m.table.DatabaseDeadline(0) != deadline {
-		t.Errorf("version %x after %x, settled %v, and the deadline is another", v, one, settled)
+		t.Errorf("version %x after %x, settled %v, or the deadline has changed", v, one, settled)
 	}
 	for range 3 {
 		b.shows([]*OutsideWrite{named(1, 1)}, mine(In))
@@ -82,7 +82,7 @@ func TestANoteIsAppliedOnceAndBeforeTheDeadlineOfItsLook(t *testing.T) {
 	}
 	b.shows([]*OutsideWrite{named(1, 1), all(2)}, mine(In))
 	if v, _ := b.version(2); v != two+2<<32 {
-		t.Errorf("version %x after %x: over everything", v, two)
+		t.Errorf("version %x after %x: the note is over everything", v, two)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestAnOlderLookReplacesNone(t *testing.T) {
 	before, _ := b.version(2)
 	b.do(func() {
 		b.m.OutsideWrites(0, early, []*OutsideWrite{named(2, 2)})
-		b.m.OutsideWrites(7, b.now, []*OutsideWrite{named(3, 2)})  // a database that there is not
+		b.m.OutsideWrites(7, b.now, []*OutsideWrite{named(3, 2)})  // no such database
 		b.m.OutsideWrites(-1, b.now, []*OutsideWrite{named(4, 2)}) // nor this one
 	})
 	if v, _ := b.version(2); v != before || len(b.m.outside.lists[0].writes) != 1 {
@@ -136,7 +136,7 @@ func TestAKeyThatWasWrittenFromOutsideMeanwhileIsNotPushed(t *testing.T) {
 				t.Errorf("%s: pushes %v, want %v", what, got, want)
 			}
 		})
-		b.do(func() { // a note from before says nothing of a later event
+		b.do(func() { // an earlier note does not matter for a later event
 			if got := b.m.Settle(b.now, b.announce(1)); len(got) != 1 {
 				t.Errorf("%s: pushes nothing any more", what)
 			}
@@ -187,7 +187,7 @@ func TestAnAppliedNoteIsRememberedForAWhile(t *testing.T) {
 	b.shows(notes, mine(In))
 	before, _ := b.version(1)
 	b.wait(10 * b.m.cfg.Lease)
-	b.view(In) // the database does not answer, so it lists the note still
+	b.view(In) // the database does not answer, so the note is still listed
 	b.shows(notes, mine(In))
 	b.shows(nil, mine(In))
 	end := b.now.Add(outsideMemory * b.m.cfg.Lease)
@@ -219,10 +219,10 @@ func TestTablesMayDifferAsLongAsTheNotesDo(t *testing.T) {
 	compare(2)
 	compare(1, 2)
 	if b.m.join.phase != joined {
-		t.Fatal("joins again though the other one has not applied the same notes")
+		t.Fatal("joins again though the other member has not applied the same notes")
 	}
 	if compare(1); b.m.join.phase == joined {
-		t.Error("does not join again where nothing is lacking")
+		t.Error("does not join again though both have applied the same")
 	}
 }
 

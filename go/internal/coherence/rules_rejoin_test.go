@@ -26,7 +26,7 @@ func TestAProcessThatWasPutOutJoinsAgainWhenAllMembersAnswer(t *testing.T) {
 	b.receive(anna, &Message{Kind: Alive, Attempt: asked[anna]})
 	b.receive(berta, &Message{Kind: Alive, Attempt: asked[berta] - 1})
 	if len(b.took(Post)) != 0 {
-		t.Error("posted though one has not answered since")
+		t.Error("posted though one member has not answered since")
 	}
 	b.receive(berta, &Message{Kind: Alive, Attempt: asked[berta]})
 	if len(b.took(Post)) != 1 {
@@ -43,13 +43,13 @@ func TestAMemberThatIsOverdueOrHasEndedNeedNotAnswer(t *testing.T) {
 	b.took(Post)
 	b.do(func() { b.m.Ended(b.now, berta) })
 	if len(b.took(Post)) != 1 {
-		t.Error("waits for the answer of one that cannot give it")
+		t.Error("waits for the answer of a member that cannot give it")
 	}
 }
 
 func TestAProcessThatIsPutOutAgainAndAgainMakesGrowingPauses(t *testing.T) {
 	b := newBench(t)
-	a := b.join(anna) // alive by the table, but never answers
+	a := b.join(anna) // its heartbeat is not overdue, but it never answers
 	posted := func() bool {
 		b.do(func() { b.m.Tick(b.now) })
 		return len(b.took(Post)) == 1
@@ -77,12 +77,12 @@ func TestAProcessThatWaitsToJoinAgainWaitsLongerWhenAnotherIsPutOut(t *testing.T
 	a, c := b.join(anna), b.join(berta)
 	b.view(Out, a, c)
 	b.now = b.now.Add(5 * time.Second)
-	a.State = Out // somebody waits a lease for it
+	a.State = Out // some writer waits a lease for it
 	b.view(Out, a, c)
 	b.took(Post)
 	b.now = b.now.Add(2 * time.Second)
 	if b.do(func() { b.m.Tick(b.now) }); len(b.took(Post)) != 0 {
-		t.Error("posted into the lease that somebody waits for another one")
+		t.Error("posted during the lease that some writer waits for the other member")
 	}
 	b.now = b.now.Add(4 * time.Second)
 	if b.do(func() { b.m.Tick(b.now) }); len(b.took(Post)) != 1 {
@@ -95,7 +95,7 @@ func TestWhyNamesTheReasonAndThePeer(t *testing.T) {
 	a := b.join(anna)
 	b.view(In, a)
 	if why := b.m.Why(b.now); why != "" {
-		t.Errorf("in standing, but: %s", why)
+		t.Errorf("it serves, but: %s", why)
 	}
 	b.do(func() { b.m.ViewTaken(b.now, b.now, nil, errors.New("connection refused")) })
 	b.now = b.now.Add(4 * time.Second)
@@ -119,17 +119,17 @@ func TestAProcessThatIsNotLetInServesNothingAndTakesNothing(t *testing.T) {
 	b.took(MarkOut)
 	b.view(In, a)
 	if len(b.took(MarkOut)) != 1 {
-		t.Error("stays in because the statement that marked it out was lost")
+		t.Error("stays in because the statement that marks it out was lost")
 	}
 	b.view(Out, a)
 	b.took(Post)
 	b.now = b.now.Add(time.Minute)
 	if b.do(func() { b.m.Tick(b.now) }); len(b.took(Post)) != 0 {
-		t.Error("puts itself forward though it has a row")
+		t.Error("writes its row as joining though it has a row")
 	}
-	b.do(func() { b.m.ViewTaken(b.now, b.now, []Row{a}, nil) }) // which was removed
+	b.do(func() { b.m.ViewTaken(b.now, b.now, []Row{a}, nil) }) // the own row was removed
 	if len(b.took(Post)) != 1 {
-		t.Error("has no row to write by")
+		t.Error("writes no row, and needs one to commit")
 	}
 	b.do(func() { b.m.Posted(b.now, nil) })
 	a.State = Out

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// What a process does after a panic under the machine (R17).
+// A process after a panic inside the machine (R17).
 
 func TestAfterARestartAProcessServesNothingAndJoinsByACopy(t *testing.T) {
 	b := withBoth(t)
@@ -18,10 +18,10 @@ func TestAfterARestartAProcessServesNothingAndJoinsByACopy(t *testing.T) {
 	b.took(0)
 	b.do(func() { b.m.Restart(b.now, "a test") })
 	if b.m.table.Deadline() != 0 || b.m.Serves(b.now) {
-		t.Error("serves still")
+		t.Error("still serves")
 	}
 	if len(b.took(TakeView)) != 1 {
-		t.Error("asks for no view, though nobody may answer the one before")
+		t.Error("asks for no view, though the earlier one may never be answered")
 	}
 	b.wantDoubt("open", 1, true)
 	b.wantDoubt("the own event", 2, true)
@@ -33,15 +33,15 @@ func TestAfterARestartAProcessServesNothingAndJoinsByACopy(t *testing.T) {
 	b.view(In, rows...)
 	b.acknowledge(anna)
 	if len(b.took(Cleared)) != 0 {
-		t.Error("passed without berta")
+		t.Error("cleared without berta")
 	}
 	b.acknowledge(berta)
-	if passed := b.took(Cleared); len(passed) != 1 || passed[0].Event != waits {
-		t.Errorf("passed %v: whoever waits to commit must not wait for ever", passed)
+	if cleared := b.took(Cleared); len(cleared) != 1 || cleared[0].Event != waits {
+		t.Errorf("cleared %v: a transaction must not wait for ever", cleared)
 	}
 	b.do(func() { b.m.Restart(b.now, "another test") })
-	if passed := b.took(Cleared); len(passed) != 1 || passed[0].Event != waits {
-		t.Errorf("passed %v: the action may have been lost in the error", passed)
+	if cleared := b.took(Cleared); len(cleared) != 1 || cleared[0].Event != waits {
+		t.Errorf("cleared %v: the action may have been lost in the error", cleared)
 	}
 	b.wait(time.Second)
 	if len(b.took(Post)) != 1 {
@@ -64,16 +64,16 @@ func TestAnEventWhoseNumberTheCallerWasNotGivenIsGivenUp(t *testing.T) {
 	b.took(0)
 	b.do(func() { b.m.Restart(b.now, "a test") })
 	if len(b.m.events.open) != 0 {
-		t.Error("stays open: nobody will settle it")
+		t.Error("stays open, and will never be settled")
 	}
-	told := 0
+	sent := 0
 	for _, a := range b.took(Send) {
 		if a.Message.Kind == Events && a.Message.Entries[0].Settled {
-			told++
+			sent++
 		}
 	}
-	if told != 2 {
-		t.Errorf("%d members are told", told)
+	if sent != 2 {
+		t.Errorf("%d members are sent the settlement", sent)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestAProcessAloneStartsAnewUnderOtherVersions(t *testing.T) {
 	m.table.setDoubt(TableHeader+2, false)
 	m.Restart(3, "a test")
 	if after, ok := m.table.Version(1); !ok || after == before || !m.Serves(4) {
-		t.Error("the names are the same, or it does not serve")
+		t.Error("the versions are the same, or it does not serve")
 	}
 	if _, ok := m.table.Version(2); ok {
 		t.Error("what is under way is not in doubt")
@@ -103,11 +103,11 @@ func TestAProcessAloneStartsAnewUnderOtherVersions(t *testing.T) {
 	m.Leave(6)
 	m.Restart(7, "a test")
 	if m.table.Deadline() != 0 {
-		t.Error("one that has left serves again")
+		t.Error("serves again after it has left")
 	}
 }
 
-// What was not learned before a panic is not acknowledged after it: the writer would commit by that.
+// An entry that was not learned before a panic is not acknowledged after it: the writer would commit by that.
 func TestEntriesThatAPanicHasKeptFromBeingLearnedAreNotAcknowledged(t *testing.T) {
 	b := withBoth(t)
 	bad, good := event(anna, 1, 1), event(anna, 2, 2)
@@ -118,7 +118,7 @@ func TestEntriesThatAPanicHasKeptFromBeingLearnedAreNotAcknowledged(t *testing.T
 			if recover() == nil {
 				t.Fatal("no panic")
 			}
-			delete(b.m.events.open, bad.ID) // as if it were mended
+			delete(b.m.events.open, bad.ID) // as if it were repaired
 			b.do(func() { b.m.Restart(b.now, "a test") })
 		}()
 		_ = b.m.Receive(b.now, anna, message)
@@ -150,6 +150,6 @@ func TestTheDatabaseIsAskedAboutOrphansAgainAfterARestart(t *testing.T) {
 	b.do(func() { b.m.Restart(b.now, "a test") })
 	b.m.join.phase = joined // as if it had its copy
 	if n := ask(); n != 1 {
-		t.Errorf("asked %d times after it: the event stays in doubt for ever", n)
+		t.Errorf("asked %d times after it: the event would stay in doubt for ever", n)
 	}
 }

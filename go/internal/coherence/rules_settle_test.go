@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A bucket comes out of doubt with its new version, and never with the one before: to a reader on
-// another thread, which looks at no lock (R2, R4).
+// A bucket comes out of doubt with its new version, never with the one before, also for a reader on another
+// thread, which takes no lock (R2, R4).
 func TestAReaderNeverSeesTheOldVersionOutOfDoubt(t *testing.T) {
 	for name, all := range map[string]bool{"buckets": false, "all": true} {
 		t.Run(name, func(t *testing.T) { readWhileEventsSettle(t, all) })

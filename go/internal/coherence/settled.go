@@ -14,7 +14,7 @@ type settledBy struct {
 	through uint64
 	above   map[uint64]struct{}
 	// skipped is up to which number through has moved without all before it being settled, as above was
-	// full. What is still open there is in events.open; of the rest nothing is known.
+	// full. Events there that are still open are in events.open; of the others nothing is known.
 	skipped uint64
 }
 

@@ -22,7 +22,7 @@ const (
 	maxPlaces = 7
 	dbPlace   = maxPlaces // the first database server's, as the network counts; then the second one's
 
-	// What has to have happened once all faults have ended.
+	// The limits once all faults have ended.
 	maxCommit = 6 * simLease  // a commit is allowed, or given up
 	maxHeal   = 25 * simLease // every process serves, nothing is in doubt, all tables are equal
 )

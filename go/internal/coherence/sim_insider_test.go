@@ -220,9 +220,9 @@ func (w *numbers) next() uint64 {
 
 // beyondBounds returns what is beyond a bound in a machine's memory; "" is nothing.
 func (m *Machine) beyondBounds() string {
-	for who, of := range m.events.usage {
+	for writer, of := range m.events.usage {
 		if of.events > MaxOpenEvents || of.buckets > maxOpenBuckets {
-			return "open events of " + strconv.FormatUint(uint64(who), 10)
+			return "open events of " + strconv.FormatUint(uint64(writer), 10)
 		}
 	}
 	events := make(usages)

@@ -8,8 +8,8 @@ import (
 // The network of a simulated cluster. Over a session frames arrive in order and none is missing until the
 // session ends, which its two sides learn at different times. Two processes may have a session from each
 // side; each prefers its own, as in package node, so that frames of one session may arrive after later ones
-// of another. What one place sends can be blocked on its way to another, also in one direction only: then it
-// arrives late, or never, when the session ends by the read timeout.
+// of another. Messages of one place can be blocked on their way to another, also in one direction only: then
+// they arrive late, or never, when the session ends by the read timeout.
 
 type session struct {
 	sides [2]*process      // the one that has dialled, and the one that was dialled

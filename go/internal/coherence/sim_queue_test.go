@@ -4,10 +4,10 @@ import "time"
 
 // step is what happens in a simulation at one instant.
 type step struct {
-	at   time.Duration
-	n    int      // steps of one instant happen in the order in which they were put
-	who  *process // the step waits while who is stopped and is lost when who is dead; nil: it always happens
-	call func()
+	at    time.Duration
+	n     int      // steps of one instant happen in the order in which they were put
+	actor *process // the step waits while this process is stopped and is lost when it is dead; nil: it always happens
+	call  func()
 }
 
 func (a *step) before(b *step) bool { return a.at < b.at || a.at == b.at && a.n < b.n }
@@ -19,9 +19,9 @@ type steps struct {
 	n    int
 }
 
-func (q *steps) put(at time.Duration, who *process, call func()) {
+func (q *steps) put(at time.Duration, actor *process, call func()) {
 	q.n++
-	x := step{at, q.n, who, call}
+	x := step{at, q.n, actor, call}
 	q.heap = append(q.heap, x)
 	i := len(q.heap) - 1
 	for i > 0 {
@@ -63,9 +63,9 @@ func (q *steps) take() step {
 	return first
 }
 
-func (s *sim) at(at time.Duration, who *process, call func()) { s.steps.put(at, who, call) }
+func (s *sim) at(at time.Duration, actor *process, call func()) { s.steps.put(at, actor, call) }
 
-func (s *sim) after(d time.Duration, who *process, call func()) { s.steps.put(s.now+d, who, call) }
+func (s *sim) after(d time.Duration, actor *process, call func()) { s.steps.put(s.now+d, actor, call) }
 
 // run lets everything happen until the end, or until something is wrong.
 func (s *sim) run(end time.Duration) {
@@ -73,11 +73,11 @@ func (s *sim) run(end time.Duration) {
 		x := s.steps.take()
 		s.now = x.at
 		switch {
-		case x.who == nil:
+		case x.actor == nil:
 			x.call()
-		case !x.who.alive:
-		case x.who.stopped > s.now:
-			x.who.parked = append(x.who.parked, x.call)
+		case !x.actor.alive:
+		case x.actor.stopped > s.now:
+			x.actor.parked = append(x.actor.parked, x.call)
 		default:
 			x.call()
 		}

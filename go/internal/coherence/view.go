@@ -1,9 +1,7 @@
 package coherence
 
 import (
-	"fmt"
 	"slices"
-	"time"
 )
 
 // view is the members table as it was seen last.
@@ -129,13 +127,4 @@ func (v *view) mayServeUnseen(now Time) bool {
 	return v.mayLack(now) || slices.ContainsFunc(v.members.order, func(p *member) bool {
 		return p.row.State == Out && !p.ended && now < p.outSince.Add(v.cfg.outlastLease())
 	})
-}
-
-func (v *view) explainStale(now Time) string {
-	age := time.Duration(now - v.asked).Round(100 * time.Millisecond)
-	why := fmt.Sprintf("its last view of the members table is %v old", age)
-	if v.failed != "" {
-		why += ": " + v.failed
-	}
-	return why
 }

@@ -6,8 +6,8 @@ import (
 )
 
 // ViewTaken takes a view of the members table that was asked for at the time asked, or the failure to get
-// one. What else the view has shown is reported before: [Machine.Missing], and for each database that has
-// answered [Machine.OutsideWrites] and then [Machine.DatabaseReached].
+// one. The rest of the view is reported before: [Machine.Missing], and for each database that has answered
+// [Machine.OutsideWrites] and then [Machine.DatabaseReached].
 func (m *Machine) ViewTaken(now, asked Time, rows []Row, err error) {
 	v := &m.view
 	v.underWay, v.failed = false, ""
@@ -69,7 +69,7 @@ func (m *Machine) takeRow(now Time, row Row, seamless bool) (changed bool) {
 		p.markedAt = 0
 	}
 	changed = !p.row.equal(&row)
-	p.row, p.listed, p.shown = row, true, true
+	p.row, p.shown = row, true
 	if row.State == Out {
 		m.view.confirmBye(p)
 	}
@@ -95,12 +95,12 @@ func (m *Machine) putOut(now Time, p *member) {
 func (m *Machine) vanish(now Time, p *member) (changed bool) {
 	p.shown = false
 	m.view.confirmBye(p)
-	if p.listed && p.row.State != Out {
+	if p.row.State != Out {
 		m.putOut(now, p)
 		p.row.State, p.row.Reason = Out, rowGone
 		changed = true
 	}
-	if p.listed && !p.ended && now < p.outSince.Add(m.cfg.outlastLease()) {
+	if !p.ended && now < p.outSince.Add(m.cfg.outlastLease()) {
 		return changed
 	}
 	m.dropLog(p)

@@ -1,6 +1,10 @@
 package coherence
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // writers is what is kept of processes that announce events. Some of them have no row: those that have
 // gone, and those whose row no view has shown yet. Commands come and go, and every process that has the
@@ -73,14 +77,7 @@ func (m *Machine) forgetWriter(writer Incarnation) {
 
 // knownWriters returns the writers of which anything is kept.
 func (m *Machine) knownWriters() []Incarnation {
-	var known []Incarnation
-	for writer := range m.writers.heard {
-		known = append(known, writer)
-	}
-	for writer := range m.events.settled {
-		if _, heard := m.writers.heard[writer]; !heard {
-			known = append(known, writer)
-		}
-	}
-	return known
+	known := slices.AppendSeq(slices.Collect(maps.Keys(m.writers.heard)), maps.Keys(m.events.settled))
+	slices.Sort(known)
+	return slices.Compact(known)
 }
