@@ -3,6 +3,7 @@ package coherence
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"slices"
 )
 
@@ -55,7 +56,8 @@ func (s *Snapshot) append(b []byte) []byte {
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.Settled)))
-	for writer, by := range s.Settled {
+	for _, writer := range slices.Sorted(maps.Keys(s.Settled)) {
+		by := s.Settled[writer]
 		b = binary.LittleEndian.AppendUint64(b, uint64(writer))
 		b = binary.AppendUvarint(b, by.Through)
 		b = binary.AppendUvarint(b, by.Skipped)
