@@ -1,6 +1,6 @@
-"""A shared object cache for Guillotina: the memory of all processes as one cache, by groupcache.
+"""A shared object cache for Guillotina: the memory of all its processes as one cache, by groupcache.
 
-Importing this package loads no library and starts nothing: `utility` does, when the first database is there.
+Importing this package loads no library and starts nothing; `utility` does when the first database is there.
 """
 
 from __future__ import annotations
@@ -26,6 +26,6 @@ app_settings: dict[str, Any] = {
 
 
 def includeme(root: Any, settings: Any) -> None:
-    """What Guillotina calls when the application is configured."""
+    """Register the package's components; Guillotina calls this while it configures the application."""
     for module in ("api", "startup", "strategy", "vacuum"):
         configure.scan(f"guillotina_groupcache.{module}")

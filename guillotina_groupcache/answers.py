@@ -97,7 +97,7 @@ def was_answered(error: BaseException) -> bool:
     FATAL and PANIC are no refusals: the session, or the server, has ended, and recovery decides.
     """
     if isinstance(error, (ConflictError, RestartCommit)):
-        # Guillotina raises these in place of the database's errors, and also before it has asked the database.
+        # Guillotina raises these instead of the database's errors, and also before it has sent anything.
         cause = error.__cause__ or error.__context__
         return cause is None or was_answered(cause)
     if not isinstance(error, asyncpg.PostgresError) or error.severity_en != "ERROR":

@@ -1,8 +1,8 @@
 """`GET @cache-stats` and `POST @cache-clear`, at the root and on a container.
 
-Who manages a container need not know who runs the site: where its processes are, what else writes to its databases,
-what these are called. So everything is told at the root alone, whose users are the site's, and a container, whose users
-may be its own, has the numbers.
+The manager of a container need not know how the site is run: where its processes are, what else writes to its
+databases, what these are called. So the root, whose users are the site's, shows everything, and a container, whose
+users may be its own, shows the numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CLEAR: Final[dict[str, Any]] = {
     "name": "@cache-clear",
     "method": "POST",
     "permission": "guillotina.CacheManage",
-    "summary": "Rename everything in the whole cluster's cache",
+    "summary": "Drop everything from the whole cluster's cache",
     "responses": {
         "200": {"description": "Nothing that was cached before is served any more"},
         "412": {"description": "The cache of this process is switched off"},
@@ -44,7 +44,7 @@ _CLEAR: Final[dict[str, Any]] = {
     **_STATS,
 )
 async def cache_stats(context: Any, request: Any) -> Any:
-    """What docs/operating.rst explains."""
+    """The statistics that docs/operating.rst explains."""
     if not is_enabled():
         return {"enabled": False, "reason": _OFF}
     cluster = str(request.query.get("cluster", "")).lower() in ("true", "1", "yes", "on")
@@ -57,7 +57,7 @@ async def cache_stats(context: Any, request: Any) -> Any:
     **_STATS,
 )
 async def cache_numbers(context: Any, request: Any) -> Any:
-    """The same without names and lists."""
+    """The same without texts and lists."""
     stats = await cache_stats(context, request)
     if not is_enabled():
         return stats
@@ -68,7 +68,7 @@ async def cache_numbers(context: Any, request: Any) -> Any:
 
 
 def numbers(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """What is a number, or has numbers below it: whatever is added to the statistics is not shown by accident."""
+    """The numbers in the statistics, at any depth: a text that is added later is not shown by accident."""
     found: dict[str, Any] = {}
     for name, value in stats.items():
         if isinstance(value, (int, float)):  # a boolean is one
@@ -83,6 +83,6 @@ def numbers(stats: Mapping[str, Any]) -> dict[str, Any]:
 async def cache_clear(context: Any, request: Any) -> Any:
     """One event over all buckets, however much is cached."""
     if not is_enabled():
-        raise HTTPPreconditionFailed(content={"reason": f"{_OFF}: nothing was renamed, ask another process"})
+        raise HTTPPreconditionFailed(content={"reason": f"{_OFF}: nothing was dropped, ask another process"})
     await get_utility(IGroupcacheUtility).clear()
     return {"success": True}

@@ -1,4 +1,4 @@
-"""What the rest of the world may rely on: the exceptions and the utility's contract."""
+"""The public contract: the exceptions and the utility's interface."""
 
 # A zope interface describes methods without `self` and without a body.
 # mypy: disable-error-code="misc, empty-body"
@@ -11,7 +11,7 @@ from guillotina.interfaces.async_util import ICacheUtility
 
 
 class GroupcacheError(Exception):
-    """The root of all exceptions of this package."""
+    """The base class of all exceptions of this package."""
 
 
 class ConfigurationError(GroupcacheError, ValueError):
@@ -22,18 +22,18 @@ class ConfigurationError(GroupcacheError, ValueError):
 
 
 class LibraryError(GroupcacheError, RuntimeError):
-    """The Go library cannot be loaded (missing, unreadable, wrong architecture), or it failed in a call."""
+    """The Go library cannot be loaded (missing, unreadable, wrong architecture), or a call to it failed."""
 
 
 class ForkedError(LibraryError):
     """The library was loaded before this process was forked, so it cannot be used here.
 
-    A Go runtime does not survive a fork: its threads are gone. Start the utility in the child instead.
+    A Go runtime does not survive a fork, as its threads are gone. Start the utility in the child instead.
     """
 
 
 class KeyFormatError(GroupcacheError, ValueError):
-    """These bytes are not a key, or these parts do not make one (see `keys`)."""
+    """These bytes are not a key, or these parts cannot form one (see `keys`)."""
 
 
 class RecordError(GroupcacheError, ValueError):
@@ -41,42 +41,38 @@ class RecordError(GroupcacheError, ValueError):
 
 
 class IGroupcacheUtility(ICacheUtility):
-    """The cache of this process: one an event loop, a peer of the other processes' caches.
+    """The cache of this process, one per event loop, and a peer of the other processes' caches.
 
-    It replaces the utility of guillotina.contrib.cache under the same interface, so `@cache-stats`,
-    `@cache-clear` and whoever asks for `ICacheUtility` find it. All methods belong to the event loop that ran
-    `initialize`; none may be called from another thread.
+    It replaces the utility of guillotina.contrib.cache under the same interface, so code that asks for `ICacheUtility`
+    finds it. All methods belong to the event loop that ran `initialize`; none may be called from another thread.
     """
 
     async def initialize(app: Any = None) -> None:
-        """Read the settings; the first database begins to serve, and called after that this does nothing.
+        """Read the settings. Serving begins with the first database; after that this does nothing.
 
         It may be called again after `finalize`: a process can start, stop and start anew.
 
-        It, and adding the first database, raises `ConfigurationError` for settings that cannot be used,
-        `LibraryError` where the library does not load or there is no free address to listen on, and
-        `ForkedError` in a child of a process that had loaded the library. After an error nothing is left
-        running: no thread, no socket.
+        It, and adding the first database, raises `ConfigurationError` for settings that cannot be used, `LibraryError`
+        where the library does not load or no address to listen on is free, and `ForkedError` in a child of a process
+        that had loaded the library. After an error nothing is left running: no thread, no socket.
         """
 
     async def finalize(app: Any = None) -> None:
-        """Stop: loads in flight end, waiters are answered, sockets and threads are gone when this returns.
+        """Stop. When this returns, loads in flight have ended, waiters have an answer, sockets and threads are gone.
 
-        Calling it twice, or without `initialize`, does nothing.
+        A second call, or one without `initialize`, does nothing.
         """
 
     async def get_stats(cluster: bool = False) -> dict[str, Any]:
-        """The counters of this process since `initialize`; with `cluster`, also those of every peer.
+        """The statistics of this process since `initialize`; with `cluster`, also those of every peer, under `peers`.
 
-        Counted are gets, hits by source, peer loads and errors, local loads, deduplicated loads, stored
-        bytes and items, evictions, events announced, acknowledged and settled, buckets in doubt now, and
-        bypasses. A peer that does not answer in time is listed with its error in place of counters: asking
-        for statistics never fails because of a peer.
+        docs/operating.rst lists them. A peer that does not answer in time is listed with its error instead of
+        statistics: this never fails because of a peer.
         """
 
     async def clear() -> None:
-        """Rename everything in the whole cluster: one event over all buckets, whatever the cache's size.
+        """Bump all buckets in the whole cluster, by one event, whatever the cache's size.
 
-        When it returns, no process in standing serves what was cached before the call. The memory is given
-        back as entries that nobody asks for leave.
+        When it returns, no process serves what was cached before the call. Its memory becomes free bit by bit, as the
+        entries are evicted.
         """

@@ -1,4 +1,4 @@
-"""Keys: what Guillotina asks for, and its byte form (R10: keys of different things never have the same bytes).
+"""Keys: what Guillotina reads by, and their byte form (R10: keys of different things never have the same bytes).
 
 Guillotina's own `BaseCache.get_key` joins the parts with `-` and `/`, so a child with the id
 `default-annotation` has the key of the annotation `default`. Here every part has a length instead.
@@ -41,7 +41,7 @@ class Key(NamedTuple):
 
 
 class Identified(Protocol):
-    """An object of Guillotina, as far as a key is concerned."""
+    """An object of Guillotina, as far as keys need it."""
 
     @property
     def __uuid__(self) -> str | None: ...
@@ -56,9 +56,9 @@ _KIND_OF_VARIANT = {"keys": Kind.KEYS, "len": Kind.LEN, "annotation-keys": Kind.
 def stored_oid(oid: str) -> str:
     """The object id as the database has it: its first 64 characters.
 
-    Guillotina's statements cast object ids to `varchar(64)`, which cuts a longer one off without an error.
-    So whoever asks for 64 right characters and some more gets the row of the 64. That is the same row, so
-    it must be the same key: under a key of its own no write would ever invalidate it.
+    Guillotina's statements cast object ids to `varchar(64)`, which cuts longer ones off without an error. So a read
+    with 64 right characters and some more gets the row of the 64. It is the same row, so it must have the same key:
+    no write would ever invalidate another one.
     """
     return oid[:MAX_UID_LENGTH]
 
@@ -75,7 +75,7 @@ def encode(db: str, kind: Kind, oid: str, name: str = "") -> bytes:
 
 
 def prefix(db: str) -> bytes:
-    """What every key of a database, and none of another one, has behind its first byte."""
+    """The bytes that every key of a database, and no key of another one, has behind its first byte."""
     return (chr(len(db)) + db).encode("utf-8", "surrogatepass")
 
 
@@ -117,10 +117,10 @@ def from_cache_arguments(
     | `container`, `id`, variant `annotation` | annotation |
     | `oid`, variant `keys`, `len` or `annotation-keys` | keys, len, annotation-keys |
 
-    As in `BaseCache.get_key`, `oid` may stand in the place of `container` and the other way round, and `oid`
-    is taken where both are given. `None` means that nothing can be cached under these arguments: nothing to
-    look up, and nothing that an invalidation could mean. `Transaction` itself makes such calls: an object
-    without parent, or without id, loaded by its object id, comes with the key `container` + `id` of nothing.
+    As in `BaseCache.get_key`, `oid` may be given instead of `container` and the other way round; where both are given
+    `oid` is taken. `None` means that nothing can be cached under these arguments, so there is nothing to look up or to
+    invalidate. `Transaction` itself makes such calls: for an object without parent or id that was loaded by its object
+    id, it passes `container` and `id` as None.
     """
     owner = oid
     if owner is None:
@@ -138,9 +138,9 @@ def from_cache_arguments(
 
 
 def object_keys(database: str, ob: Any, with_lists: bool = True) -> Iterable[bytes]:
-    """Every key whose value a write of an object can change, as far as the object itself tells.
+    """Every key whose value a write of an object can change, as far as the object itself shows.
 
-    Without lists it is one that stays where it is.
+    `with_lists` is false for an object that stays where it is.
     """
     if ob.__uuid__ is None:
         return
@@ -156,7 +156,7 @@ def object_keys(database: str, ob: Any, with_lists: bool = True) -> Iterable[byt
 
 
 def record_keys(database: str, record: Any, with_lists: bool = False) -> Iterable[bytes]:
-    """The keys under which a record is found; with lists, also those of the lists that name it."""
+    """The keys under which a record is found; with lists, also the keys of the lists that contain it."""
     yield encode(database, Kind.OBJECT, record["zoid"])
     yield from place_keys(database, record["of"], record["parent_id"], {record["id"]}, with_lists)
 
@@ -164,10 +164,10 @@ def record_keys(database: str, record: Any, with_lists: bool = False) -> Iterabl
 def place_keys(
     database: str, of: str | None, parent: str | None, names: Collection[str | None], with_lists: bool
 ) -> Iterable[bytes]:
-    """The keys by which an annotation of `of`, a child of `parent`, or what is both, is found by its names.
+    """The keys under which an annotation of `of`, a child of `parent`, or an object that is both, is found.
 
-    Guillotina's statements look at one column each: the row of an annotation that has a parent too is also one
-    of the parent's children.
+    Guillotina's statements look at one column each: an annotation whose row has a parent too is also one of the
+    parent's children.
     """
     for owner, kind, lists in (
         (of, Kind.ANNOTATION, (Kind.ANNOTATION_KEYS,)),
@@ -195,5 +195,5 @@ _LETTERS = ", ".join(_KIND_OF_LETTER)
 
 
 def _shown(data: bytes) -> str:
-    """`data` for an error message, shortened: a key can be as long as an id."""
+    """`data` for an error message, shortened: an id in a key can have any length."""
     return repr(bytes(data[:80])) + ("…" if len(data) > 80 else "")

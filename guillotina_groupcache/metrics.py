@@ -1,4 +1,4 @@
-"""Prometheus metrics, where `prometheus_client` is installed, and Guillotina's own counters kept true."""
+"""Prometheus metrics, where `prometheus_client` is installed, and a correction of Guillotina's own counters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ except ImportError:
     REGISTRY = None  # type: ignore[assignment]
 
 #: Whether the value that a strategy has just returned was loaded from the database for this very call.
-#: Guillotina takes whatever a cache returns for a hit; `_record` calls such a value what it is.
+#: Guillotina counts whatever a cache returns as a hit; `_record` counts such a value as a miss.
 loaded: ContextVar[bool] = ContextVar("guillotina_groupcache.loaded", default=False)
 
 Stats = Callable[[], dict[str, Any]]
@@ -24,30 +24,30 @@ Stats = Callable[[], dict[str, Any]]
 #: As Guillotina names the metrics of its own caches.
 _PREFIX: Final = "guillotina_cache_groupcache_"
 _COUNTERS: Final = {
-    "gets": "Keys asked for.",
+    "gets": "Keys read.",
     "local_loads": "Keys loaded from the database by this process.",
     "load_errors": "Keys whose load failed.",
     "deduplicated_loads": "Requests that waited for a load under way.",
     "peer_loads": "Values got from peers.",
-    "peer_errors": "Keys that a peer was asked for in vain.",
-    "served_to_peers": "Keys that peers asked this process for.",
-    "bypasses": "Keys read from the database: not in standing, or in doubt.",
-    "pushed": "Values given to their owners when they were written.",
+    "peer_errors": "Keys that a peer failed to answer.",
+    "served_to_peers": "Keys that peers requested from this process.",
+    "bypasses": "Keys read past the cache: the process was bypassing, or the key was in doubt.",
+    "pushed": "Values sent to their owners when they were written.",
 }
 _GAUGES: Final = {
     "serving": "1 while reads are answered from the cache.",
-    "since_seconds": "For how long it has been in standing, or not.",
-    "buckets_in_doubt": "Now.",
-    "longest_doubt_seconds": "For how long the oldest open event has been so.",
+    "since_seconds": "For how long it has been serving, or bypassing.",
+    "buckets_in_doubt": "Buckets whose keys are read past the cache now.",
+    "longest_doubt_seconds": "For how long the oldest open event has been open.",
 }
 _STATES: Final = ("joining", "boot", "in", "out")
 _EVENTS: Final = ("announced", "cleared", "acknowledged", "settled", "orphans")
 
 
 class _Collector:
-    """Reads the statistics when Prometheus asks, so that nothing is counted twice.
+    """Reads the statistics when Prometheus collects, so that nothing is counted twice.
 
-    A process has one utility; where tests have a second one for a while, the last one counts.
+    A process has one utility; where tests have a second one for a while, the last one is shown.
     """
 
     __slots__ = ("readers",)
@@ -61,12 +61,12 @@ class _Collector:
             return
         for name, text in _COUNTERS.items():
             yield CounterMetricFamily(f"{_PREFIX}{name}", text, value=stats[name])
-        yield _labelled(CounterMetricFamily, "hits", "Values by where they came from.", "source", stats["hits"])
+        yield _labelled(CounterMetricFamily, "hits", "Values by source.", "source", stats["hits"])
         events = {kind: stats["events"][kind] for kind in _EVENTS}
-        yield _labelled(CounterMetricFamily, "events", "Events by what became of them.", "result", events)
+        yield _labelled(CounterMetricFamily, "events", "Events by result.", "result", events)
         outside = stats["outside_writes"]
         notes = {"everything": outside["everything"], "named": outside["applied"] - outside["everything"]}
-        text = "Notes of writes that nobody announced, by what they made the process rename."
+        text = "Notes of writes that nobody announced, by what they made the process bump."
         yield _labelled(CounterMetricFamily, "outside_writes", text, "kind", notes)
         for name, text in (("bytes", "Bytes kept."), ("items", "Values kept.")):
             kept = {store: stats[store][name] for store in ("main", "hot", "near")}
@@ -75,8 +75,8 @@ class _Collector:
         yield _labelled(CounterMetricFamily, "evictions", "Values dropped to make room.", "store", evicted)
         for name, text in _GAUGES.items():
             yield GaugeMetricFamily(f"{_PREFIX}{name}", text, value=float(stats[name.removesuffix("_seconds")]))
-        reason = {stats["reason"]: 1} if stats["reason"] else {}
-        yield _labelled(GaugeMetricFamily, "bypassing", "1 while reads go to the database, by why.", "reason", reason)
+        reason, text = {stats["reason"]: 1} if stats["reason"] else {}, "1 while reads go to the database."
+        yield _labelled(GaugeMetricFamily, "bypassing", text, "reason", reason)
         unreachable, text = dict.fromkeys(stats["unreachable_databases"], 1), "1 while it does not answer."
         yield _labelled(GaugeMetricFamily, "database_unreachable", text, "database", unreachable)
         members = Counter(row["state"] for row in stats["members"])
@@ -103,7 +103,7 @@ def _record(name: str, result_type: str, value: Any, key_args: dict[str, Any]) -
 
 
 def register(stats: Stats) -> None:
-    """Count for a utility that has begun; `stats` gives its statistics, empty when it has ended."""
+    """Show the metrics of a utility that has begun; `stats` gives its statistics, empty when it has ended."""
     if not _collector.readers and REGISTRY is not None:
         transaction.record_cache_metric = _record
         REGISTRY.register(_collector)
@@ -111,7 +111,7 @@ def register(stats: Stats) -> None:
 
 
 def unregister(stats: Stats) -> None:
-    """Forget a utility that is about to end."""
+    """Stop showing the metrics of a utility that is about to end."""
     if stats not in _collector.readers:
         return
     _collector.readers.remove(stats)

@@ -1,7 +1,7 @@
 """The C declarations of the Go library, for cffi's out-of-line ABI mode.
 
-Building the package runs this file and leaves `_native_abi.py`, which needs no compiler and loads no library.
-What the functions do is told at their exports in go/main.go.
+Building the package runs this file, which writes `_native_abi.py`; that needs no compiler and loads no library. The
+exports in go/main.go say what the functions do.
 """
 
 from cffi import FFI
@@ -39,7 +39,7 @@ ffi.cdef(
     int64_t gc_outside_write(int64_t handle, uint64_t id, uint64_t nonce, int all, uint64_t rows,
                              const uint8_t *application, size_t application_size,
                              const uint8_t *keys, size_t size);
-    int64_t gc_answer(int64_t handle, uint64_t question, const uint8_t *answer, size_t size);
+    int64_t gc_answer(int64_t handle, uint64_t query, const uint8_t *answer, size_t size);
     int64_t gc_stats(int64_t handle, uint8_t *buf, size_t size);
     int64_t gc_peer_stats(int64_t handle, uint64_t request);
     """

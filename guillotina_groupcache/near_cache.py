@@ -1,4 +1,4 @@
-"""The near cache: records that this process keeps decoded, so that a hit calls no library and decodes nothing.
+"""The near cache: values as readers get them, so that a hit calls no library and decodes nothing.
 
 A near entry is used only while the version table shows the version under which it was found, and the lease that R2
 demands has not run out. This is the library's own test, made by a few loads from its memory.

@@ -1,4 +1,4 @@
-"""What peers answer when they are asked for their statistics: no more than what it should be."""
+"""The peers' answers to a request for their statistics, checked: a peer may be of another version, or lie."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Member(TypedDict):
 
 
 class _Stats(TypedDict, total=False):
-    """The fields that a report reads (`status`); go/internal/node/stats.go has them all."""
+    """The fields that a report reads (`status`); go/internal/node/stats.go lists all."""
 
     incarnation: str
     address: str
@@ -61,14 +61,14 @@ class _Stats(TypedDict, total=False):
 
 
 def decode(data: bytes) -> list[dict[str, Any]]:
-    """The peers' answers, each JSON in a string of a JSON list; one that is none has an `error` in its stead.
+    """The statistics of each peer, from a JSON list of strings of JSON.
 
-    A peer may be of another version, or lie: that must not cost what the others say.
+    An answer that cannot be read becomes an `error`, so that one peer does not cost the answers of the others.
     """
-    return [_decoded(answer) for answer in msgspec.json.decode(data, type=list[str])]
+    return [_checked(answer) for answer in msgspec.json.decode(data, type=list[str])]
 
 
-def _decoded(answer: str) -> dict[str, Any]:
+def _checked(answer: str) -> dict[str, Any]:
     try:
         msgspec.json.decode(answer, type=_Stats)
         found: dict[str, Any] = msgspec.json.decode(answer)

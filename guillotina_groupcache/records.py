@@ -1,16 +1,15 @@
-"""Records: what is cached, and its byte form.
+"""Records: the values that are cached, and their byte form.
 
 A value is one of: a record (the row of an object), a list of ids, a number, `_EMPTY` (Guillotina's mark for an
 annotation that is not there), `ABSENT` (the database has no such row) and `TOO_LARGE` (it has one, but too
 large to be cached).
 
-The byte form is MessagePack (msgspec): an array whose first element is a number that tells the form (the tags
-below). A row of exactly the nine columns that Guillotina 7.1 loads is the array of its values; a row with any other
-columns is a map, and names them.
+The byte form is MessagePack (msgspec): an array whose first element is a number, the tag of the form (below). A row of
+exactly the nine columns that Guillotina 7.1 loads is the array of its values; a row with other columns is a map.
 
-Decoding runs no code, but a record's column `state` is a pickle, which Guillotina loads when the object is read. So
-whoever can give a value to a process runs code in it, as whoever can write to the database does. That is why TCP needs
-`secret` or `tls` (`section`).
+Decoding runs no code, but a record's column `state` is a pickle, which Guillotina loads when the object is read. So a
+peer that can give a value to a process can run code in it, as can a user who writes to the database. That is why TCP
+needs `secret` or `tls` (`settings.parser`).
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ MAX_ENCODED_SIZE: Final[int] = MAX_RECORD_SIZE + 65536
 
 
 class Marker(Enum):
-    """What is cached in place of a value. The members are singletons: compare with `is`."""
+    """What is cached where there is no value to cache. The members are singletons: compare with `is`."""
 
     ABSENT = "absent"  #: the database has no such row
     TOO_LARGE = "too large"  #: the value exceeds `MAX_RECORD_SIZE` or `MAX_ENCODED_SIZE`: read the database
@@ -75,7 +74,7 @@ class _Form(msgspec.Struct, array_like=True, tag_field="form", forbid_unknown_fi
 
 
 class _Row(_Form, tag=0):
-    """A record of `FIELDS`; which of them may be NULL is told by `PostgresqlStorage._object_schema`."""
+    """A record of `FIELDS`; `PostgresqlStorage._object_schema` defines which of them may be NULL."""
 
     zoid: str
     tid: int
@@ -107,7 +106,7 @@ class _Number(_Form, tag=3):
 
 
 class _Mark(_Form, tag=4):
-    """A value that is only itself, by its key in `_MARKS`."""
+    """One of the singletons, by its key in `_MARKS`."""
 
     value: Literal[0, 1, 2]
 
@@ -126,8 +125,8 @@ _ENCODED_TOO_LARGE = _to_bytes(_Mark(2))
 def encode(value: Value | asyncpg.Record) -> bytes:
     """The byte form of a value, at most `MAX_ENCODED_SIZE` bytes; of a value that is too large, `TOO_LARGE`'s.
 
-    Raises `RecordError` for what would not come out of `decode` as it was: other types, a `date` in an unknown
-    column, a string with a surrogate. Such a value must not be cached.
+    Raises `RecordError` for values that `decode` would not give back as they were: other types, a `date` in an
+    unknown column, a string with a surrogate. Such a value must not be cached.
     """
     try:
         if isinstance(value, (dict, asyncpg.Record)):
@@ -145,8 +144,8 @@ def encode(value: Value | asyncpg.Record) -> bytes:
 def decode(data: Buffer) -> Value:
     """The value whose byte form is `data`, which may be bytes, a memoryview or a buffer of cffi.
 
-    A record is a new `dict` of exactly `FIELDS`, in that order; unknown columns follow by name. `data` is not
-    referred to afterwards: `state` is copied out of it, once.
+    A record is a new `dict` of exactly `FIELDS`, in that order; unknown columns follow by name. Nothing refers to
+    `data` afterwards: `state` is copied out of it, once.
 
     Raises `RecordError` for bytes that have none of the forms.
     """
@@ -161,11 +160,11 @@ def decode(data: Buffer) -> Value:
 
 
 def pushed(oid: str, pickled: bytes, tid: int, writer: Writer) -> Record:
-    """The record that a load gives right after the commit of what `storage.store` wrote under an object id.
+    """The record that a load would give right after the commit of what `storage.store` wrote under an object id.
 
-    `pickled` is the state as it was written, `tid` the transaction's id and `writer` the object's `IWriter`.
-    Call it when the storage calls `store_object`: later, the object may have changed again. The columns are
-    those of the statements in guillotina/db/storages/pg.py, which cut object ids off (`stored_oid`).
+    `pickled` is the state as it was written, `tid` the transaction's id and `writer` the object's `IWriter`. To be
+    called when the storage calls `store_object`, as the object may change again later. The columns are those of the
+    statements in guillotina/db/storages/pg.py, which cut object ids off (`stored_oid`).
     """
     of, parent_id = writer.of, writer.parent_id
     return {
@@ -186,7 +185,7 @@ def _has_fields(record: Record | asyncpg.Record) -> bool:
 
 
 def _row(record: Record | asyncpg.Record) -> _Row:
-    # `convert` checks the types as the decoder will, so what is stored can also be read.
+    # `convert` checks the types as the decoder will, so whatever is stored can also be read.
     return msgspec.convert((_Row.__struct_config__.tag, *_values_of_fields(record)), _Row)
 
 
@@ -194,8 +193,8 @@ def _columns(record: Record | asyncpg.Record) -> _Columns:
     columns = dict(record)
     known = [name for name in FIELDS if name in columns]
     columns = {name: columns[name] for name in known + sorted(columns.keys() - FIELDS)}
-    # MessagePack has fewer types than PostgreSQL, and msgspec makes strings of most others (dates, UUIDs,
-    # decimals). A reader must get what the database gives, so a row that would change is refused.
+    # MessagePack has fewer types than PostgreSQL, and msgspec turns most others (dates, UUIDs, decimals) into strings.
+    # A reader must get what the database gives, so a row that would change is refused.
     for name, value in columns.items():
         if msgspec.msgpack.decode(_to_bytes(value)) != value:
             raise TypeError(f"the column {name!r} holds a {type(value).__name__}")
@@ -203,7 +202,7 @@ def _columns(record: Record | asyncpg.Record) -> _Columns:
 
 
 def _plain(value: Any) -> _Form:
-    """The form of a value that is no record."""
+    """The form of a value that is not a record."""
     if isinstance(value, list):
         return _Ids(msgspec.convert(value, Ids))
     if type(value) is int:

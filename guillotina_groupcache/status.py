@@ -1,4 +1,4 @@
-"""What is to be known of a cluster, from one process' statistics and its peers': who is there, and what is wrong."""
+"""A report on a cluster, from one process' statistics and its peers': its members, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from guillotina_groupcache.display import printable
 
-#: Seconds for which an event may be open without being worth a word: an orphan takes a second or two.
+#: Seconds for which an event may be open before that counts as wrong: an orphan takes a second or two.
 LONG_DOUBT: Final = 10.0
-#: The share of keys that are read past the cache, of at least so many, that is worth a word.
+#: The share of keys that may be read past the cache before that counts as wrong, of at least `MANY_GETS` keys.
 MANY_BYPASSES: Final = 0.2
 MANY_GETS: Final = 1000
-#: Writes from outside that have renamed everything, at least so many and one a minute, that are worth a word.
+#: Writes from outside that have bumped everything: so many, and at least one per minute, count as wrong.
 MANY_EVERYTHING: Final = 10
 
 _HITS: Final = ("near", "own", "hot", "peer")
@@ -28,7 +28,7 @@ Stats = Mapping[str, Any]
 def report(stats: Stats) -> dict[str, Any]:
     """The cluster as the statistics of one process and its peers show it: `get_stats(cluster=True)`.
 
-    docs/operating.rst explains the keys. The process itself is left out: a command is there only to ask.
+    docs/operating.rst explains the keys. The process itself is left out, as it is a command that only reports.
     """
     answers = {peer["incarnation"]: peer for peer in stats.get("peers", ()) if "incarnation" in peer}
     errors = {peer.get("address"): peer["error"] for peer in stats.get("peers", ()) if "error" in peer}
@@ -41,10 +41,10 @@ def _member(row: Stats, answer: Stats | None, error: str | None) -> dict[str, An
     member["host"] = str(row.get("host") or "").partition(" ")[0]
     member["answered"] = answer is not None
     if answer is None:
-        member["error"] = error or ("it does not tell" if row.get("connected") else "not connected")
+        unknown = "no statistics, though it is connected" if row.get("connected") else "not connected"
+        member["error"] = error or unknown
     else:
         member["error"] = None
-    if answer is not None:
         for name in ("serving", "since", "uptime", "epoch", "versions", "gets", "hits", "local_loads"):
             member[name] = answer.get(name)
         for name in ("bypasses", "buckets_in_doubt", "longest_doubt", "unreachable_databases", "outside_writes"):
@@ -59,10 +59,9 @@ def _member(row: Stats, answer: Stats | None, error: str | None) -> dict[str, An
 
 
 def _outside_writes(members: Sequence[Stats]) -> list[dict[str, Any]]:
-    """What writes without announcing it, the last one first.
+    """The applications that write without announcing it, the latest writer first.
 
-    Each member counts each note once, from its own start on: so the one that has counted most of an application
-    knows best.
+    Each member counts each note once, from its own start on. So of each application the highest count is the right one.
     """
     found: dict[str, dict[str, Any]] = {}
     for member in members:
@@ -83,31 +82,31 @@ def _wrong(members: Sequence[Stats]) -> Iterable[str]:
     if not peers:
         yield "no process of a server is in the members table"
     elif not any(member.get("serving") for member in peers):
-        yield "nobody is in standing: every read goes to the database"
+        yield "no process is serving: every read goes to the database"
     for member in members:
         yield from _wrong_with(member)
     versions = {member["versions"] for member in peers if member.get("serving")}
     if len(versions) > 1 and not any(member.get("buckets_in_doubt") for member in peers):
-        yield "versions differ: what one process has cached the others load again, until they are levelled"
+        yield "versions differ: what one process has cached the others load again, until anti-entropy repairs them"
 
 
 def _wrong_with(member: Stats) -> Iterable[str]:
     name = _name(member)
     if member["state"] == "out":
-        yield f"{name} is out: {member['reason'] or 'nobody says why'}"
+        yield f"{name} is out: {member['reason'] or 'no reason is known'}"
     elif member["overdue"]:
-        yield f"{name} gives no sign of life, though it is not out"
+        yield f"{name} is overdue (its heartbeat is late), though it is not out"
     if not member["answered"]:
         if member["address"] and member["state"] != "out":
             yield f"{name} does not answer: {member['error']}"
         return
     if not member["serving"]:
-        why = member["bypassing"] or "nobody says why"
-        yield f"{name} reads from the database, for {_seconds(member['since'])}: {why}"
+        why = member["bypassing"] or "no reason is known"
+        yield f"{name} has been bypassing for {_seconds(member['since'])}: {why}"
     for database in member["unreachable_databases"] or ():
         yield f"{name} reads the database {database} past the cache: it does not answer"
     for other in member["unreached"]:
-        yield f"{name} is not connected with {other}"
+        yield f"{name} is not connected to {other}"
     if (member["longest_doubt"] or 0) > LONG_DOUBT:
         yield f"{name} has had {member['buckets_in_doubt']} buckets in doubt for {_seconds(member['longest_doubt'])}"
     gets, bypasses = member["gets"] or 0, member["bypasses"] or 0
@@ -115,11 +114,11 @@ def _wrong_with(member: Stats) -> Iterable[str]:
         yield f"{name} has read {bypasses / gets:.0%} of the keys past the cache"
     everything = (member["outside_writes"] or {}).get("everything", 0)
     if everything >= max(MANY_EVERYTHING, (member["uptime"] or 0) / 60):
-        yield f"{name} has renamed everything for {everything} writes from outside: see who writes so much at once"
+        yield f"{name} has bumped everything for {everything} writes from outside: find what writes so much at once"
 
 
 def table(shown: Stats) -> str:
-    """A report for people: nothing in it is for their terminal."""
+    """A report as a text for people, without characters that a terminal would obey."""
     lines = _aligned([_COLUMNS, *(_row(member) for member in shown["members"])])
     if shown["outside_writes"]:
         rows = [_outside_row(row) for row in shown["outside_writes"]]

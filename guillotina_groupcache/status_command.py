@@ -1,4 +1,4 @@
-"""`guillotina groupcache-status`: members, states, versions, shares of hits, and what is wrong."""
+"""`guillotina groupcache-status`: the members, their states, versions and shares of hits, and what is wrong."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from guillotina_groupcache.interfaces import GroupcacheError, IGroupcacheUtility
 from guillotina_groupcache.settings.parser import ENABLED_VARIABLE
 from guillotina_groupcache.settings.role import is_enabled
 
-#: Seconds until those who are alive are connected, or count as out of reach.
+#: Seconds within which the members that seem to be alive must be connected; then those that are not count as wrong.
 PATIENCE: Final = 5.0
 
 RIGHT, WRONG, UNKNOWN = 0, 1, 2
 
 
 class StatusCommand(Command):
-    """Ends with 0 when nothing is wrong, with 1 when something is, with 2 when it could not find out."""
+    """Exits with 0 when nothing is wrong, with 1 when something is, with 2 when it could not find out."""
 
     description = "Show the members of the cache, and what is wrong"
     status = UNKNOWN
@@ -43,9 +43,9 @@ class StatusCommand(Command):
         sys.exit(self.status)
 
     async def run(self, arguments: argparse.Namespace, settings: Any, app: Any) -> None:
-        """Ask, print, and keep the exit status."""
+        """Ask the members, print the report, and keep the exit status."""
         if not is_enabled():
-            raise GroupcacheError(f"the cache is switched off here: {ENABLED_VARIABLE}=true shows the others'")
+            raise GroupcacheError(f"the cache is switched off here: {ENABLED_VARIABLE}=true shows the other processes")
         utility = query_utility(IGroupcacheUtility)
         stats = utility.local_stats() if utility is not None else {}
         if not stats or utility.is_alone:
@@ -61,6 +61,6 @@ class StatusCommand(Command):
 
 
 def _is_connected(stats: dict[str, Any]) -> bool:
-    """Whether there is a connection with everyone who seems to be alive."""
+    """Whether this process is connected to all members that seem to be alive."""
     alive = [member for member in stats["members"] if member["state"] == "in" and not member["overdue"]]
     return bool(alive) and all(member["connected"] for member in alive if member["address"])

@@ -39,13 +39,11 @@ class GroupcacheStrategy(BaseCache):
         self._uncounted_hits = 0  # near hits, until `_count_near_hits`
         self._database: str = getattr(transaction.manager, "db_id", "root")
         utility = query_utility(IGroupcacheUtility)
-        self._utility: GroupcacheUtility | None = (
-            utility if utility is not None and utility.serves(self._database) else None
-        )
+        self._utility: GroupcacheUtility | None = None
         self._entries: Entries = {}
         self._table = memoryview(b"")
-        if self._utility is not None:
-            near = self._utility.reads.near
+        if utility is not None and utility.serves(self._database):
+            self._utility, near = utility, utility.reads.near
             self._entries, self._table = near.entries(self._database), near.table
         #: What the application has asked to invalidate; it belongs to the transaction's event (R11).
         self._named = Changes()
@@ -271,7 +269,7 @@ class GroupcacheStrategy(BaseCache):
             self.writes.push(pickled)
 
     def take_named(self) -> Changes:
-        """What the application has asked to invalidate, for the transaction's event."""
+        """Give out, once, what the application has asked to invalidate."""
         named, self._named = self._named, Changes()
         return named
 

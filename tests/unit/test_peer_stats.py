@@ -48,7 +48,7 @@ def test_an_answer_that_is_none(answer: str) -> None:
     assert peers == [good, {"error": "its statistics cannot be read"}]
     shown = report({**whole, "peers": peers})
     assert [member["answered"] for member in shown["members"]] == [True, False]
-    assert "127.0.0.1:1 does not answer: it does not tell" in table(shown)
+    assert "127.0.0.1:1 does not answer: no statistics, though it is connected" in table(shown)
 
 
 def test_what_a_terminal_would_obey() -> None:

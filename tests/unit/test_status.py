@@ -1,4 +1,4 @@
-"""What `groupcache-status` makes of the members' statistics: who writes past the cache, and when that is too much."""
+"""The report of `groupcache-status`: the applications that write past the cache, and when they do it too much."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def wrote(application: str, notes: int, rows: int, last: float) -> dict[str, Any
 
 
 def stats(*outside: list[dict[str, Any]], everything: int = 0, uptime: float = 60.0) -> dict[str, Any]:
-    """The statistics of one process whose peers have counted these writes from outside, one list a peer."""
+    """The statistics of one process whose peers have counted these writes from outside, one list per peer."""
     rows, peers = [], []
     for incarnation, applications in enumerate(outside):
         address = f"127.0.0.1:{incarnation}"
@@ -73,7 +73,7 @@ def test_each_application_is_named_once() -> None:
     assert lines[-1] == "Nothing is wrong."
 
 
-def test_everything_was_renamed_often() -> None:
+def test_everything_was_bumped_often() -> None:
     for everything, uptime, is_wrong in (
         (MANY_EVERYTHING - 1, 60.0, False),
         (MANY_EVERYTHING, 60.0, True),
@@ -83,11 +83,11 @@ def test_everything_was_renamed_often() -> None:
         wrong = report(stats([], everything=everything, uptime=uptime))["wrong"]
         assert bool(wrong) is is_wrong, (everything, uptime, wrong)
         if is_wrong:
-            assert wrong[0].startswith(f"127.0.0.1:0 has renamed everything for {everything} writes from outside")
+            assert wrong[0].startswith(f"127.0.0.1:0 has bumped everything for {everything} writes from outside")
     assert "What is wrong:" in table(report(stats([], everything=60)))
 
 
 def test_one_that_does_not_answer_is_shown_too() -> None:
-    silent = stats([wrote("psql", 1, 1, 1.0)])
-    silent["peers"] = []
-    assert report(silent)["outside_writes"] == []
+    unanswered = stats([wrote("psql", 1, 1, 1.0)])
+    unanswered["peers"] = []
+    assert report(unanswered)["outside_writes"] == []
