@@ -85,14 +85,15 @@ def test_its_api_says_so(off: Node) -> None:
             "reason": "the cache of this process is switched off (groupcache.enabled)",
         }
     cleared = off.http.post(f"{CONTAINER}/@cache-clear")
-    assert cleared.status == 412 and "ask another process" in cleared.json()["reason"]
+    assert cleared.status == 412 and "nothing was dropped" in cleared.json()["reason"]
 
 
 def test_the_status_command_says_so(cluster: Cluster, off: Node) -> None:
     done = off.run_command("groupcache-status")
     assert done.returncode == 2
     assert done.stdout.decode().splitlines()[-1] == (
-        f"groupcache-status: GroupcacheError: the cache is switched off here: {ENABLED_VARIABLE}=true shows the others'"
+        "groupcache-status: GroupcacheError: the cache is switched off here:"
+        f" {ENABLED_VARIABLE}=true shows the other processes"
     )
 
 
