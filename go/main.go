@@ -235,6 +235,20 @@ func gc_answer(handle C.int64_t, query C.uint64_t, answer *C.uint8_t, size C.siz
 	return run(handle, func(n *node.Node) error { n.Answer(uint64(query), slice(answer, size)); return nil })
 }
 
+// gc_constants copies the numbers that Python has too, in JSON, into buf and returns their length; more
+// than size: nothing was copied.
+//
+//export gc_constants
+func gc_constants(buf *C.uint8_t, size C.size_t) C.int64_t {
+	return call(0, func(*node.Node) (C.int64_t, error) {
+		text, err := node.Constants()
+		if len(text) <= int(size) {
+			copy(slice(buf, size), text)
+		}
+		return C.int64_t(len(text)), err
+	})
+}
+
 // gc_stats copies this process's statistics, in JSON, into buf and returns their length; more than
 // size: nothing was copied.
 //

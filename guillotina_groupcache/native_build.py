@@ -40,6 +40,7 @@ ffi.cdef(
                              const uint8_t *application, size_t application_size,
                              const uint8_t *keys, size_t size);
     int64_t gc_answer(int64_t handle, uint64_t query, const uint8_t *answer, size_t size);
+    int64_t gc_constants(uint8_t *buf, size_t size);
     int64_t gc_stats(int64_t handle, uint8_t *buf, size_t size);
     int64_t gc_peer_stats(int64_t handle, uint64_t request);
     """

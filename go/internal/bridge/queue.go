@@ -9,7 +9,7 @@ import (
 	"guillotina_groupcache/internal/cache"
 )
 
-// CompletionKind says what a completion is about. Python has the same numbers.
+// CompletionKind says what a completion is about.
 type CompletionKind uint8
 
 const (
@@ -25,7 +25,14 @@ const (
 	PeerStats
 	// Log is a line for the operator's log.
 	Log
+	// CompletionKinds is one more than the last kind.
+	CompletionKinds
 )
+
+// String returns the kind as Python spells it.
+func (k CompletionKind) String() string {
+	return [CompletionKinds]string{"none", "values", "load", "cleared", "database_query", "peer_stats", "log"}[k]
+}
 
 // headerSize is the length of a completion before its payload: length of the whole (4 bytes),
 // kind (1), padding (3), id (8); little endian.

@@ -16,7 +16,14 @@ const (
 	Database
 	// Deduplicated is a load or a request to the owner that was under way already, for another request.
 	Deduplicated
+	// Sources is how many there are.
+	Sources
 )
+
+// String returns the source as statistics and Python spell it.
+func (s Source) String() string {
+	return [Sources]string{"nowhere", "own", "hot", "peer", "database", "deduplicated"}[s]
+}
 
 // Result is a value, or the reason why there is none.
 type Result struct {

@@ -12,10 +12,11 @@ import (
 // Results of a lookup that gives no value.
 const (
 	// Miss is a key whose value is not in this process: [Node.Read] gets it.
-	Miss = -1
+	Miss = -1 - iota
 	// Bypass is a key that must be read from the database: the process is bypassing, or the key's
 	// bucket is in doubt.
-	Bypass = -2
+	Bypass
+	misses = iota // how many there are
 )
 
 // Found says where a value was found and what a caller needs to revalidate it without another call:

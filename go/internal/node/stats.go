@@ -16,7 +16,7 @@ import (
 // counts are totals since the start.
 type counts struct {
 	gets, bypasses, served, pushed atomic.Uint64
-	sources                        [cache.Deduplicated + 1]atomic.Uint64
+	sources                        [cache.Sources]atomic.Uint64
 }
 
 func (c *counts) from(s cache.Source) {
@@ -138,22 +138,18 @@ func (n *Node) cacheStatistics() statistics {
 		Address:     n.mesh.Address,
 		Uptime:      time.Since(n.started).Seconds(),
 		Gets:        n.counts.gets.Load() + near.Hits,
-		Hits: map[string]uint64{
-			"near":         near.Hits,
-			"own":          n.counts.sources[cache.Own].Load(),
-			"hot":          n.counts.sources[cache.Hot].Load(),
-			"peer":         n.counts.sources[cache.Peer].Load(),
-			"deduplicated": n.counts.sources[cache.Deduplicated].Load(),
-			"database":     n.counts.sources[cache.Database].Load(),
-		},
-		PeerLoads:  n.group.PeerLoads.Load(),
-		PeerErrors: n.group.PeerErrors.Load(),
-		Served:     n.counts.served.Load(),
-		Bypasses:   n.counts.bypasses.Load(),
-		Pushed:     n.counts.pushed.Load(),
-		Main:       ofStore(main),
-		Hot:        ofStore(hot),
-		Near:       near,
+		Hits:        map[string]uint64{"near": near.Hits},
+		PeerLoads:   n.group.PeerLoads.Load(),
+		PeerErrors:  n.group.PeerErrors.Load(),
+		Served:      n.counts.served.Load(),
+		Bypasses:    n.counts.bypasses.Load(),
+		Pushed:      n.counts.pushed.Load(),
+		Main:        ofStore(main),
+		Hot:         ofStore(hot),
+		Near:        near,
+	}
+	for source := cache.Own; source < cache.Sources; source++ {
+		s.Hits[source.String()] = n.counts.sources[source].Load()
 	}
 	s.LocalLoads, s.Deduplicated, s.LoadErrors = n.group.Loads()
 	return s

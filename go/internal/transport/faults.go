@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// faults counts faults by reason and logs them, each reason at most once in logEvery.
+// faults counts faults by reason and logs them, each reason at most once in LogEvery.
 type faults struct {
 	log      func(level, text string)
 	throttle Throttle
@@ -71,9 +71,9 @@ func (f *faults) snapshot() map[Reason]uint64 {
 	return maps.Clone(f.counts)
 }
 
-// logEvery is the shortest time between two log lines of one kind, so that a peer that connects
+// LogEvery is the shortest time between two log lines of one kind, so that a peer that connects
 // again and again cannot fill the log.
-const logEvery = 10 * time.Second
+const LogEvery = 10 * time.Second
 
 // Throttle allows one log line of each kind in ten seconds. The kinds are constants of the source
 // code, so that there are few. The zero Throttle is ready to use.
@@ -96,7 +96,7 @@ func (t *Throttle) allow(kind string, now time.Time) (suppressed int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	last, known := t.kinds[kind]
-	if known && now.Sub(last.since) < logEvery {
+	if known && now.Sub(last.since) < LogEvery {
 		last.lines++
 		t.kinds[kind] = last
 		return 0, false

@@ -19,7 +19,7 @@ func TestFaultsAreThrottledInTheLog(t *testing.T) {
 	if lines := strings.Count(server.logged(), "\n") + 1; lines != 1 {
 		t.Fatalf("%d lines for %d faults", lines, n)
 	}
-	later := time.Now().Add(logEvery)
+	later := time.Now().Add(LogEvery)
 	if suppressed, ok := server.faults.throttle.allow(string(ReasonMagic), later); !ok || suppressed != n-1 {
 		t.Fatalf("later: %v, %d suppressed", ok, suppressed)
 	}
