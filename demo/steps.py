@@ -161,7 +161,7 @@ def kill_node(cluster: Cluster) -> None:
     for node in (first, second):
         check(node.http.get(item_path(id_)).json()["title"] == "Without node3", f"{node.name} gives the old title")
         _check_answers([node.http.get(item_path(other)) for other in ids], ids)
-    marked = f"marks out {third.address}"
+    marked = f"member {third.address} is marked out"
     line = wait_for(lambda: _log_line(first, marked) or _log_line(second, marked), "node3 to be marked out", 20.0)
     say("kill -9 for node3. A write at node1 and reads at both others went on without an error. The log says:")
     say(f"`{line}`")

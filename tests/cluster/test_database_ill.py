@@ -30,7 +30,7 @@ from tests.cluster.steps import (
 ITEMS = 5
 BYPASSING = "bypassing: reads go to the database"
 # With its end: the log line that a process bypasses gives a reason that begins like this before it asks to join.
-ROW_IS_GONE = "its row in the members table is gone: joins again"
+ROW_IS_GONE = "its row in the members table is gone: it joins again"
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_a_database_that_is_away_is_bypassed_and_used_again(cluster: Cluster, se
     try:
         for node in cluster.nodes:
             wait_for(lambda node=node: not node.says_serving(), f"{node.name} to bypass")
-            assert "its last reading of the members table is" in node.log()
+            assert "its last view of the members table is" in node.log()
             assert node.http.get(paths[0]).status >= 400, "the cache answers for a database that does not answer"
     finally:
         server.start()

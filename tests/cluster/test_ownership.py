@@ -38,7 +38,7 @@ def test_a_rolling_restart_loses_no_other_nodes_cache(cluster: Cluster) -> None:
         # It owned a third, and has lost all of it: each item is read as a child, with one annotation.
         assert loads(cluster) - before < 2 * ITEMS // 2 + 10
         for other, log in zip(others, logs, strict=True):
-            assert "marks out" not in other.log().removeprefix(log)
+            assert "is marked out" not in other.log().removeprefix(log)
     assert {node.http.stats()["epoch"] for node in cluster.nodes} == {epoch}
 
 

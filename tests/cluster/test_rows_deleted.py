@@ -46,7 +46,7 @@ def is_through_or_waits(node: Node, write: Future[Response]) -> bool:
     if write.done():
         return True
     try:
-        return "lacks rows" in node.log() and bool(node.http.stats()["events"]["open"])
+        return "rows are missing in the members table" in node.log() and bool(node.http.stats()["events"]["open"])
     except (ConnectionError, HTTPException):
         return False
 

@@ -110,7 +110,9 @@ def test_a_dead_second_server_costs_the_first_nothing(cluster: Cluster, far: Emb
         assert cluster[0].http.get(there).status >= 400, "the cache answers for a database that does not answer"
         assert cluster[0].http.stats()["events"]["open"] == 0
         assert (
-            times_logged(cluster, "bypassing: reads go to the database") == times_logged(cluster, "marks out") == [0, 0]
+            times_logged(cluster, "bypassing: reads go to the database")
+            == times_logged(cluster, "is marked out")
+            == [0, 0]
         )
     finally:
         far.start()

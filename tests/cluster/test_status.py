@@ -38,7 +38,7 @@ def test_nothing_is_wrong(cluster: Cluster) -> None:
     assert {member["address"] for member in found["members"]} == {node.address for node in cluster.nodes}
     assert len({member["versions"] for member in found["members"]}) == 1
     assert member_rows(cluster, "address = ''") == 0, "its row stays behind"
-    assert all("marks out" not in node.log() for node in cluster.nodes), "it disturbs the cluster"
+    assert all("is marked out" not in node.log() for node in cluster.nodes), "it disturbs the cluster"
 
 
 def test_a_stopped_and_a_killed_process_are_named(cluster: Cluster) -> None:
