@@ -21,13 +21,13 @@ ALLOWED: dict[str, set[str]] = {
 TESTS_OF = {"tests/unit/test_benchmarks.py": "benchmarks"}
 
 
-def imported(source: str) -> Iterator[str]:
-    """The top-level packages that a module imports, also inside of functions."""
-    for node in ast.walk(ast.parse(source)):
+def imported(file: Path) -> Iterator[list[str]]:
+    """The modules that a file imports, also inside of functions, each split at its dots."""
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield (node.module or "").partition(".")[0]
+            yield from (alias.name.split(".") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")
 
 
 @pytest.mark.parametrize("folder", ALLOWED)
@@ -38,5 +38,16 @@ def test_a_folder_imports_only_what_is_below_it(folder: str) -> None:
     for file in files:
         name = file.relative_to(ROOT).as_posix()
         forbidden = ALLOWED.keys() - ALLOWED[folder] - {folder, TESTS_OF.get(name)}
-        wrong += [f"{name} imports {package}" for package in imported(file.read_text()) if package in forbidden]
+        wrong += [f"{name} imports {module[0]}" for module in imported(file) if module[0] in forbidden]
+    assert not wrong
+
+
+def test_suites_do_not_import_each_other() -> None:
+    suites = {file.parent.name for file in (ROOT / "tests").glob("*/*.py")}
+    assert suites > {"cluster", "unit"}
+    wrong = []
+    for suite in suites:
+        forbidden = [["tests", other] for other in suites - {suite}]
+        for file in (ROOT / "tests" / suite).rglob("*.py"):
+            wrong += [f"{file.name} imports {module}" for module in imported(file) if module[:2] in forbidden]
     assert not wrong
