@@ -1,4 +1,4 @@
-"""What memory is worth: 4 processes with 64 MB each, and 200 MB that are read by a Zipf distribution.
+"""The value of memory: reads that reach PostgreSQL from 4 processes with 64 MB each, of 200 MB by a Zipf distribution.
 
 Every process reads at random, all with the same distribution (s = 0.9); beside contrib in memory with as many bytes per
 process, whose processes do not share. Counted are the objects that are read from PostgreSQL.

@@ -1,4 +1,4 @@
-"""Where a read came from, by the differences of a node's counters before and after it.
+"""The sources of reads, by the differences of a node's counters before and after them.
 
 A GET reads more than the object: first the container and its registry, always the same two keys. So does the
 container's `@cache-stats`, which reads nothing else. What an item itself cost is the difference between the two.

@@ -1,4 +1,4 @@
-"""What is local to this machine: the checkout's folder, free ports, and waiting."""
+"""Small tools for this machine: the checkout's folder, free ports, and waiting."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_what_it_has_in_memory_is_not_served(cluster: Cluster, long: bool) -> No
     assert "OWN" in {source for _, source in before}
     victim.pause()
     try:
-        # What was sent to it before the others closed its connections, it would find when it wakes up.
+        # Otherwise it would find, when it wakes up, what was sent before the others closed its connections.
         for node in others if long else ():
             wait_for(partial(has_lost, node, victim), f"{node.name} to lose {victim.name}")
         for i, item in enumerate(items):

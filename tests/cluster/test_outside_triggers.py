@@ -33,7 +33,7 @@ PATIENCE = "SET statement_timeout = '5s'"
 WRITES = 40
 UNINSTALL = ";".join(uninstall("public", "public.objects"))
 TRIES = 20
-#: What a node logs once when it may not create triggers, or cannot yet.
+#: Log lines of a node that may not create triggers, or cannot yet.
 MAY_NOT, CANNOT = "from outside, as by psql, is seen when `ttl` is over", "triggers cannot be made yet"
 
 

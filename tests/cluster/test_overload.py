@@ -82,7 +82,7 @@ def test_requests_that_wait_for_the_database_are_bounded_and_answered(cluster: C
 
 
 def test_a_slow_peer_does_not_slow_the_others(cluster: Cluster) -> None:
-    """What it owns is read from the database, and nothing else."""
+    """Only what it owns is read from the database."""
     reader, slow = cluster.nodes
     folder = new(reader, "slow", type_="Folder")
     paths = [new(reader, f"item-{i}", f"Item {i}", parent=folder) for i in range(ITEMS)]

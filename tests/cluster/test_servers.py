@@ -54,7 +54,7 @@ def cluster(far: EmbeddedPostgres) -> Iterator[Cluster]:
             yield cluster
 
 
-#: How many processes have checked the database since a time.
+#: Counts the processes that have checked the database since a time.
 CHECKS = (
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE query LIKE '%pg_control_system%' AND pid <> pg_backend_pid() AND state = 'idle' AND query_start > '{}'"

@@ -19,7 +19,7 @@ TIMEOUT = 60.0
 
 
 class Answer(NamedTuple):
-    """What came of a request, and when."""
+    """The outcome of a request, and its times."""
 
     begin: int  #: nanoseconds of the monotonic clock
     end: int

@@ -14,7 +14,7 @@ from types import TracebackType
 
 
 class Outcome(str, Enum):
-    """What is known of an operation."""
+    """The known outcome of an operation."""
 
     OK = "ok"  #: acknowledged: a write took effect, a read gave its value
     FAILED = "failed"  #: it certainly had no effect

@@ -1,4 +1,4 @@
-"""What a run does follows from its seed."""
+"""The faults of a run follow from its seed."""
 
 from __future__ import annotations
 
