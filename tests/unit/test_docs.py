@@ -1,4 +1,4 @@
-"""Tests that the documents name are there: a promise whose test was renamed or removed is noticed."""
+"""Tests, files and functions that the documents name are there: one that was renamed or removed is noticed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 _DEFINED = re.compile(r"^(?:func|(?:async )?def) ((?:Test|Fuzz|test_)\w+)\(", re.MULTILINE)
 _NAMED = re.compile(r"``((?:Test|Fuzz)[A-Z]\w+|test_\w+)``")
 _FILES = re.compile(r"``(tests/[\w/]+(?:\.py)?)``")
+#: A file of code and, in brackets behind it, what is in it; `py:` is short for the package.
+_CODE = re.compile(r"``(?:py:)?([\w/]+\.(?:go|py|toml))``(?:\s+\(((?:``\w+``(?:,\s+)?)+)\))?")
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +28,19 @@ def test_tests_that_a_document_names(name: str, defined: set[str]) -> None:
     text = (ROOT / "docs" / name).read_text()
     assert not sorted(set(_NAMED.findall(text)) - defined)
     assert not [file for file in _FILES.findall(text) if not (ROOT / file).exists()]
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.rst", *(f"docs/{name}.rst" for name in ("coherence", "index"))])
+def test_code_that_a_document_names(name: str) -> None:
+    folders = ("go", "guillotina_groupcache", "harness", "tests", "demo", "benchmarks", "build_backend")
+    files = [
+        file for folder in folders for file in (ROOT / folder).rglob("*.*") if file.suffix in (".go", ".py", ".toml")
+    ]
+    files.append(ROOT / "pyproject.toml")
+    missing = []
+    for path, inside in _CODE.findall((ROOT / name).read_text()):
+        found = [file.read_text() for file in files if f"/{file}".endswith(f"/{path}")]
+        for word in re.findall(r"\w+", inside) or [""]:
+            if not any(re.search(rf"\b{word}\b", text) for text in found):
+                missing.append(f"{path} {word}".strip())
+    assert not missing
