@@ -105,7 +105,7 @@ func checkFree(path string) error {
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return fmt.Errorf("cannot tell whether another process listens there: %w", err)
+	return fmt.Errorf("cannot determine whether another process listens there: %w", err)
 }
 
 // isInUseUnix reports whether a process of this network namespace listens at path.

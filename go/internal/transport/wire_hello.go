@@ -19,8 +19,7 @@ import (
 //	offset 71  uint16    length of the address
 //	offset 73            address
 //
-// The first six bytes are the same in every version, so that any two versions can tell each other
-// apart.
+// The first six bytes are the same in every version, so that each version recognizes any other.
 //
 // Each side then sends its proof, 64 bytes: a signature over the connection and both hellos. Last,
 // the side that was dialled sends its verdict: a uint16, and as many bytes that say why it refuses
