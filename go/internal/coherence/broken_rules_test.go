@@ -102,7 +102,7 @@ func (s *sim) breakMessage(p, from *process, message *Message) *Message {
 	return message
 }
 
-// breakEntries takes entries of another process' log without a rule, and reports whether that is all.
+// breakEntries takes entries of another process's log without a rule, and reports whether that is all.
 func (s *sim) breakEntries(p *process, from Incarnation, message *Message) bool {
 	if message.Kind != Events || s.off != offWriter && s.off != offAnnounced {
 		return false

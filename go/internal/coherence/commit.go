@@ -2,12 +2,12 @@ package coherence
 
 import "slices"
 
-// R3: COMMIT may be sent when the view is fresh and shows the own row, and every member of it has
+// R3: COMMIT may be sent when the view is fresh and shows this process's row, and every member of it has
 // acknowledged the announcement, or has been out for a lease, or is proved to have ended; where the view
 // lacks rows, a lease after that was seen. Processes that have become members meanwhile are announced to
 // as well.
 
-// clearReady clears the own events that need not wait any more.
+// clearReady clears the events of this process that need not wait any more.
 func (m *Machine) clearReady(now Time) {
 	ev := &m.events
 	ev.uncleared = slices.DeleteFunc(ev.uncleared, func(o *openEvent) bool {

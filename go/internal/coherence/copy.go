@@ -117,7 +117,7 @@ func (m *Machine) enter(now Time, s *Snapshot) {
 	}
 	m.outside.takeCopy(now, s)
 	m.outside.applyLists()
-	// It is not known any more whether other events have touched the buckets of the own open events (R8).
+	// It is not known any more whether other events have touched the buckets of this process's open events (R8).
 	m.events.doubt.allTouched++
 	m.events.takeBacklog(now, before.backlog)
 	if before.backlog.folded {
@@ -126,7 +126,7 @@ func (m *Machine) enter(now Time, s *Snapshot) {
 	m.out.act(Action{Kind: Enter})
 }
 
-// takeOpen takes the open events of a copy, and those that were open here before. An own event is open
+// takeOpen takes the open events of a copy, and those that were open here before. An event of this process is open
 // whatever the copy says of it: the caller that has announced it settles it.
 func (ev *events) takeOpen(now Time, s *Snapshot, before map[EventID]*openEvent) {
 	bumped := make(map[EventID]bool, len(s.Bumped))

@@ -38,7 +38,7 @@
 //   - the answers to actions, see below;
 //   - the databases: [Machine.AddDatabase] and [Machine.Serve] before any key of a database is served,
 //     [Machine.ForgetLooks] and [Machine.Unserve] when none is served any more;
-//   - the own transactions: [Machine.Announce] after the last statement that writes and before COMMIT; then
+//   - this process's transactions: [Machine.Announce] after the last statement that writes and before COMMIT; then
 //     [Machine.Settle], or [Machine.Lost] if the answer to COMMIT was lost;
 //   - the end: [Machine.Leave], after which nothing of the machine is used but its actions.
 //
@@ -74,16 +74,17 @@
 //   - TakeView: one snapshot of all rows and of the count of rows, that begins after the action was fetched;
 //     that time is asked. Before ViewTaken, in this order: [Machine.Missing], and for each database that has
 //     answered a look, all its notes ([Machine.OutsideWrites]) and then [Machine.DatabaseReached].
-//   - Post: the own row is joining, and says of no note that it is applied. A new row is counted in the
+//   - Post: this process's row becomes joining, and says of no note that it is applied. A new row is counted in the
 //     same transaction.
-//   - Elect: if the own row is joining, and no other row is in or boot, it becomes boot, under the lock of
+//   - Elect: if this process's row is joining, and no other row is in or boot, it becomes boot, under the lock of
 //     the cluster's row. Then, in all databases: which writing transactions are open.
-//   - Enter: the own row becomes in, if it is joining or boot.
+//   - Enter: this process's row becomes in, if it is joining or boot.
 //   - OpenTransactions: by ids that are never used again.
 //   - MarkOut: the row becomes out, with the reason; with IfOverdue only if its heartbeat is overdue.
-//   - Remove: the own row is deleted, and the count lowered, in one transaction.
+//   - Remove: this process's row is deleted, and the count lowered, in one transaction.
 //   - WriteOff: the count is lowered, and its number drawn anew, if the number is still Counting.
-//   - AcknowledgeOutside, if the own row is in, and ForgetOutside.
+//   - AcknowledgeOutside: this process's row, if it is in, says that exactly these notes are applied.
+//   - ForgetOutside: these notes are deleted.
 //
 // [Members] says that Rows returns something new: dial those that have an address, and make the ring of
 // owners anew. [Log] is for the operator.

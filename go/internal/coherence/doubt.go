@@ -152,7 +152,7 @@ func (d *doubt) bump(all bool, buckets []uint32, nonce uint64) {
 	}
 }
 
-// untouched returns the buckets of an own event that nothing else has touched since its announcement.
+// untouched returns the buckets of an event of this process that nothing else has touched since its announcement.
 func (d *doubt) untouched(o *openEvent) (buckets []uint32) {
 	if o.event.All || d.allOpen > 0 || o.allTouched != d.allTouched {
 		return nil

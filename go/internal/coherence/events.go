@@ -12,10 +12,10 @@ import (
 
 // events is what this process knows of events: which are open, and which are settled.
 type events struct {
-	sequence  uint64 // of the own events
+	sequence  uint64 // of the last event of this process
 	open      map[EventID]*openEvent
 	usage     usages       // that of open
-	uncleared []*openEvent // the own ones for which COMMIT may not be sent yet, in order
+	uncleared []*openEvent // events of this process for which COMMIT may not be sent yet, in order
 	doubt     doubt
 	settled   settled
 	recent    recent
@@ -25,8 +25,8 @@ type events struct {
 
 // Counts are totals since the start.
 type Counts struct {
-	Announced    uint64 // own events announced
-	Cleared      uint64 // own events that every member has acknowledged
+	Announced    uint64 // events of this process that were announced
+	Cleared      uint64 // events of this process that every member has acknowledged
 	Settled      uint64 // events settled here, of all writers
 	Acknowledged uint64 // events of other writers that were heard
 	Orphans      uint64 // events settled because the database said that they are over
@@ -127,7 +127,7 @@ func (m *Machine) Announce(now Time, database string, all bool, buckets []uint32
 	return e.ID, nil
 }
 
-// Settle ends an own event after the answer to COMMIT or ROLLBACK, or when COMMIT was never sent: it bumps
+// Settle ends an event of this process after the answer to COMMIT or ROLLBACK, or when COMMIT was never sent: it bumps
 // the buckets here and notifies the members. It returns the buckets for which a value that the transaction
 // has written may be stored under its versioned key from now on (R8): those that no other event has
 // touched meanwhile.

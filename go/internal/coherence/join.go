@@ -29,7 +29,7 @@ type join struct {
 	phase    phase
 	attempt  uint64    // tells one attempt from another
 	retryAt  Time      // when the next step is tried
-	postedAt Time      // when the own row was written as joining
+	postedAt Time      // when this process's row was written as joining
 	awaited  []*member // members that have not acknowledged the join request
 	asking   bool      // awaited is known: a view has come that began after the row was written
 	tries    int       // how often a copy was asked for
@@ -213,7 +213,7 @@ func (m *Machine) Entered(now Time, ok bool, err error) {
 	m.view.take()
 }
 
-// isLate reports whether the own row shows a step that this process has not taken, or has taken back: the
+// isLate reports whether this process's row shows a step that this process has not taken, or has taken back: the
 // database has executed late a statement that counted as failed.
 func (j *join) isLate() bool {
 	v := j.view

@@ -8,7 +8,7 @@ type Machine struct {
 	table  *Table
 	ticked Time // when time was passed last
 
-	out         outbox      // what is to be done, and which processes can be reached
+	out         outbox      // what the caller has to do, and which processes can be reached
 	members     members     // the other processes that have a row
 	writers     writers     // what has been heard of each writer
 	view        view        // the members table, as it was seen last
@@ -41,7 +41,7 @@ func New(cfg Config, table *Table, now Time) *Machine {
 	return m
 }
 
-// Actions returns what is to be done, in order, and forgets it.
+// Actions returns what the caller has to do, in order, and forgets it.
 func (m *Machine) Actions() []Action {
 	actions := m.out.actions
 	m.out.actions = nil
@@ -108,8 +108,8 @@ func (m *Machine) Ended(now Time, peer Incarnation) {
 	m.join.advance(now)
 }
 
-// Leave says bye: the process serves nothing from now on, and its row is to be removed. Its events that
-// are not settled become orphans at the other members.
+// Leave says bye: the process serves nothing from now on, and asks for the removal of its row. Its events
+// that are not settled become orphans at the other members.
 func (m *Machine) Leave(now Time) {
 	before := m.join.phase
 	m.join.phase = left

@@ -5,7 +5,7 @@ import "fmt"
 // The cluster's row counts the members' rows that there should be: every statement that writes a new row,
 // or removes one, changes the count in the same transaction. A view with fewer rows shows that somebody
 // has deleted some. A process that has just started may never have seen their owners, which may serve,
-// and commit, by their last views; neither a commit here (R3) nor this process' own joining (R5) would
+// and commit, by their last views; neither a commit here (R3) nor this process's own joining (R5) would
 // wait for them. A lease after the first such view all of those views have run out. Only then is the
 // count lowered: a process that starts meanwhile waits as well, and one that starts later need not.
 

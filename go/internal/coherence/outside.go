@@ -122,7 +122,7 @@ func (o *outside) applyNote(w *OutsideWrite, at Time) {
 // packApplied returns the notes that the table holds, in order.
 func (o *outside) packApplied() []OutsideID { return slices.Sorted(maps.Keys(o.applied)) }
 
-// watchOutside is for the view that was just taken: it has the own row say which notes are applied here,
+// watchOutside is for the view that was just taken: it has this process's row say which notes are applied here,
 // and has those deleted that every process has applied.
 func (m *Machine) watchOutside(now Time, rows []Row) {
 	o := &m.outside
@@ -168,7 +168,7 @@ func (o *outside) forgetOld(now Time) {
 	})
 }
 
-// acknowledge has the own row say which of the notes that there are, are applied here. A process that has
+// acknowledge has this process's row say which of the existing notes are applied here. A process that has
 // its copy has applied all that it has listed, or that were relayed to it.
 func (o *outside) acknowledge(rows []Row) {
 	ids := slices.AppendSeq(slices.Collect(maps.Keys(o.firstListed)), maps.Keys(o.relayed))

@@ -43,7 +43,7 @@ func (o *outside) relay(now Time, rows []Row, row Row) {
 }
 
 // relayedReceived takes notes of databases that this process may not look at, from a member whose row says
-// that it has applied them. They are kept for a copy that is taken later as well: this process' row may
+// that it has applied them. They are kept for a copy that is taken later as well: this process's row may
 // seem to say that they are applied, if the database has executed late what was said of the versions
 // before.
 func (m *Machine) relayedReceived(now Time, from *member, message *Message) {

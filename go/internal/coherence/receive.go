@@ -7,7 +7,7 @@ package coherence
 // peer says ends the session.
 
 // Receive takes a message of another process. With an error nothing has changed: no honest peer says this,
-// and the session is to be closed.
+// and the caller must close the session.
 func (m *Machine) Receive(now Time, from Incarnation, message *Message) error {
 	if err := m.check(from, message); err != nil {
 		return err
@@ -101,7 +101,7 @@ func checkEntries(message *Message) error {
 	return nil
 }
 
-// hear takes entries of another process' log, each once and in order. After a gap nothing is taken, nor
+// hear takes entries of another process's log, each once and in order. After a gap nothing is taken, nor
 // acknowledged: the writer sends everything again over the next connection.
 func (m *Machine) hear(now Time, from Incarnation, message *Message) error {
 	last := m.writers.heard[from]
@@ -163,7 +163,7 @@ func (m *Machine) checkLog(from Incarnation, entries []Entry) error {
 	return m.checkRoom(from, more)
 }
 
-// learn takes an entry of another process' log.
+// learn takes an entry of another process's log.
 func (m *Machine) learn(now Time, from Incarnation, e Entry) {
 	ev := &m.events
 	switch {

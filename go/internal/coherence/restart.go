@@ -4,7 +4,7 @@ import "fmt"
 
 // Restart is for a panic inside the machine, after which what it was about to change may be half changed.
 // The process serves nothing at once and joins again by a copy (R5). Acknowledged events stay, and commits go
-// on meanwhile; an own event whose number the caller was not given is given up. Database queries that were
+// on meanwhile; an event of this process is given up if the caller was not given its number. Database queries that were
 // under way are made again: an answer to an earlier one must not reach the machine any more.
 func (m *Machine) Restart(now Time, reason string) {
 	if m.join.phase == left {

@@ -80,7 +80,7 @@ func TestBucketsOfOpenEventsAreBounded(t *testing.T) {
 		b.do(func() { id = b.mustAnnounce("db", false, wide) })
 	}
 	if !b.m.events.open[id].event.All || b.m.events.usage.of(self).buckets != maxOpenBuckets {
-		t.Error("the own events name more buckets than others would take")
+		t.Error("the events of this process name more buckets than others would take")
 	}
 }
 

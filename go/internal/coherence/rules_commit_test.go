@@ -86,7 +86,7 @@ func TestACommitNeedsAFreshViewWithTheOwnRow(t *testing.T) {
 	}
 	b.do(func() { b.m.ViewTaken(b.now, b.now, nil, nil) })
 	if len(b.took(Cleared)) != 0 {
-		t.Error("cleared with a view that lacks the own row")
+		t.Error("cleared with a view that lacks this process's row")
 	}
 	b.view(In)
 	if len(b.took(Cleared)) != 1 {

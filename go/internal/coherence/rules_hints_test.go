@@ -43,7 +43,7 @@ func TestAnOwnEventIsInDoubtWhateverIsServed(t *testing.T) {
 	b := withBoth(t)
 	var id EventID
 	b.do(func() { id = b.mustAnnounce(elsewhere, false, []uint32{1}) })
-	b.wantDoubt("the own event", 1, true)
+	b.wantDoubt("the event of this process", 1, true)
 	b.do(func() { b.m.Lost(id) })
 	b.wait(time.Second)
 	if asked := b.took(OpenTransactions); len(asked) == 0 || asked[0].Database != elsewhere {

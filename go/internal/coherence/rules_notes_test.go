@@ -54,12 +54,12 @@ func TestANoteIsDeletedWhenEverybodyHasAppliedIt(t *testing.T) {
 		rows []Row
 		want [][]OutsideID
 	}{
-		{"the own row does not say so", []Row{mine(In), theirs(In, 1, 2)}, nil},
+		{"this process's row does not say so", []Row{mine(In), theirs(In, 1, 2)}, nil},
 		{"another row does not", []Row{mine(In, 1, 2), theirs(In)}, nil},
 		{"one note is applied by both", []Row{mine(In, 1, 2), theirs(In, 2, 5, 5)}, [][]OutsideID{{2}}},
 		{"a joiner has applied nothing", []Row{mine(In, 1, 2), theirs(Joining)}, nil},
 		{"nor has one that is elected", []Row{mine(In, 1, 2), theirs(Boot)}, nil},
-		{"another row says twice what the own row does not", []Row{mine(In), theirs(In, 1, 1)}, nil},
+		{"another row says twice what this process's row does not", []Row{mine(In), theirs(In, 1, 1)}, nil},
 		{"all are", []Row{mine(In, 1, 2), theirs(In, 2, 1)}, [][]OutsideID{{1, 2}}},
 		{"a member whose heartbeat is overdue has applied it too", []Row{mine(In, 1, 2), overdue}, [][]OutsideID{{1, 2}}},
 		{"another incarnation is less", []Row{mine(In, 1, 2), {Incarnation: 1, State: In, Applied: []OutsideID{1, 2}}}, nil},

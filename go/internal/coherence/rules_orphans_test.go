@@ -57,7 +57,7 @@ func TestALostAnswerIsAnOrphanAtHome(t *testing.T) {
 	id := b.announce(1)
 	b.wait(2 * time.Second)
 	if b.view(In); len(b.took(OpenTransactions)) != 0 {
-		t.Error("an own event that is under way was taken for an orphan")
+		t.Error("an event of this process that is under way was taken for an orphan")
 	}
 	b.do(func() { b.m.Lost(id) })
 	b.wait(time.Second)

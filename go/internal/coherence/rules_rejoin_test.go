@@ -127,7 +127,7 @@ func TestAProcessThatIsNotLetInServesNothingAndTakesNothing(t *testing.T) {
 	if b.do(func() { b.m.Tick(b.now) }); len(b.took(Post)) != 0 {
 		t.Error("writes its row as joining though it has a row")
 	}
-	b.do(func() { b.m.ViewTaken(b.now, b.now, []Row{a}, nil) }) // the own row was removed
+	b.do(func() { b.m.ViewTaken(b.now, b.now, []Row{a}, nil) }) // this process's row was removed
 	if len(b.took(Post)) != 1 {
 		t.Error("writes no row, and needs one to commit")
 	}

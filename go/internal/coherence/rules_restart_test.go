@@ -24,7 +24,7 @@ func TestAfterARestartAProcessServesNothingAndJoinsByACopy(t *testing.T) {
 		t.Error("asks for no view, though the earlier one may never be answered")
 	}
 	b.wantDoubt("open", 1, true)
-	b.wantDoubt("the own event", 2, true)
+	b.wantDoubt("the event of this process", 2, true)
 	b.wantDoubt("nothing", 3, false)
 	if d := b.m.events.doubt.buckets[1]; d.events != 1 || b.m.events.doubt.allOpen != 0 {
 		t.Error("counts what there is not")
@@ -50,7 +50,7 @@ func TestAfterARestartAProcessServesNothingAndJoinsByACopy(t *testing.T) {
 	before := b.m.table.settledWord(wordEpoch)
 	b.do(func() { b.m.enter(b.now, &Snapshot{Epoch: before + 1<<40}) })
 	b.wantDoubt("open, after the copy", 1, true)
-	b.wantDoubt("the own event, after the copy", 2, true)
+	b.wantDoubt("the event of this process, after the copy", 2, true)
 	b.do(func() { b.m.Settle(b.now, waits) })
 	b.hear(anna, 1, Entry{2, event(anna, 1, 1), true})
 	b.wantDoubt("settled", 1, false)

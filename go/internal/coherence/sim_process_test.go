@@ -72,8 +72,20 @@ func (s *sim) start(l *place) {
 	s.byID[p.id] = p
 	s.calm = max(s.calm, s.now)
 	s.record("%v starts as %d on %s", p, p.id, l.host)
+	s.makeMachine(p)
+	p.states.phase = p.m.join.phase
+	s.membersChanged(p)
+	s.act(p)
+	if s.faults && s.chance(s.deletes) {
+		kind := []fault{deleteRow, deleteRows, deleteRows, dropTables}[s.below(4)]
+		s.after(s.between(0, 60*time.Millisecond), nil, func() { s.rowsAreDeleted(kind) })
+	}
+	s.after(0, p, func() { s.turn(p) })
+}
+
+func (s *sim) makeMachine(p *process) {
 	p.m = New(Config{
-		Incarnation: p.id, Address: l.address, Lease: simLease,
+		Incarnation: p.id, Address: p.place.address, Lease: simLease,
 		AckTimeout: s.acks, OrphanAfter: s.orphans,
 		Random: func() uint64 { return s.nonce(p) },
 	}, NewTable(make([]uint64, TableHeader+simBuckets)), s.clock(p))
@@ -87,14 +99,6 @@ func (s *sim) start(l *place) {
 			s.at(p.second, p, func() { p.m.Serve(strconv.Itoa(d)) })
 		}
 	}
-	p.states.phase = p.m.join.phase
-	s.membersChanged(p)
-	s.act(p)
-	if s.faults && s.chance(s.deletes) {
-		kind := []fault{deleteRow, deleteRows, deleteRows, dropTables}[s.below(4)]
-		s.after(s.between(0, 60*time.Millisecond), nil, func() { s.rowsAreDeleted(kind) })
-	}
-	s.after(0, p, func() { s.turn(p) })
 }
 
 // turn lets time pass at a process, and has it read and write.

@@ -83,11 +83,7 @@ func (t *tally) String() string {
 
 func TestRandomSchedules(t *testing.T) {
 	if *simStory {
-		s := newSim(*simSeed, nothing, nil)
-		s.story = os.Stdout
-		if err := s.schedule(); err != nil {
-			t.Error(err)
-		}
+		printStory(t, *simSeed)
 		return
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(800))
@@ -121,6 +117,14 @@ func TestRandomSchedules(t *testing.T) {
 	}
 	if done >= 100 && (total.Hits == 0 || total.Commits == 0 || total.Pushes == 0 || total.Loads == 0 || total.Forgotten == 0) {
 		t.Error("the schedules show nothing")
+	}
+}
+
+func printStory(t *testing.T, seed uint64) {
+	s := newSim(seed, nothing, nil)
+	s.story = os.Stdout
+	if err := s.schedule(); err != nil {
+		t.Error(err)
 	}
 }
 

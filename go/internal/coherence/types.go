@@ -8,7 +8,7 @@ import (
 // Incarnation is the random id of one run of one process; never 0.
 type Incarnation uint64
 
-// Time is what the process' clock shows, in nanoseconds. The clock is monotonic and counts while the
+// Time is what the process's clock shows, in nanoseconds. The clock is monotonic and counts while the
 // machine is suspended. Only differences between two times of one process mean something.
 type Time int64
 
@@ -164,15 +164,15 @@ const (
 	Cleared
 	// TakeView asks for a view of the members table: answer with [Machine.ViewTaken].
 	TakeView
-	// Post asks to write the own row as joining: answer with [Machine.Posted].
+	// Post asks to write this process's row as joining: answer with [Machine.Posted].
 	Post
 	// Elect asks for the conditional update of R7: answer with [Machine.Elected].
 	Elect
-	// Enter asks to turn the own row to in: answer with [Machine.Entered].
+	// Enter asks to turn this process's row to in: answer with [Machine.Entered].
 	Enter
 	// MarkOut asks to turn To's row to out; no answer.
 	MarkOut
-	// Remove asks to delete the own row; no answer.
+	// Remove asks to delete this process's row; no answer.
 	Remove
 	// OpenTransactions asks which writing transactions are open in Database: answer with
 	// [Machine.OpenTransactions].
@@ -180,7 +180,7 @@ const (
 	// WriteOff asks to lower the count of rows that there should be by Missing, if it is still the count
 	// Counting; no answer. See [Machine.Missing].
 	WriteOff
-	// AcknowledgeOutside asks to have the own row say that the notes Outside, and no others, are applied
+	// AcknowledgeOutside asks to have this process's row say that the notes Outside, and no others, are applied
 	// here, if the row is in; no answer.
 	AcknowledgeOutside
 	// ForgetOutside asks to delete the notes Outside in the database Number; no answer.

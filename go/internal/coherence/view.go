@@ -12,9 +12,9 @@ type view struct {
 
 	asked  Time   // when it was asked for: it counts from then
 	taken  bool   // there is one
-	listed bool   // it shows this process' own row
-	state  State  // the own row's
-	reason string // why the own row is out
+	listed bool   // it shows this process's own row
+	state  State  // of that row
+	reason string // why that row is out
 
 	failed   string // why there is no newer view; "": there is
 	underWay bool   // one is being taken. The next one waits, so that an older view never replaces a newer one
@@ -38,7 +38,7 @@ type joinRequest struct {
 // isFresh reports whether the view is younger than the lease.
 func (v *view) isFresh(now Time) bool { return v.taken && now < v.asked.Add(v.cfg.Lease) }
 
-// showsMember reports whether the view shows this process' own row, and not as out.
+// showsMember reports whether the view shows this process's own row, and not as out.
 func (v *view) showsMember() bool { return v.listed && v.state != Out }
 
 // take asks for a view that begins later than now.

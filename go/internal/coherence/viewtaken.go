@@ -16,7 +16,7 @@ func (m *Machine) ViewTaken(now, asked Time, rows []Row, err error) {
 	}
 	if err == nil && (!v.taken || asked >= v.asked) && m.join.phase != left {
 		// A member that is out in two views was out in between only if it could not join meanwhile: with
-		// this process' acknowledgement a view would have shown it, and without it joining takes a lease.
+		// this process's acknowledgement a view would have shown it, and without it joining takes a lease.
 		seamless := v.isFresh(now) && v.listed
 		v.asked, v.taken = asked, true
 		m.takeRows(now, rows, seamless)
