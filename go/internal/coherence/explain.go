@@ -19,7 +19,7 @@ func (m *Machine) Why(now Time) string {
 		if j.reason == "" {
 			return "it has not joined yet"
 		}
-		return j.reason + ", and joins again when these answer: " + describe(j.members.order, j.owesAnswer)
+		return j.reason + ", and joins again once answered by " + describe(j.members.order, j.owesAnswer)
 	case awaitingAcks:
 		if len(j.awaited) == 0 && v.mayLack(now) {
 			return "it joins, and waits for a lease, as rows of the members table are missing"

@@ -105,7 +105,7 @@ func TestWhyNamesTheReasonAndThePeer(t *testing.T) {
 	b.do(func() {
 		b.m.ViewTaken(b.now, b.now, []Row{a, {Incarnation: self, State: Out, Reason: "berta: it does not acknowledge"}}, nil)
 	})
-	if why := b.m.Why(b.now); !strings.Contains(why, "berta: it does not acknowledge") || !strings.Contains(why, "when these answer: there") {
+	if why := b.m.Why(b.now); !strings.Contains(why, "berta: it does not acknowledge") || !strings.Contains(why, "once answered by there") {
 		t.Errorf("put out: %s", why)
 	}
 }
