@@ -11,8 +11,8 @@ import (
 )
 
 // Queries are the database queries of the state machine, which Python executes: on the members table, and
-// about open transactions. Python answers each one, if only with a failure. The
-// caller holds the machine's lock for every call.
+// about open transactions. Python answers each one, if only with a failure. The caller holds the
+// machine's lock for every call.
 type Queries struct {
 	Self      coherence.Row // the own row: incarnation, address and host
 	Lease     time.Duration

@@ -7,17 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch is some descriptors as one: it is readable while one of them is. So Python's event loop
-// has to know only one, whatever comes and goes.
+// Watch combines descriptors into one that is readable while any of them is, so that Python's event loop
+// watches the same one all the time. It is safe for concurrent use.
 type Watch struct {
 	epoll int
 
 	mu    sync.Mutex
 	last  int32
-	ready map[int32]func() // by a number of its own: that of a descriptor comes again
+	ready map[int32]func() // by a number of the watch: descriptor numbers are reused
 }
 
-// batch is for how many descriptors Ready calls at once; the others it finds the next time.
+// batch bounds the descriptors that one call of Ready handles; the next call handles the others.
 const batch = 64
 
 // NewWatch returns a watch of nothing.
@@ -29,12 +29,12 @@ func NewWatch() (*Watch, error) {
 	return &Watch{epoll: epoll, ready: make(map[int32]func())}, nil
 }
 
-// FD is readable while a watched descriptor is.
+// FD returns the descriptor that is readable while a watched one is.
 func (w *Watch) FD() int { return w.epoll }
 
-// Add watches a descriptor until remove is called, which must be before it is closed: a process
-// that was forked may have it too, and would keep it readable. ready is called by Ready while
-// the descriptor is readable.
+// Add watches a descriptor until remove is called, which must be before the descriptor is closed: a
+// forked process may have it too, and would keep it readable. [Watch.Ready] calls ready while the
+// descriptor is readable.
 func (w *Watch) Add(fd int, ready func()) (remove func(), err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,18 +52,18 @@ func (w *Watch) remove(fd int, number int32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ready[number] == nil {
-		return // it was removed, and the descriptor may be another one by now
+		return // removed already; the descriptor number may be reused by now
 	}
 	delete(w.ready, number)
-	_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, fd, nil) // it fails where the watch is closed already
+	_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, fd, nil) // fails if the watch is closed already
 }
 
-// Ready calls what belongs to the descriptors that are readable now. It never waits.
+// Ready calls the functions of the descriptors that are readable now. It never waits.
 func (w *Watch) Ready() {
 	var events [batch]unix.EpollEvent
 	n, err := unix.EpollWait(w.epoll, events[:], 0)
 	if err != nil {
-		return // interrupted: the descriptor stays readable, so there is a next time
+		return // interrupted: FD stays readable, so Ready is called again
 	}
 	for _, event := range events[:n] {
 		w.mu.Lock()
@@ -75,5 +75,5 @@ func (w *Watch) Ready() {
 	}
 }
 
-// Close ends the watch. The caller no longer watches FD.
+// Close ends the watch. The event loop must not watch FD any more.
 func (w *Watch) Close() { _ = unix.Close(w.epoll) }

@@ -33,8 +33,8 @@ func (b *Breakers) Open(address string) bool {
 	return time.Now().Before(b.pause[address].until)
 }
 
-// Note takes the outcome of a request; only one without an answer in time begins a pause.
-func (b *Breakers) Note(address string, err error) {
+// Record records the outcome of a request; only a request without an answer in time begins a pause.
+func (b *Breakers) Record(address string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err == nil {

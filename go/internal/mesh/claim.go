@@ -32,7 +32,7 @@ func (m *Mesh) checkClaim() error {
 	if err == nil {
 		session.Close(nil)
 	}
-	// A process always lets itself in.
+	// A process always admits itself.
 	if errors.Is(err, transport.ErrNotAdmitted) || err == nil && session.Peer().Incarnation != uint64(m.Incarnation) {
 		return fmt.Errorf("advertise %s: another process answers there: each process needs an address of its own", m.Address)
 	}

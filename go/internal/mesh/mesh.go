@@ -14,7 +14,7 @@ import (
 const (
 	FrameCoherence transport.FrameKind = iota + 1 // a message of package coherence
 	FrameGet                                      // versioned keys; answered with results
-	FramePut                                      // a value that an event has just written
+	FramePut                                      // a pushed value
 	FrameStats                                    // answered with the process's statistics
 )
 
@@ -41,7 +41,7 @@ type Options struct {
 	Go        func(f func())           // starts a goroutine that the caller waits for after Close
 }
 
-// Mesh is this process's connections. Its fields do not change after [Open], except Peers.
+// Mesh keeps the connections of this process. Its exported fields do not change after [Open], except Peers.
 type Mesh struct {
 	Options     Options // as given to Open
 	Incarnation coherence.Incarnation
@@ -88,8 +88,8 @@ func (m *Mesh) bind(o transport.Options) (err error) {
 	if m.Transport, err = transport.New(o); err != nil {
 		return err
 	}
-	// Before it listens: the system closes the descriptors of a killed process in the order in which
-	// they were opened.
+	// Before it listens: the system closes the descriptors of a killed process in the order in which they
+	// were opened, so a free address means a free liveness name.
 	if m.liveness, err = holdLiveness(m.Incarnation); err != nil {
 		o.Log("warning", "the end of this process will not be noticed at once: "+err.Error())
 	}

@@ -272,7 +272,7 @@ func TestAnOwnerThatIsNotAskedForAWhileIsAskedInNoWay(t *testing.T) {
 		t.Error("an owner cannot be asked")
 	}
 	for tested := false; !tested; {
-		p.mesh.Breakers.Note(s.Address(), context.DeadlineExceeded)
+		p.mesh.Breakers.Record(s.Address(), context.DeadlineExceeded)
 		fetcher := p.peers().Fetcher(s.Address())
 		_, err := p.peers().Get(t.Context(), s.Address(), []cache.VersionedKey{{Key: []byte("k")}})
 		if tested = p.mesh.Breakers.Open(s.Address()); !tested {

@@ -45,7 +45,7 @@ func (p *peers) getAll(ctx context.Context, address string, keys []cache.Version
 			continue
 		}
 		more, err := request(ctx, session, rest[:fits])
-		p.mesh.Breakers.Note(address, err)
+		p.mesh.Breakers.Record(address, err)
 		if err != nil {
 			for len(results) < len(keys) {
 				results = append(results, cache.Result{Err: err})
@@ -104,7 +104,7 @@ func (p *peers) Fetcher(address string) func(cache.VersionedKey, func(cache.Resu
 		}
 		asked := now()
 		to.CallAsync(peerTimeout, func(body []byte, err error) {
-			p.mesh.Breakers.Note(address, err)
+			p.mesh.Breakers.Record(address, err)
 			if err != nil {
 				done(cache.Result{Err: err})
 				return
