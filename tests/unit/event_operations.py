@@ -1,4 +1,4 @@
-"""What may be done to objects, each thing as an operation that hypothesis can build, print and shrink."""
+"""Operations on objects, which hypothesis can build, print and shrink."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TYPES = ("Item", "Folder", "Container")
 
 
 def outside(ob: Any, container: Any) -> Any:
-    """A container that is not in the object: Guillotina walks up a circle of parents for ever."""
+    """A container that does not lie in the object: Guillotina would walk up a circle of parents for ever."""
     above = container
     while above is not None:
         if above is ob:
@@ -108,7 +108,7 @@ class Modify(Operation):
 
 @dataclass(frozen=True)
 class Share(Operation):
-    """Give somebody a local role."""
+    """Give a user a local role."""
 
     of: Of
 
@@ -141,7 +141,7 @@ class Retype(Operation):
 
 @dataclass(frozen=True)
 class Move(Operation):
-    """Move, rename, or both, by Guillotina's function."""
+    """Give an object another parent, another id, or both, by Guillotina's function."""
 
     of: Of
     into: int | None
@@ -153,7 +153,7 @@ class Move(Operation):
 
 
 @dataclass(frozen=True)
-class Place(Operation):
+class Put(Operation):
     """Set the place of an object by hand: its parent, what it is an annotation of, its names, its object id."""
 
     of: Of
@@ -193,7 +193,7 @@ class Duplicate(Operation):
     async def run(self, world: World) -> None:
         ob = await world.load(self.of, content=True)
         into = None if self.into is None else await world.container(self.into)
-        task_vars.request.set(Request("http", "POST", "/", b"", []))  # it wants one, for files
+        task_vars.request.set(Request("http", "POST", "/", b"", []))  # Guillotina needs a request, for files
         world.met(await duplicate(ob, into, self.name, check_permission=False))
 
 
@@ -258,7 +258,7 @@ class ChangeAnnotation(Operation):
 
 @dataclass(frozen=True)
 class Blob(Operation):
-    """A part of a blob: Guillotina makes a stub of the object where there is none."""
+    """A chunk of a blob: Guillotina inserts a stub of the object where there is no row."""
 
     oid: str
 
@@ -269,7 +269,7 @@ class Blob(Operation):
 
 @dataclass(frozen=True)
 class Peek(Operation):
-    """What is written next reads its neighbours while it is written, as an index of a catalog may."""
+    """Let the object that is written next read its neighbours while it is written, as an index of a catalog may."""
 
     async def run(self, world: World) -> None:
         world.frame.peeks = True

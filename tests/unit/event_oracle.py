@@ -20,7 +20,7 @@ from guillotina_groupcache.keys import Key, Kind
 from tests.unit.event_universe import NAMES, DbVacuum, Operation, World, begin
 from tests.unit.life_app import DATABASE, App
 
-#: What the database gives for an object id that nobody has used.
+#: What the database gives for an object id that was never used.
 NOTHING: Final[dict[Kind, Any]] = {
     Kind.OBJECT: records.ABSENT,
     Kind.CHILD: records.ABSENT,
@@ -48,7 +48,7 @@ class OwnLoader(Loader):
 
 
 class Oracle:
-    """It sees every event of one process, and knows what the database holds."""
+    """Sees every event of one process, and knows what the database holds."""
 
     def __init__(self, app: App, connection: asyncpg.Connection) -> None:
         self.app = app
@@ -86,7 +86,7 @@ class Oracle:
         self._everything = False
 
     async def check(self, world: World, operation: Operation) -> None:
-        """After each commit: what has changed since the last one was announced, and the cache gives what there is."""
+        """After each commit: every change was announced, and the cache gives what the database holds."""
         before, after = self._before, await self.load(world)
         self._count(operation, before, after)
         faults = self.unannounced(before, after)
@@ -110,7 +110,7 @@ class Oracle:
         return _without_ambiguous(values)
 
     async def warm(self, world: World, operation: Operation | None = None) -> None:
-        """Get every key into the cache."""
+        """Read every key into the cache."""
         await self.app.utility.reads.get_many([keys.encode(*key) for key in all_keys(world.universe())])
 
     async def read(self, key: Key) -> Any:
@@ -120,7 +120,7 @@ class Oracle:
         return _plain(key, value)
 
     def unannounced(self, before: Values, after: Values) -> list[str]:
-        """The keys that have changed and were in no event, with what they were and are."""
+        """The keys that have changed and were in no event, with their values before and after."""
         found = []
         for key, value in after.items():
             was = before.get(key, NOTHING[key.kind])
@@ -129,7 +129,7 @@ class Oracle:
         return found
 
     async def misread(self, before: Values, values: Values) -> list[str]:
-        """The keys that the cache answers with something else than the database holds.
+        """The keys for which the cache gives another value than the database holds.
 
         Not asked again through a transaction: what is not there, and was not, which it asks the database.
         """

@@ -22,7 +22,7 @@ from tests.unit.life_database import connected
 
 
 class Runner:
-    """Guillotina in a thread of its own, as hypothesis waits for nothing: its loop must run on while that thinks."""
+    """Guillotina in a thread of its own: its event loop must run while hypothesis, which is synchronous, works."""
 
     def __init__(self, dsn: str) -> None:
         self.did: Counter[str] = Counter()
@@ -81,11 +81,11 @@ class Runner:
             future.cancel()
 
     def check(self, *steps: Operation) -> World:
-        """Do these steps, and ask the oracle after each commit; what they have met."""
+        """Do these steps, and ask the oracle after each commit; return the errors that they have met."""
         return self.do(self._oracle.check, steps)
 
     def perform(self, *steps: Operation) -> World:
-        """Do these steps, with a cache that holds all there is before each, and ask nothing."""
+        """Do these steps without the oracle, with every key in the cache before each."""
         return self.do(self._oracle.warm, steps)
 
     def do(self, committed: Callable[[World, Operation], Awaitable[None]], steps: Sequence[Operation]) -> World:

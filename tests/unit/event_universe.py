@@ -29,7 +29,7 @@ NAMES: Final = ("a", "b-annotation", "ä /%")
 #: Object ids that are given: one is cut off by the database, one is its cut form, one is empty.
 LONG: Final = "long" * 20
 GIVEN: Final = ("given", LONG, LONG[:64], "")
-#: Object ids of the generator that are read before anybody has made an object of them.
+#: Object ids of the generator that are read before there is an object.
 SPARE: Final = 1
 
 
@@ -50,7 +50,7 @@ class Of:
 
 
 class Operation:
-    """Something that is done, in a transaction or as one."""
+    """A step, in a transaction or as one."""
 
     commits: ClassVar[bool] = False
 
@@ -161,7 +161,7 @@ class World:
 
 @dataclass(frozen=True)
 class Transaction(Operation):
-    """A step of an example; within another one, somebody else's that is done before that goes on."""
+    """A step of an example; within another transaction, one of another user that runs before that goes on."""
 
     operations: tuple[Operation, ...]
     end: str = "commit"
@@ -187,7 +187,7 @@ class Transaction(Operation):
 
 @dataclass(frozen=True)
 class Vacuum(Operation):
-    """The vacuum deletes what one deletion gave it, at any time after."""
+    """The vacuum deletes what one deletion gave it, at any later time."""
 
     number: int
     commits: ClassVar[bool] = True
@@ -214,7 +214,7 @@ class DbVacuum(Operation):
 
 
 async def peek(world: World, ob: Any) -> None:
-    """Read all that may lie beside an object that is being written."""
+    """Read every object that may lie beside one that is being written."""
     if not world.frames or not world.frame.peeks:
         return
     for container in (ob.__parent__, await world.txn.manager.get_root(world.txn)):
@@ -224,7 +224,7 @@ async def peek(world: World, ob: Any) -> None:
 
 
 def begin(world: World) -> None:
-    """Let a running Guillotina take its object ids from this example, and keep for it what is trashed."""
+    """Let a running Guillotina take its object ids from this example, and keep trashed objects for it."""
     app_settings["uid_generator"] = world.generate
 
     async def add_to_queue(oid: str, table: str) -> None:

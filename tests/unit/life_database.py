@@ -1,4 +1,4 @@
-"""Locks in the database that hold Guillotina up, so that a test can act in the middle of something."""
+"""Locks in the database that hold Guillotina up, so that a test can act in the middle of its work."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WAITING_FOR_A_ROW = "SELECT count(*) FROM pg_locks WHERE NOT granted AND lockty
 
 @asynccontextmanager
 async def locked(dsn: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Let nobody read or write objects while the block runs, or until the function that it is given was called."""
+    """Let no transaction read or write objects while the block runs, or until it calls the function that it gets."""
     async with connected(dsn) as connection:
         await connection.execute("BEGIN; LOCK TABLE objects IN ACCESS EXCLUSIVE MODE")
 

@@ -56,7 +56,7 @@ def completions(node: Node, timeout: float = TIMEOUT) -> Iterator[Completion]:
 
 
 def no_load(key: bytes) -> bytes | None:
-    """Fail: a load for a test in which nothing may be loaded."""
+    """Fail: for a test in which nothing may be loaded."""
     raise AssertionError(f"{key!r} was loaded")
 
 

@@ -1,4 +1,4 @@
-"""A transaction that announced settles however it ends; where the answer was lost, when the database knows (R9)."""
+"""An event is settled however its transaction ends; where the answer was lost, when the database knows (R9)."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_guillotinas_own_errors_are_answers(kind: type[Exception]) -> None:
 
 
 @pytest.mark.parametrize("raised", ["__cause__", "__context__"])
-def test_guillotinas_own_error_over_what_is_no_answer_is_none(raised: str) -> None:
+def test_guillotinas_own_error_for_an_error_that_is_no_answer_is_no_answer(raised: str) -> None:
     error = ConflictError.__new__(ConflictError)
     setattr(error, raised, ConnectionResetError("lost"))
     assert not was_answered(error)
@@ -144,8 +144,8 @@ async def test_a_transaction_that_wrote_nothing_announces_nothing(app: App) -> N
 
 @pytest.mark.parametrize("writes", [False, True])
 @pytest.mark.parametrize("everything", [False, True])
-async def test_what_somebody_asks_to_invalidate_is_announced_once(app: App, writes: bool, everything: bool) -> None:
-    """A key that is not ours means everything, as nobody knows what it means."""
+async def test_an_invalidation_by_the_application_is_announced_once(app: App, writes: bool, everything: bool) -> None:
+    """A key that is not ours means everything, as its meaning is not known."""
     named, other, written = [await add(app, id_, "Container") for id_ in ("named", "other", "written")]
     reads = app.utility.reads
     versions = [reads.version(object_key(oid)) for oid in (named, other)]
@@ -213,7 +213,7 @@ async def test_a_change_of_an_annotation_leaves_the_list_of_annotations(app: App
     assert app.utility.local_stats()["local_loads"] == stored
 
 
-async def test_a_change_of_what_is_deleted_meanwhile_renames_the_lists(app: App) -> None:
+async def test_a_change_of_an_object_that_is_deleted_meanwhile_bumps_the_lists(app: App) -> None:
     """Guillotina's deletion leaves the row with its tid until the vacuum comes, and a write puts it back."""
     app.database.storage._autovacuum = False
     folder = await add(app, "f", "Folder")
@@ -258,7 +258,7 @@ async def test_in_doubt_while_the_commit_is_under_way(app: App, database: str) -
 
 
 async def test_a_server_process_that_is_ended_in_commit(app: App, database: str) -> None:
-    """It rolls back, but nobody has told the writer so."""
+    """It rolls back, but the writer gets no answer."""
     oid = await add(app, "c", "Container")
     assert await title(app, oid) == "c"
     async with in_commit(app, database, oid) as (writer, connection):
@@ -275,7 +275,7 @@ async def test_a_server_process_that_is_ended_in_commit(app: App, database: str)
 
 
 async def test_a_connection_that_is_lost_in_a_commit_that_takes_effect(app: App, database: str) -> None:
-    """In doubt for as long as the database may still do it, and then the new state is seen."""
+    """Its keys stay in doubt as long as the database may still commit, and then the new state is seen."""
     oid = await add(app, "c", "Container")
     assert await source(app, oid) is Source.OWN
     async with in_commit(app, database, oid) as (writer, connection):
@@ -295,7 +295,7 @@ async def test_a_connection_that_is_lost_in_a_commit_that_takes_effect(app: App,
 
 
 async def asked_twice(app: App) -> None:
-    """Wait until the database was asked twice, from now, which transactions are open."""
+    """Wait until the database was queried twice, from now on, for open transactions."""
     asked = []
     open_in = queries.open_in
 

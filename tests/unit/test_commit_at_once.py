@@ -1,4 +1,4 @@
-"""What is done to a transaction while it is committed, or to its rows before, by another task (R8, R11)."""
+"""Another task acts on a transaction while it is committed, or on its rows before that (R8, R11)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def app(database: str) -> AsyncIterator[App]:
 
 @pytest.fixture
 def events(app: App, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Of each event that is announced from now on, whether it is over everything."""
+    """For each event that is announced from now on, whether it is over everything."""
     announce, seen = app.utility.events.announce, []
 
     async def noted(database: str, changed: Any, everything: bool = False) -> int:
@@ -44,7 +44,7 @@ def events(app: App, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 async def given_up(app: App, change: Callable[[Any], None], oid: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Change an object, and give the commit up while it is announced; its transaction."""
+    """Change an object, and cancel the commit while it is announced; its transaction."""
     waits, goes_on = asyncio.Event(), asyncio.Event()
     announce = app.utility.events.announce
 
@@ -59,16 +59,16 @@ async def given_up(app: App, change: Callable[[Any], None], oid: str, monkeypatc
     change(await txn.get(oid))
     commit = asyncio.ensure_future(manager.commit(txn=txn))
     await asyncio.wait_for(waits.wait(), TIMEOUT)
-    commit.cancel()  # Guillotina shields what goes on in it
+    commit.cancel()  # Guillotina shields the work of the commit
     with suppress(asyncio.CancelledError):
         await commit
     abort = asyncio.ensure_future(manager.abort(txn=txn))
-    done, _ = await asyncio.wait([abort], timeout=0.5)  # long enough for one that waits for nothing
+    done, _ = await asyncio.wait([abort], timeout=0.5)  # long enough for an abort that waits for nothing
     assert not done
     goes_on.set()
     await asyncio.wait_for(abort, TIMEOUT)
     monkeypatch.undo()
-    task_vars.txn.set(txn)  # as in the task that goes on, which uses it again
+    task_vars.txn.set(txn)  # as in the task that continues, which uses it again
     return txn
 
 
@@ -110,7 +110,7 @@ async def test_a_deletion_that_is_given_up_is_done_whole_or_not(app: App, monkey
 
 
 async def test_a_savepoint_that_was_rolled_back_is_not_pushed(app: App) -> None:
-    """As importers do, an item at a time: COMMIT is answered COMMIT, and tells nothing of it."""
+    """As importers do, for each item: COMMIT is answered COMMIT, which does not show the ROLLBACK to the savepoint."""
     oid, other = await add(app, "a", "Container"), await add(app, "b", "Container")
     assert await title(app, oid) == "a"
     async with transaction(db=app.database) as txn:
@@ -128,7 +128,7 @@ async def test_a_savepoint_that_was_rolled_back_is_not_pushed(app: App) -> None:
     assert await title(app, other) == "new"
 
 
-async def test_what_was_changed_and_then_deleted_is_in_the_trash(app: App) -> None:
+async def test_an_object_that_was_changed_and_then_deleted_is_in_the_trash(app: App) -> None:
     app.database.storage._autovacuum = False
     folder = await add(app, "folder", "Container")
     oid = await add(app, "child", parent=folder)
@@ -151,10 +151,10 @@ async def test_what_was_changed_and_then_deleted_is_in_the_trash(app: App) -> No
     assert (ids, number, row["zoid"]) == (["child"], 1, oid)
 
 
-async def test_a_process_that_serves_nothing_names_what_it_adds(
+async def test_a_process_that_bypasses_names_what_it_adds(
     app: App, events: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No version tells it whether another one adds the same: a row of its own does, and not everything is bumped."""
+    """No version shows it whether another process adds the same object, but a row of its own does."""
     one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
     oid = await add(app, "was", parent=one)
     lists = [keys.encode(DATABASE, Kind.KEYS, folder) for folder in (one, other)]
@@ -171,10 +171,10 @@ async def test_a_process_that_serves_nothing_names_what_it_adds(
     assert (await app.utility.reads.get(object_key(new)))[0]["id"] == "new"
 
 
-async def test_a_process_that_serves_nothing_deletes_what_is_not_there(
+async def test_a_process_that_bypasses_deletes_a_row_that_does_not_exist(
     app: App, events: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No version tells it whether another one has inserted the row since: it may have been anywhere."""
+    """No version shows it whether another process has inserted the row since: its place may have been any."""
     await add(app, "i")
     async with transaction(db=app.database, abort_when_done=True) as txn:
         txn.delete(await txn.get_child(await txn.get("0" * 32), "i"))
@@ -186,8 +186,8 @@ async def test_a_process_that_serves_nothing_deletes_what_is_not_there(
     assert events[-1]
 
 
-async def test_an_upsert_over_what_a_later_transaction_wrote_is_a_conflict(app: App) -> None:
-    """As Guillotina's own look at it over another connection finds."""
+async def test_an_upsert_over_a_row_that_a_later_transaction_wrote_is_a_conflict(app: App) -> None:
+    """As Guillotina's own query finds, over another connection."""
     oid = await add(app, "i")
     async with transaction(db=app.database, abort_when_done=True) as txn:
         await txn.initialize_tid()
@@ -205,7 +205,7 @@ async def test_an_upsert_over_what_a_later_transaction_wrote_is_a_conflict(app: 
 
 
 async def test_storages_that_share_a_vacuum_keep_their_tables_apart(app: App, database: str) -> None:
-    """It belongs to the connection manager, and is told the table of each object: ids may be the same."""
+    """It belongs to the connection manager, and gets the table of each object, as ids may be the same."""
     manager = app.database.storage.connection_manager
     storage = PostgresqlStorage(
         dsn=database,

@@ -19,7 +19,7 @@ async def app(database: str) -> AsyncIterator[App]:
 
 
 async def test_a_push_is_of_the_last_state_or_of_none(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was written first is no committed state, also where what was written last is too much to be pushed."""
+    """The state that was written first is never pushed, even where the last one is too large to be pushed."""
     oid = await add(app, "i")
     monkeypatch.setattr("guillotina_groupcache.changes.MAX_PUSHED", 2000)
     last = "last" * 1000
@@ -35,7 +35,7 @@ async def test_a_push_is_of_the_last_state_or_of_none(app: App, monkeypatch: pyt
 
 
 async def test_an_object_that_is_changed_and_then_moved(app: App) -> None:
-    """That it stayed where it was when it was stored first says nothing of the end."""
+    """That it stayed where it was when it was stored first does not say where it ends."""
     one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
     await add(app, "i", parent=one)
 

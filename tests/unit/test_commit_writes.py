@@ -1,4 +1,4 @@
-"""What an event holds, and what is pushed, where a transaction writes more, or less, than it says (R8, R9, R11)."""
+"""The keys of an event, and its pushes, where a transaction writes more, or less, than it registers (R8, R9, R11)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def app(database: str) -> AsyncIterator[App]:
 
 @asynccontextmanager
 async def by_hand(app: App) -> AsyncIterator[Transaction]:
-    """A transaction whose steps the block takes by itself; what it has not committed is given up."""
+    """A transaction whose steps the block takes by itself; unless it commits, it is aborted at the end."""
     async with transaction(db=app.database, abort_when_done=True) as txn:
         yield txn
 
@@ -70,7 +70,7 @@ async def through_cache(app: App, kind: Kind, oid: str, name: str = "") -> Any:
 
 
 async def everything_loaded(app: App, *of: tuple[Kind, str, str]) -> None:
-    """Have keys in memory: one that is not bumped then gives its old value."""
+    """Read keys into memory, so that a key that is not bumped gives its old value."""
     for kind, oid, name in of:
         await through_cache(app, kind, oid, name)
 
@@ -78,7 +78,7 @@ async def everything_loaded(app: App, *of: tuple[Kind, str, str]) -> None:
 # --- COMMIT that is answered with ROLLBACK
 
 
-async def test_what_was_rolled_back_at_commit_is_not_served(app: App, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_change_that_commit_rolled_back_is_not_served(app: App, caplog: pytest.LogCaptureFixture) -> None:
     """A statement fails after the last write, and the application goes on: Guillotina alone gives the old state."""
     oid = await add(app, "c", "Container")
     assert await title(app, oid) == "c"
@@ -103,8 +103,8 @@ async def test_what_was_rolled_back_at_commit_is_not_served(app: App, caplog: py
 
 
 @pytest.fixture
-def no_question(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on the database is not asked which transactions are open, so nothing is settled by that."""
+def no_query(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on no query for open transactions is answered, so none settles an event."""
 
     async def never(database: object) -> list[str]:
         raise LookupError("not asked in this test")
@@ -112,7 +112,7 @@ def no_question(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("guillotina_groupcache.database.queries.open_in", never)
 
 
-@pytest.mark.usefixtures("no_question")
+@pytest.mark.usefixtures("no_query")
 @pytest.mark.parametrize("error", [asyncpg.InterfaceError("another operation is in progress"), ConnectionError()])
 async def test_a_commit_that_was_never_sent(app: App, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     oid = await add(app, "c", "Container")
@@ -128,15 +128,15 @@ async def test_a_commit_that_was_never_sent(app: App, monkeypatch: pytest.Monkey
         await txn.tpc_commit()
         with pytest.raises(type(error)):
             await finish(txn)
-        # Before anything else is sent.
+        # before anything else is sent
         assert app.utility.local_stats()["events"]["open"] == 0
     monkeypatch.undo()
     assert await title(app, oid) == "c"
 
 
-@pytest.mark.usefixtures("no_question")
+@pytest.mark.usefixtures("no_query")
 async def test_a_commit_that_is_given_up_by_the_client(app: App, database: str) -> None:
-    """COMMIT was sent, and cancelled: ROLLBACK is answered when it is over, whatever came of it."""
+    """COMMIT was sent, and cancelled: ROLLBACK is answered when it is over, whether it took effect or not."""
     oid = await add(app, "c", "Container")
     async with commit_waits(app, database, oid) as (txn, commit):
         commit.cancel()
@@ -148,9 +148,9 @@ async def test_a_commit_that_is_given_up_by_the_client(app: App, database: str) 
         assert await title(app, oid) == "c"
 
 
-@pytest.mark.usefixtures("no_question")
+@pytest.mark.usefixtures("no_query")
 async def test_a_rollback_that_is_not_answered_settles_nothing(app: App, database: str) -> None:
-    """However often it is asked for: COMMIT may still take effect."""
+    """However often the pool is asked for it: COMMIT may still take effect."""
     oid = await add(app, "c", "Container")
     async with commit_waits(app, database, oid) as (txn, commit):
         txn._db_conn._con.terminate()
@@ -170,7 +170,7 @@ async def test_a_connection_that_is_somebody_elses_is_left_alone(app: App) -> No
         answers = Answers(connection._con)
         answers.lose(event)
         await answers.execute("COMMIT")
-    async with answers.transaction():  # by whoever has got it from the pool
+    async with answers.transaction():  # by the task that the pool has given it to
         await answers.settle(app.utility)
         assert answers.is_in_transaction()
         assert app.utility.local_stats()["events"]["open"] == 1
@@ -178,7 +178,7 @@ async def test_a_connection_that_is_somebody_elses_is_left_alone(app: App) -> No
 
 @pytest.mark.parametrize(("severity", "answered"), [("ERROR", True), ("FATAL", False), ("PANIC", False)])
 def test_only_an_error_is_an_answer(severity: str, answered: bool) -> None:
-    """After FATAL or PANIC in COMMIT it is recovery that decides."""
+    """After FATAL or PANIC in COMMIT recovery decides."""
     error = asyncpg.PostgresError.new({"S": "FEHLER", "V": severity, "C": "XX000", "M": "could not write"})
     assert was_answered(error) is answered
 
@@ -187,7 +187,7 @@ def test_only_an_error_is_an_answer(severity: str, answered: bool) -> None:
 
 
 async def test_an_object_id_that_exists_elsewhere(app: App) -> None:
-    """Importers do that: the row moves, so its old place and the lists that named it change too."""
+    """Importers do that: the row moves, so its old place and the lists that contained it change too."""
     one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
     oid = await add(app, "was", parent=one)
     await everything_loaded(
@@ -212,7 +212,7 @@ async def test_an_object_id_that_exists_elsewhere(app: App) -> None:
 async def test_an_object_id_that_another_transaction_takes_meanwhile(
     app: App, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first one has asked, and there is no such row yet; it moves the row that the second one has inserted."""
+    """The first one has looked, and there is no such row yet; it moves the row that the second one has inserted."""
     one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
     oid, storage = "f" * 32, app.database.storage
 
@@ -251,7 +251,7 @@ async def test_an_object_id_that_another_transaction_takes_meanwhile(
     assert await through_cache(app, Kind.KEYS, one) == ["first"]
 
 
-async def test_a_deletion_of_what_was_moved_since_it_was_read(app: App) -> None:
+async def test_a_deletion_of_an_object_that_was_moved_since_it_was_read(app: App) -> None:
     """Guillotina's deletion demands no `tid`: the row goes from where it is, not from where it was read."""
     app.database.storage._autovacuum = False
     one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
@@ -273,7 +273,7 @@ async def test_a_deletion_of_what_was_moved_since_it_was_read(app: App) -> None:
 
 
 async def test_a_row_that_is_about_to_be_deleted_stays_where_it_was_found(app: App, database: str) -> None:
-    """Between the look at its place and the deletion nobody moves it."""
+    """Between the look at its place and the deletion no transaction can move it."""
     app.database.storage._autovacuum = False
     one, other = await add(app, "one", "Folder"), await add(app, "other", "Folder")
     oid = await add(app, "i", parent=one)
@@ -301,7 +301,7 @@ async def test_a_row_that_is_about_to_be_deleted_stays_where_it_was_found(app: A
     assert (await through_cache(app, Kind.OBJECT, oid))["parent_id"] == other
 
 
-async def test_what_is_written_under_another_object_id_than_the_object_says(app: App) -> None:
+async def test_an_object_that_is_written_under_another_object_id_than_its_own(app: App) -> None:
     """Guillotina writes under the id with which the object was registered."""
     oid = await add(app, "i")
     async with transaction(db=app.database) as txn:
@@ -334,7 +334,7 @@ async def test_a_transaction_with_another_cache_names_where_its_objects_were(app
 
 @pytest.mark.parametrize("ending", ["commit", "abort"])
 async def test_a_transaction_object_that_is_used_again_with_another_cache(app: App, ending: str) -> None:
-    """Guillotina uses its transaction objects again: what one has written before says nothing of where rows are now."""
+    """Guillotina uses its transaction objects again: what one wrote earlier does not say where rows are now."""
     folders = [await add(app, name, "Folder") for name in ("one", "two", "three")]
     await add(app, "i", parent=folders[0])
     one, two, three = folders
@@ -408,7 +408,7 @@ async def test_ddl_that_waits_for_a_commit_does_not_stop_it(app: App, database: 
     assert await title(app, oid) == "new"
 
 
-async def test_who_holds_the_only_connection_of_the_pool_does_not_wait_for_it(database: str) -> None:
+async def test_a_transaction_with_the_only_connection_of_the_pool_does_not_wait_for_it(database: str) -> None:
     async with running(database, pool_size=1) as app:
         folder = await add(app, "f", "Folder")
         await add(app, "i", parent=folder)
@@ -427,7 +427,7 @@ async def test_who_holds_the_only_connection_of_the_pool_does_not_wait_for_it(da
 
 
 async def test_a_transaction_of_the_applications_own_sees_its_own_rows(app: App) -> None:
-    """Guillotina reads over the connection that is reserved; what was written there by hand is seen there."""
+    """Guillotina reads over the reserved connection, which sees what was written over it by hand."""
     oid = await add(app, "i")
     assert await title(app, oid) == "i"
     async with by_hand(app) as txn:

@@ -16,11 +16,11 @@ from tests.unit.life_app import DATABASE, App, add, object_key, running
 
 
 async def lists(app: App, folder: str) -> list[tuple[Any, Source]]:
-    """Ids and number of a folder's children, and where they came from."""
+    """The ids and the number of a folder's children, and where they came from."""
     return [await app.utility.reads.get(keys.encode(DATABASE, kind, folder)) for kind in (Kind.KEYS, Kind.LEN)]
 
 
-@pytest.mark.skipif(not KEEPS_LOADS_IN_ORDER, reason="only what is kept decoded tells that an object stays")
+@pytest.mark.skipif(not KEEPS_LOADS_IN_ORDER, reason="only what is a near entry shows that an object stays")
 @pytest.mark.parametrize("deleted", [False, True])
 async def test_an_object_that_is_deleted_and_written_in_one_transaction(database: str, deleted: bool) -> None:
     """Guillotina writes it first, so that it is found where it was, and then deletes it."""
@@ -45,6 +45,6 @@ async def test_an_object_that_is_deleted_and_written_in_one_transaction(database
         if deleted:
             assert [value for value, _ in after] == [[], 0]
             row, _ = await app.utility.reads.get(object_key(child))
-            assert row["parent_id"] == TRASHED_ID, "what was written before it was deleted is not pushed"
+            assert row["parent_id"] == TRASHED_ID, "the state that was written before it was deleted is not pushed"
         else:
             assert after == before

@@ -1,4 +1,4 @@
-"""The event of a transaction holds every key whose value differs before and after (R11), whatever was done.
+"""The event of a transaction holds every key whose value differs before and after (R11), whatever it did.
 
 `ORACLE_EXAMPLES` random examples instead of the same ones each time: `make soak` runs many.
 """
@@ -112,13 +112,13 @@ def test_every_change_is_announced(runner: Runner) -> None:
 
 
 def test_every_operation_does_something(runner: Runner) -> None:
-    """Guillotina refuses none of them here: what is always refused tests nothing."""
+    """Guillotina refuses none of them here: an operation that is always refused would test nothing."""
     world = runner.check(
         BEGINNING,
         Transaction((do.Install(C), do.Share(Of(0)), do.Migrate(), do.Read(Of(0, "child")), do.Modify(Of(1), 2))),
         Transaction((do.Peek(), do.Retype(Of(1), "Item"), do.Move(Of(1), 3, B), do.ChangeAnnotation(2, A))),
         Transaction((do.Move(Of(1), 1), Transaction((do.Modify(Of(0)),), "abort"), do.RegisterAs(0, "d", "given"))),
-        Transaction((do.Duplicate(Of(1), 3, A), do.ChangeAnnotation(2, A, "set", B), do.Place(Of(0), name="e"))),
+        Transaction((do.Duplicate(Of(1), 3, A), do.ChangeAnnotation(2, A, "set", B), do.Put(Of(0), name="e"))),
         Transaction((do.ChangeAnnotation(2, B, "delete"), do.Delete(Of(0)), do.Begin(), do.Blob("given"))),
         *[Vacuum(0), Vacuum(0), DbVacuum()],
     )
@@ -127,7 +127,7 @@ def test_every_operation_does_something(runner: Runner) -> None:
     assert made - {"Operation"} <= set(world.did)
 
 
-# --- the kinds of faults that it has found, each as an example
+# --- the faults that it has found, an example of each kind
 
 CREATED = Transaction((do.Create(0, A), do.Create(0, B)))
 KINDS: dict[str, tuple[Operation, ...]] = {
@@ -153,20 +153,20 @@ KINDS: dict[str, tuple[Operation, ...]] = {
         Transaction((do.Create(0, A), do.Annotate(1, A))),
         Transaction((do.Annotate(0, B, other=Of(1, "held")),)),
     ),
-    "content that is an annotation": (CREATED, Transaction((do.Place(Of(0), owner=2, name=C),))),
+    "content that is an annotation": (CREATED, Transaction((do.Put(Of(0), owner=2, name=C),))),
     "an annotation in the trash": (Transaction((do.Annotate(0, A),)), Transaction((do.Delete(Of(0)),))),
     "deleted where another one has moved it to": (
         CREATED,
         Transaction((do.Read(Of(0)), Transaction((do.Move(Of(0), 2),)), do.Delete(Of(0)))),
     ),
-    "deleted where another one has renamed it": (
+    "deleted where another one has moved it": (
         Transaction((do.Create(0, A),)),
         Transaction((do.Read(Of(0)), Transaction((do.Move(Of(0), None, B),)), do.Delete(Of(0)))),
     ),
     "written from where another one has moved it to": (
         CREATED,
         Transaction(
-            (do.Read(Of(0)), Transaction((do.Place(Of(0), 2),)), do.Place(Of(0, "held"), parent=0, name=C)),
+            (do.Read(Of(0)), Transaction((do.Put(Of(0), 2),)), do.Put(Of(0, "held"), parent=0, name=C)),
         ),
     ),
     "written without having been read": (
@@ -177,7 +177,7 @@ KINDS: dict[str, tuple[Operation, ...]] = {
         CREATED,
         Transaction((do.Read(Of(0)), Transaction((do.Delete(Of(0)),)), do.Modify(Of(0)))),
     ),
-    "read again while it is written": (CREATED, Transaction((do.Peek(), do.Place(Of(0), name=C), do.Modify(Of(1))))),
+    "read again while it is written": (CREATED, Transaction((do.Peek(), do.Put(Of(0), name=C), do.Modify(Of(1))))),
     "an object id that the database cuts": (
         Transaction((do.Create(0, A, oid=LONG), do.Create(1, A), do.Create(0, B))),
         Transaction((do.Create(3, A, oid=LONG),)),
@@ -191,7 +191,7 @@ KINDS: dict[str, tuple[Operation, ...]] = {
     ),
     "pushed: an object id that changes after it was registered": (
         Transaction((do.Annotate(0, A),)),
-        Transaction((do.Modify(Of(0, "held")), do.Place(Of(0), oid="given", registers=False))),
+        Transaction((do.Modify(Of(0, "held")), do.Put(Of(0), oid="given", registers=False))),
     ),
     "pushed: one row that is written twice": (
         Transaction((do.RegisterAs(0, A, "given", new=False), do.RegisterAs(0, B, "given"))),

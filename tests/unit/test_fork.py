@@ -1,4 +1,4 @@
-"""A process is forked before the library is loaded; after it, a use in the child is a clear error and no hang."""
+"""A process may fork before the library is loaded; after that, using it in the child is a clear error and no hang."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.life_script import run_script
 
-#: The child of every script ends by an alarm if it hangs, and the parent tells how it ended.
+#: The child of every script is ended by an alarm if it hangs; the parent reports how it ended.
 PARENT_AND_CHILD = """
 import os, signal, sys
 
@@ -21,7 +21,7 @@ def in_child(work):
         return os.waitstatus_to_exitcode(status)
     signal.alarm(20)
     work()
-    sys.exit(7)  # and so everything is done that a process does at its end
+    sys.exit(7)  # so that the interpreter does all that it does at its end
 
 def forked(call):
     try:
@@ -139,7 +139,7 @@ work()
 
 
 def test_a_program_that_is_run_gets_none_of_the_descriptors() -> None:
-    """A server reloads itself so: what it left open would keep the port."""
+    """Servers reload themselves by running a program: a descriptor that they left open would keep the port."""
     output = run_script(
         """
         import os, subprocess, sys

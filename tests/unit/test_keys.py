@@ -1,4 +1,4 @@
-"""R10: keys of different things never have the same bytes, and bytes tell which thing they are of."""
+"""R10: keys of different things never have the same bytes, and the bytes show what a key is of."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ settings.load_profile("unit")
 
 NAMED = (Kind.CHILD, Kind.ANNOTATION)
 
-# All code points, surrogates too, and often those that formats stumble over.
+# All code points, surrogates too, and often those that formats get wrong.
 strings = st.text(st.one_of(st.characters(), st.sampled_from("\0-/|\x01\x02\x80\ud800\udfff\U0010ffffé")))
 oids = strings.filter(lambda oid: len(oid) <= 64)
 kinds = st.sampled_from(Kind)
@@ -33,7 +33,7 @@ keys = kinds.flatmap(keys_of)
 
 
 class Content:
-    """An object of Guillotina, as far as a key is concerned."""
+    """An object of Guillotina, as far as keys need it."""
 
     def __init__(self, uuid: str | None) -> None:
         self.__uuid__ = uuid
@@ -84,7 +84,7 @@ def test_no_text_moves_from_one_part_to_another(db: str, oid: str, name: str, te
 
 
 def test_a_child_called_like_an_annotation_is_not_the_annotation() -> None:
-    # The seam in Guillotina, so that this test says what it is for.
+    # Guillotina's own keys collide here; if they no longer do, this test has lost its reason.
     guillotina: Any = type("Cache", (BaseCache,), {"__init__": lambda self: None})()
     guillotina._transaction = type("T", (), {"manager": type("M", (), {"db_id": "db"})})
     child: dict[str, Any] = {"container": "parent", "id": "default-annotation"}
@@ -182,7 +182,7 @@ def test_a_cut_or_changed_key_is_another_key_or_an_error(key: Key, data: st.Data
         ({"oid": "o", "id": "i", "variant": "annotation"}, Key("db", Kind.ANNOTATION, "o", "i")),
         ({"container": Content("o"), "variant": "len"}, Key("db", Kind.LEN, "o")),
         ({"container": Content("o"), "variant": "keys"}, Key("db", Kind.KEYS, "o")),
-        # oid in the place of container, and before it, as in BaseCache.get_key
+        # oid instead of container, and preferred to it, as in BaseCache.get_key
         ({"oid": "o", "id": "i"}, Key("db", Kind.CHILD, "o", "i")),
         ({"oid": "o", "container": "c"}, Key("db", Kind.OBJECT, "o")),
         # of nothing: the parent of the root, an object that has no oid yet, a record without parent or id
@@ -192,7 +192,7 @@ def test_a_cut_or_changed_key_is_another_key_or_an_error(key: Key, data: st.Data
         ({"container": None, "id": None}, None),
         ({"container": None, "id": "default"}, None),
         ({"container": "o", "id": None}, None),
-        # what no version of Guillotina asks for
+        # arguments that no version of Guillotina uses
         ({"oid": "o", "variant": "annotation"}, None),
         ({"oid": "o", "variant": "blob"}, None),
         ({"oid": "o", "id": "i", "variant": "keys"}, None),

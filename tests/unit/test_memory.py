@@ -11,7 +11,7 @@ import pytest
 
 SIZE = 64 * 10**6
 
-# In a process of its own, so that nothing else's memory counts: fills the cache three times over with values of
+# Runs in a process of its own, so that no other memory counts: fills the cache three times over with values of
 # 1 KB, as pushes of transactions, and its near cache as well; prints by how many bytes the process has grown, and what
 # the cache counts.
 FILL = f"""

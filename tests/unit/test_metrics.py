@@ -1,4 +1,4 @@
-"""Prometheus sees what the process does, once, and Guillotina's own counters tell the truth."""
+"""Prometheus gets each metric of the process once, and Guillotina's own counters are right."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ OURS = "guillotina_cache_groupcache_"
 
 
 def exposed() -> dict[str, float]:
-    """What is scraped of ours, by name and labels."""
+    """The samples of this package that are scraped, by name and labels."""
     lines = [line for line in generate_latest().decode().splitlines() if line.startswith(OURS)]
     samples = dict(line.rsplit(" ", 1) for line in lines)
-    assert len(samples) == len(lines), "a sample is there twice"
+    assert len(samples) == len(lines), "a sample appears twice"
     return {name.removeprefix(OURS): float(value) for name, value in samples.items()}
 
 
 def ops(result: str, name: str = "_get") -> float:
-    """Guillotina's counter."""
+    """Guillotina's own counter."""
     return REGISTRY.get_sample_value("guillotina_cache_ops_total", {"type": name, "result": result}) or 0.0
 
 
@@ -90,7 +90,7 @@ async def test_writes_from_outside_are_counted_by_kind(database: str) -> None:
         assert exposed()[kinds[1]] == everything
 
 
-async def test_who_does_not_serve_says_why(database: str) -> None:
+async def test_a_process_that_bypasses_says_why(database: str) -> None:
     async with running(database) as app:
         app.utility._node.leave()  # type: ignore[union-attr]
         found = exposed()
@@ -99,7 +99,7 @@ async def test_who_does_not_serve_says_why(database: str) -> None:
 
 
 async def test_guillotinas_counters_of_the_process(database: str) -> None:
-    """A value that was loaded for this very call is a miss, though the strategy gave it."""
+    """A value that was loaded for this very call is a miss, though the strategy returned it."""
     async with running(database) as app:
         parent = await add(app, "c", "Container")
         oid = await add(app, "item", parent=parent)
@@ -114,14 +114,14 @@ async def test_guillotinas_counters_of_the_process(database: str) -> None:
 
 
 async def counted(app: App, oid: str) -> dict[str, float]:
-    """What a read of an object counts."""
+    """The misses and hits that a read of an object adds."""
     before = {result: ops(result) for result in ("miss", "hit")}
     await title(app, oid)
     return {result: ops(result) - value for result, value in before.items()}
 
 
 async def test_guillotinas_counters_of_a_transaction(database: str) -> None:
-    """Those of the headers XG-Cache-*."""
+    """They are shown in the headers XG-Cache-*."""
     async with running(database) as app:
         oid = await add(app, "c", "Container")
         await app.utility.clear()

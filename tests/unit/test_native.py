@@ -1,4 +1,4 @@
-"""The library does what native.py says, with any bytes, and answers what it cannot do with an exception."""
+"""The library does what native.py says, with any bytes, and raises an exception where it cannot."""
 
 from __future__ import annotations
 
@@ -137,12 +137,12 @@ def test_a_key_of_no_database_is_bypassed() -> None:
         assert read(node, b"oa", load=lambda key: b"value") == [Result(Source.DATABASE, b"value")]
         found = node.get(b"oa")
         assert isinstance(found, Found) and found.deadline == word
-        assert node.table[word] > 2**62, "who is alone has no deadline"
+        assert node.table[word] > 2**62, "a process that is alone has no deadline"
     finally:
         node.close()
 
 
-def test_what_is_under_way_is_bounded(node: Node) -> None:
+def test_open_events_are_bounded(node: Node) -> None:
     """A commit that cannot be announced fails by itself; there is room when another one is settled."""
     events = []
     with pytest.raises(LibraryError, match=r"too many transactions .* 4096"):
@@ -171,7 +171,7 @@ def announce(node: Node, *keys: bytes, everything: bool = False) -> int:
 
 
 @pytest.mark.parametrize("everything", [False, True])
-def test_an_event_renames_what_it_names(node: Node, everything: bool) -> None:
+def test_an_event_bumps_the_keys_that_it_names(node: Node, everything: bool) -> None:
     for key in (b"key", b"other"):
         read(node, key, load=lambda key: b"old")
     event = announce(node, *(() if everything else (b"key",)), everything=everything)
@@ -183,18 +183,18 @@ def test_an_event_renames_what_it_names(node: Node, everything: bool) -> None:
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-def test_what_was_written_is_pushed(node: Node, value: bytes) -> None:
+def test_written_values_are_pushed(node: Node, value: bytes) -> None:
     node.settle(announce(node, b"key"), [(b"key", value)])
     assert at_hand(node, b"key") == (Source.OWN, value)
 
 
-def test_what_is_not_in_the_event_is_not_pushed(node: Node) -> None:
+def test_a_key_that_is_not_in_the_event_is_not_pushed(node: Node) -> None:
     node.settle(announce(node, b"key"), [(b"other", b"value")])
     assert node.get(b"other") is Missed.MISS
 
 
 def test_nothing_is_pushed_that_another_event_touched(node: Node) -> None:
-    """R8: whose value is the newer one, nobody here knows."""
+    """R8: this process cannot know which of the two values is the newer one."""
     first, second = announce(node, b"key"), announce(node, b"key")
     node.settle(first, [(b"key", b"first")])
     assert node.get(b"key") is Missed.BYPASS
@@ -202,8 +202,8 @@ def test_nothing_is_pushed_that_another_event_touched(node: Node) -> None:
     assert node.get(b"key") is Missed.MISS
 
 
-def test_a_value_is_stored_under_the_name_from_before_its_load(node: Node) -> None:
-    """R1."""
+def test_a_value_is_stored_under_the_version_from_before_its_load(node: Node) -> None:
+    """R1: it is not used after the event that came during the load."""
     node.read(1, [b"key"])
     load = take(node, CompletionKind.LOAD)
     node.settle(announce(node, b"key"))
@@ -213,15 +213,15 @@ def test_a_value_is_stored_under_the_name_from_before_its_load(node: Node) -> No
 
 
 def test_an_event_whose_end_is_unknown_stays_in_doubt_until_the_database_knows(node: Node) -> None:
-    """R9 and R6."""
+    """R9, and R6: the open transactions are compared with those of the query before."""
     read(node, b"key", load=lambda key: b"old")
     event = announce(node, b"key")
     node.lost(event)
     for open_ in (["db 3/7", "db 4/1"], ["db 3/7", "db 5/1"], ["db 3/7"]):
-        question = take(node, CompletionKind.DATABASE_QUERY)
-        assert b"open_transactions" in question.payload
+        query = take(node, CompletionKind.DATABASE_QUERY)
+        assert b"open_transactions" in query.payload
         assert node.get(b"key") is Missed.BYPASS
-        node.answer(question.id, {"open": open_})
+        node.answer(query.id, {"open": open_})
         assert node.get(b"key") is Missed.BYPASS
     node.answer(take(node, CompletionKind.DATABASE_QUERY).id, {"error": "the database is away"})
     assert node.get(b"key") is Missed.BYPASS
@@ -231,9 +231,9 @@ def test_an_event_whose_end_is_unknown_stays_in_doubt_until_the_database_knows(n
 
 def test_a_database_name_may_be_any_text(node: Node) -> None:
     node.lost(node.announce("bö se\0", [b"key"]))
-    question = take(node, CompletionKind.DATABASE_QUERY)
-    assert "bö se".encode() in question.payload
-    node.answer(question.id, {"open": []})
+    query = take(node, CompletionKind.DATABASE_QUERY)
+    assert "bö se".encode() in query.payload
+    node.answer(query.id, {"open": []})
     assert node.get(b"key") is Missed.MISS
 
 
@@ -298,7 +298,7 @@ def test_malformed_input_is_an_error(node: Node, packed: bytes) -> None:
 
 @pytest.mark.parametrize("packed", [*MALFORMED, pack([b"a key alone"])])
 def test_malformed_pushes_settle_the_event_all_the_same(node: Node, packed: bytes) -> None:
-    """R9."""
+    """R9: the event must not stay open."""
     event = announce(node, b"key")
     with pytest.raises(LibraryError):
         node._check(node._lib.gc_settle(node._handle, event, packed, len(packed)))
@@ -315,7 +315,7 @@ def test_a_malformed_answer_of_the_database_is_none(node: Node, text: bytes) -> 
 
 
 def test_a_panic_is_an_error(node: Node) -> None:
-    """There is no node with the handle 0, and Go uses nil."""
+    """There is no node with the handle 0: Go dereferences nil."""
     for call in (node._lib.gc_leave, node._lib.gc_fd):
         with pytest.raises(LibraryError, match="panic"):
             node._check(call(0))
@@ -423,7 +423,7 @@ def test_pack_and_unpack() -> None:
 
 @pytest.fixture
 def not_loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
-    """Begin as a process that has not loaded the library yet, and looks for it at a path."""
+    """A function that makes this process look as if it had not loaded the library yet, and has it look at a path."""
 
     def look_at(path: Path) -> None:
         monkeypatch.setattr(native, "_loaded", None)

@@ -1,4 +1,4 @@
-"""What peers answer when they are asked for their statistics may be anything: it costs their own line, no more."""
+"""A peer may answer a request for its statistics with anything: that costs its own line in the report and no more."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
         '{"reason": ["x"]}',
     ],
 )
-def test_an_answer_that_is_none(answer: str) -> None:
+def test_an_answer_that_cannot_be_read(answer: str) -> None:
     whole = stats([], [])
     good: dict[str, Any] = {**whole["peers"][0], "incarnation": "0", "epoch": "0"}
     whole["members"] = [{**row, "incarnation": str(row["incarnation"])} for row in whole["members"]]
@@ -51,7 +51,7 @@ def test_an_answer_that_is_none(answer: str) -> None:
     assert "127.0.0.1:1 does not answer: no statistics, though it is connected" in table(shown)
 
 
-def test_what_a_terminal_would_obey() -> None:
+def test_characters_that_a_terminal_would_obey() -> None:
     odd = "a\nNothing is wrong.\x1b[2J"
     whole = stats([{"application": odd, "notes": 1, "rows": 1, "last": 1.0}])
     whole["members"][0] |= {"address": odd, "host": odd, "reason": odd, "state": "out"}

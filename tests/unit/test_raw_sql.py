@@ -1,4 +1,4 @@
-"""Raw SQL over Guillotina's connections: in a transaction it is announced with it, outside of one it is noted (R14)."""
+"""Raw SQL over Guillotina's connections: inside a transaction it is announced, outside of one it is noted (R14)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COUNT = "SELECT count(*) FROM groupcache_outside_writes"
 async def app(database: str, request: pytest.FixtureRequest) -> AsyncIterator[App]:
     """A member of a cluster, or a process that is alone."""
     async with running(database, request.param) as app, connected(database) as connection:
-        # The triggers are there, and what was written before them was applied.
+        # The triggers exist, and the note of their installation was applied.
         await eventually(lambda: connection.fetchval(INSTALLED))
         await eventually(lambda: connection.fetchval(f"SELECT ({COUNT}) = 0"))
         yield app
@@ -70,10 +70,10 @@ async def test_raw_sql_in_a_transaction_is_in_its_event(app: App, database: str)
     assert object_key(first) in changed and object_key(second) not in changed and not everything
     assert await title(app, first) == "of second", "at once, not with the next view"
     async with connected(database) as connection:
-        assert await connection.fetchval(COUNT) == 0, "nobody has to read what was announced"
+        assert await connection.fetchval(COUNT) == 0, "no process has to read a note of what was announced"
 
 
-async def test_raw_sql_beside_what_guillotina_stores(app: App) -> None:
+async def test_raw_sql_beside_stores_of_guillotina(app: App) -> None:
     first, second = await add(app, "first"), await add(app, "second")
     assert [await title(app, oid) for oid in (first, second)] == ["first", "second"]
     with announcements(app) as events:
@@ -147,4 +147,4 @@ async def test_raw_sql_past_a_transaction_is_seen_with_the_next_view(app: App, t
         return await title(app, first) == "second"
 
     await eventually(is_seen)
-    await set_title(app, first, "a member's write of what it has read since is no conflict")
+    await set_title(app, first, "a member's write of an object that it has read since is no conflict")

@@ -1,4 +1,4 @@
-"""What is cached comes out as it was put in, in one form whoever put it in, or is refused."""
+"""A cached value comes out as it was put in, in one form whatever its source was, or is refused."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_the_state_is_a_copy_of_its_own() -> None:
         (record(extra=object()), "object"),
     ],
 )
-def test_what_would_come_out_changed_is_refused(value: Any, problem: str) -> None:
+def test_a_value_that_would_come_out_changed_is_refused(value: Any, problem: str) -> None:
     with pytest.raises(RecordError, match=f"^a value of type {type(value).__name__} cannot be cached: ") as caught:
         encode(value)
     assert problem in str(caught.value)
@@ -192,7 +192,7 @@ def test_what_would_come_out_changed_is_refused(value: Any, problem: str) -> Non
         encode(record())[:-1],
         b"\x92\x02\x91\xa1\xff",  # a string that is not UTF-8
         b"\x92\x02\xdd\xff\xff\xff\xff",  # a list of 2^32 items, none of which is there
-        b"\x92\x01\x81\xa1a" + b"\x91" * 100_000,  # an abyss
+        b"\x92\x01\x81\xa1a" + b"\x91" * 100_000,  # nested too deeply
         b"\x92\x01\x81\xa1a\x81\x80\x00",  # a key that cannot be hashed
     ],
 )

@@ -1,4 +1,4 @@
-"""Nothing is cached that comes over a connection of Guillotina's pool to a server in recovery."""
+"""No value is cached that came over a connection of Guillotina's pool to a server in recovery."""
 
 from __future__ import annotations
 

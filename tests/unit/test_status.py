@@ -87,7 +87,7 @@ def test_everything_was_bumped_often() -> None:
     assert "What is wrong:" in table(report(stats([], everything=60)))
 
 
-def test_one_that_does_not_answer_is_shown_too() -> None:
+def test_a_member_that_does_not_answer_is_shown_too() -> None:
     unanswered = stats([wrote("psql", 1, 1, 1.0)])
     unanswered["peers"] = []
     assert report(unanswered)["outside_writes"] == []

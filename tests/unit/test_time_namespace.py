@@ -14,11 +14,11 @@ from tests.unit.life_script import ROOT
 
 #: By how many seconds the namespace's boot clock is ahead of its other clocks.
 AHEAD = 1_000_000
-#: Tells this module that it runs in the namespace.
+#: The variable that is set while this module runs in the namespace.
 INSIDE = "GROUPCACHE_TEST_TIME_NAMESPACE"
-#: Seconds until what runs in the namespace counts as hanging.
+#: Seconds until the tests in the namespace count as hanging.
 TIMEOUT = 180.0
-#: What depends on the clock: the deadline and the expiry of near entries, and the library's own.
+#: Tests that depend on the clock: the deadline and the expiry of near entries, and the library's own.
 TESTS = (
     "tests/unit/test_time_namespace.py::test_the_boot_clock_is_ahead",
     "tests/unit/test_near_cache.py::test_a_process_that_bypasses_uses_no_near_entry",
@@ -43,7 +43,7 @@ def unshare() -> list[str]:
 
 
 def test_what_depends_on_the_clock_in_a_time_namespace(postgres: PostgresServer) -> None:
-    """With any other clock in one place of two the deadline would have passed long ago, or would never come."""
+    """If either side read another clock, the deadline would have passed long ago, or would never come."""
     run = subprocess.run(
         [*unshare(), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", *TESTS],
         stdout=subprocess.PIPE,

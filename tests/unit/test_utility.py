@@ -1,4 +1,4 @@
-"""The cache of a process: it starts, serves, and ends with nothing left, whatever is under way."""
+"""The cache of a process starts, serves, and ends with nothing left, whatever is under way."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LATE_THREADS = 4
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_start_stop_and_start_again(database: str, postgres: PostgresServer, loop: str) -> None:
-    """Neither a descriptor nor a thread nor a task is left, as a process alone and as a peer, told where or not."""
+    """No descriptor, thread or task is left: of a process alone, and of peers with and without a `listen` setting."""
     output = run_script(
         """
         import asyncio, json, os, sys, uvloop
@@ -64,7 +64,7 @@ def test_start_stop_and_start_again(database: str, postgres: PostgresServer, loo
             loop = new_loop()
             peer = {"listen": f"127.0.0.1:{free_port()}", "secret": SECRET}
             for i, groupcache in enumerate(({"peers": []}, None, peer)):
-                # A process alone waits for the end of a cluster that has just been there.
+                # A process alone waits until the cluster that has just ended is known to have ended.
                 loop.run_until_complete(cycle(dsn if i else own, 3 * number + i, groupcache))
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
@@ -99,8 +99,8 @@ async def test_before_the_start_and_after_the_end(database: str) -> None:
             assert await utility.reads.get_many([object_key(oid)] * 2) == [(None, Source.NOWHERE)] * 2
             assert utility.local_stats() == {} == await utility.get_stats(cluster=True)
             assert not utility.serves("db")
-        await set_title(app, oid, "nobody has to learn of it")
-        assert await title(app, oid) == "nobody has to learn of it"
+        await set_title(app, oid, "no peer has to learn of it")
+        assert await title(app, oid) == "no peer has to learn of it"
 
 
 async def test_a_process_caches_so_many_databases_and_no_more(database: str) -> None:
@@ -113,7 +113,7 @@ async def test_a_process_caches_so_many_databases_and_no_more(database: str) -> 
 
 
 def test_a_line_of_the_library_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """Peers have a part in what it says."""
+    """Peers can cause a part of its text."""
     text = "connection with \x1b[2J closed\nERROR the site is down " + "x" * 100_000
     GroupcacheUtility()._completions.take([Completion(CompletionKind.LOG, 0, b"warning\0" + text.encode())])
     (record,) = caplog.records
@@ -131,7 +131,7 @@ async def test_an_id_that_no_peer_would_take(database: str) -> None:
 
 
 async def test_a_peer_commits_nothing_after_its_end(database: str) -> None:
-    """The others could not learn of it."""
+    """The other processes could not learn of it."""
     async with running(database, {"listen": f"127.0.0.1:{free_port()}", "secret": SECRET}) as app:
         oid = await add(app, "c", "Container")
         await app.utility.finalize()
@@ -152,7 +152,7 @@ async def test_a_thousand_at_once(database: str) -> None:
 
 
 async def test_a_thousand_at_once_in_doubt(database: str) -> None:
-    """R4: the database is read, and no more often than one after the other."""
+    """R4: the database is read, by one load at a time."""
     async with running(database, pool_size=2) as app:
         oid = await add(app, "c", "Container")
         with counted_loads(app) as reads:
@@ -181,7 +181,7 @@ def counted_loads(app: App) -> Iterator[list[str]]:
         storage.load = load
 
 
-async def test_who_gives_up_leaves_the_load_to_the_others(database: str) -> None:
+async def test_a_reader_that_gives_up_leaves_the_load_to_the_others(database: str) -> None:
     async with running(database) as app:
         oid = await add(app, "c", "Container")
         await app.utility.clear()
@@ -197,7 +197,7 @@ async def test_who_gives_up_leaves_the_load_to_the_others(database: str) -> None
 
 
 async def test_the_end_with_loads_in_flight(database: str) -> None:
-    """They end, and who waits for them is told to read the database."""
+    """They end, and readers that wait for them are sent to the database."""
     async with running(database) as app:
         oids = [await add(app, f"c{i}", "Container") for i in range(20)]
         await app.utility.clear()
@@ -213,7 +213,7 @@ async def test_the_end_with_loads_in_flight(database: str) -> None:
 
 
 async def test_the_end_with_loads_in_flight_and_a_database_that_does_not_answer() -> None:
-    """Nor does it confirm that a statement is cancelled, which asyncpg waits for without end."""
+    """Nor does it confirm that a statement is cancelled, which asyncpg waits for without a limit."""
     with EmbeddedPostgres() as server:
         dsn = server.create_database("silent")
         async with running(dsn) as app:
@@ -232,7 +232,7 @@ def stopped(server: EmbeddedPostgres) -> Iterator[None]:
     """The server takes connections and statements, and answers none, while the block runs."""
     assert server.pid is not None
     postmaster = psutil.Process(server.pid)
-    postmaster.suspend()  # so that it begins no other
+    postmaster.suspend()  # so that it starts no new process
     children = postmaster.children(recursive=True)
     _each(children, psutil.Process.suspend)
     try:
@@ -254,7 +254,7 @@ async def test_the_end_with_loads_in_doubt_in_flight(database: str) -> None:
         async with locked(database):
             readers = [asyncio.ensure_future(app.utility.reads.get(object_key(oid)))]
             await blocked(database)
-            # Who comes while one runs waits for the next.
+            # A reader that comes while one runs waits for the next.
             readers += [asyncio.ensure_future(app.utility.reads.get(object_key(oid))) for _ in range(3)]
             await asyncio.sleep(0)
             await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
@@ -263,7 +263,7 @@ async def test_the_end_with_loads_in_doubt_in_flight(database: str) -> None:
 
 
 async def test_a_load_in_doubt_that_hangs_holds_up_nobody_for_ever() -> None:
-    """Its connection may be dead: who comes later reads over another one."""
+    """Its connection may be dead: readers that come later use another one."""
     with EmbeddedPostgres() as server:
         dsn = server.create_database("hanging")
         async with running(dsn) as app:
@@ -285,7 +285,7 @@ async def test_a_load_in_doubt_that_hangs_holds_up_nobody_for_ever() -> None:
 
 
 async def test_the_end_of_the_server_with_a_request_in_flight(database: str) -> None:
-    """The server's own order: utilities, then databases."""
+    """Guillotina's own order: utilities, then databases."""
     async with running(database) as app:
         oid = await add(app, "c", "Container")
         await app.utility.clear()
@@ -298,7 +298,7 @@ async def test_the_end_of_the_server_with_a_request_in_flight(database: str) -> 
 
 
 async def test_a_user_who_may_not_make_the_members_table(database: str) -> None:
-    """Guillotina makes a sequence at every start, so only a right that was taken away later can be missing."""
+    """Guillotina creates a sequence at every start, so the right can only be missing if it was revoked later."""
     role = f"limited_{os.getpid()}"
     async with running(database, {"peers": []}) as app, connected(database) as connection:
         storage = app.database.storage

@@ -1,4 +1,4 @@
-"""The vacuum's deletions are transactions that are announced like any other (R6, R11), and that hold nobody up."""
+"""The vacuum's deletions are announced like other transactions (R6, R11), and hold no other transaction up."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def exists(connection: asyncpg.Connection, oid: str) -> bool:
 
 @asynccontextmanager
 async def row_locked(dsn: str, oid: str) -> AsyncIterator[asyncpg.Connection]:
-    """Somebody holds a row while the block runs, or until the block commits."""
+    """Another transaction holds a row while the block runs, or until the block commits."""
     async with connected(dsn) as connection:
         await connection.execute("BEGIN")
         await connection.execute("SELECT 1 FROM objects WHERE zoid = $1 FOR UPDATE", oid)
@@ -71,7 +71,7 @@ async def insert_under_way(app: life.App, parent: str, id_: str) -> AsyncIterato
 
 
 async def test_a_child_that_is_inserted_while_its_folder_is_deleted(database: str) -> None:
-    """The cascade takes it along: it must not be served afterwards, wherever the vacuum was when it was committed."""
+    """The cascade deletes it too: it must not be served afterwards, whenever it was committed."""
     async with life.running(database) as app:
         folder = await life.add(app, "f", "Folder")
         async with insert_under_way(app, folder, "late") as child:
@@ -84,7 +84,7 @@ async def test_a_child_that_is_inserted_while_its_folder_is_deleted(database: st
         assert await value(app, folder) is records.ABSENT
 
 
-async def test_the_lists_of_what_is_deleted(database: str) -> None:
+async def test_the_lists_of_a_deleted_folder(database: str) -> None:
     async with life.running(database) as app:
         folder = await life.add(app, "f", "Folder")
         await life.add(app, "i", parent=folder)
@@ -100,8 +100,8 @@ async def test_the_lists_of_what_is_deleted(database: str) -> None:
         assert await lists() == [[], 0, []]
 
 
-async def test_what_a_trigger_of_the_application_deletes_is_announced(database: str) -> None:
-    """It is noted, and the notes of the vacuum's own transaction are taken into its event: nobody waits for a view."""
+async def test_a_deletion_by_a_trigger_of_the_application_is_announced(database: str) -> None:
+    """It is noted, and the event takes the notes of the vacuum's own transaction: no process waits for a view."""
     async with life.running(database) as app, connected(database) as connection:
         gone, other = await life.add(app, "gone"), await life.add(app, "other")
         await eventually(lambda: connection.fetchval(INSTALLED))
@@ -120,7 +120,7 @@ async def test_what_a_trigger_of_the_application_deletes_is_announced(database: 
 async def test_a_grandchild_that_is_inserted_meanwhile(
     database: str, isolation: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is seen, and nothing has to be tried again, whatever isolation the server gives who asks for none."""
+    """It is seen, and nothing has to be tried again, whatever the server's default isolation is."""
     async with connected(database) as connection:
         name = await connection.fetchval("SELECT current_database()")
         await connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'")
@@ -142,7 +142,7 @@ async def test_a_vacuum_that_waits_for_a_row_is_a_writer_and_brings_nothing_into
         async with row_locked(database, oid) as holder, connected(database) as spare:
             work = work_of(app, oid)
             await blocked_on_row(database)
-            # The holder has locked a row, and written nothing.
+            # The holder has locked a row without writing anything.
             open_now = await spare.fetch(members_table.OPEN, app.database.storage.objects_table_name)
             assert len(open_now) == 1
             assert app.utility.local_stats()["events"]["open"] == 0
@@ -153,7 +153,7 @@ async def test_a_vacuum_that_waits_for_a_row_is_a_writer_and_brings_nothing_into
 
 
 async def test_ddl_that_waits_for_a_vacuum_does_not_stop_it(database: str) -> None:
-    """It waits for the vacuum's lock, and everybody else waits for it: the vacuum must need no other connection."""
+    """DDL waits for the vacuum's lock, and everything else waits for DDL: the vacuum must need no other connection."""
     async with life.running(database) as app:
         oid = await life.add(app, "doomed")
         async with row_locked(database, oid) as holder, connected(database) as ddl:
@@ -180,7 +180,7 @@ async def test_deletions_take_connections_of_the_pool_alone(database: str) -> No
             most = 0
             while await connection.fetchval("SELECT count(*) FROM objects WHERE zoid = ANY($1)", oids):
                 most = max(most, await sessions(connection))
-            # Beside the pool's two: that of the members table, and this one. The holder's may still be ending.
+            # Besides the pool's two: the members table's, and this one. The holder's may still be ending.
             assert most <= max(before, 4) + 1
 
 
@@ -191,7 +191,7 @@ async def sessions(connection: asyncpg.Connection) -> int:
     return count
 
 
-async def test_what_cannot_be_deleted_now_is_tried_again(database: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_deletion_that_fails_is_tried_again(database: str, caplog: pytest.LogCaptureFixture) -> None:
     async with life.running(database, pool_size=1) as app:
         storage = app.database.storage
         oids = [await life.add(app, "one"), await life.add(app, "two")]
@@ -210,7 +210,7 @@ async def test_what_cannot_be_deleted_now_is_tried_again(database: str, caplog: 
 
 
 async def test_a_deadlock_is_tried_again(database: str) -> None:
-    """One that was in the way has locked the child and wants the folder, which the vacuum has."""
+    """Another transaction has locked the child and wants the folder, which the vacuum has locked."""
     async with life.running(database) as app:
         folder = await life.add(app, "f", "Folder")
         child = await life.add(app, "c", parent=folder)
@@ -226,7 +226,7 @@ async def test_a_deadlock_is_tried_again(database: str) -> None:
         assert await value(app, child) is records.ABSENT
 
 
-async def test_what_is_left_at_the_end_is_logged_once(database: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_objects_left_at_the_end_are_logged_once(database: str, caplog: pytest.LogCaptureFixture) -> None:
     async with connected(database) as holder:
         async with life.running(database) as app:
             oids = [await life.add(app, "one"), await life.add(app, "two")]
@@ -243,7 +243,7 @@ async def test_what_is_left_at_the_end_is_logged_once(database: str, caplog: pyt
     assert not [task for task in asyncio.all_tasks() if "Trash" in repr(task)]
 
 
-async def test_what_is_queued_at_the_end_is_deleted(
+async def test_objects_that_are_queued_at_the_end_are_deleted(
     database: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("guillotina_groupcache.vacuum.FINISH_TIMEOUT", life.TIMEOUT)
@@ -257,10 +257,10 @@ async def test_what_is_queued_at_the_end_is_deleted(
     assert "stay in the trash" not in caplog.text
 
 
-async def test_what_the_database_does_not_let_go_of_is_counted(
+async def test_a_deletion_that_is_not_cancelled_in_time_is_counted(
     database: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """asyncpg waits for a server that does not answer even when it is cancelled; what is queued behind is left too."""
+    """asyncpg waits for a server that does not answer even when it is cancelled; the objects behind it are left too."""
     let_go = asyncio.Event()
 
     async def hangs(self: object, *arguments: object) -> None:
@@ -282,7 +282,7 @@ async def test_what_the_database_does_not_let_go_of_is_counted(
         await asyncio.wait_for(worker._queue.join(), life.TIMEOUT)
 
 
-async def test_what_is_deleted_after_the_end_of_another_storage(database: str) -> None:
+async def test_deletions_go_on_after_the_end_of_another_storage(database: str) -> None:
     """Storages may share the vacuum, and one may be closed while the others go on."""
     async with life.running(database) as app:
         oid = await life.add(app, "doomed")
@@ -317,7 +317,7 @@ async def test_more_than_can_be_named_is_everything(database: str) -> None:
             versions = [app.utility.reads.version(life.object_key(oid)) for oid in (folder, other)]
             await done(work_of(app, folder))
             assert not await exists(connection, "many7")
-        # Of the row that was named, and of one that has nothing to do with it.
+        # the keys of the named row, and of a row that has nothing to do with it
         assert app.utility.reads.version(life.object_key(folder)) != versions[0]
         assert app.utility.reads.version(life.object_key(other)) != versions[1]
 
@@ -336,7 +336,7 @@ async def test_rows_that_lie_in_a_circle_are_named_once(database: str) -> None:
 
 
 async def trashed_tree(app: life.App) -> list[str]:
-    """A folder with children and grandchildren in the trash, which no vacuum has seen; all ids, the folder's first."""
+    """A folder in the trash, with children and grandchildren, that no vacuum has seen; all ids, the folder's first."""
     app.database.storage._autovacuum = False
     folder = await life.add(app, "f", "Folder")
     inner = await life.add(app, "inner", "Folder", parent=folder)
@@ -380,8 +380,8 @@ async def test_ddl_that_waits_for_dbvacuum_does_not_stop_it(database: str) -> No
             await done(waiting)
 
 
-async def test_what_leaves_a_deleted_folder_while_dbvacuum_comes_stays(database: str) -> None:
-    """It is deleted from nowhere else than from where it was found."""
+async def test_an_object_that_leaves_a_deleted_folder_during_dbvacuum_stays(database: str) -> None:
+    """It is deleted only from the place where it was found."""
     async with life.running(database) as app:
         folder, inner, *_ = await trashed_tree(app)
         other = await life.add(app, "other", "Folder")

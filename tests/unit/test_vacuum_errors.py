@@ -1,4 +1,4 @@
-"""Which failures of a deletion pass, so that it is tried again (the vacuum's `_PASSING`)."""
+"""A deletion is tried again after the errors that may pass (the vacuum's `_PASSING`), and after no others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Attempts(Trash):
     __slots__ = ("count", "error")
 
     def __init__(self, error: BaseException) -> None:
-        nothing: Any = None  # no attempt comes so far that it needs more than names
+        nothing: Any = None  # no attempt gets so far that it needs more than names
         super().__init__(SimpleNamespace(vacuum=nothing), nothing)
         self.add("db", SimpleNamespace(objects_table_name="objects"))
         self.error = error
@@ -67,7 +67,7 @@ class Attempts(Trash):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
-async def test_what_passes_is_tried_again(
+async def test_a_deletion_is_tried_again_after_an_error_that_may_pass(
     error: BaseException, passes: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("guillotina_groupcache.vacuum.FIRST_PAUSE", 0.0)

@@ -1,4 +1,4 @@
-"""What a transaction writes to a storage whose rows are not looked at, as it is no PostgreSQL (R11)."""
+"""The changes of a transaction on a storage that is not PostgreSQL, so that its rows are not looked at (R11)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OID, OLD, NEW = "1" * 32, "2" * 32, "3" * 32
 
 
 def changed(*kinds: str, seen: bool) -> tuple[set[bytes], bool]:
-    """What is announced for an object that was moved, which the transaction has seen at its old place, or not."""
+    """The changes of a move of an object, whose old place the transaction has seen, or not."""
     ob = SimpleNamespace(__uuid__=OID, __parent__=SimpleNamespace(__uuid__=NEW), __name__="new", id="new", __of__=None)
     objects: dict[str, dict[str, Any]] = {
         "added": {},
@@ -42,10 +42,10 @@ def test_a_move_names_the_place_where_the_object_was_seen() -> None:
 @pytest.mark.parametrize(
     ("kind", "seen"), [("added", False), ("modified", False), ("deleted", False), ("deleted", True)]
 )
-def test_what_may_lie_anywhere_is_everything(kind: str, seen: bool) -> None:
+def test_a_row_whose_place_is_not_known_means_everything(kind: str, seen: bool) -> None:
     assert changed(kind, seen=seen)[1]
 
 
-def test_what_is_deleted_goes_into_the_trash_even_if_it_was_added() -> None:
+def test_a_deleted_object_goes_into_the_trash_even_if_it_was_added() -> None:
     found, _ = changed("added", "deleted", seen=False)
     assert {keys.encode("db", kind, TRASHED_ID) for kind in (Kind.KEYS, Kind.LEN)} <= found
