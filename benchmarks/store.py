@@ -176,7 +176,7 @@ class _Entries:
 
     def answer(self) -> None:
         """Answer the pending loads."""
-        kinds = self._native.Kind
+        kinds = self._kinds
         for completion in list(self.node.drain()):
             if completion.kind is kinds.LOAD:
                 wanted = self._unpack(completion.payload)
