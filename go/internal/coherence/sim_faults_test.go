@@ -8,7 +8,7 @@ type fault int
 const (
 	stop              fault = iota // a process is stopped, and goes on later
 	kill                           // a process ends at once, and its connections with it
-	hostLost                       // a process ends, and its connections stay silent
+	hostLost                       // a process ends, and its connections do not show it
 	leave                          // a process leaves
 	putOut                         // a process is marked out in the members table, as any process may do at any time
 	evict                          // a store loses all its entries
