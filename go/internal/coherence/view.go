@@ -1,8 +1,6 @@
 package coherence
 
-import (
-	"slices"
-)
+import "slices"
 
 // view is the members table as it was seen last.
 type view struct {
