@@ -180,7 +180,7 @@ func (q *Queries) takeView(asked coherence.Time) Then {
 	return func(m *coherence.Machine, now coherence.Time, a *Answer) {
 		rows, err := a.rows(), a.err()
 		if err == nil {
-			// A row that is left out counts as one that somebody has deleted.
+			// A row that is left out counts as deleted.
 			m.Missing(now, asked, a.Missing+len(a.Rows)-len(rows), a.Counting)
 			q.takeLooks(m, now, asked, a.Reached)
 		}

@@ -157,7 +157,7 @@ func (q *Queue) signal() {
 
 // Drain reads what the lanes have brought and then moves as many whole completions as fit into buf,
 // in order. It returns their bytes, or, when not even the first one fits, the bytes that this one
-// needs, negative. What is added while it reads the lanes wakes nobody.
+// needs, negative. A completion that is added while it reads the lanes wakes no event loop.
 func (q *Queue) Drain(buf []byte) int {
 	q.mu.Lock()
 	q.draining = true

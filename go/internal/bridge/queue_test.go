@@ -96,7 +96,7 @@ func TestAFullOrClosedQueueRefuses(t *testing.T) {
 	}
 }
 
-// What is deferred is not overtaken by what comes later and would fit.
+// A deferred completion is not overtaken by a later one that would fit.
 func TestDeferredCompletionsComeInOrder(t *testing.T) {
 	q := newQueue(t)
 	big := make([]byte, maxBytes-headerSize)

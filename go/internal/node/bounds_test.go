@@ -15,7 +15,7 @@ import (
 )
 
 // A request or a value that no honest peer sends ends its session, and is counted.
-func TestWhatIsTooMuchEndsItsSession(t *testing.T) {
+func TestAFrameThatIsTooLargeEndsItsSession(t *testing.T) {
 	p := cluster(t, newDatabase(), unixAddress(t))[0]
 	s := newFakePeer(t, "")
 	versioned := func(key string) cache.VersionedKey { return cache.VersionedKey{Key: []byte(key)} }
@@ -132,7 +132,7 @@ func TestNoPeerIsAskedForALongKey(t *testing.T) {
 }
 
 // Requests that wait for loads take a bounded memory, however many a peer sends.
-func TestWhatPeersWaitForIsBounded(t *testing.T) {
+func TestRequestsThatWaitAreBounded(t *testing.T) {
 	db := newDatabase()
 	p := cluster(t, db, unixAddress(t))[0]
 	session := newFakePeer(t, "").dial(t, p)

@@ -221,7 +221,7 @@ func TestMutatedFramesLeaveNothingBehind(t *testing.T) {
 	if grown := heapInUse() - heap; grown > 32<<20 {
 		t.Errorf("the heap has grown by %d bytes", grown)
 	}
-	// What is in doubt because of an unknown writer is settled when the database says that it is over.
+	// Buckets in doubt because of an unknown writer are settled when the database says that it is over.
 	eventually(t, "it caches again", func() bool {
 		p.write("k", "v", true)
 		return p.get("k") == "v"

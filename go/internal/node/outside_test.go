@@ -20,7 +20,7 @@ func reads(t *testing.T, key, value string, processes ...*process) {
 	}
 }
 
-func TestWhatWasWrittenFromOutsideIsReadByAll(t *testing.T) {
+func TestAWriteFromOutsideIsReadByAll(t *testing.T) {
 	db := newDatabase()
 	a, b, c := three(t, db)
 	keys := []string{keyOf(a, 0), keyOf(b, 1), keyOf(c, 2), keyOf(a, 3)}

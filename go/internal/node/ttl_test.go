@@ -11,8 +11,8 @@ import (
 	"guillotina_groupcache/internal/mesh"
 )
 
-// What is written past the cache is what ttl is for: once it has cleared since the first load
-// began, or since the push was settled, no process gives the old value to a read that begins.
+// A ttl is for values that are written past the cache: once it has passed since the first load began, or
+// since the push was settled, no process gives the old value to a new read.
 func TestATTLHasPassedEverywhereWhenItHasPassedSinceTheLoad(t *testing.T) {
 	for what, first := range map[string]func(a, b *process, key string) (held coherence.Time){
 		"loaded at its owner": func(_, b *process, key string) coherence.Time {
@@ -122,7 +122,7 @@ func TestImpossibleTTLs(t *testing.T) {
 	}
 }
 
-func TestWhatIsPushedLivesFromItsAnnouncement(t *testing.T) {
+func TestAPushedValueLivesFromItsAnnouncement(t *testing.T) {
 	const writer = 77
 	p := open(t, newDatabase(), settings{"alone": true, "ttl": 1000})
 	announce := func(event uint64, settled bool, from coherence.Incarnation) *coherence.Message {
@@ -160,7 +160,7 @@ func TestWhatIsPushedLivesFromItsAnnouncement(t *testing.T) {
 
 // The writer's own store counts from the announcement too: as soon as COMMIT has taken effect
 // another one may write over the value, which the writer has not settled yet.
-func TestWhatTheWriterKeepsLivesFromItsAnnouncement(t *testing.T) {
+func TestAValueThatTheWriterKeepsLivesFromItsAnnouncement(t *testing.T) {
 	p := open(t, newDatabase(), settings{"alone": true, "ttl": 1000})
 	event := p.announce("k")
 	announced := now()
@@ -184,7 +184,7 @@ func TestASlowAnswerProlongsNoLife(t *testing.T) {
 		s.mu.Lock()
 		s.answer = func() ([]byte, error) {
 			asked = now()
-			eventually(t, "some time has cleared", func() bool { return now() > asked.Add(5*time.Millisecond) })
+			eventually(t, "some time has passed", func() bool { return now() > asked.Add(5*time.Millisecond) })
 			r := cache.Result{Value: []byte("v"), Source: cache.Peer, Expires: int64(life)}
 			return packAnswer(slices.Repeat([]cache.Result{r}, len(keys)), answerBudget, 0), nil
 		}
