@@ -22,16 +22,16 @@
 // sessions, completions for Python, and both queues refuse what does not fit. A lookup ([Node.Get])
 // takes no lock of this package.
 //
-// A node has one goroutine that calls the machine every 20 ms; the mesh's, one for each peer;
-// one for each read that is not answered at once, at most maxReads; and one for each request for the
-// peers' statistics. All of them end with [Node.Close], which waits for them. None of them lets a
-// panic end the process.
+// A node has one goroutine that calls the machine every 20 ms; those of the mesh, one for each peer; one
+// for each read that is not answered at once, at most maxReads; and one for each request for the peers'
+// statistics. All of them end with [Node.Close], which waits for them. Whatever enters the
+// machine, ticks and reads are guarded: a panic there is logged and does not end the process.
 //
 // # The caller's duties
 //
-// All methods but Close may be called from any thread and at any time, and return without waiting.
-// The caller watches the queue's descriptor and drains the queue when it is readable; answers each
-// load ([bridge.Loads.Loaded]) and each database query ([Node.Answer]) once, if only with a failure;
-// settles each event that it has announced, or says that the answer to its COMMIT was lost; and
+// All methods but Close may be called from any thread and at any time, and wait neither for a peer nor
+// for the database. The caller watches the queue's descriptor and drains the queue when it is readable;
+// answers each load ([bridge.Loads.Loaded]) and each database query ([Node.Answer]) once, if only with a
+// failure; settles each event that it has announced, or says that the answer to its COMMIT was lost; and
 // calls Close when every other call has returned.
 package node
