@@ -44,9 +44,9 @@ SELECT zoid, parent_id, id, of FROM {{table}} WHERE parent_id = ANY($1) ORDER BY
 """
 _TRASH: Final = f"UPDATE {{table}} SET parent_id = '{TRASHED_ID}' WHERE zoid = ANY($1)"
 
-#: Errors that may pass: no connection, a deadlock, a lock that was not got in time, a server that lacks resources,
-#: starts or stops, an announcement that a member has not acknowledged in time.
-_PASSING: Final = (
+#: Temporary errors: no connection, a deadlock, a lock that was not got in time, a server that lacks resources, starts
+#: or stops, an announcement that a member has not acknowledged in time.
+_TEMPORARY: Final = (
     GroupcacheError,
     OSError,
     asyncio.TimeoutError,
@@ -64,7 +64,7 @@ T = TypeVar("T")
 class Trash:
     """The vacuum of a connection manager, which several storages may share.
 
-    A deletion that fails for a reason that may pass is tried again until the vacuum is closed.
+    A deletion that a temporary error has ended is tried again until the vacuum is closed.
     """
 
     __slots__ = ("_attempts", "_closing", "_failing", "_left", "_storages", "_unserved", "_utility", "_worker")
@@ -96,7 +96,7 @@ class Trash:
             await asyncio.wait([attempt])
             self._attempts.discard(attempt)
             error = asyncio.CancelledError() if attempt.cancelled() else attempt.exception()
-            if error is None or not isinstance(error, (*_PASSING, asyncio.CancelledError)):
+            if error is None or not isinstance(error, (*_TEMPORARY, asyncio.CancelledError)):
                 self._log(oid, error)
                 return
             if not self._failing and not closing.is_set():
@@ -196,11 +196,11 @@ class Vacuum(vacuum.PGVacuum):
         await asyncio.sleep(self._pause)
 
     async def _tried(self, step: Callable[[], Awaitable[T]]) -> T:
-        """The result of a step, which is tried again a few times when it fails for a reason that may pass."""
+        """The result of a step, which is tried again a few times after temporary errors."""
         for pause in (FIRST_PAUSE, 10 * FIRST_PAUSE, 50 * FIRST_PAUSE):
             try:
                 return await step()
-            except _PASSING as error:
+            except _TEMPORARY as error:
                 logger.warning("groupcache: dbvacuum tries again in %.1f s: %r", pause, error)
                 await asyncio.sleep(pause)
         return await step()

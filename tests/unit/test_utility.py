@@ -306,7 +306,7 @@ async def test_a_user_who_may_not_make_the_members_table(database: str) -> None:
         try:
             host = urlsplit(database)
             storage._dsn = host._replace(netloc=f"{role}:limited@{host.hostname}:{host.port}").geturl()
-            members = Members(lambda question, answer: None, lambda *note: None)
+            members = Members(lambda query, answer: None, lambda *note: None)
             members.add("db", storage)
             with pytest.raises(ConfigurationError, match="permission denied") as caught:
                 await members.create("db")

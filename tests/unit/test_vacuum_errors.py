@@ -1,4 +1,4 @@
-"""A deletion is tried again after the errors that may pass (the vacuum's `_PASSING`), and after no others."""
+"""A deletion is tried again after temporary errors (the vacuum's `_TEMPORARY`), and after no others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Attempts(Trash):
 
 
 @pytest.mark.parametrize(
-    ("error", "passes"),
+    ("error", "temporary"),
     [
         *(
             (error, True)
@@ -67,11 +67,11 @@ class Attempts(Trash):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
-async def test_a_deletion_is_tried_again_after_an_error_that_may_pass(
-    error: BaseException, passes: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+async def test_a_deletion_is_tried_again_after_temporary_errors(
+    error: BaseException, temporary: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("guillotina_groupcache.vacuum.FIRST_PAUSE", 0.0)
     trash = Attempts(error)
     await asyncio.wait_for(trash.delete("0" * 32, "objects"), TIMEOUT)
-    assert trash.count == (2 if passes else 1)
-    assert ("while this lasts" in caplog.text) is passes
+    assert trash.count == (2 if temporary else 1)
+    assert ("while this lasts" in caplog.text) is temporary
