@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
+
+from guillotina_groupcache.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What defines a test, or a file of tests, as the documents name it.
@@ -44,3 +47,16 @@ def test_code_that_a_document_names(name: str) -> None:
             if not any(re.search(rf"\b{word}\b", text) for text in found):
                 missing.append(f"{path} {word}".strip())
     assert not missing
+
+
+def test_every_statistic_and_every_setting_is_documented() -> None:
+    statistics = set(re.findall(r'json:"(\w+)', (ROOT / "go/internal/node/stats.go").read_text()))
+    operating, readme = ((ROOT / name).read_text() for name in ("docs/operating.rst", "README.rst"))
+    assert len(statistics) > 30
+    assert not sorted(name for name in statistics if f"``{name}``" not in operating)
+    assert not sorted(field.name for field in _settings() if f"\n``{field.name}``" not in readme)
+
+
+def _settings() -> list[dataclasses.Field[object]]:
+    """The keys of the section; `explicit` and `server` follow from them."""
+    return [field for field in dataclasses.fields(Settings) if field.name not in ("explicit", "server")]
