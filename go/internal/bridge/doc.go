@@ -16,11 +16,13 @@
 //     writes that no process has announced (R14).
 //   - wire.go is the form of lists that cross the border, both ways.
 //
-// The package has no goroutine and no clock: its callers pass the time. Queue, Watch and Loads are
-// safe for concurrent use, and never wait, so they may be called under any lock. Queries and
-// OutsideWrites belong to the state machine: the caller holds its lock for every call. Nothing here
-// has a deadline of its own: the cache bounds a load, and the machine asks again when a view does
-// not come.
+// The package has no goroutine. Its callers pass the time; only the statistics of outside writes read
+// the clock. Queue, Watch and Loads are safe for concurrent use. Queue takes no lock but its own and
+// never waits, so it may be called under any lock. Loads and Watch must not be called under the
+// machine's lock: Loads asks which databases are reachable, which takes that lock, and both run
+// callbacks of the cache or of lanes. Queries and OutsideWrites belong to the state machine: the
+// caller holds its lock for every call. Nothing here has a deadline of its own: the cache bounds a
+// load, and the machine asks again when a view does not come.
 //
 // The caller calls [Queue.FlushDeferred] every few milliseconds: a deferred completion would
 // otherwise never arrive, and its transaction could never commit.

@@ -40,7 +40,8 @@
 //     [Machine.ForgetLooks] and [Machine.Unserve] when none is served any more;
 //   - this process's transactions: [Machine.Announce] after the last statement that writes and before COMMIT; then
 //     [Machine.Settle], or [Machine.Lost] if the answer to COMMIT was lost;
-//   - the end: [Machine.Leave], after which nothing of the machine is used but its actions.
+//   - the end: [Machine.Leave], after which the machine serves nothing and clears nothing. Other inputs may
+//     still come, and events that are open are still settled.
 //
 // # Prohibitions
 //
