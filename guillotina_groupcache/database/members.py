@@ -91,7 +91,7 @@ class Members:
         self._queries = Queries(table, self._databases)
         try:
             if not await table.exists():
-                await table.make_when_free(0 if new else 1)
+                await table.make(0 if new else 1)
         except asyncpg.InsufficientPrivilegeError as error:
             raise ConfigurationError(
                 f"groupcache.peers: the members table {table.schema}.groupcache_members cannot be made: {error}:"

@@ -6,8 +6,6 @@ own tables; `prepared` fills it in.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,14 +18,7 @@ from guillotina_groupcache.database.databases import Database
 from guillotina_groupcache.database.failover import FLUSHED, IDENTITIES, IDENTITY, OBJECTS
 from guillotina_groupcache.database.rows import MEMBERS, OLD, OVERDUE
 
-logger = logging.getLogger("guillotina_groupcache")
-
-#: How long a change of the tables waits for those who use them, and makes others wait.
-LOCK_TIMEOUT: Final = "500ms"
-#: Seconds between two attempts.
-LOCK_PAUSE: Final = 1.0
-#: Columns are only added. `identities` holds a pair of identity and failovers for each database id (R13); a table of an
-#: earlier version lacks it, and has the one `identity` instead.
+#: `identities` holds a pair of identity and failovers for each database id (R13).
 CREATE: Final = """
 CREATE TABLE IF NOT EXISTS {schema}.groupcache_members (
     incarnation BIGINT PRIMARY KEY,
@@ -41,30 +32,16 @@ CREATE TABLE IF NOT EXISTS {schema}.groupcache_members (
 );
 CREATE TABLE IF NOT EXISTS {schema}.groupcache_cluster (
     id SMALLINT PRIMARY KEY CHECK (id = 1),
-    identity TEXT NOT NULL,
-    counted BIGINT,
-    counting BIGINT NOT NULL DEFAULT 0,
+    counted BIGINT NOT NULL,
+    counting BIGINT NOT NULL,
     identities JSONB NOT NULL DEFAULT '{{}}'
-);
-INSERT INTO {schema}.groupcache_cluster (id, identity) SELECT 1, {identity} ON CONFLICT DO NOTHING;
+)
 """
-#: An earlier version made the table without these columns.
-HAS_COLUMNS: Final = """
-SELECT count(*) = 4 FROM pg_attribute
-WHERE attrelid = to_regclass('{schema}.groupcache_cluster') AND attname IN ('counted', 'counting', 'identities')
-OR attrelid = to_regclass('{schema}.groupcache_members') AND attname = 'applied'
-"""
-ADD_COLUMNS: Final = """
-ALTER TABLE {schema}.groupcache_cluster
-    ADD COLUMN IF NOT EXISTS counted BIGINT, ADD COLUMN IF NOT EXISTS counting BIGINT NOT NULL DEFAULT 0,
-    ADD COLUMN IF NOT EXISTS identities JSONB NOT NULL DEFAULT '{{}}';
-ALTER TABLE {schema}.groupcache_members ADD COLUMN IF NOT EXISTS applied BIGINT[] NOT NULL DEFAULT '{{}}'
-"""
-#: How many rows the members table should have: those that are there, and $1 that an earlier table may have had.
+#: Begins to count the rows that the members table should have: those that are there, and $1 that a table which is gone
+#: may have had.
 BEGIN_COUNT: Final = """
-UPDATE {schema}.groupcache_cluster
-SET counted = $1::bigint + (SELECT count(*) FROM {schema}.groupcache_members), counting = {random}
-WHERE id = 1 AND counted IS NULL
+INSERT INTO {schema}.groupcache_cluster (id, counted, counting)
+SELECT 1, $1::bigint + (SELECT count(*) FROM {schema}.groupcache_members), {random} ON CONFLICT DO NOTHING
 """
 #: Which count this is. Somebody may have written any number there, so the sign is dropped.
 _COUNTING: Final = "counting & 9223372036854775807"
@@ -73,7 +50,9 @@ WRITE_OFF: Final = f"""
 UPDATE {{schema}}.groupcache_cluster SET counted = counted - $1::bigint, counting = {{random}}
 WHERE id = 1 AND {_COUNTING} = $2
 """
-EXIST: Final = "SELECT to_regclass('{schema}.groupcache_members') IS NOT NULL AND (" + HAS_COLUMNS + ")"
+EXIST: Final = """
+SELECT to_regclass('{schema}.groupcache_members') IS NOT NULL AND to_regclass('{schema}.groupcache_cluster') IS NOT NULL
+"""
 #: One row per member, and a single row without a member where there is none. The first row also holds what is known of
 #: the databases $3.
 VIEW: Final = f"""
@@ -184,40 +163,16 @@ class MembersTable:
             yield
 
     async def exists(self) -> bool:
-        """Whether both tables are there, with all their columns."""
+        """Whether both tables are there."""
         ((exists,),) = await self.fetch(EXIST)
         return bool(exists)
 
     async def make(self, unknown: int = 1) -> None:
-        """Make the tables, or what they lack. The count of rows begins with `unknown`, those that an earlier table had.
-
-        Raises `LockNotAvailableError` where somebody reads a table that lacks a column, as a dump does for long: a
-        process that waited for that lock would hold up every process' views.
-        """
+        """Make the tables unless they are there. The count of rows begins with `unknown`, those that are lost."""
         await make_tables(partial(self._make, unknown))
 
     async def _make(self, unknown: int) -> None:
         connection = await self.database.connection.get()
         async with self.transaction():
-            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             await connection.execute(prepared(CREATE, self.schema))
-            if not await connection.fetchval(prepared(HAS_COLUMNS, self.schema)):
-                await connection.execute(prepared(ADD_COLUMNS, self.schema))
-            await connection.execute(prepared(LOCK, self.schema))
             await connection.execute(prepared(BEGIN_COUNT, self.schema), unknown)
-
-    async def make_when_free(self, unknown: int) -> None:
-        """Make the tables, or what they lack, as soon as nobody uses what has to be changed."""
-        is_logged = False
-        while True:
-            try:
-                await self.make(unknown)
-                return
-            except asyncpg.LockNotAvailableError:
-                if not is_logged:
-                    is_logged = True
-                    logger.warning(
-                        "groupcache: the members table is of an earlier version and in use, as by a dump: this process"
-                        " starts when its columns can be added"
-                    )
-                await asyncio.sleep(LOCK_PAUSE)

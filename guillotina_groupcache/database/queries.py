@@ -15,8 +15,7 @@ from guillotina_groupcache.database.connections import ERRORS, TIMEOUT
 from guillotina_groupcache.database.databases import Database, Databases
 from guillotina_groupcache.database.members_table import MembersTable
 from guillotina_groupcache.database.notes_table import FORGET
-from guillotina_groupcache.database.upkeep import OVERDUE_AFTER
-from guillotina_groupcache.database.views import Answer, Views
+from guillotina_groupcache.database.views import OVERDUE_AFTER, Answer, Views
 
 Query = dict[str, Any]
 
@@ -63,7 +62,7 @@ async def _take_view(on: Queries, query: Query) -> Answer:
 
 
 async def _post(on: Queries, query: Query) -> Answer:
-    on.views.upkeep.incarnation = query["incarnation"]
+    on.views.incarnation = query["incarnation"]
     async with on.table.transaction():
         await on.table.fetch(sql.LOCK)
         await on.table.fetch(sql.POST, query["incarnation"], query.get("address", ""), query.get("host", ""))

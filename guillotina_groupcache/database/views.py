@@ -1,4 +1,7 @@
-"""Views of the members table: its rows, what the cluster's row knows of the databases, and which of these answer."""
+"""Views of the members table: its rows, what the cluster's row knows of the databases, and which of these answer.
+
+Before a view the process sends its heartbeat and removes old rows, each when it is time.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ from guillotina_groupcache.database.claims import cluster_of
 from guillotina_groupcache.database.databases import Databases
 from guillotina_groupcache.database.failover import UNREADABLE, Change, Known, decode_known
 from guillotina_groupcache.database.members_table import MembersTable
-from guillotina_groupcache.database.upkeep import OVERDUE_AFTER, Upkeep
 from guillotina_groupcache.display import shown
 from guillotina_groupcache.throttled import Throttled
 
@@ -27,6 +29,12 @@ PATIENCE: Final = 0.25
 #: from outside can have written it.
 MIN_COUNTED: Final = -(1 << 62)
 
+#: Seconds between two removals of rows that have been out for a minute.
+CLEAN_EVERY: Final = 20.0
+#: Seconds between two heartbeats, and those without one after which a process' heartbeat is overdue.
+HEARTBEAT_EVERY: Final = 3.0
+OVERDUE_AFTER: Final = 10.0
+
 Answer = dict[str, Any]
 
 
@@ -36,7 +44,10 @@ class Views:
     def __init__(self, table: MembersTable, databases: Databases) -> None:
         self._table = table
         self._databases = databases
-        self.upkeep = Upkeep(table)
+        #: Whose row is this process' own; None: it has written none yet.
+        self.incarnation: int | None = None
+        self._sent = 0.0  # the last heartbeat
+        self._cleaned = 0.0
         self._is_gone = False  # the table, as the last view found it
         self._throttled = Throttled(logger)
 
@@ -46,9 +57,9 @@ class Views:
         A table that is gone is made again first, and `LookupError` is raised where the view has to be tried again.
         """
         try:
-            await self.upkeep.run()
+            await self._keep_up()
             rows, reached = await self._look(asked)
-        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
+        except asyncpg.UndefinedTableError:
             if not self._is_gone:
                 self._is_gone = True
                 logger.warning(
@@ -62,6 +73,20 @@ class Views:
             await members_rows.remove(self._table.fetch, ownerless, self._throttled)
         missing = max(rows[0]["counted"], MIN_COUNTED) - len(members)
         return {"rows": members, "missing": missing, "counting": rows[0]["counting"], "reached": reached}
+
+    async def _keep_up(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self.incarnation is not None and now >= self._sent + HEARTBEAT_EVERY:
+            self._sent = now
+            async with self._table.transaction():
+                # A heartbeat may be lost in a crash, unlike a state: it need not wait for the disk.
+                await self._table.fetch("SET LOCAL synchronous_commit TO off")
+                await self._table.fetch(sql.HEARTBEAT, self.incarnation)
+        if now >= self._cleaned + CLEAN_EVERY:
+            self._cleaned = now
+            async with self._table.transaction():
+                if await self._table.fetch(sql.LOCK_TO_CLEAN):
+                    await self._table.fetch(sql.CLEAN)
 
     async def _look(self, asked: int) -> tuple[list[asyncpg.Record], list[Answer]]:
         """The rows, and which databases have answered, are those that the cluster's row knows, and since which view."""
@@ -97,8 +122,8 @@ class Views:
         rows = await table.read(
             lambda text: table.connection.fetch(text, *arguments), sql.prepared(sql.VIEW, self._table.schema), 2
         )
-        if not rows or rows[0]["counted"] is None:
-            raise asyncpg.UndefinedTableError("the cluster's row is gone, or was made by an earlier version")
+        if not rows:
+            raise asyncpg.UndefinedTableError("the cluster's row is gone")
         known, unreadable = decode_known(rows[0]["identities"])
         self._databases.know(known)
         if unreadable:

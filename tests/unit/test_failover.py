@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from guillotina_groupcache.database import members_table as sql
 from guillotina_groupcache.database.failover import Known, Look, Watch
 from harness.postgres_embedded import EmbeddedPostgres
 from harness.postgres_losses import fail_over, put_back
@@ -141,14 +140,6 @@ async def test_another_objects_table_puts_everybody_out_once_and_ddl_nobody(serv
         assert await read() == ALL_OUT
         await _enter(server, 1)
         assert await read_other() == await read() == {1: "in", 2: "out"}
-
-
-async def test_a_table_of_an_earlier_version_is_used(server: EmbeddedPostgres) -> None:
-    await execute(server, sql.prepared(sql.CREATE, "public"), "ALTER TABLE groupcache_cluster DROP COLUMN identities")
-    async with two_members(server) as (read, _):
-        assert await read() == ALL_IN
-        await execute(server, "ALTER TABLE groupcache_cluster DROP COLUMN identities")
-        assert await read() == ALL_IN
 
 
 async def _enter(server: EmbeddedPostgres, who: int) -> None:

@@ -10,20 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from guillotina_groupcache.database.upkeep import CLEAN_EVERY
+from guillotina_groupcache.database.views import CLEAN_EVERY
 from guillotina_groupcache.interfaces import LibraryError
 from tests.unit import life_members
-
-#: The tables as the first version made them.
-FIRST_VERSION = """
-CREATE TABLE groupcache_members (incarnation BIGINT PRIMARY KEY, address TEXT NOT NULL, host TEXT NOT NULL,
-    state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', changed TIMESTAMPTZ NOT NULL DEFAULT now(),
-    seen TIMESTAMPTZ NOT NULL DEFAULT now());
-CREATE TABLE groupcache_cluster (id SMALLINT PRIMARY KEY, identity TEXT NOT NULL, losses BIGINT NOT NULL DEFAULT 0);
-INSERT INTO groupcache_cluster SELECT 1, (SELECT system_identifier FROM pg_control_system()) || '/'
-    || left(pg_walfile_name(pg_current_wal_lsn()), 8);
-INSERT INTO groupcache_members (incarnation, address, host, state) VALUES (7, '', '', 'in');
-"""
 
 
 class Process(life_members.Process):
@@ -74,7 +63,7 @@ async def test_what_writes_and_removes_rows_counts_them(database: str) -> None:
         await execute(
             database, "UPDATE groupcache_members SET state = 'out', changed = '-infinity', seen = '-infinity'"
         )
-        one.views.upkeep._cleaned -= CLEAN_EVERY
+        one.views._cleaned -= CLEAN_EVERY
         view = await one.view()
         assert (view["rows"], view["missing"]) == ([], 0), "those that have been out for long are removed"
 
@@ -140,8 +129,6 @@ async def test_a_row_that_nobody_has_counted_is_known_too(database: str) -> None
         ("DELETE FROM groupcache_cluster", 1),
         ("DROP TABLE groupcache_cluster", 1),
         ("DROP TABLE groupcache_members, groupcache_cluster", 1),
-        ("ALTER TABLE groupcache_cluster DROP COLUMN counted", 1),
-        ("UPDATE groupcache_cluster SET counted = NULL", 1),
     ],
 )
 async def test_what_is_gone_is_missing(database: str, statement: str, missing: int) -> None:
@@ -162,16 +149,6 @@ async def test_what_is_gone_is_missing(database: str, statement: str, missing: i
             await one.ask(op="write_off", missing=missing, counting=view["counting"])
             assert await one.missing() == 0
             assert (await one.view())["counting"] != before["counting"]
-
-
-async def test_tables_of_an_earlier_version_get_their_count(database: str) -> None:
-    await execute(database, FIRST_VERSION)
-    async with process(database, new=False) as one:
-        view = await one.view()
-        assert [row["incarnation"] for row in view["rows"]] == [7]
-        assert view["missing"] == 1
-        await one.post(1)
-        assert await one.missing() == 1
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
@@ -201,27 +178,3 @@ async def test_many_that_make_the_tables_at_once_do(database: str) -> None:
     finally:
         for each in many:
             await each.stop()
-
-
-async def test_a_table_in_use_is_changed_when_it_is_free(database: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A dump reads it for long: a process that waits for it must not hold up the views of the others."""
-    await execute(database, FIRST_VERSION)
-    dump, other = await asyncpg.connect(database), await asyncpg.connect(database)
-    try:
-        await dump.execute("BEGIN; LOCK TABLE groupcache_cluster IN ACCESS SHARE MODE")
-        one = Process(database)
-        starting = asyncio.ensure_future(one.members.create("db"))
-        while "in use" not in caplog.text:
-            await asyncio.sleep(0.01)
-        for _ in range(3):
-            assert (
-                await asyncio.wait_for(other.fetchval("SELECT id FROM groupcache_cluster"), life_members.TIMEOUT) == 1
-            )
-        assert not starting.done()
-        await dump.execute("COMMIT")
-        await asyncio.wait_for(starting, life_members.TIMEOUT)
-        assert caplog.text.count("in use") == 1
-        await one.members.stop()
-    finally:
-        await dump.close()
-        await other.close()

@@ -56,7 +56,7 @@ async def one(dsn: str) -> AsyncIterator[tuple[Process, asyncpg.Connection]]:
     async with process(1, {"db": storage_of(dsn)}) as member:
         connection = await asyncpg.connect(dsn)
         try:
-            member.views.upkeep._cleaned = float("inf")  # what the test sees is no effect of cleaning
+            member.views._cleaned = float("inf")  # what the test sees is no effect of cleaning
             # The count begins with one more, for a table that may have been there before: it is written off.
             view = await member.view()
             await member.ask(op="write_off", missing=view["missing"], counting=view["counting"])
@@ -109,7 +109,7 @@ async def test_an_impossible_time_keeps_no_row(database: str) -> None:
         await member.ask(op="mark_out", incarnation=7, reason="it is not reached", overdue=True)
         assert (await view_of(member))[0] == {1: "in", 7: "out"}
         await connection.execute("UPDATE groupcache_members SET changed = 'infinity' WHERE incarnation = 7")
-        member.views.upkeep._cleaned = 0.0
+        member.views._cleaned = 0.0
         assert (await view_of(member))[0] == {1: "in"}
 
 
