@@ -22,16 +22,16 @@ class StandIn:
     __slots__ = ("_other",)
 
     def __init__(self, other: Any) -> None:
-        self._own("_other", other)
-
-    def _own(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
+        self._other = other
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._other, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._other, name, value)
+        if hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._other, name, value)
 
 
 class Answers(StandIn):
@@ -50,21 +50,13 @@ class Answers(StandIn):
 
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)
-        self._own("_uses", connection._pool_release_ctr)  # as asyncpg's transaction does
-        self._own("lost", None)
-        self._keep("", None)
-
-    def _keep(self, statement: str, answer: str | None) -> None:
-        self._own("last", (statement, answer))
-
-    def lose(self, event: int) -> None:
-        """Keep the event whose COMMIT was sent and not answered."""
-        self._own("lost", event)
+        self._uses = connection._pool_release_ctr  # as asyncpg's transaction does
+        self.last, self.lost = ("", None), None
 
     async def execute(self, statement: str) -> str:
-        self._keep(statement, None)
+        self.last = statement, None
         answer: str = await self._other.execute(statement)
-        self._keep(statement, answer)
+        self.last = statement, answer
         return answer
 
     @property

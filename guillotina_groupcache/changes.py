@@ -64,27 +64,6 @@ class Stored(NamedTuple):
 class Writes:
     """What one transaction writes, from its first statement that does so to its end."""
 
-    __slots__ = (
-        "_absent",
-        "_database",
-        "_known",
-        "_members",
-        "_near_hit",
-        "_places",
-        "_pushed_bytes",
-        "_pushes",
-        "_read_before",
-        "_reads",
-        "_seen",
-        "_stay",
-        "_stored",
-        "_storing",
-        "_stubs",
-        "_transaction",
-        "_written",
-        "statements",
-    )
-
     def __init__(
         self,
         transaction: Any,

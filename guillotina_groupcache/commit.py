@@ -152,14 +152,14 @@ class Announcer:
             known = strategy.has_sent(writes.statements)
         if not known and answers is not None:
             await self._add_noted(changes, transaction._db_conn)
-        async with self._utility.events.announced(_database(transaction), changes, answers) as event:
+        async with self._utility.events.announced(_database(transaction), changes, answers) as pushes:
             result = await self._commit(locked)
             if answers is not None and answers.last[1] != "COMMIT":
                 logger.warning(_ROLLED_BACK, transaction._tid, answers.last[1])
             elif known:
-                pushes = list(writes.pushes())
-                event.pushes = [(key, value) for found_under, value in pushes for key in found_under]
-                strategy.count_pushed(len(pushes))
+                pushed = list(writes.pushes())
+                pushes += [(key, value) for found_under, value in pushed for key in found_under]
+                strategy.count_pushed(len(pushed))
         self._foreign.pop(transaction, None)
         return result
 
@@ -186,24 +186,17 @@ class Marked:
     Statements that the application sends over the same connection do not: nobody announces them.
     """
 
-    __slots__ = ("_marked", "_statements", "_storage", "_utility")
+    __slots__ = ("_statements", "_storage", "_utility")
 
     def __init__(self, storage: Any, utility: GroupcacheUtility) -> None:
         self._storage = storage
         self._utility = utility
         self._statements = storage._sql
-        self._marked: dict[tuple[str, str, str], str] = {}
 
     def get(self, name: str, table: str) -> str:
         """The statement of this name, for a table."""
-        if name not in _STORING:
-            statement: str = self._statements.get(name, table)
-            return statement
-        mark = self._utility.members.mark_of(self._storage)
-        marked = self._marked.get((mark, name, table))
-        if marked is None:
-            marked = self._marked[mark, name, table] = mark + self._statements.get(name, table)
-        return marked
+        statement: str = self._statements.get(name, table)
+        return self._utility.members.mark_of(self._storage) + statement if name in _STORING else statement
 
 
 class Locked(StandIn):
@@ -213,7 +206,7 @@ class Locked(StandIn):
 
     def __init__(self, transaction: Any) -> None:
         super().__init__(transaction)
-        self._own("_lock", asyncio.Lock())
+        self._lock = asyncio.Lock()
 
 
 #: What `store` and `delete` send (guillotina/db/storages/pg.py).

@@ -28,11 +28,7 @@ class Completions:
     """Hands out the completions of one node, and loads the keys that it asks for."""
 
     def __init__(
-        self,
-        requests: Requests,
-        announcements: Requests,
-        loader: Loader,
-        query: Callable[[int, dict[str, Any]], None],
+        self, requests: Requests, announcements: Requests, loader: Loader, query: Callable[[int, dict[str, Any]], None]
     ) -> None:
         """`query` is called with the number and the fields of each database query."""
         self._requests = requests

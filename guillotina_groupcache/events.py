@@ -20,14 +20,7 @@ from guillotina_groupcache.settings.role import Role
 #: Seconds that a commit waits for its announcement: longer than the lease of a member that does not acknowledge.
 ANNOUNCE_TIMEOUT: Final = 30.0
 
-
-class Event:
-    """An event under way. Its `pushes` are sent to their owners when it is settled."""
-
-    __slots__ = ("pushes",)
-
-    def __init__(self) -> None:
-        self.pushes: list[tuple[bytes, bytes]] = []
+Pushes = list[tuple[bytes, bytes]]  # keys, each with its value
 
 
 class Events:
@@ -96,25 +89,26 @@ class Events:
         self.settle(await self.announce(database, changed, everything))
 
     @asynccontextmanager
-    async def announced(self, database: str, changes: Changes, answers: Answers | None = None) -> AsyncIterator[Event]:
+    async def announced(self, database: str, changes: Changes, answers: Answers | None = None) -> AsyncIterator[Pushes]:
         """Announce, run the block, which sends COMMIT, and settle however it ends (R9).
 
+        What the block adds to the list that it gets is sent to the owners of the keys when the event is settled.
         Where it ends with an error that leaves open whether COMMIT took effect, the event stays in doubt until the
         database says that the transaction is over. `answers` knows whether COMMIT was sent at all, and keeps the event.
         """
         number = await self.announce(database, changes.keys, changes.everything)
-        event = Event()
+        pushes: Pushes = []
         try:
-            yield event
+            yield pushes
         except BaseException as error:
             if was_answered(error) or (answers is not None and not answers.commit_was_sent):
                 self.settle(number)
             else:
                 if answers is not None:
-                    answers.lose(number)
+                    answers.lost = number
                 self.lost(number)
             raise
-        self.settle(number, event.pushes)
+        self.settle(number, pushes)
 
     @asynccontextmanager
     async def transaction(self, database: str, connection: asyncpg.Connection) -> AsyncIterator[Changes]:

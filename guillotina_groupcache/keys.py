@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from guillotina.db.uid import MAX_UID_LENGTH
 
@@ -38,13 +38,6 @@ class Key(NamedTuple):
     kind: Kind
     oid: str  #: the object's id; of a child its container's, of an annotation its owner's
     name: str = ""  #: the id of a child or annotation; empty for the other kinds
-
-
-class Identified(Protocol):
-    """An object of Guillotina, as far as keys need it."""
-
-    @property
-    def __uuid__(self) -> str | None: ...
 
 
 _CHILD = Kind.CHILD
@@ -104,7 +97,7 @@ def decode(data: bytes) -> Key:
 def from_cache_arguments(
     db: str,
     oid: str | None = None,
-    container: str | Identified | None = None,
+    container: Any = None,
     id: str | None = None,
     variant: str | None = None,
 ) -> bytes | None:

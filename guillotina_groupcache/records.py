@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from enum import Enum
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import asyncpg
 import msgspec
@@ -52,21 +52,6 @@ TOO_LARGE: Final[Literal[Marker.TOO_LARGE]] = Marker.TOO_LARGE
 Record = dict[str, Any]
 Ids = list[str | None]  # The column `id` may be NULL.
 Value = Record | Ids | int | str | Marker  # The only string is `_EMPTY`.
-
-
-class Writer(Protocol):
-    """Guillotina's `IWriter`, as far as the columns of a record come from it."""
-
-    resource: bool
-
-    @property
-    def of(self) -> str | None: ...
-    @property
-    def parent_id(self) -> str | None: ...
-    @property
-    def id(self) -> str | None: ...
-    @property
-    def type(self) -> str: ...
 
 
 class _Form(msgspec.Struct, array_like=True, tag_field="form", forbid_unknown_fields=True, gc=False):
@@ -159,7 +144,7 @@ def decode(data: Buffer) -> Value:
     return _MARKS[form.value] if type(form) is _Mark else form.value
 
 
-def pushed(oid: str, pickled: bytes, tid: int, writer: Writer) -> Record:
+def pushed(oid: str, pickled: bytes, tid: int, writer: Any) -> Record:
     """The record that a load would give right after the commit of what `storage.store` wrote under an object id.
 
     `pickled` is the state as it was written, `tid` the transaction's id and `writer` the object's `IWriter`. To be

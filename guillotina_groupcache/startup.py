@@ -18,12 +18,7 @@ from guillotina.interfaces import (
 )
 
 from guillotina_groupcache import commit, vacuum
-from guillotina_groupcache.interfaces import (
-    ConfigurationError,
-    GroupcacheError,
-    IGroupcacheUtility,
-    LibraryError,
-)
+from guillotina_groupcache.interfaces import ConfigurationError, GroupcacheError, IGroupcacheUtility, LibraryError
 from guillotina_groupcache.settings import refusals
 from guillotina_groupcache.settings.role import is_enabled
 from guillotina_groupcache.utility import GroupcacheUtility

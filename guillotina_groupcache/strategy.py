@@ -213,15 +213,7 @@ class GroupcacheStrategy(BaseCache):
                 rows[row["id"]] = self._saw(dict(row))
         return [rows[id_] for id_ in ids if id_ in rows]
 
-    async def set(
-        self,
-        value: Any,
-        keyset: Any = None,
-        oid: Any = None,
-        container: Any = None,
-        id: Any = None,
-        variant: Any = None,
-    ) -> None:
+    async def set(self, value: Any, *arguments: Any, **named: Any) -> None:
         """Store nothing: of what Guillotina has loaded by itself no version was taken before the load (R1)."""
         self._saw(value)
 

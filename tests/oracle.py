@@ -172,7 +172,7 @@ class Numbered(answers.Answers):
 
     async def execute(self, statement: str) -> str:
         if statement.startswith("BEGIN"):
-            self._own("_writer", uuid4().hex)
+            self._writer = uuid4().hex
             statement = f"{statement} SET LOCAL {WRITER} = '{self._writer}';"
         elif statement.startswith("COMMIT") and (announced := _announced.get()) is not None:
             database, keys, everything = announced

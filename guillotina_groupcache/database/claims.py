@@ -193,26 +193,23 @@ class Claim:
     async def _look(self, connection: asyncpg.Connection, cluster: str) -> bool:
         # Whatever the server's default is: a stricter level would fail when another process renews the claim.
         async with connection.transaction(isolation="read_committed"):
-            return await self._look_in_transaction(connection, cluster)
-
-    async def _look_in_transaction(self, connection: asyncpg.Connection, cluster: str) -> bool:
-        mine = (self._table, cluster, self._id)
-        row = await connection.fetchrow(self._prepared(_LOOK), *mine)
-        if row["relation"] is None:
-            return True  # there is no objects table, which R13 notices
-        if row["cluster"] is None:
-            row = await connection.fetchrow(self._prepared(_INSERT), *mine)
-        holder = Holder(row["cluster"], row["database"], row["seen"])
-        if holder[:2] == (cluster, self._id):
-            self._rival = None
-            return True
-        now = time.monotonic()
-        if holder != self._rival:
-            self._rival, self._since = holder, now
-        elif now >= self._since + PROOF and await connection.fetch(self._prepared(_TAKE), *mine, *holder):
-            self._rival = None
-            return True
-        return False
+            mine = (self._table, cluster, self._id)
+            row = await connection.fetchrow(self._prepared(_LOOK), *mine)
+            if row["relation"] is None:
+                return True  # there is no objects table, which R13 notices
+            if row["cluster"] is None:
+                row = await connection.fetchrow(self._prepared(_INSERT), *mine)
+            holder = Holder(row["cluster"], row["database"], row["seen"])
+            if holder[:2] == (cluster, self._id):
+                self._rival = None
+                return True
+            now = time.monotonic()
+            if holder != self._rival:
+                self._rival, self._since = holder, now
+            elif now >= self._since + PROOF and await connection.fetch(self._prepared(_TAKE), *mine, *holder):
+                self._rival = None
+                return True
+            return False
 
     async def _refusal(self, connection: asyncpg.Connection, cluster: str, holder: Holder) -> str:
         """Say why the table cannot be served, in one line."""

@@ -20,7 +20,7 @@ from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache.database.claims import REFRESH_EVERY, Claim, cluster_of
 from guillotina_groupcache.database.connections import OwnConnection, connect
-from guillotina_groupcache.database.failover import FLUSHED, IDENTITY, OBJECTS, Change, Known, Look, Watch, identity_of
+from guillotina_groupcache.database.failover import FLUSHED, IDENTITY, OBJECTS, Change, Known, Look, Watch
 from guillotina_groupcache.database.outside_writes import OutsideWrites, Register
 
 logger = logging.getLogger("guillotina_groupcache")
@@ -161,7 +161,7 @@ class Database:
         """What a row that shows the database says of it."""
         if self.connection.reconnected:
             self.watch.reconnected, self.connection.reconnected = True, False
-        return Look(asked, known, identity_of(row["identity"], row["objects"]), row["flushed"], row)
+        return Look(asked, known, f"{row['identity']} {row['objects']}", row["flushed"], row)
 
     async def read(
         self, fetch: Callable[[str], Awaitable[list[asyncpg.Record]]], statement: str, parameter: int

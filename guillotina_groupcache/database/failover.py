@@ -59,7 +59,7 @@ class Look(NamedTuple):
 
     asked: int  #: when the view was asked for with which the look began, by the library's clock
     known: Known | None  #: what the cluster's row had said before, as far as this process knew
-    identity: str
+    identity: str  #: of the database: that of its server, and the OID of its objects table
     flushed: int
     row: Any  #: as the database gave it, with the notes of outside writes
 
@@ -81,11 +81,6 @@ def decode_known(identities: str | None) -> tuple[dict[str, Known], list[str]]:
             if not 0 <= known[id_].failovers < _MAX_FAILOVERS:
                 unreadable.append(id_)
     return known, unreadable
-
-
-def identity_of(server: str, objects: int) -> str:
-    """The identity of a database: that of its server, and the OID of its objects table."""
-    return f"{server} {objects}"
 
 
 class Watch:

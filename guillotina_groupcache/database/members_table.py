@@ -37,17 +37,19 @@ CREATE TABLE IF NOT EXISTS {schema}.groupcache_cluster (
     identities JSONB NOT NULL DEFAULT '{{}}'
 )
 """
+#: A number that JSON can hold.
+_RANDOM: Final = "(random() * 9007199254740991)::bigint"
 #: Begins to count the rows that the members table should have: those that are there, and $1 that a table which is gone
 #: may have had.
-BEGIN_COUNT: Final = """
-INSERT INTO {schema}.groupcache_cluster (id, counted, counting)
-SELECT 1, $1::bigint + (SELECT count(*) FROM {schema}.groupcache_members), {random} ON CONFLICT DO NOTHING
+BEGIN_COUNT: Final = f"""
+INSERT INTO {{schema}}.groupcache_cluster (id, counted, counting)
+SELECT 1, $1::bigint + (SELECT count(*) FROM {{schema}}.groupcache_members), {_RANDOM} ON CONFLICT DO NOTHING
 """
 #: Which count this is. Somebody may have written any number there, so the sign is dropped.
 _COUNTING: Final = "counting & 9223372036854775807"
 #: Writes off rows that have been missing for a lease, but only from the count in which they were missing.
 WRITE_OFF: Final = f"""
-UPDATE {{schema}}.groupcache_cluster SET counted = counted - $1::bigint, counting = {{random}}
+UPDATE {{schema}}.groupcache_cluster SET counted = counted - $1::bigint, counting = {_RANDOM}
 WHERE id = 1 AND {_COUNTING} = $2
 """
 EXIST: Final = """
@@ -58,7 +60,7 @@ SELECT to_regclass('{schema}.groupcache_members') IS NOT NULL AND to_regclass('{
 VIEW: Final = f"""
 SELECT m.*, c.counted, {_COUNTING} AS counting, c.xmin::text AS cluster_version,
     CASE WHEN row_number() OVER () = 1 THEN {IDENTITIES.format("$3::text[]")} END AS identities,
-    {{identity}} AS identity, {{flushed}} AS flushed, {{objects}} AS objects, {{outside}}
+    {IDENTITY} AS identity, {FLUSHED} AS flushed, {OBJECTS.format("$2::text")} AS objects, {{outside}}
 FROM {{schema}}.groupcache_cluster c LEFT JOIN {MEMBERS} m ON true
 """
 #: Records what a database has shown. Only the first process that notices it succeeds: $3 is what that process has read
@@ -129,20 +131,10 @@ AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 """
 
-#: A number that JSON can hold.
-_RANDOM: Final = "(random() * 9007199254740991)::bigint"
-
 
 def prepared(statement: str, schema: str) -> str:
     """A statement for the members table in a schema."""
-    return statement.format(
-        schema=schema,
-        identity=IDENTITY,
-        flushed=FLUSHED,
-        random=_RANDOM,
-        objects=OBJECTS.format("$2::text"),
-        outside="{outside}",
-    )
+    return statement.format(schema=schema, outside="{outside}")
 
 
 class MembersTable:

@@ -56,9 +56,18 @@ SHAPE: Final = r"""
 HAS_NOTED: Final = "SELECT current_setting('guillotina_groupcache.noted_' || to_regclass($1::text)::oid, true) <> ''"
 _SHOW: Final = f"SELECT {EXIST} AS notes_exist, {FOUND.format(table='$1::text')} AS found"
 _LOCK: Final = "LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"
+#: Rows that the other table does not have, or has otherwise in a column that is cached, which `json` is not. In most
+#: cases `tid` differs, and states need not be compared.
+_DIFFERENCE: Final = """(
+    SELECT a.zoid, a.parent_id, a.id, a.of FROM {} AS a LEFT JOIN {} AS b ON b.zoid = a.zoid
+    WHERE b.zoid IS NULL OR (a.tid, a.parent_id, a.id, a.of) IS DISTINCT FROM (b.tid, b.parent_id, b.id, b.of)
+    OR (a.type, a.resource, a.state_size, a.state) IS DISTINCT FROM (b.type, b.resource, b.state_size, b.state)
+) AS {}"""
+_CHANGED_FROM: Final = _DIFFERENCE.format("old_rows", "new_rows", "changed_from")
+_CHANGED_TO: Final = _DIFFERENCE.format("new_rows", "old_rows", "changed_to")
 _NOTE: Final = (
-    """
-CREATE OR REPLACE FUNCTION {schema}.groupcache_note_outside_write() RETURNS trigger
+    f"""
+CREATE OR REPLACE FUNCTION {{schema}}.groupcache_note_outside_write() RETURNS trigger
 -- The plan that is made for a statement of one row is used for those of many too, and must not be a nested loop.
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $body$
 DECLARE
@@ -68,7 +77,7 @@ DECLARE
     changed bigint := 0;
     changed_places jsonb;
 BEGIN
-    IF noted < 0 OR to_regclass('{schema}.groupcache_outside_writes') IS NULL THEN
+    IF noted < 0 OR to_regclass('{{schema}}.groupcache_outside_writes') IS NULL THEN
         RETURN NULL;
     END IF;
     IF TG_OP = 'INSERT' THEN
@@ -76,33 +85,33 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         SELECT count(*) INTO changed FROM old_rows;
     ELSIF TG_OP = 'UPDATE' THEN
-        SELECT count(*) INTO changed FROM {changed_to};
+        SELECT count(*) INTO changed FROM {_CHANGED_TO};
     END IF;
     IF changed = 0 AND TG_OP <> 'TRUNCATE' THEN
         RETURN NULL;
     END IF;
-    noted := noted + greatest(changed, {min_rows});
+    noted := noted + greatest(changed, {MIN_ROWS});
     -- A view shows all notes, and they must not make it late. At a stricter level, reading them could fail the writer.
-    IF TG_OP = 'TRUNCATE' OR noted > {max_rows} THEN
+    IF TG_OP = 'TRUNCATE' OR noted > {MAX_ROWS} THEN
         noted := -1;
     ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
-        IF changed > {few_rows} OR pg_relation_size('{schema}.groupcache_outside_writes') > {max_size} THEN
+        IF changed > {FEW_ROWS} OR pg_relation_size('{{schema}}.groupcache_outside_writes') > {MAX_SIZE} THEN
             noted := -1;
         END IF;
-    ELSIF pg_relation_size('{schema}.groupcache_outside_writes') > {max_size} OR EXISTS (
-        SELECT FROM {schema}.groupcache_outside_writes WHERE relation = TG_RELID OFFSET {max_notes})
+    ELSIF pg_relation_size('{{schema}}.groupcache_outside_writes') > {MAX_SIZE} OR EXISTS (
+        SELECT FROM {{schema}}.groupcache_outside_writes WHERE relation = TG_RELID OFFSET {MAX_NOTES})
     THEN
         noted := -1;
         -- Where no process reads the notes, writers delete the old ones now and then.
         IF random() < 0.0625 THEN
             WITH old AS (
-                SELECT id FROM {schema}.groupcache_outside_writes
-                WHERE relation = TG_RELID AND written < clock_timestamp() - interval '{old} seconds'
+                SELECT id FROM {{schema}}.groupcache_outside_writes
+                WHERE relation = TG_RELID AND written < clock_timestamp() - interval '{OLD} seconds'
                 FOR UPDATE SKIP LOCKED)
-            DELETE FROM {schema}.groupcache_outside_writes WHERE id IN (SELECT id FROM old);
+            DELETE FROM {{schema}}.groupcache_outside_writes WHERE id IN (SELECT id FROM old);
         END IF;
-    ELSIF changed > {few_rows} AND (
-        SELECT sum(rows) + changed > {max_places} FROM {schema}.groupcache_outside_writes
+    ELSIF changed > {FEW_ROWS} AND (
+        SELECT sum(rows) + changed > {MAX_PLACES} FROM {{schema}}.groupcache_outside_writes
         WHERE relation = TG_RELID AND places IS NOT NULL)
     THEN
         noted := -1;
@@ -115,9 +124,9 @@ BEGIN
         SELECT jsonb_agg(jsonb_build_array(zoid, parent_id, id, of)) INTO changed_places FROM old_rows;
     ELSE
         SELECT jsonb_agg(jsonb_build_array(zoid, parent_id, id, of)) INTO changed_places FROM (
-            (SELECT zoid, parent_id, id, of FROM {changed_from})
+            (SELECT zoid, parent_id, id, of FROM {_CHANGED_FROM})
             UNION
-            (SELECT zoid, parent_id, id, of FROM {changed_to})
+            (SELECT zoid, parent_id, id, of FROM {_CHANGED_TO})
         ) AS places_of_both;
     END IF;
     PERFORM set_config(setting, noted::text, true);
@@ -132,13 +141,6 @@ EXCEPTION WHEN undefined_table OR undefined_column OR insufficient_privilege THE
 END $body$
 """
 )
-#: Rows that the other table does not have, or has otherwise in a column that is cached, which `json` is not. In most
-#: cases `tid` differs, and states need not be compared.
-_DIFFERENCE: Final = """(
-    SELECT a.zoid, a.parent_id, a.id, a.of FROM {} AS a LEFT JOIN {} AS b ON b.zoid = a.zoid
-    WHERE b.zoid IS NULL OR (a.tid, a.parent_id, a.id, a.of) IS DISTINCT FROM (b.tid, b.parent_id, b.id, b.of)
-    OR (a.type, a.resource, a.state_size, a.state) IS DISTINCT FROM (b.type, b.resource, b.state_size, b.state)
-) AS {}"""
 #: A member's UPDATE demands the tid with which the object was read. So an outside write must change the tid, else the
 #: member would undo what it has never seen.
 _RENEW_TID: Final = """
@@ -168,17 +170,6 @@ EXCEPTION WHEN undefined_table OR insufficient_privilege THEN
     RETURN NEW;
 END $body$
 """
-_FILLED: Final = {
-    "max_rows": MAX_ROWS,
-    "max_notes": MAX_NOTES,
-    "max_places": MAX_PLACES,
-    "few_rows": FEW_ROWS,
-    "max_size": MAX_SIZE,
-    "min_rows": MIN_ROWS,
-    "old": OLD,
-    "changed_from": _DIFFERENCE.format("old_rows", "new_rows", "changed_from"),
-    "changed_to": _DIFFERENCE.format("new_rows", "old_rows", "changed_to"),
-}
 #: Writes by triggers, the application's or PostgreSQL's own, which delete what lies below, count as unmarked whatever
 #: statement fired them: the mark is looked for at another offset. A background worker may have no statement at all.
 _OUTSIDE: Final = "(substr(current_query(), 1 + pg_trigger_depth(), {length}) IS DISTINCT FROM '{mark}')"
@@ -229,7 +220,7 @@ def _triggers(schema: str, table: str, mark: str) -> dict[str, str]:
 
 def creation(schema: str, table: str, mark: str) -> list[str]:
     """The statements that create the table of notes, the functions and the triggers."""
-    statements = [statement.format(schema=schema, **_FILLED) for statement in (CREATE, _NOTE, _RENEW_TID, _REVOKE)]
+    statements = [statement.format(schema=schema) for statement in (CREATE, _NOTE, _RENEW_TID, _REVOKE)]
     for name, statement in _triggers(schema, table, mark).items():
         # Otherwise it does not fire where `session_replication_role` is `replica`, as during a restore.
         statements += [statement, f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}"]

@@ -29,8 +29,6 @@ class Secret:
     def __repr__(self) -> str:
         return "'***'"
 
-    __str__ = __repr__
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from guillotina_groupcache.display import shown
@@ -185,10 +186,6 @@ def _ttl(value: object) -> float:
     return ttl
 
 
-def _push(value: object) -> bool:
-    return _boolean("groupcache.push", value)
-
-
 def _boolean(name: str, value: object) -> bool:
     # `str` covers booleans, the numbers 0 and 1, and the strings of the environment alike.
     text = str(value).strip().lower()
@@ -205,7 +202,7 @@ _PARSERS: Final[dict[str, Callable[[object], Any]]] = {
     "tls": _tls,
     "size": _size,
     "ttl": _ttl,
-    "push": _push,
+    "push": partial(_boolean, "groupcache.push"),
 }
 
 

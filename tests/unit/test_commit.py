@@ -336,8 +336,8 @@ async def test_the_end_of_the_process_in_a_commit(app: App, database: str) -> No
 
 async def test_announced_settles_on_success_with_its_pushes(app: App) -> None:
     key, value = object_key("0" * 32), b"value"
-    async with app.utility.events.announced("db", Changes([key])) as event:
-        event.pushes = [(key, value)]
+    async with app.utility.events.announced("db", Changes([key])) as pushes:
+        pushes.append((key, value))
         assert in_doubt(app) == 1
     assert in_doubt(app) == 0
     assert app.utility._node is not None
@@ -350,8 +350,8 @@ async def test_announced_settles_on_success_with_its_pushes(app: App) -> None:
 )
 async def test_announced_gives_the_blocks_own_error(app: App, error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
-        async with app.utility.events.announced("db", Changes([object_key("1" * 32)])) as event:
-            event.pushes = [(object_key("1" * 32), b"never")]
+        async with app.utility.events.announced("db", Changes([object_key("1" * 32)])) as pushes:
+            pushes.append((object_key("1" * 32), b"never"))
             raise error
     assert caught.value is error
     assert (in_doubt(app) == 0) is was_answered(error)

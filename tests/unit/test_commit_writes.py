@@ -168,7 +168,7 @@ async def test_a_connection_that_is_somebody_elses_is_left_alone(app: App) -> No
     event = await app.utility.events.announce(DATABASE, [])
     async with app.database.storage.pool.acquire() as connection:
         answers = Answers(connection._con)
-        answers.lose(event)
+        answers.lost = event
         await answers.execute("COMMIT")
     async with answers.transaction():  # by the task that the pool has given it to
         await answers.settle(app.utility)
