@@ -62,7 +62,7 @@ class Stored(NamedTuple):
 
 
 class Writes:
-    """What one transaction writes, from its first statement that does so to its end."""
+    """What one transaction writes, from its first statement that writes to its end."""
 
     def __init__(
         self,
@@ -82,8 +82,9 @@ class Writes:
         self._near_hit = near_hit
         #: The rows as they were before the transaction wrote them, by object id; None: there was no row.
         self._places: dict[str, Any] = {}
-        #: The versions that keys of objects had just before the database had no such row.
+        #: The versions of objects' keys just before the database was found to have no row of theirs.
         self._absent: dict[str, int | None] = {}
+        #: The objects whose places need no lookup any more.
         self._known: set[str] = set()
         #: The records that were read of objects before the first statement that writes.
         self._read_before: dict[str, Any] = {}
@@ -167,9 +168,9 @@ class Writes:
     def conflicts(self) -> list[Any]:
         """The rows of modified objects that a later transaction had written: Guillotina's `get_conflicts`.
 
-        Its own query runs on another connection, where it could wait for a transaction that waits for this one. On
-        this connection every row that was written carries the transaction's `tid` by now. But what the query could
-        find is known: an UPDATE has demanded the `tid`, and the row of an upsert was read before.
+        Guillotina's query runs on another connection, where it could wait for a transaction that waits for this one.
+        On this connection it would find nothing: every row that was written carries the transaction's own `tid` by
+        now. What it is meant to find is known: an UPDATE has demanded the `tid`, and the row of an upsert was read.
         """
         modified, tid = self._transaction.modified, self._transaction._tid
         rows = (self._places.get(stored_oid(oid)) for oid in modified)

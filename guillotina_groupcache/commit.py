@@ -32,8 +32,8 @@ logger = logging.getLogger("guillotina_groupcache")
 def decorate(storage: Any, utility: GroupcacheUtility) -> None:
     """Make a storage announce what is committed through it, for as long as it lives.
 
-    Decorating twice has no effect. After the utility's end a commit fails that the other processes would have to
-    learn of.
+    Decorating twice has no effect. After the utility's end, a commit that other processes would have to learn of
+    fails.
     """
     if not isinstance(getattr(storage.commit, "__self__", None), Announcer):
         Announcer(storage, utility)
@@ -47,7 +47,7 @@ class Announcer:
         self._utility = utility
         self._start, self._commit, self._abort = storage.start_transaction, storage.commit, storage.abort
         self._store, self._delete = storage.store, storage.delete
-        #: The writes of transactions that use another cache.
+        #: What transactions that use another cache write.
         self._foreign: weakref.WeakKeyDictionary[Any, Writes] = weakref.WeakKeyDictionary()
         storage.start_transaction, storage.commit, storage.abort = self.start_transaction, self.commit, self.abort
         storage.store, storage.delete = self.store, self.delete

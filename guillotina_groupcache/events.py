@@ -33,10 +33,10 @@ class Events:
         self._role: Role | None = None
         #: Whether a cache that had begun has ended.
         self.has_ended = False
-        self._doubt: int | None = None  # an event over everything, as long as nothing may be served
+        self._doubt: int | None = None  # an event over everything, open as long as nothing may be served
 
     def prepare(self, role: Role | None) -> None:
-        """Know the role of this process; None: it is not known yet."""
+        """Set the role of this process; None: it is not known yet."""
         self._role, self.has_ended = role, False
 
     def begin(self, node: Node) -> None:
@@ -117,7 +117,7 @@ class Events:
         Where it changes nothing it is rolled back, and nothing is announced. Raises what the database raises, and
         `GroupcacheError` where it could not be announced; then it is rolled back.
         """
-        # Whatever the server's default is: a snapshot that is older than a lock would miss what was committed between.
+        # The server's default may be stricter: a snapshot older than a lock would miss what was committed in between.
         transaction = connection.transaction(isolation="read_committed")
         answers = transaction._connection = Answers(transaction._connection)
         await transaction.start()
@@ -130,7 +130,7 @@ class Events:
             async with self.announced(database, changes, answers):
                 await transaction.commit()
         except BaseException:
-            # asyncpg refuses to after a COMMIT that has failed; the pool takes care of such a connection.
+            # asyncpg refuses a rollback after a COMMIT that has failed; the pool takes care of such a connection.
             with suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError, asyncio.TimeoutError):
                 await asyncio.wait_for(transaction.rollback(), TIMEOUT)
             await answers.settle(self.settle)

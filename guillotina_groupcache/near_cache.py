@@ -1,4 +1,4 @@
-"""The near cache: values as readers get them, so that a hit calls no library and decodes nothing.
+"""The near cache: values as readers get them, so that a hit neither calls the library nor decodes.
 
 A near entry is used only while the version table shows the version under which it was found, and the lease that R2
 demands has not run out. This is the library's own test, made by a few loads from its memory.
@@ -21,7 +21,7 @@ from guillotina_groupcache.native import Found
 
 KEEPS_LOADS_IN_ORDER: Final = platform.machine() in ("x86_64", "AMD64")
 
-#: Bytes that a near entry takes beside the value's byte form: a dict of nine columns, their objects, entry and slot.
+#: Bytes that a near entry takes besides the value's byte form: a dict of nine columns, their objects, entry and slot.
 OVERHEAD: Final = 1200
 
 _VERSION_BITS: Final = (1 << 64) - 1
@@ -38,7 +38,7 @@ class FrozenRecord(dict[str, Any]):
     __slots__ = ()
 
     def _refuse(self, *arguments: Any, **named: Any) -> NoReturn:
-        raise TypeError("a record is shared by all who read it: change a copy, dict(record)")
+        raise TypeError("all readers of a record share it: change a copy, dict(record)")
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         # A copy, or a pickle, belongs to whoever made it, and may be changed.

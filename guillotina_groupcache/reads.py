@@ -20,13 +20,13 @@ from guillotina_groupcache.wire import unpack_result, unpack_results
 logger = logging.getLogger("guillotina_groupcache")
 _lines: Final = Throttled(logger)
 
-# Reads compare with these: a member's lookup in its class takes a function of the module enum.
+# Reads compare with these: looking up a member in its class would run Python code of the module enum.
 _BYPASS: Final = Missed.BYPASS
 _NOWHERE: Final = Source.NOWHERE
 
 
 class Reads:
-    """The reads of one process; before `begin` and after `end` they give nothing."""
+    """The reads of one process; before `begin` and after `end` they find nothing."""
 
     def __init__(self, requests: Requests, bypass_loads: SharedLoads) -> None:
         self.near = NearCache(memoryview(b""), 0)
@@ -40,15 +40,16 @@ class Reads:
         self.near = NearCache(node.table, near_size)
 
     def end(self) -> None:
-        """Give nothing any more. Reads that wait go on until `Requests.end`."""
+        """Find nothing any more. Reads in flight go on until `Requests.end`."""
         self._node = None
         self.near.clear()
 
     async def get(self, key: bytes, slot: Slot | None = None) -> tuple[Any, Source]:
         """The value of a key as the database held it at an instant of this call, and where it came from.
 
-        It may be `records.ABSENT` or `records.TOO_LARGE`. With `Source.NOWHERE` there is no value: ask the database,
-        which raises what there is to raise. A value from this process' memory is kept in the near cache at `slot`.
+        It may be `records.ABSENT` or `records.TOO_LARGE`. With `Source.NOWHERE` there is no value: the caller reads the
+        database, which raises what there is to raise. A value from this process' memory is kept in the near cache, at
+        `slot`.
         """
         node = self._node
         if node is None:
@@ -69,7 +70,7 @@ class Reads:
         return _decoded(source, data)
 
     def find(self, key: bytes, slot: Slot | None = None) -> tuple[Any, Source]:
-        """The same from this process' memory alone: where it is not there, or in doubt, `Source.NOWHERE`."""
+        """As `get`, from this process' memory alone: `Source.NOWHERE` if the value is not there, or in doubt."""
         found = None if self._node is None else self._node.get(key)
         return self._kept(found, slot) if type(found) is Found else (None, _NOWHERE)
 
@@ -90,9 +91,9 @@ class Reads:
     async def get_many(
         self, wanted: Sequence[bytes], slots: Sequence[Slot | None] | None = None, wait: bool = True
     ) -> list[tuple[Any, Source]]:
-        """The same for many keys: one request to each peer, one query for what no process has.
+        """As `get`, for many keys: one request to each peer, one query for what no process has.
 
-        Without `wait` it gives what is in this process' memory, as `find` does.
+        Without `wait` it finds what is in this process' memory, as `find` does.
         """
         node = self._node
         values: list[tuple[Any, Source]] = [(None, _NOWHERE)] * len(wanted)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from guillotina_groupcache.reads import Reads
     from guillotina_groupcache.utility import GroupcacheUtility
 
-#: The most children that a listing reads at once, so that a large folder does not lie in memory whole.
+#: The most children that a listing reads at once, so that a large folder is never in memory as a whole.
 WINDOW: Final = 1000
 _MISSES: Final = frozenset((Source.NOWHERE, Source.BYPASS, Source.DATABASE))
 _DATABASE: Final = Source.DATABASE
@@ -36,7 +36,7 @@ class GroupcacheStrategy(BaseCache):
         super().__init__(transaction)  # type: ignore[no-untyped-call]
         self._manager = transaction._manager
         self._total_hits = 0
-        self._uncounted_hits = 0  # near hits, until `_count_near_hits`
+        self._uncounted_hits = 0  # near hits since the last `_count_near_hits`
         self._database: str = getattr(transaction.manager, "db_id", "root")
         utility = query_utility(IGroupcacheUtility)
         self._utility: GroupcacheUtility | None = None
@@ -65,11 +65,11 @@ class GroupcacheStrategy(BaseCache):
 
     @property
     def _may_wait(self) -> bool:
-        """Whether the transaction holds no connection of the pool; with one it must not wait for a load's."""
+        """Whether the transaction may wait for a load, which needs a connection of the pool: not while it holds one."""
         return self._transaction._db_conn is None and self._transaction._db_txn is None
 
     def _reads_itself(self) -> bool:
-        """Whether the transaction may see rows over its own connection that no other one sees (R12)."""
+        """Whether the transaction may see rows over its own connection that no other connection sees (R12)."""
         transaction = self._transaction
         connection = transaction._db_conn
         if transaction._db_txn is None and (connection is None or not connection.is_in_transaction()):
@@ -80,13 +80,13 @@ class GroupcacheStrategy(BaseCache):
         return not 0 < self._statements_at_begin == sent
 
     def began(self) -> None:
-        """Take note that BEGIN is the last statement that was sent."""
+        """Remember that BEGIN is the last statement that was sent."""
         self._statements_at_begin = self._transaction.get_query_count()
 
     async def get(
         self, oid: str | None = None, container: Any = None, id: str | None = None, variant: str | None = None
     ) -> Any:
-        """The value, `_EMPTY`, or None: Guillotina's own load follows."""
+        """The value, or `_EMPTY`; after None Guillotina loads the value by itself."""
         asked: Hashable = oid
         if oid is None or id is not None or variant is not None:
             asked = (oid if oid is not None else getattr(container, "__uuid__", container), id, variant)
@@ -115,7 +115,7 @@ class GroupcacheStrategy(BaseCache):
         return self._saw(value)
 
     def _near_hit(self, asked: Hashable) -> Any:
-        """The value of a near entry that may be used now, or None: all of a hot read.
+        """The value of a near entry that may be used now, or None: a hot read does no more than this.
 
         The order is R2's: load the database's deadline, load the version, read the clock.
         """
@@ -154,7 +154,7 @@ class GroupcacheStrategy(BaseCache):
         self._manager._cache_hits += 1
 
     def _count_near_hits(self) -> None:
-        """Count the hot reads in all three places at once: at each of them it would take too long."""
+        """Add the near hits to all three counts at once: to count each hit when it happens would take too long."""
         hits, self._uncounted_hits = self._uncounted_hits, 0
         if self._utility is not None and hits:
             self._total_hits += hits
@@ -180,7 +180,7 @@ class GroupcacheStrategy(BaseCache):
                 yield transaction._fill_object(row, parent)
 
     async def get_page_of_keys(self, parent_oid: str, page: int = 1, page_size: int = 1000) -> list[str]:
-        """Replaces `Transaction.get_page_of_keys`: a caller of it, such as `@items`, reads the children next."""
+        """Replaces `Transaction.get_page_of_keys`, whose callers, such as `@items`, read the children next."""
         transaction = self._transaction
         ids: list[str] = await type(transaction).get_page_of_keys(transaction, parent_oid, page, page_size)
         reads = self._reads
@@ -214,7 +214,7 @@ class GroupcacheStrategy(BaseCache):
         return [rows[id_] for id_ in ids if id_ in rows]
 
     async def set(self, value: Any, *arguments: Any, **named: Any) -> None:
-        """Store nothing: of what Guillotina has loaded by itself no version was taken before the load (R1)."""
+        """Store nothing: no version was taken before Guillotina's own load of the value (R1)."""
         self._saw(value)
 
     # --- what the application asks to invalidate
@@ -237,7 +237,7 @@ class GroupcacheStrategy(BaseCache):
             if isinstance(key, bytes):
                 self._named.keys.add(key)
             else:
-                # It was not made by `get_key`: nobody knows what it means, so it means everything.
+                # `get_key` has not made it, so its meaning is unknown: it stands for everything.
                 self._named.everything = True
 
     async def clear(self) -> None:
@@ -261,7 +261,7 @@ class GroupcacheStrategy(BaseCache):
             self.writes.push(pickled)
 
     def take_named(self) -> Changes:
-        """Give out, once, what the application has asked to invalidate."""
+        """Return what the application has asked to invalidate, and forget it."""
         named, self._named = self._named, Changes()
         return named
 
@@ -279,7 +279,7 @@ class GroupcacheStrategy(BaseCache):
             self._stored += 1  # its setter adds one, whatever it is given
 
     async def close(self, invalidate: bool = True, publish: bool = True) -> None:
-        """The transaction has ended. What was named, but not announced as nothing was written, is bumped now."""
+        """The transaction has ended: bump what was named and, as nothing was written, not announced."""
         named = self.take_named()
         self._statements_at_begin = 0
         self._writes = None

@@ -35,7 +35,7 @@ from guillotina_groupcache.settings.role import (
 
 logger = logging.getLogger("guillotina_groupcache")
 
-#: Seconds within which loads must end that `finalize` has cancelled.
+#: Seconds within which the loads that `finalize` has cancelled must end.
 END_TIMEOUT: Final = 2.0
 #: Seconds that leaving may take: saying bye, and removing the row.
 LEAVE_TIMEOUT: Final = 2.0
@@ -45,7 +45,7 @@ LEAVE_TIMEOUT: Final = 2.0
 class GroupcacheUtility:
     """See `IGroupcacheUtility`, the contract.
 
-    What it does while it runs is done by its parts: `reads`, `events` and `members`.
+    Its parts do the work while it runs: `reads`, `events` and `members`.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class GroupcacheUtility:
             self._node.unserve(database)
 
     def check_members_table(self) -> None:
-        """Raise `ConfigurationError` where there are peers and no database that can be their referee."""
+        """Raise `ConfigurationError` where there are peers but no database that can be their referee."""
         if self.settings.explicit and not self.settings.alone and not self.members.has_table:
             raise ConfigurationError(
                 "groupcache.peers: there is no PostgreSQL database for the members table:"

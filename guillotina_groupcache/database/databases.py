@@ -253,7 +253,7 @@ class Databases:
         return [look for look in begun if look is not None]
 
     def know(self, known: dict[str, Known]) -> None:
-        """Take note of what the cluster's row says."""
+        """Remember what the cluster's row says."""
         self._known = known
 
     def found(self, table: Database, row: Any, asked: int) -> dict[Database, Look]:

@@ -98,7 +98,7 @@ class Watch:
         self._flushed = 0
 
     def saw(self, look: Look, failovers: int) -> None:
-        """Take note of a look that agrees with the cluster's row, which has counted so many failovers."""
+        """Remember a look that agrees with the cluster's row, which has counted so many failovers."""
         self.identity, self._flushed, self.reconnected = look.identity, look.flushed, False
         self.was_elsewhere = False
         self.failovers = failovers
