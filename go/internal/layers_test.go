@@ -59,7 +59,7 @@ func TestPackagesImportOnlyThoseBelowThem(t *testing.T) {
 			}
 		}
 		if packages[l.name] == nil {
-			t.Logf("there is no package %s", l.name)
+			t.Errorf("there is no package %s", l.name)
 		}
 		for _, f := range packages[l.name] {
 			for path := range f.imports {
