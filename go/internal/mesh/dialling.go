@@ -67,14 +67,14 @@ func (m *Mesh) keepDialling(ctx context.Context, row coherence.Row) {
 // dialFailed reports to the machine, and to the log, what an attempt without a lasting session has shown;
 // err is nil when there was a short session.
 func (m *Mesh) dialFailed(d *dialling, err error) {
-	who := d.row.Incarnation
+	id := d.row.Incarnation
 	// Only a refusal by the member itself counts, not one by another process at its address.
 	var refusal *transport.RefusalError
-	if errors.As(err, &refusal) && coherence.Incarnation(refusal.By) == who {
-		m.Options.Machine.InputGuarded(func(machine *coherence.Machine, now coherence.Time) { machine.Refused(now, who) })
+	if errors.As(err, &refusal) && coherence.Incarnation(refusal.By) == id {
+		m.Options.Machine.InputGuarded(func(machine *coherence.Machine, now coherence.Time) { machine.Refused(now, id) })
 	}
 	if m.provesEnd(d.row) {
-		m.Options.Machine.InputGuarded(func(machine *coherence.Machine, now coherence.Time) { machine.Ended(now, who) })
+		m.Options.Machine.InputGuarded(func(machine *coherence.Machine, now coherence.Time) { machine.Ended(now, id) })
 	} else if err != nil && !d.warned && time.Since(d.since) > warnUnreachableAfter {
 		d.warned = true
 		m.Options.Transport.Log("warning", unreachable(d.row, err.Error()))

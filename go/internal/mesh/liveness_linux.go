@@ -18,18 +18,18 @@ import (
 // Abstract names belong to a network namespace. The socket is a datagram socket, and the test is to
 // connect to it, which leaves nothing in any queue.
 
-func livenessName(who coherence.Incarnation) *net.UnixAddr {
-	return &net.UnixAddr{Net: "unixgram", Name: fmt.Sprintf("@guillotina_groupcache/%d", who)}
+func livenessName(id coherence.Incarnation) *net.UnixAddr {
+	return &net.UnixAddr{Net: "unixgram", Name: fmt.Sprintf("@guillotina_groupcache/%d", id)}
 }
 
 // holdLiveness shows that a process lives until the socket is closed.
-func holdLiveness(who coherence.Incarnation) (*net.UnixConn, error) {
-	return net.ListenUnixgram("unixgram", livenessName(who))
+func holdLiveness(id coherence.Incarnation) (*net.UnixConn, error) {
+	return net.ListenUnixgram("unixgram", livenessName(id))
 }
 
 // hasEnded reports whether a process that held its socket in this network namespace has ended.
-func hasEnded(who coherence.Incarnation) bool {
-	socket, err := net.DialUnix("unixgram", nil, livenessName(who))
+func hasEnded(id coherence.Incarnation) bool {
+	socket, err := net.DialUnix("unixgram", nil, livenessName(id))
 	if err == nil {
 		_ = socket.Close()
 	}

@@ -38,11 +38,11 @@ func (m *Mesh) MembersChanged(machine *coherence.Machine) {
 		}
 		m.dialMember(row)
 	}
-	for who, p := range m.Peers {
-		if !listed[who] && p.stopDialling != nil {
+	for id, p := range m.Peers {
+		if !listed[id] && p.stopDialling != nil {
 			p.stopDialling()
 			p.stopDialling = nil
-			m.forgetUnused(who, p)
+			m.forgetUnused(id, p)
 		}
 	}
 	slices.Sort(owners)
@@ -65,19 +65,19 @@ func (m *Mesh) dialMember(row coherence.Row) {
 }
 
 // peer returns what is kept of a process, which may be new.
-func (m *Mesh) peer(who coherence.Incarnation) *Peer {
-	p := m.Peers[who]
+func (m *Mesh) peer(id coherence.Incarnation) *Peer {
+	p := m.Peers[id]
 	if p == nil {
 		p = &Peer{}
-		m.Peers[who] = p
+		m.Peers[id] = p
 	}
 	return p
 }
 
 // forgetUnused drops a peer that has no session and is not dialled.
-func (m *Mesh) forgetUnused(who coherence.Incarnation, p *Peer) {
+func (m *Mesh) forgetUnused(id coherence.Incarnation, p *Peer) {
 	if len(p.Sessions) == 0 && p.stopDialling == nil {
-		delete(m.Peers, who)
+		delete(m.Peers, id)
 	}
 }
 
@@ -88,16 +88,16 @@ func (m *Mesh) Up(s *transport.Session) {
 		return // it asks, and no more
 	}
 	m.Options.Machine.Input(func(machine *coherence.Machine, now coherence.Time) {
-		who := coherence.Incarnation(s.Peer().Incarnation)
-		if who == m.Incarnation {
+		id := coherence.Incarnation(s.Peer().Incarnation)
+		if id == m.Incarnation {
 			// An earlier process at this address still has a row, and so this one has dialled itself.
 			// A process is no member of its own.
 			s.Close(errSelf)
 			return
 		}
-		p := m.peer(who)
+		p := m.peer(id)
 		p.Sessions = append(p.Sessions, s)
-		p.pick(machine, now, who)
+		p.pick(machine, now, id)
 	})
 }
 
@@ -107,19 +107,19 @@ func (m *Mesh) Down(s *transport.Session, _ error) {
 		return
 	}
 	m.Options.Machine.Input(func(machine *coherence.Machine, now coherence.Time) {
-		who := coherence.Incarnation(s.Peer().Incarnation)
-		p := m.Peers[who]
+		id := coherence.Incarnation(s.Peer().Incarnation)
+		p := m.Peers[id]
 		if p == nil {
 			return
 		}
 		p.Sessions = slices.DeleteFunc(p.Sessions, func(x *transport.Session) bool { return x == s })
-		p.pick(machine, now, who)
-		m.forgetUnused(who, p)
+		p.pick(machine, now, id)
+		m.forgetUnused(id, p)
 	})
 }
 
 // pick picks the session to send over, and notifies the machine when it is another one than before.
-func (p *Peer) pick(machine *coherence.Machine, now coherence.Time, who coherence.Incarnation) {
+func (p *Peer) pick(machine *coherence.Machine, now coherence.Time, id coherence.Incarnation) {
 	var best *transport.Session
 	for _, s := range p.Sessions {
 		if best == nil || s.Outgoing() && !best.Outgoing() {
@@ -131,9 +131,9 @@ func (p *Peer) pick(machine *coherence.Machine, now coherence.Time, who coherenc
 	}
 	p.Current = best
 	if best == nil {
-		machine.Disconnected(who)
+		machine.Disconnected(id)
 	} else {
-		machine.Connected(now, who)
+		machine.Connected(now, id)
 	}
 }
 
