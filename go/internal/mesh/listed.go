@@ -13,25 +13,21 @@ const unlistedLeases = 4
 // listedRows is the set of processes that the last view has shown, for the transport, which cannot
 // wait for the machine's lock.
 type listedRows struct {
-	set   atomic.Pointer[map[uint64]struct{}]
+	set   atomic.Pointer[map[uint64]bool]
 	fresh atomic.Bool // there was a view since the sessions were last compared with it
 }
 
 func (l *listedRows) has(incarnation uint64) bool {
 	set := l.set.Load()
-	if set == nil {
-		return false
-	}
-	_, ok := (*set)[incarnation]
-	return ok
+	return set != nil && (*set)[incarnation]
 }
 
 // ViewTaken remembers which processes a view has shown. The caller holds the lock.
 func (m *Mesh) ViewTaken(machine *coherence.Machine) {
-	set := make(map[uint64]struct{})
+	set := make(map[uint64]bool)
 	for _, row := range machine.Rows() {
 		if machine.Listed(row.Incarnation) {
-			set[uint64(row.Incarnation)] = struct{}{}
+			set[uint64(row.Incarnation)] = true
 		}
 	}
 	m.listed.set.Store(&set)
