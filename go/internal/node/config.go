@@ -18,14 +18,14 @@ type Config struct {
 	Advertise string `json:"advertise"`
 	// Admit are the addresses and "dns:host:port" of the peers that are admitted; none: all in the
 	// members table.
-	Admit   []string `json:"admit"`
-	Alone   bool     `json:"alone"`  // no peers: no connections, no members table
-	Secret  secret   `json:"secret"` // its UTF-8 bytes are the transport's secret
-	TLS     *TLS     `json:"tls"`
-	Size    int64    `json:"size"`
-	TTL     float64  `json:"ttl"` // 0: none
-	Lease   float64  `json:"lease"`
-	Buckets uint32   `json:"buckets"` // a power of two, the same in the whole cluster
+	Admit   []string         `json:"admit"`
+	Alone   bool             `json:"alone"`  // no peers: no connections, no members table
+	Secret  secret           `json:"secret"` // its UTF-8 bytes are the transport's secret
+	TLS     *transport.Files `json:"tls"`
+	Size    int64            `json:"size"`
+	TTL     float64          `json:"ttl"` // 0: none
+	Lease   float64          `json:"lease"`
+	Buckets uint32           `json:"buckets"` // a power of two, the same in the whole cluster
 }
 
 // secret takes the text as it is; JSON's rule for bytes would read it as base64.
@@ -34,13 +34,6 @@ type secret struct{ transport.Secret }
 func (s *secret) UnmarshalText(text []byte) error {
 	s.Secret = append(transport.Secret(nil), text...)
 	return nil
-}
-
-// TLS names the PEM files of a PKI of the user's own.
-type TLS struct {
-	Cert string `json:"cert"`
-	Key  string `json:"key"`
-	CA   string `json:"ca"`
 }
 
 // Times and bounds that are not for the user to choose.

@@ -92,10 +92,10 @@ func (n *Node) open(identity *transport.Identity) (err error) {
 }
 
 func (n *Node) meshOptions(identity *transport.Identity) mesh.Options {
-	o := mesh.Options{
+	return mesh.Options{
 		Transport: transport.Options{
 			Identity: identity, Listen: n.cfg.Listen, Self: transport.Peer{Address: n.cfg.Advertise},
-			Secret: n.cfg.Secret.Secret, Handler: n.handler, Log: n.Queue.Log,
+			Secret: n.cfg.Secret.Secret, TLS: n.cfg.TLS, Handler: n.handler, Log: n.Queue.Log,
 		},
 		Alone: n.cfg.Alone, Admit: n.cfg.Admit, Lease: seconds(n.cfg.Lease),
 		Machine: &n.driver, Watch: n.Queue.Watch, Life: n.life, Go: n.wg.Go,
@@ -105,10 +105,6 @@ func (n *Node) meshOptions(identity *transport.Identity) mesh.Options {
 			}
 		},
 	}
-	if t := n.cfg.TLS; t != nil {
-		o.Transport.TLS = &transport.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}
-	}
-	return o
 }
 
 func (n *Node) groupConfig() cache.Config {

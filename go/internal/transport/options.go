@@ -46,7 +46,11 @@ type Handler interface {
 
 // Files names the PEM files of a private PKI. The certificate must be valid for server and
 // client use and carry the name or IP address under which peers dial it.
-type Files struct{ Cert, Key, CA string }
+type Files struct {
+	Cert string `json:"cert"`
+	Key  string `json:"key"`
+	CA   string `json:"ca"`
+}
 
 // Options configures a Transport. Only New reads it.
 type Options struct {
