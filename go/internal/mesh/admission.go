@@ -40,25 +40,17 @@ func newAdmission(list []string, log func(level, text string), changed func()) *
 		if name, ok := strings.CutPrefix(entry, "dns:"); ok {
 			a.dnsNames = append(a.dnsNames, name)
 		} else {
-			a.fixed[normalized(entry)] = true
+			a.fixed[transport.Normalized(entry)] = true
 		}
 	}
 	return a
-}
-
-// normalized returns the one spelling that "localhost" shares with the address that it means.
-func normalized(address string) string {
-	if port, ok := strings.CutPrefix(address, "localhost:"); ok {
-		return "127.0.0.1:" + port
-	}
-	return address
 }
 
 // add admits an address: the own one.
 func (a *admission) add(address string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.fixed[normalized(address)] = true
+	a.fixed[transport.Normalized(address)] = true
 }
 
 // admits reports whether the process at the address of a row is admitted. A client has no address and
@@ -74,23 +66,18 @@ func (a *admission) check(address string, rejected func(address string)) bool {
 	if !a.list || address == "" {
 		return true
 	}
-	address = normalized(address)
+	address = transport.Normalized(address)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.knows(address) {
 		return true
 	}
 	rejected(address)
-	a.wakeUp()
-	return false
-}
-
-// wakeUp requests a resolution at once: a DNS name may stand for a rejected address by now.
-func (a *admission) wakeUp() {
 	select {
-	case a.wake <- struct{}{}:
+	case a.wake <- struct{}{}: // resolve at once: a DNS name may stand for the address by now
 	default:
 	}
+	return false
 }
 
 // knows reports whether an address is listed, or was found for a DNS name. The caller holds mu.

@@ -106,20 +106,25 @@ func splitAddress(text string) (address, error) {
 		}
 		return address{text: text, network: "unix", target: filepath.Clean(path), local: true}, nil
 	}
-	host, port, err := net.SplitHostPort(text)
+	host, port, err := net.SplitHostPort(Normalized(text))
 	if err != nil {
 		return address{}, fmt.Errorf("address %q is neither host:port nor unix:/path", text)
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return address{}, fmt.Errorf("address %q: the port must be a number from 0 to 65535", text)
 	}
-	// A resolver may answer "localhost" with two addresses, and a process listens on only one of them.
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
 	ip, err := netip.ParseAddr(host)
 	local := err == nil && ip.IsLoopback()
 	return address{text, "tcp", net.JoinHostPort(host, port), host, local}, nil
+}
+
+// Normalized returns the one spelling that "localhost" shares with the address that it means here: a
+// resolver may answer with two addresses, and a process listens on only one of them.
+func Normalized(text string) string {
+	if host, port, err := net.SplitHostPort(text); err == nil && host == "localhost" {
+		return "127.0.0.1:" + port
+	}
+	return text
 }
 
 // checkText refuses an address that would garble a log line or be truncated at a NUL byte. Addresses
