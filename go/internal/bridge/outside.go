@@ -18,7 +18,7 @@ type OutsideWrites struct {
 	Listed     map[int][]coherence.OutsideID
 	registered map[coherence.OutsideID]*registered
 	missing    bool // a look showed a note that was not registered, and the log says so
-	totals     outsideTotals
+	totals     OutsideStatistics
 }
 
 type registered struct {
