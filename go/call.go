@@ -24,8 +24,6 @@ var (
 	lastError string
 )
 
-var errNoNode = errors.New("no such node: it is closed, or was never opened")
-
 // call runs f for a node, and keeps a failure, or a panic, for gc_error. Every export but gc_error
 // goes through it.
 func call(handle C.int64_t, f func(n *node.Node) (C.int64_t, error)) (result C.int64_t) {
@@ -38,7 +36,7 @@ func call(handle C.int64_t, f func(n *node.Node) (C.int64_t, error)) (result C.i
 	n := nodes[handle]
 	mu.Unlock()
 	if n == nil && handle != 0 {
-		return fail(errNoNode)
+		return fail(errors.New("no such node: it is closed, or was never opened"))
 	}
 	result, err := f(n)
 	if err != nil {
@@ -50,6 +48,18 @@ func call(handle C.int64_t, f func(n *node.Node) (C.int64_t, error)) (result C.i
 // run is call for what returns nothing.
 func run(handle C.int64_t, f func(n *node.Node) error) C.int64_t {
 	return call(handle, func(n *node.Node) (C.int64_t, error) { return 0, f(n) })
+}
+
+// give is call for text: it copies what f returns into buf and returns its length; more than size:
+// nothing was copied.
+func give(handle C.int64_t, buf *C.uint8_t, size C.size_t, f func(n *node.Node) ([]byte, error)) C.int64_t {
+	return call(handle, func(n *node.Node) (C.int64_t, error) {
+		text, err := f(n)
+		if len(text) <= int(size) {
+			copy(slice(buf, size), text)
+		}
+		return C.int64_t(len(text)), err
+	})
 }
 
 func fail(err error) C.int64_t {

@@ -78,7 +78,7 @@ func gc_leave(handle C.int64_t) C.int64_t {
 //
 //export gc_fd
 func gc_fd(handle C.int64_t) C.int64_t {
-	return call(handle, func(n *node.Node) (C.int64_t, error) { return C.int64_t(n.Queue.FD()), nil })
+	return call(handle, func(n *node.Node) (C.int64_t, error) { return C.int64_t(n.Queue.Watch.FD()), nil })
 }
 
 // gc_drain moves whole completions into buf and returns their bytes, or, negative, the bytes that the
@@ -240,13 +240,7 @@ func gc_answer(handle C.int64_t, query C.uint64_t, answer *C.uint8_t, size C.siz
 //
 //export gc_constants
 func gc_constants(buf *C.uint8_t, size C.size_t) C.int64_t {
-	return call(0, func(*node.Node) (C.int64_t, error) {
-		text, err := node.Constants()
-		if len(text) <= int(size) {
-			copy(slice(buf, size), text)
-		}
-		return C.int64_t(len(text)), err
-	})
+	return give(0, buf, size, func(*node.Node) ([]byte, error) { return node.Constants() })
 }
 
 // gc_stats copies this process's statistics, in JSON, into buf and returns their length; more than
@@ -254,13 +248,7 @@ func gc_constants(buf *C.uint8_t, size C.size_t) C.int64_t {
 //
 //export gc_stats
 func gc_stats(handle C.int64_t, buf *C.uint8_t, size C.size_t) C.int64_t {
-	return call(handle, func(n *node.Node) (C.int64_t, error) {
-		text, err := n.Stats()
-		if len(text) <= int(size) {
-			copy(slice(buf, size), text)
-		}
-		return C.int64_t(len(text)), err
-	})
+	return give(handle, buf, size, (*node.Node).Stats)
 }
 
 // gc_peer_stats requests the statistics of every connected member; a completion of kind peer stats

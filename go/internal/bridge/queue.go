@@ -43,7 +43,8 @@ const maxBytes = 256 << 20
 
 // Queue holds completions in order until Python drains them. It is safe for concurrent use.
 type Queue struct {
-	Watch *Watch // of the queue's pipe, and of the lanes
+	// Watch watches the queue's pipe and the lanes: its descriptor is readable while Drain has something to give.
+	Watch *Watch
 
 	mu       sync.Mutex
 	entries  [][]byte
@@ -72,9 +73,6 @@ func NewQueue() (*Queue, error) {
 	}
 	return q, nil
 }
-
-// FD returns a descriptor that is readable while [Queue.Drain] has something to give.
-func (q *Queue) FD() int { return q.Watch.FD() }
 
 // Put adds a completion. It is false when the queue is full or closed: the caller then drops the
 // work, or answers it in another way.

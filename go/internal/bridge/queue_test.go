@@ -53,19 +53,19 @@ func TestEntriesComeOutWholeAndInOrder(t *testing.T) {
 
 func TestDescriptorIsReadableWhileEntriesWait(t *testing.T) {
 	q := newQueue(t)
-	if readable(t, q.FD(), 0) {
+	if readable(t, q.Watch.FD(), 0) {
 		t.Error("readable while empty")
 	}
 	q.Put(Cleared, 1)
 	q.Put(Cleared, 2)
-	if !readable(t, q.FD(), time.Second) {
+	if !readable(t, q.Watch.FD(), time.Second) {
 		t.Error("not readable with entries")
 	}
 	buf := make([]byte, headerSize)
-	if q.Drain(buf); !readable(t, q.FD(), time.Second) {
+	if q.Drain(buf); !readable(t, q.Watch.FD(), time.Second) {
 		t.Error("not readable with one entry left")
 	}
-	if q.Drain(buf); readable(t, q.FD(), 0) {
+	if q.Drain(buf); readable(t, q.Watch.FD(), 0) {
 		t.Error("readable after the last entry")
 	}
 	if n := q.Drain(buf); n != 0 {
@@ -145,7 +145,7 @@ func TestManyPutAndOneDrains(t *testing.T) {
 	seen := make(map[uint64]bool)
 	buf := make([]byte, 64*headerSize)
 	for len(seen) < writers*each {
-		if !readable(t, q.FD(), 5*time.Second) {
+		if !readable(t, q.Watch.FD(), 5*time.Second) {
 			t.Fatalf("nothing comes after %d entries", len(seen))
 		}
 		n := q.Drain(buf)

@@ -21,7 +21,7 @@ func TestAWatchIsReadableWhileOneOfItsDescriptorsIs(t *testing.T) {
 	called := map[*Queue]int{}
 	removes := map[*Queue]func(){}
 	for _, q := range []*Queue{first, second} {
-		remove, err := w.Add(q.FD(), func() { called[q]++ })
+		remove, err := w.Add(q.Watch.FD(), func() { called[q]++ })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,23 +77,23 @@ func TestACompletionBeforeADrainWakesNobody(t *testing.T) {
 	q.draining = true
 	q.Put(Cleared, 1)
 	q.Put(Cleared, 2)
-	if readable(t, q.FD(), 0) {
+	if readable(t, q.Watch.FD(), 0) {
 		t.Error("readable, though Python is about to drain")
 	}
 	// The descriptor is readable for what did not fit.
-	if n := q.Drain(make([]byte, headerSize)); n != headerSize || !readable(t, q.FD(), time.Second) {
+	if n := q.Drain(make([]byte, headerSize)); n != headerSize || !readable(t, q.Watch.FD(), time.Second) {
 		t.Errorf("drained %d bytes, and the descriptor is not readable for the rest", n)
 	}
 	q.draining = true
 	q.Put(Cleared, 3, make([]byte, 100))
-	if q.Drain(make([]byte, 2*headerSize)); !readable(t, q.FD(), time.Second) {
+	if q.Drain(make([]byte, 2*headerSize)); !readable(t, q.Watch.FD(), time.Second) {
 		t.Error("not readable with a completion that is larger than the buffer")
 	}
-	if q.Drain(make([]byte, 1024)); readable(t, q.FD(), 0) {
+	if q.Drain(make([]byte, 1024)); readable(t, q.Watch.FD(), 0) {
 		t.Error("readable after the last entry")
 	}
 	q.Put(Cleared, 4)
-	if !readable(t, q.FD(), time.Second) {
+	if !readable(t, q.Watch.FD(), time.Second) {
 		t.Error("not readable with a later entry")
 	}
 }

@@ -81,7 +81,7 @@ func (p *process) python(stop chan struct{}) {
 			return
 		default:
 		}
-		fds := []unix.PollFd{{Fd: int32(p.Queue.FD()), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(p.Queue.Watch.FD()), Events: unix.POLLIN}}
 		if n, err := unix.Poll(fds, 20); err != nil && !errors.Is(err, unix.EINTR) {
 			p.t.Errorf("poll: %v", err)
 			return
