@@ -146,11 +146,11 @@ func gc_get(handle C.int64_t, request C.uint64_t, key *C.uint8_t, keySize C.size
 //export gc_version
 func gc_version(handle C.int64_t, key *C.uint8_t, keySize C.size_t, version *C.uint64_t) C.int64_t {
 	return call(handle, func(n *node.Node) (C.int64_t, error) {
-		v, ok := n.Version(slice(key, keySize))
+		versioned, ok := n.Databases.Version(slice(key, keySize))
 		if !ok {
 			return 0, nil
 		}
-		*version = C.uint64_t(v)
+		*version = C.uint64_t(versioned.Version)
 		return 1, nil
 	})
 }

@@ -14,17 +14,17 @@ import (
 // about open transactions. Python answers each one, if only with a failure. The caller holds the
 // machine's lock for every call.
 type Queries struct {
-	Self      coherence.Row // the own row: incarnation, address and host
-	Lease     time.Duration
-	Outside   *OutsideWrites
-	ViewTaken func(m *coherence.Machine) // called after each view that the machine has taken
+	Outside *OutsideWrites
 
 	// Pending are the queries that Python has not answered, by their ids. A restart of the machine
 	// empties it: the machine asks again, and a late answer must not be taken for the new one.
 	Pending map[uint64]Then
 
-	queue *Queue
-	last  uint64 // id of the last query
+	queue     *Queue
+	self      coherence.Row
+	lease     time.Duration
+	viewTaken func(m *coherence.Machine)
+	last      uint64 // id of the last query
 }
 
 // Then hands the answer to a query to the machine; nil where the machine expects none.
@@ -47,19 +47,21 @@ type Query struct {
 	Outside []coherence.OutsideID `json:"outside,omitzero"` // applied, forget_outside: notes
 }
 
-// NewQueries returns queries that go through a queue. The caller sets the exported fields.
-func NewQueries(queue *Queue) *Queries {
-	return &Queries{queue: queue, Pending: make(map[uint64]Then)}
+// NewQueries returns queries that go through a queue. self has the incarnation, address and host of this
+// process's row; viewTaken is called after each view that the machine has taken.
+func NewQueries(queue *Queue, self coherence.Row, lease time.Duration, viewTaken func(*coherence.Machine)) *Queries {
+	return &Queries{queue: queue, self: self, lease: lease, viewTaken: viewTaken,
+		Outside: NewOutsideWrites(queue.Log), Pending: make(map[uint64]Then)}
 }
 
 // Begin hands a query of the machine to Python. Its answer is true of some time after now.
 func (q *Queries) Begin(m *coherence.Machine, now coherence.Time, a coherence.Action) {
-	own := Query{Incarnation: uint64(q.Self.Incarnation)}
+	own := Query{Incarnation: uint64(q.self.Incarnation)}
 	switch a.Kind {
 	case coherence.TakeView:
 		q.send(m, now, Query{Op: "take_view", Asked: int64(now)}, q.takeView(now))
 	case coherence.Post:
-		own.Op, own.Address, own.Host = "post", q.Self.Address, q.Self.Host
+		own.Op, own.Address, own.Host = "post", q.self.Address, q.self.Host
 		q.send(m, now, own, func(m *coherence.Machine, now coherence.Time, a *Answer) { m.Posted(now, a.err()) })
 	case coherence.Elect:
 		own.Op = "elect"
@@ -72,7 +74,7 @@ func (q *Queries) Begin(m *coherence.Machine, now coherence.Time, a coherence.Ac
 		q.send(m, now, own, nil)
 	case coherence.MarkOut:
 		q.send(m, now, Query{Op: "mark_out", Incarnation: uint64(a.To), Overdue: a.IfOverdue,
-			Reason: cmp.Or(q.Self.Address, "a client") + ": " + a.Text}, nil)
+			Reason: cmp.Or(q.self.Address, "a client") + ": " + a.Text}, nil)
 	case coherence.WriteOff:
 		q.send(m, now, Query{Op: "write_off", Missing: a.Missing, Counting: a.Counting}, nil)
 	case coherence.AcknowledgeOutside:
@@ -186,7 +188,7 @@ func (q *Queries) takeView(asked coherence.Time) Then {
 		}
 		m.ViewTaken(now, asked, rows, err)
 		if err == nil {
-			q.ViewTaken(m)
+			q.viewTaken(m)
 		}
 	}
 }
@@ -200,5 +202,5 @@ func (q *Queries) takeLooks(m *coherence.Machine, now, asked coherence.Time, dat
 			m.DatabaseReached(r.Word-coherence.DeadlineWord(0), looked)
 		}
 	}
-	q.Outside.forget(now, keepNotes*q.Lease)
+	q.Outside.forget(now, keepNotes*q.lease)
 }

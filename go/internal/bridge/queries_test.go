@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"testing"
+	"time"
 
 	"guillotina_groupcache/internal/coherence"
 )
@@ -32,7 +33,7 @@ func TestRowsThatNoProcessCanOwnAreLeftOut(t *testing.T) {
 func TestEveryQueryHasOneAnswer(t *testing.T) {
 	m, _ := aloneMachine()
 	queue := newQueue(t)
-	q := NewQueries(queue)
+	q := NewQueries(queue, coherence.Row{}, time.Second, nil)
 	var answers []string
 	then := func(_ *coherence.Machine, _ coherence.Time, a *Answer) { answers = append(answers, a.Error) }
 	q.send(m, 1, Query{Op: "post"}, then)

@@ -110,9 +110,11 @@ func (d *Databases) unreachable(now coherence.Time) []string {
 	return ids
 }
 
-// version returns a key with its current version; it is false while the key must be read from the
-// database. The order of the loads is R2's.
-func (d *Databases) version(key []byte) (cache.VersionedKey, bool) {
+// Version returns a key with its current version; it is false while the key must be read from the
+// database. While the same version is returned, no event of any member over the key's bucket has come
+// between (R3): each would have put the bucket in doubt here before its COMMIT, and settled under
+// another version. The order of the loads is R2's.
+func (d *Databases) Version(key []byte) (cache.VersionedKey, bool) {
 	number, known := d.of(key)
 	if !known {
 		return cache.VersionedKey{}, false

@@ -27,7 +27,7 @@ func openTwo(t testing.TB, db *database, address string) *process {
 }
 
 func (p *process) may(key string) bool {
-	_, ok := p.Databases.version([]byte(key))
+	_, ok := p.Databases.Version([]byte(key))
 	return ok
 }
 

@@ -105,10 +105,10 @@ func TestAnInsiderRequestsOneKeyManyTimes(t *testing.T) {
 	large := keyOf(reader, 1)
 	reader.db.with(func() { reader.db.values[large] = string(make([]byte, 2<<20)) })
 	reader.readServed(large)
-	version, _ := reader.Version([]byte(large))
+	versioned, _ := reader.Databases.Version([]byte(large))
 	keys := []cache.VersionedKey{{Key: []byte("not there"), Version: 8}} // so that it cannot be answered at once
 	for range 500 {
-		keys = append(keys, cache.VersionedKey{Key: []byte(large), Version: version})
+		keys = append(keys, versioned)
 	}
 	session := in.to(reader)
 	allocated := allocations()

@@ -58,8 +58,7 @@ func TestInsidersReadSlowlyWhatTheyAskFor(t *testing.T) {
 	large := keyOf(reader, 1)
 	reader.db.with(func() { reader.db.values[large] = string(make([]byte, 2<<20)) })
 	reader.readServed(large)
-	version, _ := reader.Version([]byte(large))
-	versioned := cache.VersionedKey{Key: []byte(large), Version: version}
+	versioned, _ := reader.Databases.Version([]byte(large))
 	keys := packKeys([]cache.VersionedKey{versioned, versioned, versioned, versioned})
 	conns := sessionsOf(t, reader, 12)
 	before, served := heapInUse(), reader.counts.served.Load()

@@ -74,10 +74,8 @@ func (n *Node) open(identity *transport.Identity) (err error) {
 		return err
 	}
 	n.handler.Mesh = n.mesh
-	n.queries = bridge.NewQueries(n.Queue)
-	n.queries.Self = coherence.Row{Incarnation: n.mesh.Incarnation, Address: n.mesh.Address, Host: n.mesh.Host}
-	n.queries.Lease, n.queries.ViewTaken = seconds(n.cfg.Lease), n.mesh.ViewTaken
-	n.queries.Outside = bridge.NewOutsideWrites(n.Queue.Log)
+	self := coherence.Row{Incarnation: n.mesh.Incarnation, Address: n.mesh.Address, Host: n.mesh.Host}
+	n.queries = bridge.NewQueries(n.Queue, self, seconds(n.cfg.Lease), n.mesh.ViewTaken)
 	if n.group, err = cache.New(n.groupConfig(), &peers{n.mesh, &n.driver.guard}, n.Loads); err != nil {
 		return err
 	}

@@ -260,7 +260,7 @@ func (p *process) reaches() (n int) {
 
 // settled reports whether a key may be served: it is not in doubt, and the process does not bypass.
 func (p *process) settled(key string) bool {
-	_, ok := p.Databases.version([]byte(key))
+	_, ok := p.Databases.Version([]byte(key))
 	return ok
 }
 

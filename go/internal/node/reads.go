@@ -36,7 +36,7 @@ type Found struct {
 // [Node.Read] does, unless that is 0.
 func (n *Node) Get(request uint64, key, buf []byte) (int, Found) {
 	n.counts.gets.Add(1)
-	versioned, ok := n.Databases.version(key)
+	versioned, ok := n.Databases.Version(key)
 	if !ok {
 		n.counts.bypasses.Add(1)
 		return Bypass, Found{}
@@ -55,15 +55,6 @@ func (n *Node) Get(request uint64, key, buf []byte) (int, Found) {
 		coherence.DeadlineWord(number)}
 }
 
-// Version returns the current version of a key. It is false while the key must be read from the
-// database. While the same version is returned, no event of any member over the key's bucket has come
-// between (R3): each would have put the bucket in doubt here before its COMMIT, and settled under
-// another version.
-func (n *Node) Version(key []byte) (version uint64, ok bool) {
-	versioned, ok := n.Databases.version(key)
-	return versioned.Version, ok
-}
-
 // Read gets a list of keys, from memory, from their owners, or from the database. A completion of kind
 // [bridge.Values] with the id request has a result for each, in order; one with source
 // [cache.Nowhere] must be read from the database by the caller.
@@ -76,7 +67,7 @@ func (n *Node) Read(request uint64, list []byte) error {
 	keys := make([]cache.VersionedKey, 0, len(all))
 	at := make([]int, 0, len(all))
 	for i, key := range all {
-		if versioned, ok := n.Databases.version(key); ok {
+		if versioned, ok := n.Databases.Version(key); ok {
 			keys, at = append(keys, versioned), append(at, i)
 		}
 	}
@@ -141,7 +132,7 @@ func (n *Node) Warm(request uint64, list []byte) (bool, error) {
 	}
 	var keys []cache.VersionedKey
 	for _, key := range all {
-		if versioned, ok := n.Databases.version(key); ok && !n.group.Has(versioned) {
+		if versioned, ok := n.Databases.Version(key); ok && !n.group.Has(versioned) {
 			keys = append(keys, versioned)
 		}
 	}

@@ -26,7 +26,7 @@ func TestAVersionFromBeforeAReturnIsNotServed(t *testing.T) {
 			deadlines = append(deadlines, i)
 		}
 	}
-	if _, ok := p.Databases.version(key); ok || len(deadlines) == 0 {
+	if _, ok := p.Databases.Version(key); ok || len(deadlines) == 0 {
 		t.Fatal("a process that has left serves")
 	}
 	version := (*uint64)(unsafe.Pointer(&p.Memory.mapped[8*(coherence.TableHeader+int(p.Memory.table.Bucket(cache.Hash(key))))]))
@@ -52,7 +52,7 @@ func TestAVersionFromBeforeAReturnIsNotServed(t *testing.T) {
 	end := time.Now().Add(patience) // one processor alone meets few
 	for met, out := 0, false; met < wanted && !t.Failed() && time.Now().Before(end); {
 		before := committed.Load()
-		versioned, ok := p.Databases.version(key)
+		versioned, ok := p.Databases.Version(key)
 		if ok && (versioned.Version-first-in[0])/2 < before {
 			t.Errorf("it serves version %d after commit %d", (versioned.Version-first-in[0])/2, before)
 		}

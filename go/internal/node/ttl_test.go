@@ -40,7 +40,7 @@ func TestATTLHasPassedEverywhereWhenItHasPassedSinceTheLoad(t *testing.T) {
 }
 
 func version(p *process, key string) uint64 {
-	versioned, _ := p.Databases.version([]byte(key))
+	versioned, _ := p.Databases.Version([]byte(key))
 	return versioned.Version
 }
 

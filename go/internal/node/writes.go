@@ -48,7 +48,7 @@ func (n *Node) Settle(sequence uint64, pushes []byte) error {
 			pushable[bucket] = true
 		}
 		for i := 0; i < len(elements); i += 2 {
-			key, ok := n.Databases.version(elements[i])
+			key, ok := n.Databases.Version(elements[i])
 			if ok && pushable[n.Databases.bucket(elements[i])] {
 				keys = append(keys, key)
 				values = append(values, elements[i+1])
