@@ -17,6 +17,17 @@ func (b *bench) look(asked Time, state State, databases ...int) {
 	})
 }
 
+// reachDatabase adds the first database, as one that the last view has reached.
+func (b *bench) reachDatabase() {
+	b.t.Helper()
+	b.do(func() {
+		b.m.AddDatabase()
+		b.m.DatabaseReached(0, b.now)
+		b.m.publish()
+	})
+	b.wantDeadlines("reached", b.now.Add(3*time.Second))
+}
+
 func (b *bench) wantDeadlines(what string, want ...Time) {
 	b.t.Helper()
 	for database, deadline := range want {

@@ -97,9 +97,10 @@ func TestACommitNeedsAFreshViewWithTheOwnRow(t *testing.T) {
 func TestAProcessThatHasLeftCommitsAndServesNothing(t *testing.T) {
 	b := newBench(t)
 	b.view(In, b.join(anna))
+	b.reachDatabase()
 	b.announce(1)
 	b.do(func() { b.m.Leave(b.now) })
-	if len(b.took(Remove)) != 1 || b.m.table.Deadline() != 0 {
+	if len(b.took(Remove)) != 1 || b.m.table.DatabaseDeadline(0) != 0 {
 		t.Error("still serves, or keeps its row")
 	}
 	b.acknowledge(anna)

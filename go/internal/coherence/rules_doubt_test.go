@@ -11,17 +11,11 @@ import (
 
 func TestNothingIsServedAfterTheLeaseOrWhenOut(t *testing.T) {
 	b := newBench(t)
-	if b.m.table.Deadline() != b.now.Add(3*time.Second) {
-		t.Errorf("deadline is %d at %d", b.m.table.Deadline(), b.now)
-	}
+	b.reachDatabase()
 	b.do(func() { b.m.ViewTaken(b.now, b.now, nil, errors.New("the database does not answer")) })
-	if b.m.table.Deadline() != b.now.Add(3*time.Second) {
-		t.Error("a view that failed changed the deadline")
-	}
+	b.wantDeadlines("after a view that failed", b.now.Add(3*time.Second))
 	b.view(Out)
-	if b.m.table.Deadline() != 0 {
-		t.Error("serves though it is out")
-	}
+	b.wantDeadlines("though it is out", 0)
 }
 
 func TestAnAnnouncedBucketIsInDoubtUntilSettledAndThenBumped(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 func TestAfterARestartAProcessServesNothingAndJoinsByACopy(t *testing.T) {
 	b := withBoth(t)
+	b.reachDatabase()
 	b.hear(anna, 0, Entry{1, event(anna, 1, 1), false})
 	waits := b.announce(2)
 	b.m.events.doubt.buckets[1].events, b.m.events.doubt.allOpen = 7, 3 // half changed
@@ -17,7 +18,7 @@ func TestAfterARestartAProcessServesNothingAndJoinsByACopy(t *testing.T) {
 	b.m.view.underWay = true
 	b.took(0)
 	b.do(func() { b.m.Restart(b.now, "a test") })
-	if b.m.table.Deadline() != 0 || b.m.Serves(b.now) {
+	if b.m.table.DatabaseDeadline(0) != 0 || b.m.Serves(b.now) {
 		t.Error("still serves")
 	}
 	if len(b.took(TakeView)) != 1 {
@@ -100,9 +101,13 @@ func TestAProcessAloneStartsAnewUnderOtherVersions(t *testing.T) {
 	if _, ok := m.table.Version(2); !ok {
 		t.Error("in doubt for ever")
 	}
+	m.AddDatabase()
+	if m.publish(); m.table.DatabaseDeadline(0) == 0 {
+		t.Error("does not serve")
+	}
 	m.Leave(6)
 	m.Restart(7, "a test")
-	if m.table.Deadline() != 0 {
+	if m.table.DatabaseDeadline(0) != 0 {
 		t.Error("serves again after it has left")
 	}
 }

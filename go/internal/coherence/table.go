@@ -8,8 +8,7 @@ import (
 // Words of the memory that a [Table] lies in, before the buckets.
 const (
 	wordEpoch     = 0
-	wordDeadline  = 1
-	wordDatabases = 8 // the first of one deadline per database
+	wordDatabases = 8 // the first of one deadline per database; those before it are unused
 	// MaxDatabases bounds how many databases one process serves in its life.
 	MaxDatabases = 64
 	// TableHeader is the number of words before the first bucket: whole cache lines, so that
@@ -47,10 +46,6 @@ func (t *Table) Buckets() uint32 { return uint32(len(t.words) - TableHeader) }
 // Bucket returns the bucket of a key's hash.
 func (t *Table) Bucket(hash uint64) uint32 { return uint32(hash) & (t.Buckets() - 1) }
 
-// Deadline returns until when the view of the members table lets the process serve from its cache; 0: not
-// at all. No database has a later deadline of its own.
-func (t *Table) Deadline() Time { return Time(atomic.LoadUint64(&t.words[wordDeadline])) }
-
 // DatabaseDeadline returns until when keys of a database may be served; 0: not at all.
 func (t *Table) DatabaseDeadline(database int) Time {
 	return Time(atomic.LoadUint64(&t.words[DeadlineWord(database)]))
@@ -67,8 +62,6 @@ func (t *Table) Version(bucket uint32) (version uint64, ok bool) {
 	value := atomic.LoadUint64(&t.words[TableHeader+bucket])
 	return epoch + value, (epoch|value)&1 == 0
 }
-
-func (t *Table) setDeadline(d Time) { atomic.StoreUint64(&t.words[wordDeadline], uint64(d)) }
 
 func (t *Table) setDatabaseDeadline(database int, d Time) {
 	atomic.StoreUint64(&t.words[DeadlineWord(database)], uint64(d))

@@ -137,7 +137,8 @@ func (m *Machine) lookAtOwnRow(now Time) {
 	j.rejoin(now, reason)
 }
 
-// publish shows readers until when they may serve (R2).
+// publish shows readers until when they may serve keys of each database (R2): none for longer than the view
+// of the members table allows.
 func (m *Machine) publish() {
 	deadline := Time(0)
 	switch {
@@ -148,7 +149,6 @@ func (m *Machine) publish() {
 		deadline = m.view.asked.Add(m.cfg.Lease)
 	}
 	m.view.lastDeadline = max(m.view.lastDeadline, deadline)
-	m.table.setDeadline(deadline)
 	for database, asked := range m.databases.reachedAt {
 		own := Time(0)
 		switch {

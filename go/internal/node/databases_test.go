@@ -61,7 +61,7 @@ func TestALookCountsFromWhenItWasAskedFor(t *testing.T) {
 	eventually(t, "it runs out, though every view names it", func() bool { return !p.may("ob") })
 	p.secondAsked.Store(int64(now().Add(patience)))
 	eventually(t, "it is served", func() bool { return p.may("ob") })
-	if p.Memory.table.DatabaseDeadline(1) > p.Memory.table.Deadline() {
+	if p.Memory.table.DatabaseDeadline(1) > p.Memory.table.DatabaseDeadline(0) {
 		t.Error("it is served for longer than the members table allows")
 	}
 }

@@ -22,7 +22,7 @@ func TestAViewCountsFromItsQuery(t *testing.T) {
 	asked := now() // or a little earlier
 	eventually(t, "its answer is late by a lease", func() bool { return now() > asked.Add(lease) })
 	p.Answer(id, answer)
-	if deadline := p.Memory.table.Deadline(); deadline > asked.Add(lease) {
+	if deadline := p.Memory.table.DatabaseDeadline(0); deadline > asked.Add(lease) {
 		t.Errorf("it may serve for %v longer than a lease from the query", time.Duration(deadline-asked.Add(lease)))
 	}
 	if p.serves() {
@@ -62,9 +62,9 @@ func TestAMalformedRowIsLeftOutAndMissed(t *testing.T) {
 	id, text := p.heldView()
 	const garbage = `"rows":[{"incarnation":0,"state":"in"},{"incarnation":7,"state":"elsewhere"},`
 	text = bytes.Replace(text, []byte(`"rows":[`), []byte(garbage), 1)
-	before := p.Memory.table.Deadline()
+	before := p.Memory.table.DatabaseDeadline(0)
 	p.Answer(id, text)
-	if p.Memory.table.Deadline() <= before || !p.serves() {
+	if p.Memory.table.DatabaseDeadline(0) <= before || !p.serves() {
 		t.Error("the view was taken for none")
 	}
 	if rows := p.rows(); len(rows) != 0 {
