@@ -98,7 +98,7 @@ func (m *Machine) copyReceived(now Time, message *Message) {
 }
 
 // enter replaces epoch, table and events, adds what this process has acknowledged and what it has heard
-// meanwhile, and asks to be let in.
+// meanwhile, and asks to be admitted.
 func (m *Machine) enter(now Time, s *Snapshot) {
 	before := m.events
 	m.join.phase = entering

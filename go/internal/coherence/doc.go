@@ -34,7 +34,7 @@
 //   - the time: [Machine.Tick], every 50 ms or more often;
 //   - the peers: [Machine.Connected] when there is a session with a process, [Machine.Disconnected] when
 //     the last one has ended, [Machine.Receive] for each message, [Machine.Refused] when a member does not
-//     let this process in, [Machine.Ended] when it is proved that a process has ended;
+//     admit this process, [Machine.Ended] when it is proved that a process has ended;
 //   - the answers to actions, see below;
 //   - the databases: [Machine.AddDatabase] and [Machine.Serve] before any key of a database is served,
 //     [Machine.ForgetLooks] and [Machine.Unserve] when none is served any more;

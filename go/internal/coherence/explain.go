@@ -12,7 +12,7 @@ import (
 func (m *Machine) Why(now Time) string {
 	j, v := &m.join, &m.view
 	if p := m.members.refusing(); p != nil && j.phase != joined {
-		return p.describe() + " does not let this process in"
+		return p.describe() + " does not admit this process"
 	}
 	switch j.phase {
 	case unlisted, posting:

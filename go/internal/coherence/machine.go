@@ -79,13 +79,13 @@ func (m *Machine) Connected(now Time, peer Incarnation) {
 // Disconnected reports that the last connection to a process is gone.
 func (m *Machine) Disconnected(peer Incarnation) { delete(m.out.connected, peer) }
 
-// Refused reports that a member does not let this process in. As long as such a member is alive this
+// Refused reports that a member does not admit this process. As long as such a member is alive this
 // process serves nothing and writes its row as seldom as it can: with a row it would only take the cache
 // away from the members that reach each other.
 func (m *Machine) Refused(now Time, peer Incarnation) {
 	if p := m.members.byID[peer]; p != nil && !p.refuses {
 		p.refuses = true
-		m.out.log(p.describe() + " does not let this process in: reads go to the database")
+		m.out.log(p.describe() + " does not admit this process: reads go to the database")
 		m.view.standAside(p)
 		m.view.take()
 	}

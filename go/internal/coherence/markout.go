@@ -32,7 +32,7 @@ func (v *view) markOutOfReach(now Time, p *member) {
 
 const heartbeatOverdue = "its heartbeat is overdue"
 
-// standAside asks to mark this process out, as a member does not let it in.
+// standAside asks to mark this process out, because a member does not admit it.
 func (v *view) standAside(refusing *member) {
-	v.out.act(Action{Kind: MarkOut, To: v.cfg.Incarnation, Text: refusing.describe() + " does not let it in"})
+	v.out.act(Action{Kind: MarkOut, To: v.cfg.Incarnation, Text: refusing.describe() + " does not admit it"})
 }

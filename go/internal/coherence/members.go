@@ -22,7 +22,7 @@ type member struct {
 	markedAt Time     // when this process last asked to mark it out
 	log      entryLog // what is sent to it in order
 	answered uint64   // the last probe that it answered
-	refuses  bool     // it does not let this process in
+	refuses  bool     // it does not admit this process
 	// outOfReach: the log says that this process cannot reach it.
 	outOfReach bool
 
@@ -74,7 +74,7 @@ func (ms *members) restore() {
 
 func byIncarnation(a, b *member) int { return cmp.Compare(a.row.Incarnation, b.row.Incarnation) }
 
-// refusing returns a member that is alive and does not let this process in.
+// refusing returns a member that is alive and does not admit this process.
 func (ms *members) refusing() *member {
 	for _, p := range ms.order {
 		if p.refuses && !p.ended && !p.row.Overdue {

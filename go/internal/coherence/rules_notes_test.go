@@ -32,7 +32,7 @@ func TestAProcessWithoutACopySaysNothingOfNotes(t *testing.T) {
 	b.wantIDs("it joins again", AcknowledgeOutside)
 	b.m.join.phase = entering
 	b.shows(notes, mine(In))
-	b.wantIDs("it may not be let in", AcknowledgeOutside)
+	b.wantIDs("it may not be admitted", AcknowledgeOutside)
 	b.do(func() { b.m.Entered(b.now, true, nil) })
 	early := b.now - 1
 	b.wait(time.Second)
@@ -40,7 +40,7 @@ func TestAProcessWithoutACopySaysNothingOfNotes(t *testing.T) {
 		b.m.view.asked = early
 		b.m.ViewTaken(b.now, early, []Row{mine(Joining)}, nil)
 	})
-	b.wantIDs("the view is from before it was let in", AcknowledgeOutside)
+	b.wantIDs("the view is from before it was admitted", AcknowledgeOutside)
 	b.shows(notes, mine(In))
 	b.wantIDs("it is in", AcknowledgeOutside, []OutsideID{1})
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// How a process that was put out, or is not let in, joins again (R5).
+// How a process that was put out, or is not admitted, joins again (R5).
 
 func TestAProcessThatWasPutOutJoinsAgainWhenAllMembersAnswer(t *testing.T) {
 	b := newBench(t)
@@ -140,12 +140,12 @@ func TestAProcessThatIsNotLetInServesNothingAndTakesNothing(t *testing.T) {
 	if len(b.took(Elect)) != 0 {
 		t.Error("asks to be elected")
 	}
-	if why := b.m.Why(b.now); !strings.Contains(why, "does not let this process in") {
+	if why := b.m.Why(b.now); !strings.Contains(why, "does not admit this process") {
 		t.Errorf("why: %s", why)
 	}
 	b.do(func() { b.m.Connected(b.now, anna) })
 	b.wait(time.Second)
 	if len(b.took(Elect)) == 0 {
-		t.Error("does not go on when it is let in")
+		t.Error("does not go on when it is admitted")
 	}
 }

@@ -63,7 +63,7 @@ type place struct {
 	number  int
 	address string // "": a client's
 	host    string
-	refused bool // the others do not let it in
+	refused bool // the others do not admit it
 	process *process
 }
 

@@ -10,7 +10,7 @@ type options struct {
 	size    int  // number of places
 	hosts   int  // at most so many; on one host it can be proved that a process has ended
 	clients int  // per thousand places
-	refused bool // the others do not let the process at the last place in
+	refused bool // the others do not admit the process at the last place
 
 	known int // rows that the cluster's row counts at first: 1, or 0 if the database is new
 

@@ -102,7 +102,7 @@ func TestAnInsiderRefusesInTheNameOfAMember(t *testing.T) {
 	const crashed = 4711
 	p.db.with(func() { p.db.rows[crashed] = memberRow{Incarnation: crashed, Address: address, State: "in"} })
 	eventually(t, "the log says that the member cannot be reached", func() bool { return p.logLines("cannot be reached") > 0 })
-	if !p.serves() || p.logLines("does not let this process in") > 0 {
+	if !p.serves() || p.logLines("does not admit this process") > 0 {
 		t.Error("it bypasses because another process than the member has refused it")
 	}
 	p.logged.Range(func(line, _ any) bool {

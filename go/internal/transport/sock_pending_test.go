@@ -135,15 +135,15 @@ func TestAnEvictedHandshakeHoldsItsDescriptorUntilItEnds(t *testing.T) {
 	}()
 	select {
 	case <-added:
-		t.Fatal("one more has been let in")
+		t.Fatal("one more has got a place")
 	case <-time.After(20 * time.Millisecond):
 	}
 	p.remove(all[0])
 	if !<-added {
-		t.Error("it is not let in although there is room")
+		t.Error("it gets no place although there is room")
 	}
 	close(done)
 	if _, ok := p.add(conn, done); ok {
-		t.Error("it is let in after the end")
+		t.Error("it gets a place after the end")
 	}
 }
