@@ -130,17 +130,6 @@ func (sh *shard) evict(from queueKind, now uint64, mayPromote bool) bool {
 	return true
 }
 
-func (sh *shard) clear() {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	clear(sh.ghosts)
-	for kind := range sh.queues {
-		for sh.queues[kind].tail != none {
-			sh.drop(sh.queues[kind].tail)
-		}
-	}
-}
-
 func (sh *shard) addTo(total *Stats) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()

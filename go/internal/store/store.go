@@ -169,13 +169,6 @@ func (s *Store) Remove(key []byte) {
 	}
 }
 
-// Clear drops all entries that were stored before the call. Their memory is kept for new ones.
-func (s *Store) Clear() {
-	for i := range s.shards {
-		s.shards[i].clear()
-	}
-}
-
 // Stats adds up the shards one after the other, so its sums are exact only while the store is not in use.
 func (s *Store) Stats() Stats {
 	total := Stats{Bytes: s.arena.bytes(), Rejected: s.rejected.Load()}

@@ -217,6 +217,24 @@ func TestStoreTellsCollidingKeysApart(t *testing.T) {
 	}
 }
 
+// Clear drops all entries that were stored before the call, so that tests see whether memory leaks.
+func (s *Store) Clear() {
+	for i := range s.shards {
+		s.shards[i].clear()
+	}
+}
+
+func (sh *shard) clear() {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	clear(sh.ghosts)
+	for kind := range sh.queues {
+		for sh.queues[kind].tail != none {
+			sh.drop(sh.queues[kind].tail)
+		}
+	}
+}
+
 func TestStoreRemoveAndClear(t *testing.T) {
 	s, _ := testStore(t, oneMB)
 	for i := range 100 {
