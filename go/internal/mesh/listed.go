@@ -33,10 +33,3 @@ func (m *Mesh) ViewTaken(machine *coherence.Machine) {
 	m.listed.set.Store(&set)
 	m.listed.fresh.Store(true)
 }
-
-// closeUnlisted closes, once after each view, the sessions of processes that do not get a row.
-func (m *Mesh) closeUnlisted() {
-	if m.Transport != nil && m.listed.fresh.Swap(false) {
-		m.Transport.CloseUnlisted(unlistedLeases * m.Options.Lease)
-	}
-}

@@ -124,9 +124,12 @@ func (m *Mesh) Start() error {
 	return nil
 }
 
-// Tick ends requests over lanes whose time is over, and sessions of processes without a row.
+// Tick ends requests over lanes whose time is over, and, once after each view, the sessions of processes
+// that do not get a row.
 func (m *Mesh) Tick() {
-	m.closeUnlisted()
+	if m.Transport != nil && m.listed.fresh.Swap(false) {
+		m.Transport.CloseUnlisted(unlistedLeases * m.Options.Lease)
+	}
 	m.Lanes.tick()
 }
 

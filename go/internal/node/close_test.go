@@ -118,8 +118,8 @@ func TestOpenRefusesWhatItCannotDo(t *testing.T) {
 
 func TestASecretIsNeverPrinted(t *testing.T) {
 	cfg, err := parseConfig(form(settings{"secret": "do not print me", "buckets": 2, "lease": 1}))
-	if err != nil || string(cfg.Secret.Secret) != "do not print me" {
-		t.Errorf("got a secret of %d bytes, %v", len(cfg.Secret.Secret), err)
+	if err != nil || string(cfg.Secret) != "do not print me" {
+		t.Errorf("got a secret of %d bytes, %v", len(cfg.Secret), err)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
 		if text := fmt.Sprintf(verb, cfg); strings.Contains(text, "print") || strings.Contains(text, "646f20") {

@@ -20,20 +20,12 @@ type Config struct {
 	// members table.
 	Admit   []string         `json:"admit"`
 	Alone   bool             `json:"alone"`  // no peers: no connections, no members table
-	Secret  secret           `json:"secret"` // its UTF-8 bytes are the transport's secret
+	Secret  transport.Secret `json:"secret"` // its UTF-8 bytes are the transport's secret
 	TLS     *transport.Files `json:"tls"`
 	Size    int64            `json:"size"`
 	TTL     float64          `json:"ttl"` // 0: none
 	Lease   float64          `json:"lease"`
 	Buckets uint32           `json:"buckets"` // a power of two, the same in the whole cluster
-}
-
-// secret takes the text as it is; JSON's rule for bytes would read it as base64.
-type secret struct{ transport.Secret }
-
-func (s *secret) UnmarshalText(text []byte) error {
-	s.Secret = append(transport.Secret(nil), text...)
-	return nil
 }
 
 // Times and bounds that are not for the user to choose.

@@ -80,7 +80,10 @@ func (n *Node) open(identity *transport.Identity) (err error) {
 		return err
 	}
 	n.handler.group = n.group
-	n.driver.machine = coherence.New(n.machineConfig(), n.Memory.table, now())
+	n.driver.machine = coherence.New(coherence.Config{
+		Incarnation: n.mesh.Incarnation, Address: n.mesh.Address, Alone: n.cfg.Alone,
+		Lease: seconds(n.cfg.Lease), AckTimeout: ackTimeout, OrphanAfter: orphanAfter, Random: random,
+	}, n.Memory.table, now())
 	if err = n.mesh.Start(); err != nil {
 		return err
 	}
@@ -93,7 +96,7 @@ func (n *Node) meshOptions(identity *transport.Identity) mesh.Options {
 	return mesh.Options{
 		Transport: transport.Options{
 			Identity: identity, Listen: n.cfg.Listen, Self: transport.Peer{Address: n.cfg.Advertise},
-			Secret: n.cfg.Secret.Secret, TLS: n.cfg.TLS, Handler: n.handler, Log: n.Queue.Log,
+			Secret: n.cfg.Secret, TLS: n.cfg.TLS, Handler: n.handler, Log: n.Queue.Log,
 		},
 		Alone: n.cfg.Alone, Admit: n.cfg.Admit, Lease: seconds(n.cfg.Lease),
 		Machine: &n.driver, Watch: n.Queue.Watch, Life: n.life, Go: n.wg.Go,
@@ -114,13 +117,6 @@ func (n *Node) groupConfig() cache.Config {
 		Address: address, Alone: n.cfg.Alone, Size: n.cfg.storeSize(), TTL: n.cfg.ttl(),
 		Limits: cache.Limits{Flights: maxFlights, LoadTimeout: loadTimeout},
 		Now:    func() int64 { return int64(now()) },
-	}
-}
-
-func (n *Node) machineConfig() coherence.Config {
-	return coherence.Config{
-		Incarnation: n.mesh.Incarnation, Address: n.mesh.Address, Alone: n.cfg.Alone,
-		Lease: seconds(n.cfg.Lease), AckTimeout: ackTimeout, OrphanAfter: orphanAfter, Random: random,
 	}
 }
 

@@ -36,6 +36,12 @@ func (Secret) GoString() string { return hidden }
 // MarshalText returns a placeholder.
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
+// UnmarshalText takes the text as it is; JSON's rule for bytes would read it as base64.
+func (s *Secret) UnmarshalText(text []byte) error {
+	*s = append(Secret(nil), text...)
+	return nil
+}
+
 // key derives the key pair that all processes with this secret share.
 func (s Secret) key() (ed25519.PrivateKey, error) {
 	if len(s) < minSecret {
