@@ -25,12 +25,12 @@ type events struct {
 
 // Counts are totals since the start.
 type Counts struct {
-	Announced    uint64 // events of this process that were announced
-	Cleared      uint64 // events of this process that every member has acknowledged
-	Settled      uint64 // events settled here, of all writers
-	Acknowledged uint64 // events of other writers that were heard
-	Orphans      uint64 // events settled because the database said that they are over
-	Refused      uint64 // settlements that others than the writer sent and that counted for nothing (R17)
+	Announced    uint64 `json:"announced"`    // events of this process that were announced
+	Cleared      uint64 `json:"cleared"`      // events of this process that every member has acknowledged
+	Settled      uint64 `json:"settled"`      // events settled here, of all writers
+	Acknowledged uint64 `json:"acknowledged"` // events of other writers that were heard
+	Orphans      uint64 `json:"orphans"`      // events settled because the database said that they are over
+	Refused      uint64 `json:"-"`            // settlements that others than the writer sent and that counted for nothing (R17)
 }
 
 // openEvent is an event that is announced and not settled.

@@ -70,9 +70,9 @@ type statistics struct {
 	Bypasses     uint64            `json:"bypasses"`
 	Pushed       uint64            `json:"pushed"`
 
-	Main storeStatistics `json:"main"`
-	Hot  storeStatistics `json:"hot"`
-	Near nearStatistics  `json:"near"`
+	Main store.Stats    `json:"main"`
+	Hot  store.Stats    `json:"hot"`
+	Near nearStatistics `json:"near"`
 
 	Events  eventStatistics          `json:"events"`
 	Outside bridge.OutsideStatistics `json:"outside_writes"`
@@ -80,14 +80,6 @@ type statistics struct {
 	Longest float64                  `json:"longest_doubt"` // seconds that the oldest open event has been open
 	Members []memberStatistics       `json:"members"`
 	Network *transport.Stats         `json:"network,omitempty"`
-}
-
-type storeStatistics struct {
-	Bytes     int64 `json:"bytes"`
-	Items     int64 `json:"items"`
-	Evictions int64 `json:"evictions"`
-	Expired   int64 `json:"expired"`
-	Rejected  int64 `json:"rejected"`
 }
 
 // nearStatistics is about Python's near cache.
@@ -98,12 +90,8 @@ type nearStatistics struct {
 }
 
 type eventStatistics struct {
-	Announced    uint64 `json:"announced"`    // events of this process
-	Cleared      uint64 `json:"cleared"`      // events of this process that all members have acknowledged
-	Acknowledged uint64 `json:"acknowledged"` // events of other processes that this one has acknowledged
-	Settled      uint64 `json:"settled"`      // events of any process
-	Orphans      uint64 `json:"orphans"`      // events that are settled because the database said that they are over
-	Open         int    `json:"open"`
+	coherence.Counts
+	Open int `json:"open"`
 }
 
 type memberStatistics struct {
@@ -132,7 +120,6 @@ func (n *Node) Stats() ([]byte, error) {
 // cacheStatistics returns the part that needs no lock.
 func (n *Node) cacheStatistics() statistics {
 	near := n.Memory.nearStatistics()
-	main, hot := n.group.Stats()
 	s := statistics{
 		Incarnation: hex(uint64(n.mesh.Incarnation)),
 		Address:     n.mesh.Address,
@@ -144,13 +131,12 @@ func (n *Node) cacheStatistics() statistics {
 		Served:      n.counts.served.Load(),
 		Bypasses:    n.counts.bypasses.Load(),
 		Pushed:      n.counts.pushed.Load(),
-		Main:        ofStore(main),
-		Hot:         ofStore(hot),
 		Near:        near,
 	}
 	for source := cache.Own; source < cache.Sources; source++ {
 		s.Hits[source.String()] = n.counts.sources[source].Load()
 	}
+	s.Main, s.Hot = n.group.Stats()
 	s.LocalLoads, s.Deduplicated, s.LoadErrors = n.group.Loads()
 	return s
 }
@@ -166,8 +152,7 @@ func (n *Node) addCoherence(s *statistics) {
 	epoch, versions := m.Versions()
 	s.Epoch, s.Versions = hex(epoch), hex(versions)
 	open, doubt, longest := m.Doubt(at)
-	c := m.Counts()
-	s.Events = eventStatistics{c.Announced, c.Cleared, c.Acknowledged, c.Settled, c.Orphans, open}
+	s.Events = eventStatistics{m.Counts(), open}
 	s.Outside = n.queries.Outside.Statistics()
 	s.Doubt, s.Longest = doubt, longest.Seconds()
 	s.Members = []memberStatistics{} // a list in JSON also when there are none
@@ -176,10 +161,6 @@ func (n *Node) addCoherence(s *statistics) {
 		s.Members = append(s.Members, memberStatistics{hex(uint64(row.Incarnation)), row.Address, row.Host,
 			row.State.String(), row.Reason, row.Overdue, peer != nil && peer.Current != nil})
 	}
-}
-
-func ofStore(s store.Stats) storeStatistics {
-	return storeStatistics{s.Bytes, s.Items, s.Evictions, s.Expired, s.Rejected}
 }
 
 func hex(bits uint64) string { return fmt.Sprintf("%016x", bits) }

@@ -46,13 +46,13 @@ type Store struct {
 
 // Stats says what a Store holds now, and what has happened in it since it was made.
 type Stats struct {
-	Bytes     int64 // memory taken by the entries, all bookkeeping included; at most the limit
-	Items     int64 // entries held, including those that have expired and were not read since
-	Gets      int64 // calls of Get, and those of GetInto whose buffer was large enough
-	Hits      int64 // Gets that found their value
-	Evictions int64 // entries dropped to make room for others
-	Expired   int64 // entries dropped because a Get found them expired
-	Rejected  int64 // Adds that found no room
+	Bytes     int64 `json:"bytes"`     // memory taken by the entries, all bookkeeping included; at most the limit
+	Items     int64 `json:"items"`     // entries held, including those that have expired and were not read since
+	Gets      int64 `json:"-"`         // calls of Get, and those of GetInto whose buffer was large enough
+	Hits      int64 `json:"-"`         // Gets that found their value
+	Evictions int64 `json:"evictions"` // entries dropped to make room for others
+	Expired   int64 `json:"expired"`   // entries dropped because a Get found them expired
+	Rejected  int64 `json:"rejected"`  // Adds that found no room
 }
 
 // New returns a store that takes at most maxBytes bytes of memory, everything counted. With a limit that is 0,
