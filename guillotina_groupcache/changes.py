@@ -16,7 +16,7 @@ from guillotina_groupcache.reads import Reads
 from guillotina_groupcache.settings.role import is_referee
 from guillotina_groupcache.throttled import Throttled
 
-_lines: Final = Throttled(logging.getLogger("guillotina_groupcache"))
+_throttled: Final = Throttled(logging.getLogger("guillotina_groupcache"))
 
 #: Bytes of what one transaction has written that are pushed to the owners; the rest is loaded when it is read.
 MAX_PUSHED: Final = 8 * 1024 * 1024
@@ -268,4 +268,4 @@ class Writes:
             try:
                 yield list(record_keys(self._database, record)), records.encode(record)
             except RecordError as error:
-                _lines.warning("record", "groupcache: not pushed: %s", error)
+                _throttled.warning("record", "groupcache: not pushed: %s", error)

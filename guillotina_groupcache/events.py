@@ -31,7 +31,7 @@ class Events:
         self.announcements = Requests()
         self._node: Node | None = None
         self._role: Role | None = None
-        #: Whether a cache that had begun has ended.
+        #: Whether the cache has ended, or its start has failed.
         self.has_ended = False
         self._doubt: int | None = None  # an event over everything, open as long as nothing may be served
 

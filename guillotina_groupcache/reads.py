@@ -18,7 +18,7 @@ from guillotina_groupcache.throttled import Throttled
 from guillotina_groupcache.wire import unpack_result, unpack_results
 
 logger = logging.getLogger("guillotina_groupcache")
-_lines: Final = Throttled(logger)
+_throttled: Final = Throttled(logger)
 
 # Reads compare with these: looking up a member in its class would run Python code of the module enum.
 _BYPASS: Final = Missed.BYPASS
@@ -148,5 +148,5 @@ def _decoded(source: Source, data: bytes) -> tuple[Any, Source]:
         return records.decode(data), source
     except RecordError as error:
         # A peer of another version may write a form that this one does not know: users must not notice.
-        _lines.warning("value", "groupcache: a cached value was not used: %s", error)
+        _throttled.warning("value", "groupcache: a cached value was not used: %s", error)
         return None, _NOWHERE

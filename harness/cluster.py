@@ -1,6 +1,7 @@
 """Guillotina nodes over one database: what the demo, the tests and the benchmarks run.
 
-`Cluster(dsn, 3)` is a context manager with three `nodes`; `node.http.get(f"{CONTAINER}/an-item")` sends one a request.
+`Cluster(dsn, 3)` is a context manager with three `nodes`; `node.http.get(f"{CONTAINER}/an-item")` sends a
+request to one of them.
 """
 
 from __future__ import annotations
@@ -158,6 +159,9 @@ def wait_for_stats(nodes: Sequence[Node], missing: Callable[[Stats], str], timeo
 
     def nothing_missing() -> bool:
         nonlocal last
+        for node in nodes:
+            if not node.is_running():
+                raise NodeError(f"{node.name} ended:\n{node.log()}")
         try:
             last = missing({node.name: node.http.stats() for node in nodes})
         except (OSError, http.client.HTTPException, NodeError) as error:
@@ -172,12 +176,11 @@ def wait_for_stats(nodes: Sequence[Node], missing: Callable[[Stats], str], timeo
 
 def missing_member(stats: Stats) -> str:
     """Say which node bypasses, or is not connected with another one; empty: none."""
-    addresses = {row["address"] or "" for row in stats.values()}
+    names = {row["incarnation"]: name for name, row in stats.items()}
     for name, row in stats.items():
         if not row["serving"]:
             return f"{name} bypasses: {row['reason']}"
-        connected = (member for member in row["members"] or () if member["state"] == "in" and member["connected"])
-        known = {row["address"] or "", *(member["address"] or "" for member in connected)}
-        if not known >= addresses:
-            return f"{name} is not connected with {addresses - known}"
+        connected = {m["incarnation"] for m in row["members"] if m["state"] == "in" and m["connected"]}
+        if unknown := names.keys() - connected - {row["incarnation"]}:
+            return f"{name} is not connected with {sorted(names[id_] for id_ in unknown)}"
     return ""

@@ -51,7 +51,7 @@ def test_a_stopped_and_a_killed_process_are_named(cluster: Cluster) -> None:
         report = "\n".join(found["wrong"])
         assert f"{stopped.address} " in report, report
         assert f"{killed.address} is out: " in report and "it has ended" in report, report
-        assert f"{asked.address} reads" not in report
+        assert f"{asked.address} has been bypassing" not in report
     finally:
         stopped.resume()
     cluster.start(killed)

@@ -95,8 +95,9 @@ def test_sdist_holds_the_sources_and_nothing_built(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"go/main.go", "go/go.mod", "build_backend/go_backend.py", "LICENSE"} <= names
-    # What the tests import.
+    # What the tests import and read.
     assert {"harness/cluster.py", "demo/__main__.py", "benchmarks/__main__.py", "tests/words.toml"} <= names
+    assert {path.name for path in ROOT.glob("*.rst")} <= names
     assert not [name for name in names if name.endswith((".so", "_native_abi.py", ".pyc"))]
 
 

@@ -101,4 +101,4 @@ async def test_a_real_database_is_asked(database: str, caplog: pytest.LogCapture
     async with running(database, {"peers": []}) as app:
         if OWN is not None:
             assert (await find_host(IPV4, app.database.storage)).text == OWN
-    assert "does not tell" not in caplog.text
+    assert "does not say" not in caplog.text
