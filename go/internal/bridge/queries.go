@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"guillotina_groupcache/internal/coherence"
@@ -118,24 +119,13 @@ func (q *Queries) Answer(m *coherence.Machine, now coherence.Time, id uint64, a 
 
 // Answer is an answer as Python writes it; which fields are there depends on the query.
 type Answer struct {
-	Error    string      `json:"error"`
-	Rows     []answerRow `json:"rows"`     // take_view
-	Missing  int         `json:"missing"`  // take_view: how many rows fewer there are than were counted
-	Counting uint64      `json:"counting"` // take_view: which count that is
-	Reached  []reached   `json:"reached"`  // take_view
-	Done     bool        `json:"done"`     // elect, enter
-	Open     []string    `json:"open"`     // elect, open_transactions
-}
-
-type answerRow struct {
-	Incarnation uint64 `json:"incarnation"`
-	Address     string `json:"address"`
-	Host        string `json:"host"`
-	State       string `json:"state"`
-	Reason      string `json:"reason"`
-	Overdue     bool   `json:"overdue"`
-
-	Applied []coherence.OutsideID `json:"applied"` // notes that the row says are applied
+	Error    string          `json:"error"`
+	Rows     []coherence.Row `json:"rows"`     // take_view
+	Missing  int             `json:"missing"`  // take_view: how many rows fewer there are than were counted
+	Counting uint64          `json:"counting"` // take_view: which count that is
+	Reached  []reached       `json:"reached"`  // take_view
+	Done     bool            `json:"done"`     // elect, enter
+	Open     []string        `json:"open"`     // elect, open_transactions
 }
 
 // reached is a database that has answered, for this view or an earlier one.
@@ -165,16 +155,9 @@ func (a *Answer) err() error {
 // rows returns the rows that a process can own. Python leaves the others out; if one is here all the
 // same, it must not cost the whole view.
 func (a *Answer) rows() []coherence.Row {
-	rows := make([]coherence.Row, 0, len(a.Rows))
-	for _, r := range a.Rows {
-		state := coherence.ParseState(r.State)
-		if state == 0 || r.Incarnation == 0 {
-			continue
-		}
-		rows = append(rows, coherence.Row{Incarnation: coherence.Incarnation(r.Incarnation), Address: r.Address,
-			Host: r.Host, State: state, Reason: r.Reason, Overdue: r.Overdue, Applied: r.Applied})
-	}
-	return rows
+	return slices.DeleteFunc(slices.Clone(a.Rows), func(r coherence.Row) bool {
+		return r.State == 0 || r.Incarnation == 0
+	})
 }
 
 // takeView returns what to do with the answer to a view that was asked for at a time.

@@ -159,8 +159,8 @@ func parseStates(t *testing.T, one, other string) states {
 		one, other = other, one
 	}
 	number := slices.Index(phaseNames, one)
-	row := ParseState(other)
-	if number < 0 || row == 0 && other != State(0).String() {
+	var row State
+	if err := row.UnmarshalText([]byte(other)); err != nil || number < 0 || row == 0 && other != State(0).String() {
 		t.Fatalf("states.md: %q and %q are not a phase and a state", one, other)
 	}
 	return states{phase(number), row}

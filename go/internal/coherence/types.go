@@ -55,31 +55,32 @@ func (s State) String() string {
 	return [...]string{"none", "joining", "boot", "in", "out"}[min(int(s), 4)]
 }
 
-// ParseState is the inverse of [State.String]; it returns 0 for anything else.
-func ParseState(text string) State {
-	for s := Joining; s <= Out; s++ {
-		if s.String() == text {
-			return s
+// UnmarshalText is the inverse of [State.String]; anything else becomes 0.
+func (s *State) UnmarshalText(text []byte) error {
+	*s = 0
+	for known := Joining; known <= Out; known++ {
+		if known.String() == string(text) {
+			*s = known
 		}
 	}
-	return 0
+	return nil
 }
 
-// Row is one process in the members table. A process with an empty address is a client: it owns no keys
-// and cannot be dialled.
+// Row is one process in the members table, with the names that its fields have in the JSON of a view. A
+// process with an empty address is a client: it owns no keys and cannot be dialled.
 type Row struct {
-	Incarnation Incarnation
-	Address     string
-	State       State
+	Incarnation Incarnation `json:"incarnation"`
+	Address     string      `json:"address"`
+	State       State       `json:"state"`
 	// Host is the system on which it can be proved that the process has ended; the machine only hands it
 	// on. "": nowhere.
-	Host string
+	Host string `json:"host"`
 	// Reason says why it is out, and which process has marked it out.
-	Reason string
+	Reason string `json:"reason"`
 	// Overdue: its heartbeat is overdue.
-	Overdue bool
+	Overdue bool `json:"overdue"`
 	// Applied is which notes of writes from outside it says it has applied (R14).
-	Applied []OutsideID
+	Applied []OutsideID `json:"applied"`
 }
 
 // equal reports whether two rows say the same of a process, notes aside.
