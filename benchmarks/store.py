@@ -19,16 +19,15 @@ from functools import partial
 from typing import Any, Final
 
 import psutil
-from guillotina.component import get_utility
 
-from benchmarks.lib import agent, command, content, sites
+from benchmarks.lib import command, content, sites
+from benchmarks.lib.entries import VALUE, Entries, Growth, key_of, value_of
 from benchmarks.lib.pairs import Spread, by_turns, difference, ratio, spread
 from benchmarks.lib.report import Answer, Finding
 from harness.node import Node
 from harness.postgres import PostgresServer
 
 SMALL: Final = 1000
-VALUE: Final = 1000
 #: Bytes that a store counts for an entry, at most.
 ENTRY: Final = 1350
 #: `size` by the part of it for owned values; the rest is for the versions, hot copies and near entries.
@@ -152,81 +151,19 @@ def _memory_beside_store(node: Node, empty: int) -> dict[str, int]:
 # --- inside of a node
 
 
-class _Entries:
-    """Adds entries to the node by reads that miss and cause a load, which is answered here."""
-
-    def __init__(self) -> None:
-        from guillotina_groupcache.constants import CompletionKind
-        from guillotina_groupcache.interfaces import IGroupcacheUtility
-        from guillotina_groupcache.wire import unpack
-
-        self._utility: Any = get_utility(IGroupcacheUtility)
-        self._kinds: Any = CompletionKind
-        self._unpack = unpack
-        self._values: dict[bytes, bytes] = {}
-        # The utility's own requests are numbered from 1.
-        self._requests = itertools.count(1 << 60)
-        self.node = self._utility._node
-        self.waiting = 0
-
-    def request(self, values: dict[bytes, bytes]) -> None:
-        self._values |= values
-        self.waiting += 1
-        self.node.read(next(self._requests), list(values))
-
-    def answer(self) -> None:
-        """Answer the pending loads."""
-        kinds = self._kinds
-        for completion in list(self.node.drain()):
-            if completion.kind is kinds.LOAD:
-                wanted = self._unpack(completion.payload)
-                self.node.loaded(completion.id, [self._values.pop(key) for key in wanted])
-            elif completion.kind is kinds.VALUES and completion.id >= 1 << 60:
-                self.waiting -= 1
-            else:
-                self._utility._completions.take([completion])
-
-    def add(self, values: dict[bytes, bytes]) -> None:
-        """Add entries, and wait until the store has them."""
-        self.request(values)
-        while self.waiting:
-            time.sleep(0)
-            self.answer()
-
-
-class _Growth:
-    """Adds so many new entries per second, whenever `turn` is called."""
-
-    def __init__(self, first: int, pace: int) -> None:
-        self._numbers, self._pace = itertools.count(first), pace
-        self._entries = _Entries()
-        self._begin, self._given = time.perf_counter(), 0
-        self.longest = 0.0  #: seconds of a turn
-
-    def turn(self) -> None:
-        begin = time.perf_counter()
-        due = int((begin - self._begin) * self._pace) - self._given
-        if due:
-            self._given += due
-            self._entries.request({_key(next(self._numbers)): _value(VALUE) for _ in range(due)})
-        if self._entries.waiting:
-            self._entries.answer()
-        self.longest = max(self.longest, time.perf_counter() - begin)
-
-
 async def fill(first: int, count: int) -> None:
     """Add entries with the numbers from `first` on."""
-    entries = _Entries()
+    entries = Entries()
     for at in range(first, first + count, 500):
-        entries.add({_key(number): _value(VALUE) for number in range(at, min(at + 500, first + count))})
+        entries.add({key_of(number): value_of(VALUE) for number in range(at, min(at + 500, first + count))})
 
 
 async def fill_mixed(first: int, megabytes: float) -> None:
     """Add values of 200 bytes to 200 KB, as many small ones as large ones."""
-    entries, chance, left = _Entries(), random.Random(first), megabytes * 1e6
+    entries, chance, left = Entries(), random.Random(first), megabytes * 1e6
     for at in itertools.count(first, 10):
         sizes = [int(200 * 1000 ** chance.random()) for _ in range(10)]
-        entries.add({_key(at + i): _value(size) for i, size in enumerate(sizes)})
+        entries.add({key_of(at + i): value_of(size) for i, size in enumerate(sizes)})
         left -= sum(sizes)
         if left < 0:
             return
@@ -234,8 +171,8 @@ async def fill_mixed(first: int, megabytes: float) -> None:
 
 async def read(first: int, last: int, new: int = 0, pace: int = 0, seconds: float = 0.2) -> float:
     """Return the median nanoseconds of a lookup of a random key, while entries are added from the number `new` on."""
-    growth, taken, found = _Growth(new, pace), [], 0
-    lookup, wanted = _Entries().node.get, _random_keys(first, last)
+    growth, taken, found = Growth(new, pace), [], 0
+    lookup, wanted = Entries().node.get, _random_keys(first, last)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         some = list(itertools.islice(wanted, 100))
@@ -250,8 +187,8 @@ async def read(first: int, last: int, new: int = 0, pace: int = 0, seconds: floa
 
 async def longest_stop(first: int, last: int, new: int, pace: int, seconds: float = 1.0) -> list[float]:
     """Return the milliseconds of the longest lookup in some time, and of the longest call that adds entries."""
-    growth, longest = _Growth(new, pace), 0
-    lookup, wanted, now = _Entries().node.get, _random_keys(first, last), time.perf_counter_ns
+    growth, longest = Growth(new, pace), 0
+    lookup, wanted, now = Entries().node.get, _random_keys(first, last), time.perf_counter_ns
     end = now() + int(seconds * 1e9)
     while now() < end:
         for key in itertools.islice(wanted, 500):
@@ -278,23 +215,8 @@ async def longest_pause(seconds: float = 1.0) -> float:
 
 
 def _random_keys(first: int, last: int) -> Iterator[bytes]:
-    keys = [_key(number) for number in random.sample(range(first, last), min(last - first, CALL))]
+    keys = [key_of(number) for number in random.sample(range(first, last), min(last - first, CALL))]
     return itertools.cycle(keys)
-
-
-def _key(number: int) -> bytes:
-    from guillotina_groupcache import keys
-
-    return keys.encode(agent.DATABASE, keys.Kind.OBJECT, f"{number:032x}")
-
-
-_random = random.Random(1).randbytes(400_000)
-
-
-def _value(size: int) -> bytes:
-    """Return bytes that differ each time and cost nothing to make."""
-    begin = random.randrange(len(_random) - size)
-    return _random[begin : begin + size]
 
 
 if __name__ == "__main__":
