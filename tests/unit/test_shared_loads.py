@@ -89,55 +89,63 @@ async def test_a_reader_that_comes_while_a_load_runs_waits_for_the_next() -> Non
     await nothing_is_left(gate.shared)
 
 
-@pytest.mark.parametrize("seed", range(20))
-async def test_every_reader_gets_the_first_load_that_begins_after_it_asked(seed: int) -> None:
-    """And two loads of a key never run at once, whatever comes when."""
-    chance = random.Random(seed)
-    begun: Counter[str] = Counter()
-    running: dict[str, asyncio.Future[int]] = {}
+class RandomLoads:
+    """Loads that give their numbers, of which some end at once and every third fails."""
 
-    async def load(key: Key) -> int:
-        assert key.name not in running
-        number = begun[key.name]
-        begun[key.name] += 1
+    def __init__(self, chance: random.Random) -> None:
+        self.shared = SharedLoads(self._load)
+        self._chance = chance
+        self._begun: Counter[str] = Counter()
+        self._running: dict[str, asyncio.Future[int]] = {}
+
+    async def _load(self, key: Key) -> int:
+        assert key.name not in self._running
+        number = self._begun[key.name]
+        self._begun[key.name] += 1
         try:
-            if chance.random() < 0.5:  # else it has ended before anybody waits for it
-                running[key.name] = asyncio.get_running_loop().create_future()
-                await running[key.name]
+            if self._chance.random() < 0.5:  # else it has ended before anybody waits for it
+                self._running[key.name] = asyncio.get_running_loop().create_future()
+                await self._running[key.name]
         finally:
-            running.pop(key.name, None)
+            self._running.pop(key.name, None)
         if number % 3 == 2:
             raise OSError(number)
         return number
 
-    shared = SharedLoads(load)
-
-    async def read(name: str) -> tuple[int, int]:
-        expected = begun[name]
+    async def read(self, name: str) -> tuple[int, int]:
+        """The numbers that a read must give, and that it has given."""
+        expected = self._begun[name]
         try:
-            return expected, await shared.get(child_key(name))
+            return expected, await self.shared.get(child_key(name))
         except OSError as error:
             return expected, error.args[0]
 
-    def end_one() -> None:
-        if waiting := [end for end in running.values() if not end.done()]:
-            chance.choice(waiting).set_result(0)
+    def end_one(self) -> None:
+        """End one of the loads that run."""
+        if waiting := [end for end in self._running.values() if not end.done()]:
+            self._chance.choice(waiting).set_result(0)
 
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_every_reader_gets_the_first_load_that_begins_after_it_asked(seed: int) -> None:
+    """And two loads of a key never run at once, whatever comes when."""
+    chance = random.Random(seed)
+    loads = RandomLoads(chance)
     readers = []
     for _ in range(300):
         step = chance.choice(["ask", "end", "go on"])
         if step == "ask":
-            readers.append(asyncio.ensure_future(read(chance.choice("abc"))))
+            readers.append(asyncio.ensure_future(loads.read(chance.choice("abc"))))
         elif step == "end":
-            end_one()
+            loads.end_one()
         else:
             await asyncio.sleep(0)
     for _ in range(1000):
-        end_one()
+        loads.end_one()
         await asyncio.sleep(0)
     found = [await answer(reader) for reader in readers]
     assert [got for _, got in found] == [expected for expected, _ in found]
-    await nothing_is_left(shared)
+    await nothing_is_left(loads.shared)
 
 
 async def test_a_load_that_ends_at_once() -> None:
