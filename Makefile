@@ -14,7 +14,8 @@ LIBRARY := guillotina_groupcache/libgroupcache.so
 GO_SOURCES := $(shell find go -type f ! -name '*_test.go' ! -path '*/testdata/*')
 PYTEST := $(BIN)/python -m pytest
 # Tests that say nothing of how tasks begin, or the same as others do.
-NOT_EAGER := test_triggers.py test_triggers_bounds.py test_raw_sql.py test_event_oracle.py test_claims.py test_commit_writes.py
+NOT_EAGER := test_triggers.py test_triggers_bounds.py test_raw_sql.py test_event_oracle.py test_claims.py test_commit_writes.py \
+	test_commit_rollback.py test_commit_connection.py
 # The Python of `make test-eager`: .venv's own if it is 3.12 or newer, else the first on PATH or of pyenv that is. It
 # gets a virtual environment of its own.
 EAGER_PYTHON ?= $(shell for python in $(BIN)/python python3.12 python3.13 python3.14 \

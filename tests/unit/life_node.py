@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from guillotina_groupcache.constants import CompletionKind
+from guillotina_groupcache import native
+from guillotina_groupcache.constants import CompletionKind, Missed, Source
 from guillotina_groupcache.native import Completion, Node
 from guillotina_groupcache.wire import Result, unpack, unpack_results
 
@@ -25,6 +26,17 @@ ALONE = {
     "ttl": 0,
     "lease": 3.0,
     "buckets": 1 << 16,
+}
+#: Bytes of the largest value of a test.
+LARGEST = 5 * 2**20
+VALUES = {
+    "empty": b"",
+    "NUL": b"\0",
+    "every byte": bytes(range(256)) * 3,
+    "a byte less than the buffer": b"v" * (native._BUFFER_SIZE - 1),
+    "as large as the buffer": b"v" * native._BUFFER_SIZE,
+    "a byte more than the buffer": b"v" * (native._BUFFER_SIZE + 1),
+    "5 MB": bytes(range(256)) * (LARGEST // 256),
 }
 
 Load = Callable[[bytes], "bytes | None"]
@@ -78,3 +90,37 @@ def answers(node: Node, requests: set[int], load: Load = no_load) -> dict[int, l
             if found.keys() >= requests:
                 break
     return found
+
+
+def at_hand(node: Node, key: bytes) -> tuple[Source, bytes] | None:
+    """The value that a lookup finds, and where; None if it finds none."""
+    found = node.get(key)
+    return None if isinstance(found, Missed) else (found.source, found.value)
+
+
+def announce(node: Node, *keys: bytes, everything: bool = False) -> int:
+    """Announce an event over keys; its number, once it is cleared."""
+    event = node.announce("db", keys, everything)
+    assert take(node, CompletionKind.CLEARED).id == event
+    return event
+
+
+#: A call of every method of a node, by name.
+CALLS: dict[str, Callable[[Node], Any]] = {
+    "database": lambda node: node.database("far", b"far"),
+    "unserve": lambda node: node.unserve("far"),
+    "get": lambda node: node.get(b"key"),
+    "read": lambda node: node.read(1, [b"key"]),
+    "loaded": lambda node: node.loaded(1, [b"value"]),
+    "load_failed": lambda node: node.load_failed(1, "why"),
+    "announce": lambda node: node.announce("db", [b"key"]),
+    "settle": lambda node: node.settle(1),
+    "lost": lambda node: node.lost(1),
+    "outside_write": lambda node: node.outside_write(1, 2, [b"key"], False, 1, "psql"),
+    "answer": lambda node: node.answer(1, {}),
+    "stats": lambda node: node.stats(),
+    "peer_stats": lambda node: node.peer_stats(1),
+    "drain": lambda node: list(node.drain()),
+    "leave": lambda node: node.leave(),
+    "close": lambda node: node.close(),
+}

@@ -9,12 +9,9 @@ from unittest.mock import patch
 
 import asyncpg
 import pytest
-from guillotina.annotations import AnnotationData
-from guillotina.exceptions import ConflictError, RestartCommit, TIDConflictError
-from guillotina.interfaces import IAnnotations
+from guillotina.exceptions import ConflictError
 from guillotina.transactions import transaction
 
-from guillotina_groupcache import keys
 from guillotina_groupcache.answers import was_answered
 from guillotina_groupcache.changes import Changes
 from guillotina_groupcache.commit import decorate
@@ -22,8 +19,7 @@ from guillotina_groupcache.constants import Source
 from guillotina_groupcache.database import queries
 from guillotina_groupcache.database.databases import Database
 from guillotina_groupcache.interfaces import GroupcacheError
-from guillotina_groupcache.keys import Kind
-from tests.unit.life_app import DATABASE, TIMEOUT, App, add, object_key, running, set_title, title, until
+from tests.unit.life_app import TIMEOUT, App, add, object_key, set_title, title, until
 from tests.unit.life_database import WAIT_IN_COMMIT, blocked, connected
 
 REFUSE_IN_COMMIT = """
@@ -35,12 +31,6 @@ CREATE CONSTRAINT TRIGGER refuse_in_commit AFTER UPDATE ON objects DEFERRABLE IN
     FOR EACH ROW EXECUTE FUNCTION refuse_in_commit()
 """
 WAITING_IN_COMMIT = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-
-
-@pytest.fixture
-async def app(database: str) -> AsyncIterator[App]:
-    async with running(database) as app:
-        yield app
 
 
 @asynccontextmanager
@@ -69,53 +59,6 @@ async def source(app: App, oid: str) -> Source:
 
 async def no_doubt(app: App) -> None:
     await until(lambda: not in_doubt(app), "no bucket in doubt")
-
-
-# --- what the database's answer says
-
-
-@pytest.mark.parametrize(
-    ("sqlstate", "answered"),
-    [
-        *((state, True) for state in ("23505", "40001", "40P01", "P0001", "53100", "57014", "25P02", "0A000")),
-        *((state, False) for state in ("08000", "08003", "08006", "40003", "57P01", "57P02", "57P03")),
-    ],
-)
-async def test_an_error_of_the_database(database: str, sqlstate: str, answered: bool) -> None:
-    async with connected(database) as connection:
-        with pytest.raises(asyncpg.PostgresError) as caught:
-            await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{sqlstate}'; END $$")
-    assert caught.value.sqlstate == sqlstate
-    assert was_answered(caught.value) is answered
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        asyncpg.InterfaceError("connection is closed"),
-        asyncpg.InternalClientError("unexpected"),
-        ConnectionResetError(),
-        OSError("no route"),
-        asyncio.TimeoutError(),
-        asyncio.CancelledError(),
-        EOFError(),
-    ],
-    ids=repr,
-)
-def test_an_error_that_is_no_answer(error: BaseException) -> None:
-    assert not was_answered(error)
-
-
-@pytest.mark.parametrize("kind", [ConflictError, TIDConflictError, RestartCommit])
-def test_guillotinas_own_errors_are_answers(kind: type[Exception]) -> None:
-    assert was_answered(kind.__new__(kind))
-
-
-@pytest.mark.parametrize("raised", ["__cause__", "__context__"])
-def test_guillotinas_own_error_for_an_error_that_is_no_answer_is_no_answer(raised: str) -> None:
-    error = ConflictError.__new__(ConflictError)
-    setattr(error, raised, ConnectionResetError("lost"))
-    assert not was_answered(error)
 
 
 # --- transactions
@@ -165,70 +108,6 @@ async def test_a_storage_is_decorated_once(app: App) -> None:
     commit = app.database.storage.commit
     decorate(app.database.storage, app.utility)
     assert app.database.storage.commit is commit
-
-
-async def children(app: App, oid: str) -> tuple[int, list[str]]:
-    """The lists of an object's children, read through the cache."""
-    async with transaction(db=app.database, read_only=True, abort_when_done=True) as txn:
-        return await txn.len(oid), sorted(await txn.keys(oid))
-
-
-async def test_a_change_leaves_the_lists_of_the_parent(app: App) -> None:
-    folder = await add(app, "f", "Folder")
-    oid = await add(app, "i", parent=folder)
-    assert await children(app, folder) == (1, ["i"])
-    async with transaction(db=app.database) as txn:
-        item = await txn.get_child(await txn.get(folder), "i")
-        item.title = "new"
-        item.register()
-    for kind in (Kind.LEN, Kind.KEYS):
-        _, found = await app.utility.reads.get(keys.encode(DATABASE, kind, folder))
-        assert found is Source.OWN
-    assert await title(app, oid) == "new"
-
-
-async def test_a_change_of_an_annotation_leaves_the_list_of_annotations(app: App) -> None:
-    oid = await add(app, "i")
-    for value in (1, 2):
-        async with transaction(db=app.database) as txn:
-            annotations = IAnnotations(await txn.get_child(await txn.manager.get_root(), "i"))
-            data = await annotations.async_get("notes")
-            if data is None:
-                await annotations.async_set("notes", data := AnnotationData())
-            data["value"] = value
-            data.register()
-        async with transaction(db=app.database, read_only=True, abort_when_done=True) as txn:
-            assert await txn.get_annotation_keys(oid) == ["notes"]
-            data = await IAnnotations(await txn.get(oid)).async_get("notes")
-            assert data["value"] == value
-        _, found = await app.utility.reads.get(keys.encode(DATABASE, Kind.ANNOTATION_KEYS, oid))
-        assert found is Source.OWN
-    stored = app.utility.local_stats()["local_loads"]
-    async with transaction(db=app.database) as txn:
-        data = await IAnnotations(await txn.get_child(await txn.manager.get_root(), "i")).async_get("notes")
-        data["value"] = 3
-        data.register()
-    _, found = await app.utility.reads.get(keys.encode(DATABASE, Kind.ANNOTATION_KEYS, oid))
-    assert found is Source.OWN
-    assert app.utility.local_stats()["local_loads"] == stored
-
-
-async def test_a_change_of_an_object_that_is_deleted_meanwhile_bumps_the_lists(app: App) -> None:
-    """Guillotina's deletion leaves the row with its tid until the vacuum comes, and a write puts it back."""
-    app.database.storage._autovacuum = False
-    folder = await add(app, "f", "Folder")
-    oid = await add(app, "i", parent=folder)
-    assert await title(app, oid) == "i"
-    async with transaction(db=app.database) as writer:
-        item = await writer.get_child(await writer.get(folder), "i")
-        async with transaction(db=app.database) as deleter, deleter:
-            deleter.delete(await deleter.get_child(await deleter.get(folder), "i"))
-        assert await children(app, folder) == (0, [])
-        item.title = "back"
-        item.__txn__ = writer
-        item.register()
-    assert await children(app, folder) == (1, ["i"])
-    assert await title(app, oid) == "back"
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "23514", "P0001"])

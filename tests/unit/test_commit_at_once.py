@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -20,14 +20,8 @@ from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys, records
 from guillotina_groupcache.keys import Kind
-from tests.unit.life_app import DATABASE, TIMEOUT, App, add, object_key, running, title, uncached, until
+from tests.unit.life_app import DATABASE, TIMEOUT, App, add, object_key, title, uncached, until
 from tests.unit.life_database import connected
-
-
-@pytest.fixture
-async def app(database: str) -> AsyncIterator[App]:
-    async with running(database) as app:
-        yield app
 
 
 @pytest.fixture

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from guillotina.transactions import transaction
 
 from guillotina_groupcache import keys, records
 from guillotina_groupcache.keys import Kind
-from tests.unit.life_app import DATABASE, App, add, running, title
-
-
-@pytest.fixture
-async def app(database: str) -> AsyncIterator[App]:
-    async with running(database) as app:
-        yield app
+from tests.unit.life_app import DATABASE, App, add, title
 
 
 async def test_a_push_is_of_the_last_state_or_of_none(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

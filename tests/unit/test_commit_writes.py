@@ -1,13 +1,12 @@
-"""The keys of an event, and its pushes, where a transaction writes more, or less, than it registers (R8, R9, R11)."""
+"""The keys of an event where a transaction writes more, or less, than it registers (R11)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
 import pytest
 from guillotina.annotations import AnnotationData
 from guillotina.content import create_content_in_container
@@ -17,171 +16,12 @@ from guillotina.db.transaction import Transaction
 from guillotina.interfaces import IAnnotations
 from guillotina.transactions import transaction
 
-from guillotina_groupcache import keys, records
-from guillotina_groupcache.answers import Answers, was_answered
+from guillotina_groupcache import records
 from guillotina_groupcache.changes import Stored
-from guillotina_groupcache.constants import Source
 from guillotina_groupcache.keys import Kind
-from tests.unit.life_app import DATABASE, TIMEOUT, App, add, running, set_title, title, uncached
-from tests.unit.life_database import WAIT_IN_COMMIT, blocked, blocked_on_row, connected
-
-ROOT = "0" * 32
-
-
-@pytest.fixture
-async def app(database: str) -> AsyncIterator[App]:
-    async with running(database) as app:
-        yield app
-
-
-@asynccontextmanager
-async def by_hand(app: App) -> AsyncIterator[Transaction]:
-    """A transaction whose steps the block takes by itself; unless it commits, it is aborted at the end."""
-    async with transaction(db=app.database, abort_when_done=True) as txn:
-        yield txn
-
-
-async def finish(txn: Transaction) -> None:
-    """The steps of a commit after the last statement that writes."""
-    await txn.tpc_vote()
-    await txn.tpc_finish()
-
-
-@asynccontextmanager
-async def commit_waits(app: App, database: str, oid: str) -> AsyncIterator[tuple[Transaction, asyncio.Future[None]]]:
-    """A change of an object whose COMMIT was sent, and does not end while the block runs."""
-    async with connected(database) as holder:
-        await holder.execute(WAIT_IN_COMMIT)
-        await holder.execute("SELECT pg_advisory_lock(42)")
-        async with by_hand(app) as txn:
-            content = await txn.get(oid)
-            content.title = "new"
-            content.register()
-            await txn.tpc_commit()
-            commit = asyncio.ensure_future(finish(txn))
-            await blocked(database)
-            yield txn, commit
-
-
-async def through_cache(app: App, kind: Kind, oid: str, name: str = "") -> Any:
-    found, source = await app.utility.reads.get(keys.encode(DATABASE, kind, oid, name))
-    assert source is not Source.NOWHERE
-    return found
-
-
-async def everything_loaded(app: App, *of: tuple[Kind, str, str]) -> None:
-    """Read keys into memory, so that a key that is not bumped gives its old value."""
-    for kind, oid, name in of:
-        await through_cache(app, kind, oid, name)
-
-
-# --- COMMIT that is answered with ROLLBACK
-
-
-async def test_a_change_that_commit_rolled_back_is_not_served(app: App, caplog: pytest.LogCaptureFixture) -> None:
-    """A statement fails after the last write, and the application goes on: Guillotina alone gives the old state."""
-    oid = await add(app, "c", "Container")
-    assert await title(app, oid) == "c"
-    async with by_hand(app) as txn:
-        content = await txn.get(oid)
-        content.title = "never committed"
-        content.register()
-        await txn.tpc_commit()
-        with suppress(asyncpg.DivisionByZeroError):
-            await (await txn.get_connection()).execute("SELECT 1/0")
-        await finish(txn)  # raises nothing
-    assert await title(app, oid) == "c"
-    async with uncached(app) as txn:
-        assert (await txn.get(oid)).title == "c"
-    assert app.utility.local_stats()["events"]["open"] == 0
-    assert [text for text in caplog.messages if "answered COMMIT" in text and "with ROLLBACK" in text]
-    await set_title(app, oid, "new")
-    assert await title(app, oid) == "new"
-
-
-# --- an event that the answer to ROLLBACK settles
-
-
-@pytest.fixture
-def no_query(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on no query for open transactions is answered, so none settles an event."""
-
-    async def never(database: object) -> list[str]:
-        raise LookupError("not asked in this test")
-
-    monkeypatch.setattr("guillotina_groupcache.database.queries.open_in", never)
-
-
-@pytest.mark.usefixtures("no_query")
-@pytest.mark.parametrize("error", [asyncpg.InterfaceError("another operation is in progress"), ConnectionError()])
-async def test_a_commit_that_was_never_sent(app: App, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    oid = await add(app, "c", "Container")
-
-    async def refused(self: object) -> None:
-        raise error
-
-    monkeypatch.setattr("asyncpg.transaction.Transaction.commit", refused)
-    async with by_hand(app) as txn:
-        content = await txn.get(oid)
-        content.title = "new"
-        content.register()
-        await txn.tpc_commit()
-        with pytest.raises(type(error)):
-            await finish(txn)
-        # before anything else is sent
-        assert app.utility.local_stats()["events"]["open"] == 0
-    monkeypatch.undo()
-    assert await title(app, oid) == "c"
-
-
-@pytest.mark.usefixtures("no_query")
-async def test_a_commit_that_is_given_up_by_the_client(app: App, database: str) -> None:
-    """COMMIT was sent, and cancelled: ROLLBACK is answered when it is over, whether it took effect or not."""
-    oid = await add(app, "c", "Container")
-    async with commit_waits(app, database, oid) as (txn, commit):
-        commit.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await commit
-        assert app.utility.local_stats()["events"]["open"] == 1
-        await txn.abort()
-        assert app.utility.local_stats()["events"]["open"] == 0
-        assert await title(app, oid) == "c"
-
-
-@pytest.mark.usefixtures("no_query")
-async def test_a_rollback_that_is_not_answered_settles_nothing(app: App, database: str) -> None:
-    """However often the pool is asked for it: COMMIT may still take effect."""
-    oid = await add(app, "c", "Container")
-    async with commit_waits(app, database, oid) as (txn, commit):
-        txn._db_conn._con.terminate()
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-            await commit
-        answers = txn._db_txn._connection
-        await txn.abort()
-        for _ in range(2):
-            await answers.settle(app.utility)
-            assert app.utility.local_stats()["events"]["open"] == 1
-
-
-async def test_a_connection_that_is_somebody_elses_is_left_alone(app: App) -> None:
-    """Its ROLLBACK would be that of their transaction."""
-    event = await app.utility.events.announce(DATABASE, [])
-    async with app.database.storage.pool.acquire() as connection:
-        answers = Answers(connection._con)
-        answers.lost = event
-        await answers.execute("COMMIT")
-    async with answers.transaction():  # by the task that the pool has given it to
-        await answers.settle(app.utility)
-        assert answers.is_in_transaction()
-        assert app.utility.local_stats()["events"]["open"] == 1
-
-
-@pytest.mark.parametrize(("severity", "answered"), [("ERROR", True), ("FATAL", False), ("PANIC", False)])
-def test_only_an_error_is_an_answer(severity: str, answered: bool) -> None:
-    """After FATAL or PANIC in COMMIT recovery decides."""
-    error = asyncpg.PostgresError.new({"S": "FEHLER", "V": severity, "C": "XX000", "M": "could not write"})
-    assert was_answered(error) is answered
-
+from tests.unit.life_app import TIMEOUT, App, add, uncached
+from tests.unit.life_commit import ROOT, by_hand, everything_loaded, finish, through_cache
+from tests.unit.life_database import blocked_on_row
 
 # --- an upsert over a row that is there
 
@@ -387,55 +227,3 @@ async def test_an_annotation_that_has_a_parent_too(app: App) -> None:
     assert await through_cache(app, Kind.ANNOTATION_KEYS, folder) == ["notes"]
     row = await through_cache(app, Kind.ANNOTATION, folder, "notes")
     assert await through_cache(app, Kind.CHILD, folder, "notes") == row
-
-
-# --- no hidden deadlock, and no wait for the pool
-
-
-async def test_ddl_that_waits_for_a_commit_does_not_stop_it(app: App, database: str) -> None:
-    """DDL waits for the transaction's lock, and every other connection for DDL: the commit must need none."""
-    oid = await add(app, "c", "Container")
-    async with connected(database) as ddl, by_hand(app) as txn:
-        content = await txn.get(oid)
-        txn._cache.seen.clear()  # so that it is not known where the object was
-        content.title = "new"
-        content.register()
-        await txn.tpc_commit()
-        waiting = asyncio.ensure_future(ddl.execute("ALTER TABLE objects ADD COLUMN more TEXT"))
-        await blocked(database)
-        await asyncio.wait_for(finish(txn), TIMEOUT)
-        await asyncio.wait_for(waiting, TIMEOUT)
-    assert await title(app, oid) == "new"
-
-
-async def test_a_transaction_with_the_only_connection_of_the_pool_does_not_wait_for_it(database: str) -> None:
-    async with running(database, pool_size=1) as app:
-        folder = await add(app, "f", "Folder")
-        await add(app, "i", parent=folder)
-        await app.utility.clear()
-        app.database.storage._conn_acquire_timeout = 10 * TIMEOUT
-
-        async def read(txn: Transaction) -> None:
-            container = await txn.get(folder)
-            assert (await txn.get_child(container, "i")).title == "i"
-            assert [child.title async for child in txn.get_children(container, ["i"])] == ["i"]
-            assert await txn.get_page_of_keys(folder) == ["i"]
-
-        async with by_hand(app) as txn:
-            await txn.get_connection()
-            await asyncio.wait_for(read(txn), TIMEOUT)
-
-
-async def test_a_transaction_of_the_applications_own_sees_its_own_rows(app: App) -> None:
-    """Guillotina reads over the reserved connection, which sees what was written over it by hand."""
-    oid = await add(app, "i")
-    assert await title(app, oid) == "i"
-    async with by_hand(app) as txn:
-        connection = await txn.get_connection()
-        own = connection.transaction()
-        await own.start()
-        await connection.execute("UPDATE objects SET type = 'Other' WHERE zoid = $1", oid)
-        assert (await txn._get(oid))["type"] == "Other"
-        assert (await txn._get_child(await txn.get(ROOT), "i"))["type"] == "Other"
-        await own.rollback()
-        assert (await txn._get(oid))["type"] == "Item"

@@ -37,7 +37,7 @@ def test_every_call_in_a_child_is_an_error() -> None:
     run_script(
         PARENT_AND_CHILD
         + """
-from tests.unit.test_native import CALLS
+from tests.unit.life_node import CALLS
 
 node = Node(ALONE)
 node.database("db", b"")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,12 +20,6 @@ from tests.unit.life_database import connected
 
 NOBODY = "f" * 32
 IDS = ["plain", "default-annotation", "a.b-c_d@e$f^g(h)i+j =k", "ünï"]
-
-
-@pytest.fixture
-async def app(database: str) -> AsyncIterator[App]:
-    async with running(database) as app:
-        yield app
 
 
 @pytest.fixture

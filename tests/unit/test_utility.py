@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 from guillotina.db.storages.dummy import DummyStorage
 
@@ -22,55 +21,56 @@ from guillotina_groupcache.utility import GroupcacheUtility
 from harness.cluster import SECRET
 from harness.local import free_port
 from harness.postgres import PostgresServer
-from harness.postgres_embedded import EmbeddedPostgres
-from tests.unit.life_app import TIMEOUT, App, add, object_key, running, set_title, title
-from tests.unit.life_database import blocked, connected, locked
+from tests.unit.life_app import App, add, object_key, running, set_title, title
+from tests.unit.life_database import connected
 from tests.unit.life_script import run_script
 
 #: Threads that a Go runtime may start late: for the collector, a blocked call, a timer.
 LATE_THREADS = 4
+#: Starts and stops a cache of each kind five times, and prints how many descriptors and threads each time leaves.
+START_AND_STOP = """
+import asyncio, json, os, sys, uvloop
+from harness.cluster import SECRET
+from harness.local import free_port
+from tests.unit.life_app import add, running, set_title, title
+
+async def cycle(dsn, number, groupcache):
+    before = asyncio.all_tasks()
+    async with running(dsn, groupcache) as app:
+        oid = await add(app, f"folder-{number}", "Container")
+        await set_title(app, oid, "new")
+        assert await title(app, oid) == "new"
+        assert app.utility.local_stats()["hits"]["own"]
+    left = asyncio.all_tasks() - before
+    # Guillotina does not wait for its own vacuum's end.
+    await asyncio.gather(*left, return_exceptions=True)
+    assert all("Vacuum" in repr(task) for task in left), left
+
+def left():
+    names = os.listdir("/proc/self/fd")
+    return len(names), len(os.listdir("/proc/self/task"))
+
+dsn, own, loop = sys.argv[1:]
+new_loop = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[loop]
+counts = []
+for number in range(5):
+    loop = new_loop()
+    peer = {"listen": f"127.0.0.1:{free_port()}", "secret": SECRET}
+    for i, groupcache in enumerate(({"peers": []}, None, peer)):
+        # A process alone waits until the cluster that has just ended is known to have ended.
+        loop.run_until_complete(cycle(dsn if i else own, 3 * number + i, groupcache))
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    counts.append(left())
+print(json.dumps(counts))
+"""
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_start_stop_and_start_again(database: str, postgres: PostgresServer, loop: str) -> None:
     """No descriptor, thread or task is left: of a process alone, and of peers with and without a `listen` setting."""
     output = run_script(
-        """
-        import asyncio, json, os, sys, uvloop
-        from harness.cluster import SECRET
-        from harness.local import free_port
-        from tests.unit.life_app import add, running, set_title, title
-
-        async def cycle(dsn, number, groupcache):
-            before = asyncio.all_tasks()
-            async with running(dsn, groupcache) as app:
-                oid = await add(app, f"folder-{number}", "Container")
-                await set_title(app, oid, "new")
-                assert await title(app, oid) == "new"
-                assert app.utility.local_stats()["hits"]["own"]
-            left = asyncio.all_tasks() - before
-            # Guillotina does not wait for its own vacuum's end.
-            await asyncio.gather(*left, return_exceptions=True)
-            assert all("Vacuum" in repr(task) for task in left), left
-
-        def left():
-            names = os.listdir("/proc/self/fd")
-            return len(names), len(os.listdir("/proc/self/task"))
-
-        dsn, own, loop = sys.argv[1:]
-        new_loop = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[loop]
-        counts = []
-        for number in range(5):
-            loop = new_loop()
-            peer = {"listen": f"127.0.0.1:{free_port()}", "secret": SECRET}
-            for i, groupcache in enumerate(({"peers": []}, None, peer)):
-                # A process alone waits until the cluster that has just ended is known to have ended.
-                loop.run_until_complete(cycle(dsn if i else own, 3 * number + i, groupcache))
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
-            counts.append(left())
-        print(json.dumps(counts))
-        """,
+        START_AND_STOP,
         database,
         postgres.create_database(f"groupcache_{os.getpid()}_own_{loop}"),
         loop,
@@ -179,122 +179,6 @@ def counted_loads(app: App) -> Iterator[list[str]]:
         yield loaded
     finally:
         storage.load = load
-
-
-async def test_a_reader_that_gives_up_leaves_the_load_to_the_others(database: str) -> None:
-    async with running(database) as app:
-        oid = await add(app, "c", "Container")
-        await app.utility.clear()
-        async with locked(database):
-            readers = [asyncio.ensure_future(app.utility.reads.get(object_key(oid))) for _ in range(3)]
-            await blocked(database)
-            readers[0].cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await readers[0]
-        for reader in readers[1:]:
-            value, _ = await asyncio.wait_for(reader, TIMEOUT)
-            assert value["zoid"] == oid
-
-
-async def test_the_end_with_loads_in_flight(database: str) -> None:
-    """They end, and readers that wait for them are sent to the database."""
-    async with running(database) as app:
-        oids = [await add(app, f"c{i}", "Container") for i in range(20)]
-        await app.utility.clear()
-        wanted = [object_key(oid) for oid in oids]
-        async with locked(database):
-            readers = [asyncio.ensure_future(app.utility.reads.get(key)) for key in wanted * 2]
-            readers.append(asyncio.ensure_future(app.utility.reads.get_many(wanted)))
-            await blocked(database)
-            await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
-            *found, many = await asyncio.wait_for(asyncio.gather(*readers), TIMEOUT)
-        assert set(found) == {(None, Source.NOWHERE)}
-        assert many == [(None, Source.NOWHERE)] * len(wanted)
-
-
-async def test_the_end_with_loads_in_flight_and_a_database_that_does_not_answer() -> None:
-    """Nor does it confirm that a statement is cancelled, which asyncpg waits for without a limit."""
-    with EmbeddedPostgres() as server:
-        dsn = server.create_database("silent")
-        async with running(dsn) as app:
-            oid = await add(app, "c", "Container")
-            await app.utility.clear()
-            async with locked(dsn):
-                reader = asyncio.ensure_future(app.utility.reads.get(object_key(oid)))
-                await blocked(dsn)
-                with stopped(server):
-                    await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
-                    assert await asyncio.wait_for(reader, TIMEOUT) == (None, Source.NOWHERE)
-
-
-@contextmanager
-def stopped(server: EmbeddedPostgres) -> Iterator[None]:
-    """The server takes connections and statements, and answers none, while the block runs."""
-    assert server.pid is not None
-    postmaster = psutil.Process(server.pid)
-    postmaster.suspend()  # so that it starts no new process
-    children = postmaster.children(recursive=True)
-    _each(children, psutil.Process.suspend)
-    try:
-        yield
-    finally:
-        _each([*children, postmaster], psutil.Process.resume)
-
-
-def _each(processes: Iterable[psutil.Process], do: Callable[[psutil.Process], None]) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):  # a worker that was about to end
-            do(process)
-
-
-async def test_the_end_with_loads_in_doubt_in_flight(database: str) -> None:
-    async with running(database) as app:
-        oid = await add(app, "c", "Container")
-        await app.utility.events.announce("db", [object_key(oid)])
-        async with locked(database):
-            readers = [asyncio.ensure_future(app.utility.reads.get(object_key(oid)))]
-            await blocked(database)
-            # A reader that comes while one runs waits for the next.
-            readers += [asyncio.ensure_future(app.utility.reads.get(object_key(oid))) for _ in range(3)]
-            await asyncio.sleep(0)
-            await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
-            found = await asyncio.wait_for(asyncio.gather(*readers, return_exceptions=True), TIMEOUT)
-        assert found == [(None, Source.NOWHERE)] * 4
-
-
-async def test_a_load_in_doubt_that_hangs_holds_up_nobody_for_ever() -> None:
-    """Its connection may be dead: readers that come later use another one."""
-    with EmbeddedPostgres() as server:
-        dsn = server.create_database("hanging")
-        async with running(dsn) as app:
-            oid = await add(app, "c", "Container")
-            await app.utility.events.announce("db", [object_key(oid)])
-            async with locked(dsn):
-                hanging = asyncio.ensure_future(app.utility.reads.get(object_key(oid)))
-                await blocked(dsn)
-                async with connected(dsn) as connection:
-                    pid = await connection.fetchval("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-                psutil.Process(pid).suspend()
-            try:
-                value, source = await asyncio.wait_for(app.utility.reads.get(object_key(oid)), TIMEOUT)
-                assert (value["zoid"], source, hanging.done()) == (oid, Source.BYPASS, False)
-            finally:
-                psutil.Process(pid).resume()
-            value, _ = await asyncio.wait_for(hanging, TIMEOUT)
-            assert value["zoid"] == oid
-
-
-async def test_the_end_of_the_server_with_a_request_in_flight(database: str) -> None:
-    """Guillotina's own order: utilities, then databases."""
-    async with running(database) as app:
-        oid = await add(app, "c", "Container")
-        await app.utility.clear()
-        async with locked(database) as release:
-            reader = asyncio.ensure_future(title(app, oid))
-            await blocked(database)
-            await asyncio.wait_for(app.utility.finalize(), TIMEOUT)
-            await release()
-        assert await asyncio.wait_for(reader, TIMEOUT) == "c"
 
 
 async def test_a_user_who_may_not_make_the_members_table(database: str) -> None:
