@@ -16,7 +16,7 @@ from typing import Final
 from guillotina.db.storages.pg import PostgresqlStorage
 
 from guillotina_groupcache.database.claims import REFRESH_EVERY, Claim, cluster_alone
-from guillotina_groupcache.database.connections import ERRORS, TIMEOUT, OwnConnection
+from guillotina_groupcache.database.connections import ERRORS, TIMEOUT, OwnConnection, end
 from guillotina_groupcache.database.databases import LOOK_TIMEOUT
 from guillotina_groupcache.database.outside_writes import OutsideWrites
 from guillotina_groupcache.settings.model import LEASE
@@ -119,11 +119,9 @@ class Alone:
     async def stop(self) -> None:
         """End, and give the claims up. A second call does nothing."""
         claims, self._held = self._held, {}
-        for task in (tasks := [held.task for held in claims.values() if held.task is not None]):
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end([held.task for held in claims.values() if held.task is not None])
         for held in claims.values():
+            held.connection.disconnect()  # a look that was cancelled in its BEGIN has left a transaction open there
             with suppress(*ERRORS):
                 await asyncio.wait_for(self._release(held), TIMEOUT)
             held.connection.disconnect()

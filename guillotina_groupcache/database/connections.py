@@ -6,7 +6,7 @@ A process in bypass reads from the database directly, which would fill the pool 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -14,6 +14,8 @@ from guillotina.db.storages.pg import PostgresqlStorage
 
 #: Seconds that a connection attempt may take before it counts as failed.
 TIMEOUT: Final = 3.0
+#: Seconds that statements which are given up may take to end.
+END_TIMEOUT: Final = 2.0
 #: What a database raises that does not answer, or refuses a statement.
 ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
 #: What `pg_stat_activity` and the server's log call such a connection, whatever the pool's are called.
@@ -69,3 +71,13 @@ async def make_tables(make: Callable[[], Awaitable[None]]) -> None:
         except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
             if attempt == 3:
                 raise
+
+
+async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks that use a database, and wait until they have ended, for at most three times `END_TIMEOUT`."""
+    # A wait that ends just as it is cancelled may swallow the cancellation (Python 3.11 and earlier).
+    for _ in range(3):
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=END_TIMEOUT)

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 from guillotina.db.storages.pg import PostgresqlStorage
 
-from guillotina_groupcache.database.connections import ERRORS, TIMEOUT
+from guillotina_groupcache.database.connections import ERRORS, TIMEOUT, end
 from guillotina_groupcache.database.databases import Databases
 from guillotina_groupcache.database.members_table import MembersTable
 from guillotina_groupcache.database.outside_writes import OutsideWrites, Register
@@ -22,9 +22,6 @@ from guillotina_groupcache.interfaces import ConfigurationError
 from guillotina_groupcache.throttled import Throttled
 
 logger = logging.getLogger("guillotina_groupcache")
-
-#: Seconds that statements which are given up may take to end.
-END_TIMEOUT: Final = 2.0
 
 
 class Members:
@@ -132,17 +129,9 @@ class Members:
         if self._queries is not None:
             tasks += self._queries.tasks
             databases.add(self._queries.table.database)
-        for task in tasks:
-            task.cancel()
         for database in databases:
             tasks += database.end()
-        # A wait that ends just as it is cancelled may swallow the cancellation (Python 3.11 and earlier).
-        for _ in range(3):
-            if tasks:
-                _, late = await asyncio.wait(tasks, timeout=END_TIMEOUT)
-                tasks = [*late]
-            for task in tasks:
-                task.cancel()
+        await end(tasks)
         self._task = None
 
     async def _run(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import asyncpg
 import pytest
 from guillotina.transactions import transaction
 
+from guillotina_groupcache.database import alone as module
 from guillotina_groupcache.database.alone import Alone
 from harness.postgres import PostgresServer
 from tests.unit.life_app import App, add, running, title, until
@@ -16,6 +18,8 @@ from tests.unit.life_members import storage_of
 from tests.unit.life_triggers import make
 from tests.unit.test_raw_sql import TOUCH
 
+OBJECTS = "CREATE TABLE objects (zoid TEXT PRIMARY KEY)"
+CLAIMS = "SELECT cluster FROM groupcache_served"
 END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = $2"
 
 
@@ -55,6 +59,23 @@ async def test_a_process_that_cannot_look_serves_nothing(
     logged = [record.getMessage() for record in caplog.records if record.name == "guillotina_groupcache"]
     assert len([line for line in logged if "cannot be looked at" in line]) == 1
     assert len([line for line in logged if "can be looked at again" in line]) == 1
+
+
+async def test_a_claim_is_given_up_at_whatever_moment_the_process_ends(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that is cancelled in its BEGIN leaves the transaction open: a release in that would be lost with it."""
+    monkeypatch.setattr(module, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(module, "REFRESH_EVERY", 0.0)
+    async with connected(database) as connection:
+        await connection.execute(OBJECTS)
+        for steps in range(0, 120, 3):
+            alone = Alone(print, print)
+            await alone.claim("db", storage_of(database))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await alone.stop()
+            assert await connection.fetch(CLAIMS) == [], f"the process ended after {steps} steps of the event loop"
 
 
 async def test_a_process_that_loses_a_database_serves_the_others(database: str, postgres: PostgresServer) -> None:

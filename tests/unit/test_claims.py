@@ -59,7 +59,9 @@ async def living(dsn: str, cluster: str, is_killed: bool = False) -> AsyncIterat
             task.cancel()
             await asyncio.wait([task])
             if not is_killed:
-                await claim.release(connection, cluster)
+                # A cancelled BEGIN has left its transaction open: the connection is of no more use.
+                async with connected(dsn) as another:
+                    await claim.release(another, cluster)
 
 
 async def refused(connection: asyncpg.Connection, cluster: str, database: str = "db", schema: str = "public") -> str:
