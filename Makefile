@@ -55,6 +55,7 @@ lint-go: $(LIBRARY)  ## gofmt, go vet, staticcheck
 
 lint-python: $(LIBRARY)  ## ruff, mypy, who may import whom
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 

@@ -23,7 +23,7 @@ Stats = Callable[[], dict[str, Any]]
 
 #: As Guillotina names the metrics of its own caches.
 _PREFIX: Final = "guillotina_cache_groupcache_"
-_COUNTERS: Final = {
+COUNTERS: Final = {
     "gets": "Keys read.",
     "local_loads": "Keys loaded from the database by this process.",
     "load_errors": "Keys whose load failed.",
@@ -34,7 +34,7 @@ _COUNTERS: Final = {
     "bypasses": "Keys read past the cache: the process was bypassing, or the key was in doubt.",
     "pushed": "Values sent to their owners when they were written.",
 }
-_GAUGES: Final = {
+GAUGES: Final = {
     "serving": "1 while reads are answered from the cache.",
     "since_seconds": "For how long it has been serving, or bypassing.",
     "buckets_in_doubt": "Buckets whose keys are read past the cache now.",
@@ -59,7 +59,7 @@ class _Collector:
         stats = self.readers[-1]() if self.readers else {}
         if not stats:
             return
-        for name, text in _COUNTERS.items():
+        for name, text in COUNTERS.items():
             yield CounterMetricFamily(f"{_PREFIX}{name}", text, value=stats[name])
         yield _labelled(CounterMetricFamily, "hits", "Values by source.", "source", stats["hits"])
         events = {kind: stats["events"][kind] for kind in _EVENTS}
@@ -73,7 +73,7 @@ class _Collector:
             yield _labelled(GaugeMetricFamily, name, text, "store", kept)
         evicted = {store: stats[store]["evictions"] for store in ("main", "hot")}
         yield _labelled(CounterMetricFamily, "evictions", "Values dropped to make room.", "store", evicted)
-        for name, text in _GAUGES.items():
+        for name, text in GAUGES.items():
             yield GaugeMetricFamily(f"{_PREFIX}{name}", text, value=float(stats[name.removesuffix("_seconds")]))
         reason, text = {stats["reason"]: 1} if stats["reason"] else {}, "1 while reads go to the database."
         yield _labelled(GaugeMetricFamily, "bypassing", text, "reason", reason)

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from docutils.core import publish_doctree
 
+from guillotina_groupcache.metrics import COUNTERS, GAUGES
 from guillotina_groupcache.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +26,12 @@ def defined() -> set[str]:
     """The names of all tests, Python's and Go's."""
     files = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "go").rglob("*_test.go")]
     return {name for file in files for name in _DEFINED.findall(file.read_text())}
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.rst"), *ROOT.glob("docs/*.rst")], ids=lambda path: path.name)
+def test_a_document_is_well_formed(path: Path) -> None:
+    """A table whose columns do not fit, for instance, would be shown as an error."""
+    publish_doctree(path.read_text(), settings_overrides={"report_level": 2, "halt_level": 2})
 
 
 @pytest.mark.parametrize("name", ["security.rst", "coherence.rst"])
@@ -49,13 +57,15 @@ def test_code_that_a_document_names(name: str) -> None:
     assert not missing
 
 
-def test_every_statistic_and_every_setting_is_documented() -> None:
+def test_every_statistic_metric_and_setting_is_documented() -> None:
     files = ("node/stats.go", "coherence/events.go", "store/store.go", "bridge/outside_totals.go")
     text = "".join((ROOT / "go/internal" / file).read_text() for file in files)
     statistics = set(re.findall(r'json:"(\w+)', text))
     operating, readme = ((ROOT / name).read_text() for name in ("docs/operating.rst", "README.rst"))
     assert len(statistics) > 30
     assert not sorted(name for name in statistics if f"``{name}``" not in operating)
+    metrics = {f"{name}_total" for name in COUNTERS} | set(GAUGES)
+    assert not sorted(name for name in metrics if f"``{name}``" not in operating)
     assert not sorted(field.name for field in _settings() if f"\n``{field.name}``" not in readme)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,12 +13,13 @@ import pytest
 
 from guillotina_groupcache.interfaces import ConfigurationError
 from guillotina_groupcache.settings import limits
+from tests.unit.life_node import ALONE
 
 SIZE = 10**8
 GROUPS = Path("/sys/fs/cgroup")
 #: A process that limits itself to so much more of a resource than it uses now, and opens the library.
 SCRIPT = """
-import os, resource, sys
+import json, os, resource, sys
 from guillotina_groupcache import native
 from guillotina_groupcache.settings import limits
 
@@ -31,10 +33,7 @@ used = {
 resource.setrlimit(kind, (used + more, used + more))
 try:
     limits.check(size)
-    native.Node({
-        "listen": [], "advertise": "", "admit": [], "alone": True, "secret": "", "tls": None, "size": size, "ttl": 1,
-        "lease": 3.0, "buckets": 1 << 20,
-    }).close()
+    native.Node({**json.loads(sys.argv[4]), "size": size, "buckets": 1 << 20}).close()
 except Exception as error:
     print(error)
 else:
@@ -53,7 +52,7 @@ SLACK = 2**20
 )
 def test_the_limits_of_the_process(kind: str, enough: int, too_few: int, name: str) -> None:
     def opened(more: int) -> str:
-        command = [sys.executable, "-c", SCRIPT, kind, str(more), str(SIZE)]
+        command = [sys.executable, "-c", SCRIPT, kind, str(more), str(SIZE), json.dumps(ALONE)]
         ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
         assert ended.returncode == 0, ended.stdout.decode()[:500]
         return ended.stdout.decode().removesuffix("\n")

@@ -67,7 +67,7 @@ func TestTwoProcessesThatClaimOneAddress(t *testing.T) {
 	if a.mesh.Address != public || a.mesh.Host != "" {
 		t.Errorf("it is known as %s", a.mesh.Address)
 	}
-	cfg := with(settings{"size": 1 << 20, "lease": 2, "buckets": 1 << 10}, settings{"listen": two, "advertise": public, "secret": testSecret})
+	cfg := with(settings{"listen": two, "advertise": public, "secret": testSecret})
 	n, err := Open(form(cfg))
 	if err == nil {
 		n.Close()

@@ -103,7 +103,7 @@ func TestOpenRefusesWhatItCannotDo(t *testing.T) {
 		"no lease":                  {settings{"lease": 0}, "lease"},
 		"a certificate that is not": {settings{"tls": settings{"cert": "/nowhere", "key": "/nowhere", "ca": "/nowhere"}}, "nowhere"},
 	} {
-		n, err := Open(form(with(settings{"size": 1 << 20, "lease": 2, "buckets": 1 << 10}, c.changes)))
+		n, err := Open(form(with(c.changes)))
 		if err == nil {
 			n.Close()
 		}
@@ -117,7 +117,7 @@ func TestOpenRefusesWhatItCannotDo(t *testing.T) {
 }
 
 func TestASecretIsNeverPrinted(t *testing.T) {
-	cfg, err := parseConfig(form(settings{"secret": "do not print me", "buckets": 2, "lease": 1}))
+	cfg, err := parseConfig(form(with(settings{"secret": "do not print me"})))
 	if err != nil || string(cfg.Secret) != "do not print me" {
 		t.Errorf("got a secret of %d bytes, %v", len(cfg.Secret), err)
 	}

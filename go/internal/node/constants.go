@@ -19,7 +19,7 @@ func Constants() ([]byte, error) {
 	for k := bridge.Values; k < bridge.CompletionKinds; k++ {
 		kinds[k.String()] = int(k)
 	}
-	for i, name := range [misses]string{"miss", "bypass"} {
+	for i, name := range [noValues]string{"miss", "bypass"} {
 		missed[name] = Miss - i
 	}
 	return json.Marshal(map[string]any{

@@ -50,7 +50,7 @@ func beNode(text string) error {
 	} else if err := loopbackUp(); err != nil {
 		return err
 	}
-	n, err := Open(form(with(settings{"size": 1 << 20, "lease": 2, "buckets": 1 << 16}, at(c.Address))))
+	n, err := Open(form(with(at(c.Address))))
 	if err != nil {
 		return err
 	}

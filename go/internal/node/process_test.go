@@ -41,10 +41,13 @@ type process struct {
 
 type settings map[string]any
 
+// base is the least configuration with which a node opens.
+var base = settings{"size": 1 << 20, "lease": 2, "buckets": 1 << 16}
+
 // open starts a process in the cluster of a database. It ends without a bye at the end of the test.
 func open(t testing.TB, db *database, changes settings) *process {
 	t.Helper()
-	n, err := Open(form(with(settings{"size": 64 << 20, "lease": 2, "buckets": 1 << 16}, changes)))
+	n, err := Open(form(with(settings{"size": 64 << 20}, changes)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,8 +67,11 @@ func open(t testing.TB, db *database, changes settings) *process {
 }
 
 // with returns settings with some changes; their "listen" may be one address.
-func with(cfg, changes settings) settings {
-	maps.Copy(cfg, changes)
+func with(all ...settings) settings {
+	cfg := maps.Clone(base)
+	for _, changes := range all {
+		maps.Copy(cfg, changes)
+	}
 	if address, ok := cfg["listen"].(string); ok {
 		cfg["listen"] = slices.DeleteFunc([]string{address}, func(a string) bool { return a == "" })
 	}

@@ -16,7 +16,7 @@ const (
 	// Bypass is a key that must be read from the database: the process is bypassing, or the key's
 	// bucket is in doubt.
 	Bypass
-	misses = iota // how many there are
+	noValues = iota // how many there are
 )
 
 // Found says where a value was found and what a caller needs to revalidate it without another call:
