@@ -24,7 +24,7 @@ from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import spread
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 BUSY_SECONDS = 1.0
 #: Seconds at the begin and the end of the busy second, between which the commits are made.

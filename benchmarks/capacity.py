@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.lib import agent, command, content, loads, sites
 from benchmarks.lib.pairs import Spread
 from benchmarks.lib.report import Answer, Finding
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 PROCESSES = 4
 BATCH = 2000

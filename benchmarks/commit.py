@@ -21,7 +21,7 @@ from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 OBJECTS = 50
 

@@ -20,7 +20,7 @@ from benchmarks.lib.pairs import Spread, spread
 from benchmarks.lib.report import Answer, Finding
 from harness.local import wait_for
 from harness.node import Node
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 OBJECTS = 2000
 #: Seconds that a writer may wait for a member: a lease on any clock, and 100 ms until it is marked out.

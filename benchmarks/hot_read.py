@@ -19,7 +19,7 @@ from guillotina.db.cache.base import BaseCache
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.report import Answer, Finding
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 OBJECTS = 100
 

@@ -21,7 +21,7 @@ from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
 from harness.client import CONTAINER
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 ITEMS = 1000
 PAGE = 20

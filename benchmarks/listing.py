@@ -26,7 +26,7 @@ from benchmarks.lib.redis_server import RedisServer, running_redis
 from benchmarks.lib.report import Answer, Finding
 from harness.client import CONTAINER
 from harness.local import wait_for
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 CHILDREN = 1000
 #: Listings of which a measurement takes the median, where one does not affect the next.

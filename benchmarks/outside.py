@@ -26,7 +26,7 @@ from benchmarks.lib import agent, command, content, load, sites
 from benchmarks.lib.pairs import Spread, spread
 from benchmarks.lib.report import Answer, Finding
 from harness.client import CONTAINER
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 NODES: Final = 3
 OBJECTS: Final = 100

@@ -23,7 +23,7 @@ from benchmarks.lib import agent, command, content, round_trip, sites
 from benchmarks.lib.pairs import by_turns, ratio, spread
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,7 +26,7 @@ from benchmarks.lib.pairs import Spread
 from benchmarks.lib.report import RESULTS, Answer, Finding
 from harness.local import wait_for
 from harness.node import Node
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 UNITS: Final = {
     "read": "µs",

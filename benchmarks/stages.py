@@ -23,7 +23,7 @@ from benchmarks import peer_read
 from benchmarks.lib import agent, command, content, sites
 from benchmarks.lib.pairs import Spread
 from benchmarks.lib.report import Answer, Finding
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 #: By case, the dotted names of the methods and functions that are watched.
 MOMENTS: Final = {

@@ -15,7 +15,7 @@ from benchmarks.lib.pairs import Spread, by_turns
 from benchmarks.lib.redis_server import running_redis
 from benchmarks.lib.report import Answer, Finding
 from harness.client import CONTAINER
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from benchmarks.lib import command, content, sites
 from benchmarks.lib.pairs import Spread, spread
 from benchmarks.lib.report import Answer, Finding
 from harness.local import ROOT
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 _LOADING = """
 import json, time

@@ -25,7 +25,7 @@ from benchmarks.lib.entries import VALUE, Entries, Growth, key_of, value_of
 from benchmarks.lib.pairs import Spread, by_turns, difference, ratio, spread
 from benchmarks.lib.report import Answer, Finding
 from harness.node import Node
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 SMALL: Final = 1000
 #: Bytes that a store counts for an entry, at most.

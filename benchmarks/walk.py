@@ -22,7 +22,7 @@ from benchmarks.lib.pairs import Spread
 from benchmarks.lib.policies import POLICIES, best_share, hit_share
 from benchmarks.lib.report import RESULTS, Answer, Finding
 from harness.client import CONTAINER
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 #: Bytes that an object of a kilobyte takes in our store in all.
 ENTRY = 1400

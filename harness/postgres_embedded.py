@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness import postgres_keeper
-from harness.postgres import MAX_CONNECTIONS, USER, PostgresServer
+from harness.postgres_server import MAX_CONNECTIONS, USER, PostgresServer
 
 PROGRAM_SECONDS = 60.0
 START_TRIES = 5

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.postgres import PostgresServer, running_postgres
+from harness.postgres import running_postgres
+from harness.postgres_server import PostgresServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.node import APPLICATIONS, Node
-from harness.postgres import PostgresServer
 from harness.postgres_embedded import EmbeddedPostgres
+from harness.postgres_server import PostgresServer
 from tests.oracle_judge import APPLICATION, Judge
 
 

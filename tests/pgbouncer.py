@@ -18,8 +18,8 @@ import psycopg2
 import pytest
 
 from harness.local import free_port, wait_for
-from harness.postgres import PostgresServer
 from harness.postgres_embedded import unprivileged_identity
+from harness.postgres_server import PostgresServer
 
 #: Debian puts it where only root's PATH leads.
 _PATH: Final = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from benchmarks.lib import content
 from benchmarks.lib.report import Answer, table
-from harness.postgres import PostgresServer, running_postgres
+from harness.postgres import running_postgres
+from harness.postgres_server import PostgresServer
 
 
 class Benchmark(Protocol):

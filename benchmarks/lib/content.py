@@ -15,7 +15,7 @@ from psycopg2 import sql
 from benchmarks.lib import agent, sites
 from harness.client import CONTAINER
 from harness.local import wait_for
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 
 #: Bytes of text in an item, whose pickle then has a kilobyte.
 TEXT = 800

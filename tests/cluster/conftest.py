@@ -11,7 +11,7 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.node import APPLICATIONS, Node, database_settings
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.oracle_fixtures import _judged, oracle  # noqa: F401
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from harness.client import CONTAINER
 from harness.cluster import Cluster
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.cluster.conftest import running_cluster
 from tests.cluster.steps import new, status_everywhere, title, title_everywhere
 

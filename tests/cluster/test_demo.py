@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 from harness.local import ROOT
-from harness.postgres import DSN_VARIABLE, PostgresServer
+from harness.postgres import DSN_VARIABLE
+from harness.postgres_server import PostgresServer
 
 TIMEOUT = 300.0
 

@@ -11,7 +11,7 @@ import pytest
 
 from harness.client import CONTAINER
 from harness.cluster import Cluster
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.cluster.few_descriptors import DESCRIPTORS
 
 FLOOD = 2000  # connections, of which half are held open at once

@@ -12,7 +12,7 @@ import pytest
 from harness.cluster import SECRET, Cluster
 from harness.local import free_port, wait_for
 from harness.node import Node
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.cluster.steps import database_transaction, ends, execute, new, shared, title, title_everywhere
 
 TCP = "is TCP, where anybody can connect, on loopback every user of the host: give secret or tls as well, or unix:/path"

@@ -12,7 +12,7 @@ import pytest
 from harness.cluster import Cluster
 from harness.local import wait_for
 from harness.node import APPLICATIONS, Node
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.cluster.steps import database_transaction, json_of, new, send, uid
 
 #: Objects, of which the process that is stopped owns a part.

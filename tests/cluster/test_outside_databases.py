@@ -9,7 +9,7 @@ import pytest
 from harness.cluster import Cluster
 from harness.local import wait_for
 from harness.node import database_settings
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import Change, psql

@@ -9,7 +9,7 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.node import Node
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster
 from tests.cluster.outside import Change, copied

@@ -14,7 +14,7 @@ from harness.client import CONTAINER
 from harness.cluster import Cluster
 from harness.local import wait_for
 from harness.node import database_settings
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.cluster.steps import database_transaction, is_any_waiting, is_serving, new, title, title_everywhere
 
 CLIENTS = 200

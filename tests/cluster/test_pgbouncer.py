@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.cluster import Cluster
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.cluster import outside
 from tests.cluster.conftest import running_cluster
 from tests.cluster.life_load import Load, under_load

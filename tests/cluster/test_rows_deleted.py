@@ -14,7 +14,7 @@ from harness.client import Response
 from harness.cluster import Cluster
 from harness.local import wait_for
 from harness.node import APPLICATIONS, Node
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.cluster.gate_addon import GATE, reached
 from tests.cluster.steps import database_transaction, new, send, title
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from harness.postgres import PostgresServer
 from harness.postgres_embedded import EmbeddedPostgres
+from harness.postgres_server import PostgresServer
 
 #: The number of the database's host; the nodes' begin with 1.
 DATABASE: Final = 0

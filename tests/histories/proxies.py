@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 from harness.local import ROOT, free_port
-from harness.postgres import DSN_VARIABLE, PostgresServer, running_postgres
+from harness.postgres import DSN_VARIABLE, running_postgres
+from harness.postgres_server import PostgresServer
 from tests.histories.network import Host, Network
 from tests.histories.server import DurablePostgres
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.postgres import PostgresServer
 from harness.postgres_embedded import EmbeddedPostgres
+from harness.postgres_server import PostgresServer
 
 
 class DurablePostgres(EmbeddedPostgres):

@@ -11,7 +11,7 @@ from guillotina.transactions import transaction
 
 from guillotina_groupcache.database import alone as module
 from guillotina_groupcache.database.alone import Alone
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.unit.life_app import App, add, running, title, until
 from tests.unit.life_database import connected
 from tests.unit.life_members import storage_of

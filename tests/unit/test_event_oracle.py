@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from guillotina_groupcache.keys import Kind
 from guillotina_groupcache.records import ABSENT
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.unit import event_operations as do
 from tests.unit.event_operations import TYPES
 from tests.unit.event_runner import Runner

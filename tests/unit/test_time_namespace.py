@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from harness.postgres import DSN_VARIABLE, PostgresServer
+from harness.postgres import DSN_VARIABLE
+from harness.postgres_server import PostgresServer
 from tests.unit.life_script import ROOT
 
 #: By how many seconds the namespace's boot clock is ahead of its other clocks.

@@ -20,7 +20,7 @@ from guillotina_groupcache.native import Completion
 from guillotina_groupcache.utility import GroupcacheUtility
 from harness.cluster import SECRET
 from harness.local import free_port
-from harness.postgres import PostgresServer
+from harness.postgres_server import PostgresServer
 from tests.unit.life_app import App, add, object_key, running, set_title, title
 from tests.unit.life_database import connected
 from tests.unit.life_script import run_script
