@@ -3,7 +3,6 @@ package bridge
 import (
 	"errors"
 	"sync"
-	"sync/atomic"
 
 	"guillotina_groupcache/internal/cache"
 )
@@ -14,8 +13,9 @@ type Loads struct {
 	queue     *Queue
 	reachable func(keys [][]byte) bool
 
-	last    atomic.Uint64
-	Waiting sync.Map // id of a load that Python works on -> func([]cache.Result, error)
+	mu      sync.Mutex
+	last    uint64
+	waiting map[uint64]func([]cache.Result, error) // by the id of a load that Python works on
 }
 
 var (
@@ -28,7 +28,14 @@ var (
 // NewLoads returns the loads that go through a queue. reachable reports whether the databases of all
 // keys answer this process.
 func NewLoads(queue *Queue, reachable func(keys [][]byte) bool) *Loads {
-	return &Loads{queue: queue, reachable: reachable}
+	return &Loads{queue: queue, reachable: reachable, waiting: make(map[uint64]func([]cache.Result, error))}
+}
+
+// Waiting returns how many loads Python works on.
+func (l *Loads) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting)
 }
 
 // Load asks Python for keys.
@@ -41,8 +48,11 @@ func (l *Loads) Load(keys [][]byte, done func([]cache.Result, error)) {
 	for _, key := range keys {
 		list = AppendElement(list, key)
 	}
-	id := l.last.Add(1)
-	l.Waiting.Store(id, done)
+	l.mu.Lock()
+	l.last++
+	id := l.last
+	l.waiting[id] = done
+	l.mu.Unlock()
 	if !l.queue.Put(Load, id, list) {
 		l.Loaded(id, nil, errQueueFull)
 	}
@@ -51,11 +61,13 @@ func (l *Loads) Load(keys [][]byte, done func([]cache.Result, error)) {
 // Loaded takes Python's answer to a load: results in the order of its keys, packed, or the reason
 // why there are none. The values are parts of packed.
 func (l *Loads) Loaded(id uint64, packed []byte, failed error) {
-	waiting, found := l.Waiting.LoadAndDelete(id)
-	if !found {
+	l.mu.Lock()
+	done := l.waiting[id]
+	delete(l.waiting, id)
+	l.mu.Unlock()
+	if done == nil {
 		return
 	}
-	done := waiting.(func([]cache.Result, error))
 	if failed != nil {
 		done(nil, failed)
 		return

@@ -6,12 +6,6 @@ import (
 	"guillotina_groupcache/internal/cache"
 )
 
-// loading returns how many loads Python works on.
-func (p *process) loading() (n int) {
-	p.Loads.Waiting.Range(func(_, _ any) bool { n++; return true })
-	return n
-}
-
 // Python may reuse its buffer when a call has returned, while the read goes on.
 func TestAReadUnderWayDoesNotLookIntoPythonsBuffer(t *testing.T) {
 	db := newDatabase()
@@ -45,7 +39,7 @@ func TestAReadUnderWayDoesNotLookIntoPythonsBuffer(t *testing.T) {
 			id := a.numbers.Add(1)
 			answer := a.expect(false, id)
 			buffer := ask(id, one, two)
-			eventually(t, "the owner loads", func() bool { return b.loading() == 1 })
+			eventually(t, "the owner loads", func() bool { return b.Loads.Waiting() == 1 })
 			clear(buffer)
 			resume()
 			a.await("the read is answered", answer)
@@ -74,7 +68,7 @@ func TestReadsThatHaveEndedAreNotCounted(t *testing.T) {
 	a.read(keyOf(b, 1))
 	for _, p := range []*process{a, b} {
 		eventually(t, "no read is counted", func() bool { return p.tasks.running.Load() == 0 })
-		if n := p.loading(); n != 0 {
+		if n := p.Loads.Waiting(); n != 0 {
 			t.Errorf("%d loads are left over", n)
 		}
 	}

@@ -214,7 +214,7 @@ func TestAFullQueueEndsALoad(t *testing.T) {
 	answer := p.begin("k")
 	eventually(t, "the load is given up", func() bool {
 		_, _, failed := p.group.Loads()
-		return failed == 1 && p.loading() == 0
+		return failed == 1 && p.Loads.Waiting() == 0
 	})
 	resume()
 	p.await("the read is answered", answer)
